@@ -1,0 +1,199 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    TaggerdError
+    ├── ConfigurationError          bad switch, setting or folder               exit 2
+    ├── StartError                  the state cannot be used (locked, damaged)  exit 2
+    ├── PhotoError                  this photo's own fault: costs an attempt
+    │   ├── PhotoUnreadable         permission, I/O error on its bytes
+    │   ├── PhotoUndecodable        not a picture, truncated, too large         (final)
+    │   ├── PhotoRefused            the backend refuses this picture (400, 413, 415, 422)
+    │   ├── WorkerLost              the process that read it died, hung or swelled
+    │   └── AnswerError             the model answered, but not usably
+    │       ├── AnswerEmpty         200 with nothing in it
+    │       ├── AnswerCut           finish_reason "length"
+    │       ├── AnswerNotJson       JSON was asked, something else came
+    │       └── AnswerHeldBack      a tripwire: echo, digits, control characters
+    ├── PhotoMoved                  nobody's fault: it changed, or it is gone
+    │   ├── PhotoChanged            grew or was replaced since it settled: settle again
+    │   └── PhotoGone               no longer there
+    ├── BackendError                the backend's fault: never costs a photo anything   exit 3
+    │   ├── BackendUnreachable      connection refused, reset, name not found
+    │   ├── BackendTimeout          no answer in time, or 408
+    │   ├── BackendBusy             429 or 503, with the time to wait if it said so
+    │   ├── BackendFailed           any other 5xx, an error in a 200, half an answer
+    │   ├── BackendDenied           401 or 403: the key
+    │   ├── ModelNotFound           the model is not served
+    │   ├── NotABackend             HTML, or JSON of another kind
+    │   └── BackendBlind            it answers, but does not see the picture
+    ├── SidecarError                a sidecar was not written; the answers are kept
+    │   ├── SidecarRefused          the one that exists cannot be understood safely
+    │   ├── SidecarChanged          somebody else wrote it at the same moment
+    │   └── SidecarUnwritable       read-only folder or file, permission
+    └── StorageError                disk full or failing: work pauses, nothing is charged
+
+A message is one line: what, where, what to do. The first line of a class's docstring is the message
+when none is given. Which exit code an error means is its ``exit_code``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TaggerdError(Exception):
+    """Something went wrong."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str | None = None) -> None:
+        """Keep *message*, or the class's own first line."""
+        super().__init__(message or (self.__doc__ or "").splitlines()[0])
+
+
+class ConfigurationError(TaggerdError):
+    """A setting, switch or folder cannot be used as given."""
+
+    exit_code = 2
+
+
+class StartError(TaggerdError):
+    """The state directory cannot be used."""
+
+    exit_code = 2
+
+
+class PhotoError(TaggerdError):
+    """This photo cannot be tagged.
+
+    ``final`` says that another attempt with the same bytes cannot end better.
+    """
+
+    final: ClassVar[bool] = False
+
+
+class PhotoUnreadable(PhotoError):
+    """The photo's bytes cannot be read."""
+
+
+class PhotoUndecodable(PhotoError):
+    """The file is not a picture that can be decoded."""
+
+    final = True
+
+
+class PhotoRefused(PhotoError):
+    """The backend refuses this picture."""
+
+
+class WorkerLost(PhotoError):
+    """The process that read this photo was lost."""
+
+
+class AnswerError(PhotoError):
+    """The model's answer cannot be used.
+
+    ``raw`` is what the model said, for the record.
+    """
+
+    def __init__(self, message: str | None = None, *, raw: str = "") -> None:
+        """Keep *message* and the *raw* answer."""
+        super().__init__(message)
+        self.raw = raw
+
+
+class AnswerEmpty(AnswerError):
+    """The model answered with nothing."""
+
+
+class AnswerCut(AnswerError):
+    """The model's answer was cut at its token limit."""
+
+
+class AnswerNotJson(AnswerError):
+    """The model was asked for JSON and answered something else."""
+
+
+class AnswerHeldBack(AnswerError):
+    """The model's answer looks wrong and was held back."""
+
+
+class PhotoMoved(TaggerdError):
+    """The photo is not what it was when it settled."""
+
+
+class PhotoChanged(PhotoMoved):
+    """The photo changed since it settled."""
+
+
+class PhotoGone(PhotoMoved):
+    """The photo is gone."""
+
+
+class BackendError(TaggerdError):
+    """The backend cannot be used.
+
+    ``retry_after_seconds`` is how long the backend asked to be left alone, where it said so.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self, message: str | None = None, *, retry_after_seconds: float | None = None
+    ) -> None:
+        """Keep *message* and the wait the backend asked for."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class BackendUnreachable(BackendError):
+    """The backend cannot be reached."""
+
+
+class BackendTimeout(BackendError):
+    """The backend did not answer in time."""
+
+
+class BackendBusy(BackendError):
+    """The backend is busy."""
+
+
+class BackendFailed(BackendError):
+    """The backend failed."""
+
+
+class BackendDenied(BackendError):
+    """The backend refuses the API key."""
+
+
+class ModelNotFound(BackendError):
+    """The backend does not serve this model."""
+
+
+class NotABackend(BackendError):
+    """What answers there is not an OpenAI-compatible API."""
+
+
+class BackendBlind(BackendError):
+    """The model answers but does not see pictures."""
+
+
+class SidecarError(TaggerdError):
+    """The sidecar was not written."""
+
+
+class SidecarRefused(SidecarError):
+    """The existing sidecar cannot be merged safely."""
+
+
+class SidecarChanged(SidecarError):
+    """The sidecar was changed by another program at the same moment."""
+
+
+class SidecarUnwritable(SidecarError):
+    """The sidecar cannot be written there."""
+
+
+class StorageError(TaggerdError):
+    """The disk is full or failing."""

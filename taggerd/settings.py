@@ -1,0 +1,368 @@
+"""Every setting, as one tree: name, default, unit, meaning, bounds.
+
+``config/taggerd.toml`` is generated from this tree (:mod:`taggerd.configuration`), and so are the
+messages about a wrong key. Where a value comes from is decided in :mod:`taggerd.configuration` too.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taggerd.photo import IMAGE_EXTENSIONS, RAW_EXTENSIONS, RENDERED_EXTENSIONS
+
+
+def _expanded(value: object) -> object:
+    """Expand ``~`` in a path given as text."""
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+Folder = Annotated[Path, BeforeValidator(_expanded)]
+
+
+def default_state_directory() -> Path:
+    """Return ``$STATE_DIRECTORY`` (set by systemd), else ``$XDG_STATE_HOME/taggerd``."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "taggerd"
+
+
+class Section(BaseModel):
+    """One table of the settings file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Root(Section):
+    """One import folder."""
+
+    path: Folder = Field(description="The folder, absolute.")
+    mode: Literal["auto", "inotify", "poll"] = Field(
+        "auto",
+        description="How changes are noticed; auto polls network and FUSE file systems.",
+    )
+    recursive: bool | None = Field(
+        None, description="Folders below too; default: arrivals.recursive."
+    )
+    settle_seconds: float | None = Field(
+        None, ge=0, le=86400, description="Default: arrivals.settle_seconds."
+    )
+    ignore: list[str] = Field([], description="Further globs to ignore under this root.")
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            message = f"an import folder needs an absolute path, not {str(path)!r}"
+            raise ValueError(message)
+        return path
+
+
+def _root_table(value: object) -> object:
+    """Accept a bare path where a root table is expected."""
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+def _normal_extensions(value: object) -> object:
+    """Accept ``".JPG"`` and ``"jpg"`` alike, and one comma-separated text."""
+    if isinstance(value, str):
+        value = [part for part in value.replace(",", " ").split() if part]
+    if isinstance(value, list | tuple):
+        return [v.lower().lstrip(".") if isinstance(v, str) else v for v in value]
+    return value
+
+
+class Arrivals(Section):
+    """How new photos are noticed."""
+
+    roots: list[Annotated[Root, BeforeValidator(_root_table)]] = Field(
+        [],
+        description='Import folders: paths, or tables {path = "/srv/import", mode = "auto", '
+        "recursive = true, settle_seconds = 5.0, ignore = []}.",
+    )
+    settle_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=86400,
+        description="Seconds a file must stay unchanged before it counts as complete.",
+    )
+    reconcile_minutes: float = Field(
+        30.0,
+        gt=0,
+        le=10080,
+        description="Minutes between full comparisons of the disk with the queue.",
+    )
+    poll_seconds: float = Field(
+        10.0, gt=0, le=86400, description="Seconds between looks at a root in poll mode."
+    )
+    recursive: bool = Field(default=True, description="Look into folders below a root.")
+    image_extensions: Annotated[list[str], BeforeValidator(_normal_extensions)] = Field(
+        [*RENDERED_EXTENSIONS, *sorted(RAW_EXTENSIONS)],
+        description="File name extensions taken as photos, without the dot.",
+    )
+    ignore: list[str] = Field(
+        [],
+        description='Globs of names or paths below a root to leave alone, e.g. ["*_preview.jpg"].',
+    )
+
+    @field_validator("image_extensions")
+    @classmethod
+    def _known(cls, extensions: list[str]) -> list[str]:
+        unknown = [e for e in extensions if e not in IMAGE_EXTENSIONS]
+        if unknown:
+            message = (
+                f"cannot read .{unknown[0]} files; known: {' '.join(sorted(IMAGE_EXTENSIONS))}"
+            )
+            raise ValueError(message)
+        return extensions
+
+
+class Backend(Section):
+    """The OpenAI-compatible service that looks at the photos."""
+
+    base_url: str = Field(
+        "auto",
+        description='Address up to and including /v1. "auto" looks for Ollama, LM Studio, '
+        'llama-server and vLLM on this machine; "builtin:" is the describer inside the program, '
+        "which says only what pixels show.",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="Key, if the backend wants one; better given as a systemd credential."
+    )
+    model: str = Field("", description="Model for every role; empty: the first the backend lists.")
+    timeout_seconds: float = Field(
+        120.0, gt=0, le=3600, description="Longest wait for one answer, seconds."
+    )
+    max_concurrency: int = Field(4, ge=1, le=256, description="Requests under way at once.")
+    preflight: bool = Field(default=True, description="Probe the backend before work starts.")
+    preflight_minutes: float = Field(
+        10.0, gt=0, le=10080, description="Minutes between probes of a running daemon."
+    )
+    use_registry: bool = Field(
+        default=False, description="Resolve each role's model from a registry file."
+    )
+    use_loader: bool = Field(
+        default=False,
+        description="Take registry names as logical names and send the name that is served.",
+    )
+    registry_path: Folder | None = Field(
+        None, description="The registry file, JSON (see models.example.json)."
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if url in {"auto", "builtin:"}:
+            return url
+        if not url.startswith(("http://", "https://")):
+            message = f'expected "auto", "builtin:" or an http(s) address, not {url!r}'
+            raise ValueError(message)
+        return url.rstrip("/")
+
+
+class Role(Section):
+    """One question asked of every photo."""
+
+    model: str = Field("", description="Model for this role; empty: backend.model.")
+    registry_role: str = Field(
+        "", description="Role looked up in the registry; empty: the role's own name."
+    )
+    registry_model: str = Field("", description="Name preferred in the registry for this role.")
+    prompt: str = Field("", description="Text of the question; empty: the prompt profile's.")
+    max_tokens: int | None = Field(
+        None, ge=16, le=32768, description="Longest answer, tokens; default: the prompt profile's."
+    )
+
+
+class Roles(Section):
+    """The questions, one table each."""
+
+    caption: Role = Field(Role(), description="One line that names what is seen.")
+    keywords: Role = Field(Role(), description="Words to find the photo by.")
+    description: Role = Field(Role(), description="Two or three sentences.")
+
+
+class Prompts(Section):
+    """The texts of the questions."""
+
+    profile: str = Field("default", description="Name of the prompt profile: a file NAME.toml.")
+    directory: Folder | None = Field(
+        None, description="Folder of your own profiles; default: prompts/ beside the settings file."
+    )
+
+
+class Image(Section):
+    """The picture that is sent."""
+
+    max_edge: int = Field(1024, ge=128, le=8192, description="Longest side, pixels.")
+    quality: int = Field(85, ge=30, le=100, description="JPEG quality.")
+    max_megapixels: float = Field(
+        250.0,
+        gt=0,
+        le=2000,
+        description="Larger pictures are refused from their header, megapixels.",
+    )
+
+
+class Workers(Section):
+    """The processes that touch foreign bytes, so that a bad file harms nothing else."""
+
+    processes: int = Field(2, ge=1, le=64, description="How many.")
+    memory_megabytes: int = Field(
+        2048, ge=512, le=65536, description="Address space of each, megabytes."
+    )
+    deadline_seconds: float = Field(
+        120.0,
+        gt=0,
+        le=3600,
+        description="Longest time for one file before its process is replaced, seconds.",
+    )
+    files_per_process: int = Field(
+        500, ge=1, le=100000, description="A process is replaced after this many files."
+    )
+
+
+class Queue(Section):
+    """The order of work."""
+
+    photos_in_flight: int = Field(8, ge=1, le=1024, description="Photos worked on at once.")
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="A photo that failed this often on its own account is quarantined.",
+    )
+    order: Literal["newest", "oldest"] = Field(
+        "newest", description="Which settled photo comes first."
+    )
+
+
+TextField = Literal[
+    "dc:description",
+    "dc:title",
+    "photoshop:Headline",
+    "tiff:ImageDescription",
+    "Iptc4xmpCore:AltTextAccessibility",
+]
+KeywordField = Literal["dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"]
+
+
+class Fields(Section):
+    """Which answer goes into which XMP property."""
+
+    caption: list[TextField] = Field(
+        ["photoshop:Headline", "dc:title", "Iptc4xmpCore:AltTextAccessibility"],
+        description="Properties that take the caption (dc:title only where it is empty).",
+    )
+    description: list[TextField] = Field(
+        ["dc:description", "tiff:ImageDescription"],
+        description="Properties that take the description.",
+    )
+    keywords: list[KeywordField] = Field(
+        ["dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"],
+        description="Keyword lists that are written; lists already present get the union too.",
+    )
+
+
+class Metadata(Section):
+    """What is written."""
+
+    overwrite: bool = Field(
+        default=False, description="Replace texts that a human wrote (said in the record)."
+    )
+    backup_originals: bool = Field(
+        default=False, description="Keep the bytes of a sidecar before it changes, beside it."
+    )
+    fields: Fields = Field(Fields(), description="Which answer goes into which XMP property.")
+
+
+class SidecarNames(Section):
+    """How a new sidecar is called."""
+
+    naming: Literal["auto", "full", "stem"] = Field(
+        "auto",
+        description="auto: IMG.xmp for proprietary raw, IMG.ext.xmp for all else; full: always "
+        "IMG.ext.xmp; stem: always IMG.xmp. One that exists is always used.",
+    )
+
+
+class Keywords(Section):
+    """How keywords are cleaned."""
+
+    max: int = Field(15, ge=1, le=100, description="Most keywords a photo gets from the model.")
+    stop: list[str] = Field([], description="Words never written as keywords.")
+
+
+class Journal(Section):
+    """Records, summaries, metrics and report pages."""
+
+    directory: Folder | None = Field(
+        None, description="Folder; default: outputs/ in the state directory."
+    )
+    retention_days: int = Field(
+        0, ge=0, le=36500, description="Delete day files older than this; 0: never."
+    )
+    compress_after_days: int = Field(
+        0, ge=0, le=36500, description="Compress JSONL day files older than this; 0: never."
+    )
+
+
+class Service(Section):
+    """The daemon."""
+
+    drain_seconds: float = Field(
+        20.0, ge=0, le=600, description="Longest wait for photos under way when stopping, seconds."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto",
+        description="auto: coloured on a terminal, plain elsewhere, with priorities for journald.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level shown."
+    )
+
+
+class Settings(BaseSettings):
+    """taggerd's settings."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="TAGGERD__",
+        env_nested_delimiter="__",
+    )
+
+    state_directory: Folder = Field(
+        default_factory=default_state_directory,
+        description="Queue, answers and outputs; default: $STATE_DIRECTORY, "
+        "else $XDG_STATE_HOME/taggerd.",
+    )
+    arrivals: Arrivals = Field(Arrivals(), description="How new photos are noticed.")
+    backend: Backend = Field(
+        Backend(), description="The OpenAI-compatible service that looks at the photos."
+    )
+    roles: Roles = Field(Roles(), description="The questions, one table each.")
+    prompts: Prompts = Field(Prompts(), description="The texts of the questions.")
+    image: Image = Field(Image(), description="The picture that is sent.")
+    workers: Workers = Field(Workers(), description="The processes that touch foreign bytes.")
+    queue: Queue = Field(Queue(), description="The order of work.")
+    metadata: Metadata = Field(Metadata(), description="What is written.")
+    sidecar: SidecarNames = Field(SidecarNames(), description="How a new sidecar is called.")
+    keywords: Keywords = Field(Keywords(), description="How keywords are cleaned.")
+    journal: Journal = Field(Journal(), description="Records, summaries, metrics and report pages.")
+    service: Service = Field(Service(), description="The daemon.")
+
+    @property
+    def journal_directory(self) -> Path:
+        """Folder of the day files."""
+        return self.journal.directory or self.state_directory / "outputs"
+
+    def dumped(self) -> dict[str, Any]:
+        """Return the tree as plain values, secrets masked."""
+        return self.model_dump(mode="json")
