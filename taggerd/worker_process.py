@@ -1,0 +1,157 @@
+"""The inside of one worker process: what `taggerd.workers` starts and talks to.
+
+Started as ``python -m taggerd.worker_process``. It limits itself before it imports anything large,
+then takes one request after another from its standard input and answers each on what was its
+standard output. Its own streams then lead nowhere near ours: native libraries write warnings to
+both of them.
+
+A message is a head (:data:`HEAD`: one byte that says what it is, and the length of what follows)
+and a pickle. The parent sends ``(function, args, kwargs)``; the tags below are the answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import pickle
+import resource
+import signal
+import struct
+import sys
+import traceback
+from pathlib import Path
+from typing import BinaryIO
+
+from taggerd.errors import TaggerdError
+
+HEAD = struct.Struct(">cQ")
+"""Tag and length in bytes."""
+
+REQUEST = b"Q"
+READY = b"R"
+"""The process stands: its limits are set."""
+BEGUN = b"B"
+"""The function is loaded and is called now. A process lost before this was not the task's fault."""
+VALUE = b"V"
+"""The function's result."""
+ERROR = b"E"
+"""``(type and text, pickled exception)`` that the function raised."""
+SWELLED = b"M"
+"""The function ran out of memory. The process ends after saying so."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def main(memory_megabytes: int, deadline_seconds: float, parent: int) -> None:
+    """Serve the process *parent* until it closes the requests or dies."""
+    requests, replies = _private_streams()
+    _follow_parent(parent)
+    _leave_signals_to_parent()
+    _limit(memory_megabytes)
+    _send(replies, READY, b"")
+    while (request := _receive(requests)) is not None:
+        _limit_processor_time(deadline_seconds)
+        if not _answer(request, replies):
+            return
+
+
+def _private_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Take the two channels away from file descriptors 0 and 1, where libraries print."""
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _follow_parent(parent: int) -> None:
+    """Die with the parent, also when it is killed and cannot say so."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the first line took effect
+        sys.exit(1)
+
+
+def _leave_signals_to_parent() -> None:
+    """Let Ctrl-C and a stop of the whole service reach only the parent, which drains.
+
+    Handlers that do nothing, not SIG_IGN: programs started from here get the defaults back.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: None)
+
+
+def _limit(memory_megabytes: int) -> None:
+    """Limit address space, leave no core dumps, and be the first to go when memory is short."""
+    memory = memory_megabytes << 20
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    memory = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # not everywhere is /proc writable
+        Path("/proc/self/oom_score_adj").write_text("500", "ascii")
+
+
+def _limit_processor_time(deadline_seconds: float) -> None:
+    """Give the next task twice its deadline in processor time (decoders have threads).
+
+    The parent keeps the deadline; this one still holds when the parent is stopped or stuck.
+    """
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = math.ceil(usage.ru_utime + usage.ru_stime + 2 * deadline_seconds) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard == resource.RLIM_INFINITY or allowed < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
+
+
+def _answer(request: bytes, replies: BinaryIO) -> bool:
+    """Do what *request* asks and send the outcome. False: this process should be replaced."""
+    try:
+        function, args, kwargs = pickle.loads(request)  # noqa: S301 - written by our own parent
+        _send(replies, BEGUN, b"")
+        value = pickle.dumps(function(*args, **kwargs), pickle.HIGHEST_PROTOCOL)
+    except MemoryError:
+        _send(replies, SWELLED, b"")
+        return False
+    except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller, who gets it
+        _send(replies, ERROR, _pickled(error))
+        return True
+    _send(replies, VALUE, value)
+    return True
+
+
+def _pickled(error: Exception) -> bytes:
+    """Pickle *error*; its text goes with it, for one that cannot be rebuilt on the other side."""
+    text = f"{type(error).__name__}: {error}"
+    if not isinstance(error, TaggerdError):
+        error.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        rebuildable = pickle.dumps(error)
+    except Exception:  # noqa: BLE001 - a foreign exception may hold anything; its text is sent
+        rebuildable = b""
+    return pickle.dumps((text, rebuildable))
+
+
+def _send(replies: BinaryIO, tag: bytes, content: bytes) -> None:
+    replies.write(HEAD.pack(tag, len(content)))
+    replies.write(content)
+    replies.flush()
+
+
+def _receive(requests: BinaryIO) -> bytes | None:
+    """Return the next request, or None when the parent has closed the channel."""
+    head = requests.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    _, length = HEAD.unpack(head)
+    return requests.read(length)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,380 @@
+"""Isolated, limited, replaceable processes for native code. They know nothing of photos.
+
+Why not a pool from the standard library or pebble: those share one locked channel among all
+processes, so that one killed at the wrong instant breaks the pool for the others, and a process
+inherits the parent's whole environment, secrets included. Here each process is started afresh
+(`exec`, never a fork of a threaded process) with an environment of its own and a channel of its
+own. Losing one concerns exactly the task that it had.
+
+Limits of a process: address space (``workers.memory_megabytes``), processor time, no core dump;
+it dies with its parent. The task's deadline is kept here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import enum
+import importlib
+import io
+import os
+import pathlib
+import pickle
+import signal
+import sys
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+
+import taggerd
+from taggerd.errors import StartError, WorkerLost
+from taggerd.worker_process import BEGUN, ERROR, HEAD, READY, REQUEST, SWELLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taggerd import settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_START_SECONDS = 30.0
+"""Longest time for a process to stand, and then to load a function's modules."""
+_END_SECONDS = 2.0
+"""Longest wait for a process to end by itself, and again after SIGKILL (disk sleep)."""
+_STARTS_PER_TASK = 3
+"""Processes lost before the task had begun, after which it is given up."""
+_LARGEST_REPLY = 512 << 20
+"""Bytes. A longer announced length is a damaged process talking."""
+_NOISE_KEPT = 4096
+"""Bytes kept of what a process last wrote to its standard error."""
+
+_PASSED_ON = frozenset({"PATH", "LANG", "TZ", "HOME", "TMPDIR"})
+_PASSED_ON_PREFIXES = ("LC_", "PYTHON")
+_THREADS = {
+    # The processes are the parallelism. Threads of libraries would multiply with them, and each
+    # takes address space (8 MB of stack, 64 MB for an arena of malloc) out of the limit.
+    "MALLOC_ARENA_MAX": "2",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+class Workers:
+    """At most ``settings.processes`` processes, started when there is work for them."""
+
+    def __init__(self, settings: settings.Workers) -> None:
+        """Start nothing yet."""
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.processes)
+        self._standing: set[_Process] = set()
+        self._idle: list[_Process] = []
+        self._endings: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function* in a process and return what it returns.
+
+        The function is found by its module and name, its arguments are pickled. What comes back
+        may be plain values, dataclasses, named tuples, enums, paths and times. When the caller is
+        cancelled, the process is killed.
+
+        Raises:
+            WorkerLost: the process died, was silent past ``deadline_seconds`` or needed more than
+                ``memory_megabytes``. Only this task is concerned.
+            StartError: no process can be started. The task is not at fault.
+            RuntimeError: :meth:`close` was called before it was done. Not the task's fault either.
+            Exception: whatever *function* raised, unchanged.
+        """
+        request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
+        async with self._slots:
+            for _ in range(_STARTS_PER_TASK):
+                process = await self._take()
+                try:
+                    tag, content = await self._ask(process, request)
+                except _LostBeforeBegun:
+                    continue
+                return cast("T", self._outcome(tag, content))
+        message = f"{_STARTS_PER_TASK} processes in a row were lost before they could begin"
+        raise WorkerLost(message)
+
+    async def close(self) -> None:
+        """End all processes, within four seconds; what is under way is killed."""
+        self._closed = True
+        for process in tuple(self._standing):
+            if process not in self._idle:
+                process.kill()
+            self._retire(process)
+        self._idle.clear()
+        if self._endings:
+            await asyncio.wait(self._endings, timeout=2 * _END_SECONDS)
+
+    async def _take(self) -> _Process:
+        """Return a live process: the one used last, or a new one."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                return process
+            self._retire(process)
+        self._refuse_if_closed()
+        process = await _Process.start(self._settings)
+        self._standing.add(process)
+        try:
+            await process.ready()
+            self._refuse_if_closed()
+        except BaseException:
+            process.kill()
+            self._retire(process)
+            self._refuse_if_closed()
+            raise
+        return process
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            message = "the worker processes are closed"
+            raise RuntimeError(message)
+
+    async def _ask(self, process: _Process, request: bytes) -> tuple[bytes, bytes]:
+        """Have *process* do *request*. Afterwards it is idle again, or on its way out."""
+        try:
+            tag, content = await process.ask(request, self._settings.deadline_seconds)
+        except BaseException:
+            process.kill()
+            self._retire(process)
+            self._refuse_if_closed()  # killed by close(): the task is not at fault
+            raise
+        if self._closed or tag == SWELLED or process.served >= self._settings.files_per_process:
+            self._retire(process)
+        else:
+            self._idle.append(process)
+        return tag, content
+
+    def _retire(self, process: _Process) -> None:
+        """Let *process* end in the background."""
+        if process in self._standing:
+            self._standing.discard(process)
+            ending = asyncio.create_task(process.end(), name=f"end of worker {process.pid}")
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    def _outcome(self, tag: bytes, content: bytes) -> object:
+        """Return the value that *content* holds, or raise what it says."""
+        if tag == SWELLED:
+            raise WorkerLost(_MORE_MEMORY)
+        if tag == ERROR:
+            raise _rebuilt(content)
+        return _Rebuilder(io.BytesIO(content)).load()
+
+
+_MORE_MEMORY = "needs more memory than workers.memory_megabytes allows: raise it"
+
+
+class _LostBeforeBegun(Exception):
+    """The process was lost before it had begun the task."""
+
+
+class _Process:
+    """One process, the two ends of its channel, and what it last muttered."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._noise = bytearray()
+        self._listening = asyncio.create_task(self._listen(), name=f"noise of worker {self.pid}")
+        self.served = 0
+        """Tasks given to it so far."""
+
+    @classmethod
+    async def start(cls, settings: settings.Workers) -> _Process:
+        """Start a process; it is not :meth:`ready` yet."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                # inflect has its functions instrumented by typeguard when it is imported, 1.2 s; in
+                # optimised mode typeguard leaves them alone, 0.2 s.
+                "-O",
+                "-P",  # a photo folder as working directory must not lend modules
+                "-m",
+                "taggerd.worker_process",
+                str(settings.memory_megabytes),
+                str(settings.deadline_seconds),
+                str(os.getpid()),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment(os.environ),
+                start_new_session=True,
+            )
+        except OSError as error:
+            message = f"no worker process can be started: {error.strerror}"
+            raise StartError(message) from error
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None and not self._replies.at_eof()
+
+    @property
+    def _replies(self) -> asyncio.StreamReader:
+        return cast("asyncio.StreamReader", self._process.stdout)
+
+    async def ready(self) -> None:
+        """Wait until it has limited itself.
+
+        Raises:
+            StartError: it ended or said nothing instead.
+        """
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                tag, _ = await self._receive()
+        except (EOFError, TimeoutError, OSError):
+            tag = b""
+        if tag != READY:
+            self.kill()
+            message = f"a worker process does not start: {await self._death()}"
+            raise StartError(message)
+
+    async def ask(self, request: bytes, deadline_seconds: float) -> tuple[bytes, bytes]:
+        """Send *request* and return the answer's tag and content.
+
+        Raises:
+            _LostBeforeBegun: it was lost before it called the function.
+            WorkerLost: it was lost in the function.
+        """
+        self.served += 1
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._send(request)
+                tag, content = await self._receive()
+        except (EOFError, TimeoutError, OSError) as error:
+            raise _LostBeforeBegun from error
+        if tag != BEGUN:
+            return tag, content
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                return await self._receive()
+        except TimeoutError:
+            message = (
+                f"no result after workers.deadline_seconds ({deadline_seconds:g} s): "
+                "its process was killed"
+            )
+            raise WorkerLost(message) from None
+        except (EOFError, OSError):
+            raise WorkerLost(await self._death()) from None
+
+    def kill(self) -> None:
+        """Kill it and what it started."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Let it end, kill it if it does not, and give it up if even that takes too long."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if not await self._ended():
+            self.kill()
+            await self._ended()
+        self._listening.cancel()
+
+    async def _ended(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await self._process.wait()
+        return self._process.returncode is not None
+
+    async def _send(self, request: bytes) -> None:
+        requests = cast("asyncio.StreamWriter", self._process.stdin)
+        requests.writelines((HEAD.pack(REQUEST, len(request)), request))
+        await requests.drain()
+
+    async def _receive(self) -> tuple[bytes, bytes]:
+        tag, length = HEAD.unpack(await self._replies.readexactly(HEAD.size))
+        if length > _LARGEST_REPLY:
+            raise EOFError
+        return tag, await self._replies.readexactly(length)
+
+    async def _listen(self) -> None:
+        """Keep the end of what the process and its libraries print."""
+        stream = cast("asyncio.StreamReader", self._process.stderr)
+        while heard := await stream.read(_NOISE_KEPT):
+            self._noise += heard
+            del self._noise[:-_NOISE_KEPT]
+
+    async def _death(self) -> str:
+        """Say in words how it died."""
+        if not await self._ended():
+            self.kill()
+            return "its process broke off"
+        await asyncio.wait((self._listening,), timeout=_END_SECONDS)
+        lines = self._noise.decode("utf-8", "replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        if "bad_alloc" in last:  # how C++ says it
+            return _MORE_MEMORY
+        last = "".join(c if c.isprintable() else "?" for c in last)[:200]
+        return _cause(self._process.returncode or 0) + (f" ({last})" if last else "")
+
+
+def _cause(returncode: int) -> str:
+    """Put a return code into words; negative: the signal that ended the process."""
+    if returncode >= 0:
+        return f"its process ended with status {returncode}"
+    if -returncode == signal.SIGKILL:
+        return "its process was killed (SIGKILL), perhaps because the machine ran out of memory"
+    if -returncode == signal.SIGXCPU:
+        return "its process used up its processor time, twice workers.deadline_seconds"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-returncode}"
+    return f"its process crashed ({name})"
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process: nothing of *ours* that could be a secret."""
+    passed_on = {
+        name: value
+        for name, value in ours.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+    }
+    home_of_taggerd = str(pathlib.Path(taggerd.__file__).parent.parent)
+    path = (home_of_taggerd, passed_on.get("PYTHONPATH", ""))
+    return passed_on | _THREADS | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+class _Rebuilder(pickle.Unpickler):
+    """Rebuilds values, never calls functions: a process that a file has taken over may lie."""
+
+    def find_class(self, module: str, name: str) -> type:
+        if module.partition(".")[0] == "taggerd":
+            importlib.import_module(module)
+        found = getattr(sys.modules.get(module), name, None)
+        if isinstance(found, type) and _is_value(found):
+            return found
+        message = f"a worker process may not send back {module}.{name}"
+        raise pickle.UnpicklingError(message)
+
+
+_VALUES = (
+    *(Exception, enum.Enum, pathlib.PurePath, set, frozenset, bytearray, complex),
+    *(dt.date, dt.time, dt.timedelta, dt.tzinfo),
+)
+
+
+def _is_value(kind: type) -> bool:
+    """Say whether building one of *kind* can do no more than hold data."""
+    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return issubclass(kind, _VALUES) or dataclasses.is_dataclass(kind) or is_named_tuple
+
+
+def _rebuilt(content: bytes) -> Exception:
+    """Return the exception that a process sent, or at least its text."""
+    text, rebuildable = _Rebuilder(io.BytesIO(content)).load()
+    with contextlib.suppress(Exception):
+        error = _Rebuilder(io.BytesIO(rebuildable)).load()
+        if isinstance(error, Exception):
+            return error
+    return RuntimeError(text)
