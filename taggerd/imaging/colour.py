@@ -1,0 +1,87 @@
+"""Colours of any kind to 8-bit sRGB on white."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, ImageCms
+
+_SRGB = ImageCms.createProfile("sRGB")
+_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+"""Colour space of an ICC profile: the mode its picture must have."""
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Return *image* with 8 bits a channel and no palette: a mode that can be scaled.
+
+    Modes that come out are L, LA, RGB, RGBA, CMYK, YCbCr, LAB and HSV. Call this before scaling:
+    Pillow scales palettes and bilevel pictures by picking pixels.
+    """
+    if image.mode in ("F", "I") or image.mode.startswith("I;"):
+        return _from_deep_grey(image)
+    if image.has_transparency_data:
+        return image.convert("LA" if image.mode in ("L", "LA", "La", "1") else "RGBA")
+    if image.mode in ("P", "RGBX"):
+        return image.convert("RGB")
+    return image.convert("L") if image.mode == "1" else image
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and floating grey values to 0 to 255; `convert` would only clip them."""
+    import numpy as np  # noqa: PLC0415 - 30 ms that few photos need
+
+    values = np.asarray(image, dtype=np.float32)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    white = 65535.0 if image.mode.startswith("I;16") else _white(float(values.max(initial=0)))
+    if image.mode == "F" and white <= 1:
+        white = 1.0
+    scaled = np.clip(values * (255.0 / white), 0, 255).astype(np.uint8)
+    grey = Image.fromarray(scaled)
+    grey.info = {"icc_profile": image.info.get("icc_profile")}
+    return grey
+
+
+def _white(largest: float) -> float:
+    """Guess which value means white from the *largest* one there is."""
+    return next((white for white in (1.0, 255.0, 65535.0) if largest <= white), largest)
+
+
+def to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """Return *image* as RGB in sRGB on a white ground, and a note if its profile was unusable.
+
+    Args:
+        image: what :func:`eight_bit` returns, best already scaled (8 ms against 1.2 s).
+    """
+    profile = image.info.get("icc_profile")
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    flat = image.convert(image.mode[:-1]) if alpha else image
+    note = ""
+    if image.mode == "LAB":
+        flat = _transformed(flat, ImageCms.createProfile("LAB"))
+    elif profile:
+        try:
+            flat = _managed(flat, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+            note = f"colour profile not usable ({error}): colours taken for sRGB"
+    flat = flat.convert("RGB")
+    if alpha is None:
+        return flat, note
+    ground = Image.new("RGB", flat.size, "white")
+    ground.paste(flat, mask=alpha)
+    return ground, note
+
+
+def _managed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Apply *profile*, where it is one for this kind of picture."""
+    space = profile.profile.xcolor_space.strip()
+    if space == "RGB" and image.mode == "L":
+        image = image.convert("RGB")
+    if _SPACES.get(space) != image.mode:
+        message = f"it is for {space or 'nothing'}, the picture is {image.mode}"
+        raise ValueError(message)
+    return _transformed(image, profile)
+
+
+def _transformed(image: Image.Image, profile: object) -> Image.Image:
+    transformed = ImageCms.profileToProfile(image, profile, _SRGB, outputMode="RGB")  # type: ignore[arg-type]
+    return image if transformed is None else transformed

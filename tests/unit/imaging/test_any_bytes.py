@@ -1,0 +1,99 @@
+"""Whatever the bytes are: a picture, or one of our own errors on one line."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from taggerd import settings
+from taggerd.data import dng
+from taggerd.errors import PhotoError, PhotoUndecodable, WorkerLost
+from taggerd.imaging import prepare
+from taggerd.photo import Picture, Stamp
+from taggerd.workers import Workers
+
+pillow_heif.register_heif_opener()
+pytest.importorskip("pillow_jxl")
+
+
+async def outcomes(paths: list[Path], deadline_seconds: float = 20) -> dict[str, object]:
+    """Prepare *paths* in worker processes; return a picture or an exception for each."""
+    workers = Workers(settings.Workers(processes=2, deadline_seconds=deadline_seconds))
+    tasks = [workers.run(prepare, p, Stamp.of(p.lstat()), settings.Image()) for p in paths]
+    try:
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await workers.close()
+    return dict(zip((path.name for path in paths), found, strict=True))
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    """Return *image* in that format."""
+    file = io.BytesIO()
+    if kind == "DNG":
+        image.save(file, "JPEG")
+        return dng.dng(np.asarray(image), dng.Preview(file.getvalue(), *image.size), (), ())
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "extension"),
+    [("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp"), ("HEIF", "heic"),
+     ("AVIF", "avif"), ("JXL", "jxl"), ("DNG", "dng")],
+)  # fmt: skip
+async def test_damaged_files_never_raise_anything_foreign(
+    tmp_path: Path, kind: str, extension: str
+) -> None:
+    """Thirty files of each format with damaged bytes, half of them in the header."""
+    rng = np.random.default_rng([7, *kind.encode()])
+    pixels = rng.integers(0, 255, (64, 96, 3), np.uint8)
+    whole = np.frombuffer(encoded(Image.fromarray(pixels), kind), np.uint8)
+    paths = []
+    for n in range(30):
+        data = whole.copy()
+        places = rng.integers(4, 300 if n % 2 else len(data), 1 + n % 8)
+        data[places] = rng.integers(0, 256, len(places))
+        paths.append(tmp_path / f"{n}.{extension}")
+        paths[-1].write_bytes(
+            data.tobytes()[: rng.integers(40, len(data) + 1) if n % 5 == 0 else None]
+        )
+    for name, outcome in (await outcomes(paths)).items():
+        assert isinstance(outcome, Picture | PhotoUndecodable | WorkerLost), f"{name}: {outcome!r}"
+        assert "\n" not in str(outcome)
+
+
+def corpus(folder: str) -> Path:
+    """Return a folder of real files beside the repository, or skip."""
+    for parent in Path(__file__).resolve().parents:
+        if (found := parent / "shared" / "corpus" / folder).is_dir():
+            return found
+    pytest.skip(f"no folder shared/corpus/{folder} beside the repository")
+
+
+WITHOUT_A_PICTURE = {"exiftool_t_images_CanonRaw.cr3", "exiv2_test_data_IMG_1361.dng"}
+"""Raw files that were cut to their metadata."""
+
+
+async def test_real_photos() -> None:
+    """Every real photo that holds a picture gives it; the others are named with a reason."""
+    found = await outcomes(sorted(corpus("photos").iterdir()))
+    assert {n for n, outcome in found.items() if not isinstance(outcome, Picture)} == {
+        name for name in WITHOUT_A_PICTURE if name in found
+    }
+    for name in WITHOUT_A_PICTURE & found.keys():
+        assert isinstance(found[name], PhotoUndecodable)
+
+
+async def test_hostile_files() -> None:
+    """Files that once crashed or hung a decoder: no process is lost, nothing foreign is raised."""
+    found = await outcomes(sorted(corpus("hostile").iterdir()))
+    for name, outcome in found.items():
+        assert isinstance(outcome, Picture | PhotoError), f"{name}: {outcome!r}"
+        assert not isinstance(outcome, WorkerLost), f"{name}: {outcome}"
