@@ -1,1 +1,29 @@
-"""ledger."""
+"""The durable queue: what was seen, what waits, what was answered, what is to be journalled."""
+
+from taggerd.ledger.port import (
+    Admitted,
+    Claim,
+    Counts,
+    Held,
+    Json,
+    Ledger,
+    Outgoing,
+    Quarantined,
+    Standing,
+    State,
+)
+from taggerd.ledger.sqlite import SqliteLedger
+
+__all__ = [
+    "Admitted",
+    "Claim",
+    "Counts",
+    "Held",
+    "Json",
+    "Ledger",
+    "Outgoing",
+    "Quarantined",
+    "SqliteLedger",
+    "Standing",
+    "State",
+]

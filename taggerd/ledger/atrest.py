@@ -1,0 +1,98 @@
+"""Paths, stamps and answers as the database keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from taggerd.photo import Answer, PhotoFile, Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_INT64 = range(-(2**63), 2**63)
+
+
+class Place(NamedTuple):
+    """A file's path in its three parts."""
+
+    folder: bytes
+    """Ends in ``/``."""
+    stem: bytes
+    suffix: bytes
+    """With its dot; may be empty."""
+
+    @classmethod
+    def of(cls, path: Path) -> Place:
+        """Take *path* apart as `taggerd.photo.group` does."""
+        return cls(folder_bytes(path.parent), os.fsencode(path.stem), os.fsencode(path.suffix))
+
+
+def folder_bytes(folder: Path) -> bytes:
+    """Return a folder's path with its final ``/``."""
+    path = os.fsencode(folder)
+    return path if path.endswith(b"/") else path + b"/"
+
+
+def folder_range(folder: Path) -> tuple[bytes, bytes]:
+    """Return the range, without its end, of the paths of *folder* and all folders below it."""
+    low = folder_bytes(folder)
+    return low, low[:-1] + b"0"  # "0" follows "/"
+
+
+def path_of(path: bytes) -> Path:
+    """Return the path that was kept as *path*."""
+    return Path(os.fsdecode(path))
+
+
+def name_beside(path: Path, folder: Path) -> bytes:
+    """Return *path* as seen from *folder*: the name alone where it lies in it."""
+    return os.fsencode(path.name if path.parent == folder else path)
+
+
+def file_of(folder: bytes, row: Mapping[str, Any]) -> PhotoFile:
+    """Return the file of a row with ``stem, suffix`` and the stamp's columns."""
+    return PhotoFile(path_of(folder + row["stem"] + row["suffix"]), stamp_of(row))
+
+
+def stamp_of(row: Mapping[str, Any]) -> Stamp:
+    """Return the stamp of a row with ``size, mtime_ns, inode, device``."""
+    return Stamp(int(row["size"]), int(row["mtime_ns"]), int(row["inode"]), int(row["device"]))
+
+
+def stamp_columns(stamp: Stamp) -> dict[str, int | str]:
+    """Return the four columns of *stamp*; a number beyond 64 signed bits becomes text."""
+    return {k: v if v in _INT64 else str(v) for k, v in stamp._asdict().items()}
+
+
+def digest_bytes(digest: str) -> bytes | None:
+    """Return a digest's bytes; None for an empty one."""
+    return bytes.fromhex(digest) or None
+
+
+def answer_text(answer: Answer) -> str:
+    """Return *answer* as short JSON: no defaults, no ``raw`` that says the same as ``text``.
+
+    A million photos have three million answers.
+    """
+    stored = answer.to_json()
+    short = {
+        f.name: stored[f.name]
+        for f in fields(Answer)
+        if f.name not in {"role", "question"} and getattr(answer, f.name) != f.default
+    }
+    if answer.raw == answer.text:
+        short.pop("raw", None)
+    elif not answer.raw:
+        short["raw"] = ""
+    return json.dumps(short, ensure_ascii=False, separators=(",", ":"))
+
+
+def answer_of(role: str, question: str, text: str) -> Answer:
+    """Rebuild the answer that :func:`answer_text` shortened."""
+    short: dict[str, Any] = json.loads(text)
+    short.setdefault("raw", short.get("text", ""))
+    return Answer.from_json({"keywords": [], **short, "role": role, "question": question})

@@ -1,0 +1,149 @@
+"""Claims begin and end.
+
+Synchronous; every function runs inside a transaction of its caller.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Literal
+
+from taggerd.ledger.admission import drop_if_fileless, forget
+from taggerd.ledger.atrest import file_of, path_of
+from taggerd.ledger.port import Claim
+from taggerd.photo import Photo, group
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from taggerd.ledger.database import Database, Row
+    from taggerd.ledger.port import Outgoing
+
+
+def begin(  # noqa: PLR0913  # what a claim is made of
+    database: Database,
+    limit: int,
+    *,
+    order: Literal["newest", "oldest"],
+    max_attempts: int,
+    owner: str,
+    run: str,
+    wanted: bool,
+    now: float,
+) -> list[Claim]:
+    """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
+    while True:
+        rows = database.rows(order, run=run, wanted=wanted, now=now, limit=limit)
+        spent = [row for row in rows if row["attempts"] >= max_attempts]
+        if not spent:
+            return [_claimed(database, row, owner, run, now) for row in rows]
+        for row in spent:
+            database.do("give_up", photo=row["id"], reason=_why_spent(row), now=now)
+
+
+def _why_spent(row: Row) -> str:
+    """Say why a photo has no attempt left although its last one did not fail."""
+    reason: str = row["reason"]
+    if deaths := row["deaths"]:
+        times = "once" if deaths == 1 else f"{deaths} times"
+        died = f"the program died {times} while reading it"
+        return f"{died}; before that: {reason}" if reason else died
+    return reason or "its attempts are used up"
+
+
+def _claimed(database: Database, row: Row, owner: str, run: str, now: float) -> Claim:
+    number: int = row["id"]
+    token = uuid.uuid4().hex
+    database.do("claim", photo=number, owner=owner, token=token, now=now)
+    photo = photo_of(database, number)
+    return Claim(
+        id=number,
+        photo=photo,
+        attempt=row["attempts"] + 1,
+        run=run,
+        token=token,
+        digest=(row["digest"] or b"").hex(),
+        recorded=bool(row["recorded"]),
+        changed=bool(row["changed"]),
+        anew_since=row["anew_since"],
+        sidecars=_sidecars(database, number, photo.folder),
+    )
+
+
+def photo_of(database: Database, number: int) -> Photo:
+    """Return a photo with its files as they were admitted."""
+    rows = database.rows("photo_files", photo=number)
+    (photo,) = group(file_of(row["folder"], row) for row in rows)
+    return photo
+
+
+def _sidecars(database: Database, number: int, folder: Path) -> dict[Path, str]:
+    rows = database.rows("sidecars", photo=number)
+    return {folder / path_of(row["name"]): row["digest"] for row in rows}
+
+
+def put_back(  # noqa: PLR0913  # each way back differs in one of them
+    database: Database,
+    claim: Claim,
+    *,
+    now: float,
+    uncharged: bool,
+    reason: str | None = None,
+    not_before: float = 0.0,
+    released_by: str | None = None,
+) -> bool:
+    """End a claim with the photo queued; return whether it was still held.
+
+    If a file arrived meanwhile, the photo is queued as if it had just come.
+    """
+    held = database.do(
+        "put_back",
+        photo=claim.id,
+        token=claim.token,
+        now=now,
+        uncharged=uncharged,
+        died=False,
+        reason=reason,
+        not_before=not_before,
+        released_by=released_by,
+    )
+    drop_if_fileless(database, claim.id)
+    return held > 0
+
+
+def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> int:
+    """End all claims of *owner*, charged only if it *died*, and what it borrowed of the outbox."""
+    rows = database.rows("claims_of", owner=owner)
+    for row in rows:
+        database.do(
+            "put_back",
+            photo=row["id"],
+            token=row["token"],
+            now=now,
+            uncharged=not died,
+            died=died,
+            reason=None,
+            not_before=0.0,
+            released_by=None,
+        )
+        drop_if_fileless(database, row["id"])
+    database.do("take_back_lent", owner=owner)
+    return len(rows)
+
+
+def resettle(database: Database, claim: Claim, now: float) -> None:
+    """End a claim because its files are not what they were."""
+    row = database.row("changed_while_claimed", photo=claim.id, token=claim.token)
+    if row is not None and not row["again"]:
+        # Not all of the claim's files: one may have become a photo of its own since.
+        rows = database.rows("photo_files", photo=claim.id)
+        forget(database, [file_of(row["folder"], row).path for row in rows], now)
+    put_back(database, claim, now=now, uncharged=True)
+
+
+def send(database: Database, record: Outgoing | None) -> None:
+    """Put *record*, if there is one, into the outbox."""
+    if record is not None:
+        database.do(
+            "send", record=record.id, day=record.day, line=record.line, stream=record.stream
+        )

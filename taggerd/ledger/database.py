@@ -1,0 +1,246 @@
+"""One SQLite file: opened, checked, migrated, asked. The only module that knows `sqlite3`.
+
+Everything here is synchronous and belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from taggerd.errors import StartError, StorageError
+from taggerd.ledger.owners import Lock
+from taggerd.ledger.queries import migrations, queries
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Value: TypeAlias = "int | float | str | bytes | None"
+Row: TypeAlias = "dict[str, Any]"
+"""A row by the names of its columns; the schema says what each holds."""
+
+BUSY_SECONDS = 20.0
+"""Longest wait for another program's transaction; theirs take milliseconds."""
+
+_SETTINGS = (
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "temp_store = MEMORY",
+    "cache_size = -16000",
+    "journal_size_limit = 67108864",
+)
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another program holds it",
+    sqlite3.SQLITE_LOCKED: "another program holds it",
+    sqlite3.SQLITE_PROTOCOL: "another program holds it",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "look at its disk",
+    sqlite3.SQLITE_NOMEM: "memory is short",
+    sqlite3.SQLITE_READONLY: "let this user write there",
+    sqlite3.SQLITE_PERM: "let this user write there",
+    sqlite3.SQLITE_CANTOPEN: "let this user write there",
+    sqlite3.SQLITE_CORRUPT: "restart taggerd, which sets it aside",
+    sqlite3.SQLITE_NOTADB: "restart taggerd, which sets it aside",
+}
+"""What the disk may do, and what to do then. Any other error is a fault of ours."""
+
+
+class Database:
+    """A connection to the ledger's file."""
+
+    def __init__(self, path: Path, now: float, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        """Open *path*, making it if need be, and bring its schema up to date.
+
+        Where nobody else uses it, it is checked first; a damaged one is set aside under a name
+        that tells the time *now*, and a new one is made.
+
+        Raises:
+            StartError: it cannot be used, or was made by a newer taggerd.
+            OSError: its folder cannot be written to.
+        """
+        self._path = path
+        self._busy_seconds = busy_seconds
+        self._full = False
+        self.set_aside: Path | None = None
+        """Where the damaged database is that was found here."""
+        in_use = path.with_name("ledger.lock")
+        try:
+            self._use = Lock(in_use)
+            alone = True
+        except BlockingIOError:
+            self._use = Lock(in_use, shared=True, wait=True)
+            alone = False
+        try:
+            self._open(now, check=alone)
+            self._use.change(shared=True, wait=True)
+        except BaseException as error:
+            self._use.release()
+            if not isinstance(error, sqlite3.Error):
+                raise
+            advice = _ADVICE.get(_primary_code(error), "it is not a ledger that taggerd made")
+            message = f"the ledger {printable(path)} cannot be used ({error}): {advice}"
+            raise StartError(message) from error
+
+    def _open(self, now: float, *, check: bool) -> None:
+        self._connection = self._connect()
+        try:
+            if check and self._is_damaged():
+                self._set_aside(now)
+                self._connection = self._connect()
+            for setting in _SETTINGS:
+                self._connection.execute(f"PRAGMA {setting}")
+            self._migrate()
+            self._connection.execute(queries()["scope"])
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=self._busy_seconds, isolation_level=None)
+        connection.row_factory = _row
+        return connection
+
+    def _is_damaged(self) -> bool:
+        try:
+            return bool(self._pragma("quick_check(1)") != "ok")
+        except sqlite3.DatabaseError as error:
+            if _primary_code(error) in _DAMAGED:
+                return True
+            raise
+
+    def _set_aside(self, now: float) -> None:
+        """Rename the damaged file with its log, and close it; nobody else has it open."""
+        moment = time.strftime("%Y%m%dT%H%M%S", time.localtime(now))
+        name = f"{self._path.name}.damaged-{moment}"
+        aside = self._path.with_name(name)
+        for number in count(2):
+            if not aside.exists():
+                break
+            aside = self._path.with_name(f"{name}-{number}")
+        # The log first: a kill in between must not leave it beside a new database.
+        for ending in ("-wal", "-shm", ""):
+            part = self._path.with_name(self._path.name + ending)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + ending))
+        self._connection.close()  # after renaming: closing would remove the log by its old name
+        self.set_aside = aside
+
+    def _migrate(self) -> None:
+        scripts = migrations()
+        connection = self._connection
+        with self._immediately():
+            version: int = self._pragma("user_version")
+            if version > len(scripts):
+                message = (
+                    f"the ledger {printable(self._path)} was made by a newer taggerd "
+                    f"(schema {version}, this one knows {len(scripts)}): update this one"
+                )
+                raise StartError(message)
+            for number, script in enumerate(scripts[version:], start=version + 1):
+                for statement in statements(script):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+
+    def _pragma(self, name: str) -> Any:  # noqa: ANN401  # SQLite's own, as it comes
+        (value,) = self._connection.execute(f"PRAGMA {name}").fetchone().values()
+        return value
+
+    @contextmanager
+    def _immediately(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def transaction(self, *, paid: bool = False) -> Iterator[None]:
+        """Do all that is asked inside, or nothing of it.
+
+        With *paid* it is on the platter when it ends (``synchronous = FULL``): money was spent on
+        it. Else a power cut may undo the last moments, in order, and only costs work.
+        """
+        with self._storage_errors():
+            if paid != self._full:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if paid else 'NORMAL'}")
+                self._full = paid
+            with self._immediately():
+                yield
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        """Map what the disk did to :class:`StorageError`; a fault in our SQL stays what it is."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            advice = _ADVICE.get(_primary_code(error))
+            if advice is None:
+                raise
+            message = f"the ledger {printable(self._path)} cannot be used ({error}): {advice}"
+            raise StorageError(message) from error
+
+    def rows(self, query: str, /, **values: Value) -> list[Row]:
+        """Return all rows of the named *query*."""
+        with self._storage_errors():
+            return self._connection.execute(queries()[query], values).fetchall()
+
+    def row(self, query: str, /, **values: Value) -> Row | None:
+        """Return the first row of the named *query*, if there is one."""
+        rows = self.rows(query, **values)
+        return rows[0] if rows else None
+
+    def one(self, query: str, /, **values: Value) -> Row:
+        """Return the row of the named *query*, which always gives one."""
+        return self.rows(query, **values)[0]
+
+    def do(self, query: str, /, **values: Value) -> int:
+        """Do the named *query*; return how many rows it changed."""
+        with self._storage_errors():
+            return self._connection.execute(queries()[query], values).rowcount
+
+    def insert(self, query: str, /, **values: Value) -> int:
+        """Do the named *query*; return the id of the row it made."""
+        with self._storage_errors():
+            made = self._connection.execute(queries()[query], values).lastrowid
+        if made is None:
+            message = f"{query} makes no row"
+            raise TypeError(message)
+        return made
+
+    def close(self) -> None:
+        """Close the file."""
+        try:
+            with self._storage_errors():
+                self._connection.close()
+        finally:
+            self._use.release()
+
+
+def statements(script: str) -> Iterator[str]:
+    """Split *script*: `executescript` would commit the transaction it runs in."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _row(cursor: sqlite3.Cursor, values: tuple[Value, ...]) -> Row:
+    return {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's result code without its details."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

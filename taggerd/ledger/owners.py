@@ -1,0 +1,113 @@
+"""Who uses a ledger: each running taggerd holds the lock of a file of its own.
+
+The kernel lets go of a lock when its process ends, however it ends; so a lock that can be taken
+belongs to the dead, and what they had claimed may be given back. No heartbeat, no clock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Lock:
+    """A lock on a file, held by this process alone: a forked child does not inherit it."""
+
+    _held: ClassVar[WeakSet[Lock]] = WeakSet()
+
+    def __init__(self, path: Path, *, shared: bool = False, wait: bool = False) -> None:
+        """Take the lock of *path*, making the file if need be.
+
+        Raises:
+            BlockingIOError: it is held elsewhere, and *wait* is False.
+            OSError: the file cannot be made or opened.
+        """
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.change(shared=shared, wait=wait)
+        except OSError:
+            os.close(self._file)
+            raise
+        Lock._held.add(self)
+
+    def change(self, *, shared: bool, wait: bool = False) -> None:
+        """Make a held lock shared or exclusive; :class:`BlockingIOError` as above."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(self._file, kind if wait else kind | fcntl.LOCK_NB)
+
+    def write(self, text: str) -> None:
+        """Replace the file's content."""
+        data = text.encode()
+        os.pwrite(self._file, data, 0)
+        os.ftruncate(self._file, len(data))
+
+    def release(self) -> None:
+        """Let go; more than once is well."""
+        Lock._held.discard(self)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    @classmethod
+    def _forked(cls) -> None:
+        """Close the locks in a forked child; the parent's open descriptor keeps them held.
+
+        Without this a worker process that outlives a killed daemon keeps it alive in our eyes.
+        """
+        for lock in list(cls._held):
+            lock.release()
+
+
+os.register_at_fork(after_in_child=Lock._forked)  # noqa: SLF001  # its own class's business
+
+
+class Owners:
+    """The lock files of all that use one ledger, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use *folder*, making it if need be; may raise :class:`OSError`."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder = folder
+        self._lock: Lock | None = None
+        self.me = uuid.uuid4().hex
+        """This owner's name."""
+
+    def enter(self) -> None:
+        """Become an owner; the file gets its name once it is locked: nobody finds it unlocked."""
+        unnamed = self._folder / f".{self.me}"
+        self._lock = Lock(unnamed)
+        unnamed.rename(self._folder / self.me)
+
+    def alive(self, owner: str) -> bool:
+        """Say whether *owner* still runs."""
+        path = self._folder / owner
+        if not path.exists():
+            return False
+        try:
+            Lock(path).release()
+        except BlockingIOError:
+            return True
+        return False
+
+    def bury(self, owner: str) -> None:
+        """Remove the file of a dead owner, once nothing refers to it any more."""
+        (self._folder / owner).unlink(missing_ok=True)
+
+    def all(self) -> set[str]:
+        """Return the owners that have a file, dead or alive."""
+        return {file.name for file in self._folder.iterdir() if not file.name.startswith(".")}
+
+    def leave(self) -> None:
+        """Stop being an owner."""
+        if self._lock is not None:
+            with suppress(OSError):  # a folder that turned read-only: the lock is what counts
+                self.bury(self.me)
+            self._lock.release()
+            self._lock = None

@@ -1,0 +1,117 @@
+"""One program's use of the state directory: its folder, its locks, its thread, its database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from taggerd.errors import StartError
+from taggerd.ledger.database import Database
+from taggerd.ledger.owners import Lock, Owners
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+class StateDirectory:
+    """An open state directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        thread: ThreadPoolExecutor,
+        clock: Callable[[], float],
+        *,
+        exclusive: bool,
+    ) -> None:
+        """Open *directory* in *thread*, where this runs; see :meth:`open`."""
+        self._directory = directory
+        self._thread = thread
+        self.clock = clock
+        self.closed = False
+        self.notices: tuple[str, ...] = ()
+        """What a person should know about the opening, one line each."""
+        with ExitStack() as opened:
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.owners = Owners(directory / "owners")
+                if exclusive:
+                    opened.callback(self._become_daemon().release)
+                self.database = Database(directory / "ledger.sqlite", clock())
+                opened.callback(self.database.close)
+                self.owners.enter()
+                opened.callback(self.owners.leave)
+            except OSError as error:
+                message = (
+                    f"the state directory {printable(directory)} cannot be used "
+                    f"({error.strerror}): make it a folder that this user may write to, "
+                    "or set another state_directory"
+                )
+                raise StartError(message) from error
+            self._opened = opened.pop_all()
+        if aside := self.database.set_aside:
+            self.notices = (
+                f"the ledger was damaged: it is kept as {printable(aside)}, a new one is made",
+            )
+
+    @classmethod
+    async def open(cls, directory: Path, *, exclusive: bool, clock: Callable[[], float]) -> Self:
+        """Open *directory*, making it if need be (mode 0700); *exclusive* as its one daemon.
+
+        Raises:
+            StartError: it cannot be used, or another daemon uses it.
+        """
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        opening = partial(cls, directory, thread, clock, exclusive=exclusive)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, opening)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do *work* in the thread that owns the database."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def close(self) -> None:
+        """Close the database and let go of the locks; more than once is well."""
+        if not self.closed:
+            self.closed = True
+            try:
+                await self.run(self._opened.close)
+            finally:
+                self._thread.shutdown(wait=False)
+
+    def daemon_pid(self) -> int | None:
+        """Return the process id of the daemon on this directory; None if none runs.
+
+        Asks for the daemon's lock as an owner, never for the daemon lock itself: a look must not
+        keep a daemon from starting.
+        """
+        try:
+            pid, owner = (self._directory / "daemon.lock").read_text("ascii").split()
+        except (OSError, ValueError):
+            return None
+        return int(pid) if self.owners.alive(owner) else None
+
+    def _become_daemon(self) -> Lock:
+        """Take the lock that one daemon holds, and leave word of who that is."""
+        try:
+            lock = Lock(self._directory / "daemon.lock")
+        except BlockingIOError:
+            pid = self.daemon_pid()
+            message = (
+                f"another taggerd uses {printable(self._directory)}"
+                f"{f', pid {pid}' if pid else ''}: stop it, or set another state_directory"
+            )
+            raise StartError(message) from None
+        lock.write(f"{os.getpid()} {self.owners.me}")
+        return lock

@@ -1,0 +1,712 @@
+"""What every implementation of the port must do.
+
+The tests speak to `taggerd.ledger.port.Ledger` alone, through the fixture ``state``: another
+implementation passes when its own `State` stands in conftest's place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taggerd.ledger import Admitted, Counts
+from taggerd.photo import PhotoFile, Sidecar, Stamp, group
+
+from .conftest import DIGEST, ROOT, answer, file, names, record
+
+if TYPE_CHECKING:
+    from taggerd.ledger import SqliteLedger
+
+    from .conftest import State
+
+OTHER = "ef" * 32
+
+# ── Admission ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_new_file_is_queued_once(ledger: SqliteLedger, state: State) -> None:
+    """Admitting twice is admitting once."""
+    assert await ledger.admit([file()]) == Admitted(new=1)
+    assert await ledger.admit([file()]) == Admitted(unchanged=1)
+    claim = await state.claim_one(ledger)
+    assert names(claim) == ["IMG_1.JPG"]
+    assert (claim.attempt, claim.digest, claim.recorded, claim.anew_since) == (1, "", False, None)
+    assert claim.photo.files == (file(),)
+
+
+@pytest.mark.parametrize(
+    "arriving",
+    [
+        ["IMG_1.JPG", "IMG_1.CR3"],
+        ["IMG_1.JPG", "IMG_1.PNG", "IMG_1.CR3"],
+        ["IMG_1.HEIC", "IMG_1.JPG", "IMG_2.JPG", "IMG_1.x.JPG", "img_1.CR3"],
+        ["IMG_1.CR3", "IMG_1.DNG", "IMG_1"],
+    ],
+)
+async def test_grouping_does_not_depend_on_the_order_of_arrival(
+    state: State, arriving: list[str]
+) -> None:
+    """One by one in any order, and all at once: the photos are those of `photo.group`."""
+    files = [file(name) for name in arriving]
+    want = {photo.files for photo in group(files)}
+    for number, order in enumerate(itertools.islice(itertools.permutations(files), 24)):
+        state.directory = state.directory.with_name(f"order-{number}")
+        ledger = await state.open()
+        for one in order:
+            await ledger.admit([one])
+        assert {claim.photo.files for claim in await state.claim(ledger)} == want
+        await ledger.close()
+
+
+async def test_a_file_that_joins_a_tagged_photo_queues_it_with_its_answers(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """The raw was tagged; its JPEG comes: one photo, its digest known, nothing to ask again."""
+    await ledger.admit([file("IMG_1.CR3")])
+    await state.tag(ledger, await state.claim_one(ledger))
+    assert await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG")]) == Admitted(
+        new=1, unchanged=1
+    )
+    claim = await state.claim_one(ledger)
+    assert names(claim) == ["IMG_1.JPG", "IMG_1.CR3"]
+    assert (claim.digest, claim.recorded, claim.changed) == (DIGEST, True, False)
+
+
+async def test_a_changed_file_is_queued_and_its_digest_is_in_doubt(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Another stamp is another file, until its bytes are read."""
+    await ledger.admit([file()])
+    await state.tag(ledger, await state.claim_one(ledger))
+    assert await ledger.admit([file(size=2000)]) == Admitted(changed=1)
+    assert await ledger.admit([file("IMG_1.CR3")]) == Admitted(new=1)
+    claim = await state.claim_one(ledger)
+    assert (claim.digest, claim.recorded, claim.changed) == (DIGEST, True, True)
+    assert claim.photo.primary.stamp.size == 2000
+    await state.tag(ledger, claim, digest=OTHER)
+    await ledger.admit([file()], anew=True)
+    claim = await state.claim_one(ledger)
+    assert (claim.digest, claim.changed) == (OTHER, True)
+
+
+@pytest.mark.parametrize("part", range(4))
+async def test_any_part_of_the_stamp_tells_a_changed_file(
+    ledger: SqliteLedger, state: State, part: int
+) -> None:
+    """Size, mtime, inode, device: each alone; also numbers that no database likes."""
+    stamp = Stamp(2**40, -(10**18), 2**64 - 1, 2**63 + 5)
+    seen = PhotoFile(ROOT / "IMG_1.JPG", stamp)
+    await ledger.admit([seen])
+    assert await ledger.known(ROOT) == {seen.path: stamp}
+    assert await ledger.admit([seen]) == Admitted(unchanged=1)
+    numbers = list(stamp)
+    numbers[part] += 1
+    assert await ledger.admit([replace(seen, stamp=Stamp(*numbers))]) == Admitted(changed=1)
+    assert (await state.claim_one(ledger)).photo.primary.stamp == Stamp(*numbers)
+
+
+async def test_a_recorded_photo_stays_unless_asked_for_anew(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """``anew`` queues it once and says since when; asking twice does not move that time."""
+    await ledger.admit([file()])
+    await state.tag(ledger, await state.claim_one(ledger))
+    assert await ledger.admit([file()]) == Admitted(unchanged=1)
+    assert await state.claim(ledger) == []
+    state.now = since = state.now + 10
+    assert await ledger.admit([file()], anew=True) == Admitted(requeued=1)
+    state.now += 10
+    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    claim = await state.claim_one(ledger)
+    assert (claim.anew_since, claim.recorded, claim.changed) == (since, True, False)
+    await state.tag(ledger, claim)
+    assert await state.claim(ledger) == []
+    await ledger.admit([file(size=2000)])
+    assert (await state.claim_one(ledger)).anew_since is None
+
+
+async def test_anew_holds_for_waiting_files_and_survives_a_kill(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """What was asked for anew before a kill is anew after it, since the same time.
+
+    That it waited already, without the wish, makes no difference.
+    """
+    since = state.now
+    await ledger.admit([file()])
+    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    await state.claim_one(ledger)
+    await state.kill(ledger)
+    state.now += 10
+    assert (await state.claim_one(await state.open())).anew_since == since
+
+
+async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """A scan with --no-meta leaves it unwritten; one that writes takes it, asking nothing."""
+    await ledger.admit([file()], sidecars=False)
+    claim = await state.claim_one(ledger)
+    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=False)
+    assert (await ledger.standing([file()]))[file().path].state == "unwritten"
+    assert await ledger.admit([file()], sidecars=False) == Admitted(unchanged=1)
+    assert await state.claim(ledger) == []
+    assert await ledger.admit([file()]) == Admitted(requeued=1)
+    claim = await state.claim_one(ledger)
+    assert (claim.digest, claim.recorded, claim.changed) == (DIGEST, True, False)
+
+
+async def test_quarantine_is_left_by_change_not_by_another_look(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """The same broken file stays where it is, also when asked for anew; a replaced one is new."""
+    await ledger.admit([file()])
+    await ledger.fail(await state.claim_one(ledger), "not a picture", final=True)
+    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    assert await state.claim(ledger) == []
+    assert await ledger.admit([file(size=2000)]) == Admitted(changed=1)
+    assert (await state.claim_one(ledger)).attempt == 1
+
+
+async def test_a_sidecar_failure_is_retried_by_whoever_wants_sidecars(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """A read-only folder that became writable: the next scan that writes takes the photo."""
+    await ledger.admit([file()])
+    failure = "read-only folder"
+    claim = await state.claim_one(ledger)
+    assert await ledger.fail(claim, failure, final=True, retryable_sidecar=True)
+    assert await ledger.admit([file()], sidecars=False) == Admitted(unchanged=1)
+    assert await ledger.admit([file()]) == Admitted(requeued=1)
+    claim = await state.claim_one(ledger)
+    assert claim.attempt == 1
+    await ledger.fail(claim, "not a picture", final=True)
+    assert await ledger.admit([file()]) == Admitted(unchanged=1)
+
+
+@pytest.mark.parametrize("ending", ["finish", "release", "defer", "fail", "resettle", "kill"])
+async def test_a_file_that_changes_while_claimed_is_queued_when_the_claim_ends(
+    ledger: SqliteLedger, state: State, ending: str
+) -> None:
+    """However the claim ends, the new bytes get their turn, from the first attempt."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    assert await ledger.admit([file(size=2000)]) == Admitted(changed=1)
+    assert await state.claim(ledger) == []
+    match ending:
+        case "finish":
+            assert await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+        case "release":
+            await ledger.release(claim)
+        case "defer":
+            await ledger.defer(claim, "backend down", state.now + 1000)
+        case "fail":
+            assert not await ledger.fail(claim, "truncated", final=True, record=record())
+            assert await ledger.outbox(10) == []
+        case "resettle":
+            await ledger.resettle(claim)
+        case _:
+            await state.kill(ledger)
+            ledger = await state.open()
+    claim = await state.claim_one(ledger)
+    assert claim.photo.files == (file(size=2000),)
+    assert claim.attempt == 1
+    assert claim.changed or not claim.digest
+
+
+async def test_anew_asked_for_while_claimed_is_not_lost(ledger: SqliteLedger, state: State) -> None:
+    """The claim that runs does not answer a wish that came after it; one pass more does."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    state.now += 1
+    assert await ledger.admit([file()], anew=True) == Admitted(requeued=1)
+    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    await state.tag(ledger, claim)
+    claim = await state.claim_one(ledger)
+    assert claim.anew_since == state.now
+    await state.tag(ledger, claim)
+    assert await state.claim(ledger) == []
+
+
+async def test_files_come_out_of_two_folders_and_odd_names_unharmed(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Names are bytes: not UTF-8, newlines, emoji; the same name in two folders is two files."""
+    odd = [
+        Path(os.fsdecode(b"/srv/import/\xff\xfe caf\xe9.JPG")),
+        ROOT / "a\nb 🐈.JPG",
+        ROOT / "below" / "IMG_1.JPG",
+        ROOT / "IMG_1.JPG",
+        ROOT / "noextension",
+        ROOT / ".hidden.JPG",
+    ]
+    files = [PhotoFile(path, file().stamp) for path in odd]
+    assert await ledger.admit(files) == Admitted(new=6)
+    assert await ledger.admit(files) == Admitted(unchanged=6)
+    assert {claim.photo.primary.path for claim in await state.claim(ledger)} == set(odd)
+
+
+async def test_many_files_are_admitted_in_batches(ledger: SqliteLedger) -> None:
+    """More than one transaction's worth, from an iterator that can be read once."""
+    files = (file(f"IMG_{n}.JPG") for n in range(2500))
+    assert await ledger.admit(files) == Admitted(new=2500)
+    assert (await ledger.counts()).queued == 2500
+
+
+# ── What is known ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_standing_tells_every_state(ledger: SqliteLedger, state: State) -> None:
+    """A listing shows how each file stands, since when, why; and changes nothing."""
+    await ledger.admit([file("broken.JPG")])
+    state.now += 1
+    await ledger.fail(await state.claim_one(ledger), "not a picture", final=True)
+    await ledger.admit([file("tagged.JPG")])
+    await state.tag(ledger, await state.claim_one(ledger))
+    await ledger.admit([file("taken.JPG")])
+    await state.claim_one(ledger)
+    await ledger.admit([file("waiting.JPG")])
+    asked = ["broken.JPG", "tagged.JPG", "taken.JPG", "waiting.JPG", "unseen.JPG"]
+    stand = await ledger.standing([*map(file, asked), file("changed.JPG"), file("X/tagged.JPG")])
+    assert [stand[ROOT / name].state for name in asked] == [
+        "quarantined",
+        "recorded",
+        "claimed",
+        "queued",
+        "new",
+    ]
+    assert stand[ROOT / "broken.JPG"].reason == "not a picture"
+    assert stand[ROOT / "broken.JPG"].when == state.now
+    assert stand[ROOT / "X/tagged.JPG"].state == "new"
+    changed = file("tagged.JPG", size=5)
+    assert (await ledger.standing([changed]))[changed.path].state == "changed"
+    assert await state.claim_one(ledger)
+
+
+async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
+    ledger: SqliteLedger,
+) -> None:
+    """Files of one folder alone; folders at and below a path, not those beside it."""
+    a, b, beside = (
+        file("A.JPG"),
+        file("B.JPG", folder=ROOT / "sub"),
+        file(folder=Path("/srv/import2")),
+    )
+    await ledger.admit([a, b, beside])
+    assert await ledger.known(ROOT) == {a.path: a.stamp}
+    assert await ledger.known(ROOT / "nowhere") == {}
+    assert await ledger.folders(ROOT) == [ROOT, ROOT / "sub"]
+    assert await ledger.folders(Path("/")) == [ROOT, ROOT / "sub", Path("/srv/import2")]
+
+
+async def test_forgetting_leaves_answers(ledger: SqliteLedger, state: State) -> None:
+    """A deleted photo is gone from the queue and the folders; what was paid for stays."""
+    await ledger.admit([file()])
+    await state.tag(ledger, await state.claim_one(ledger))
+    await ledger.forget([file().path, ROOT / "unknown.JPG", Path("/nowhere/x.JPG")])
+    assert await ledger.folders(Path("/")) == []
+    assert await ledger.counts() == Counts()
+    assert [held.answer for held in await ledger.answers(DIGEST)] == [answer()]
+    assert await ledger.admit([file()]) == Admitted(new=1)
+
+
+async def test_a_photo_that_falls_apart_stays_tagged_where_it_was_read(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """The raw goes: the JPEG that was looked at stays tagged, the HEIC is a picture of its own."""
+    trio = [file("IMG_1.CR3"), file("IMG_1.HEIC"), file("IMG_1.JPG")]
+    await ledger.admit(trio)
+    claim = await state.claim_one(ledger)
+    assert names(claim) == ["IMG_1.JPG", "IMG_1.HEIC", "IMG_1.CR3"]
+    await state.tag(ledger, claim)
+    await ledger.forget([trio[0].path])
+    claim = await state.claim_one(ledger)
+    assert names(claim) == ["IMG_1.HEIC"]
+    assert (claim.digest, claim.recorded) == ("", False)
+    assert (await ledger.standing([trio[2]]))[trio[2].path].state == "recorded"
+
+
+async def test_a_photo_deleted_while_claimed_still_gets_its_record(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Its work is done and paid for; then nothing of it is left."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.forget([file().path])
+    assert await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+    assert await ledger.outbox(10) == [record()]
+    assert await ledger.counts() == Counts()
+
+
+async def test_photos_that_become_one_while_claimed_lose_no_record(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """JPEG and PNG are worked on as two when their raw arrives; then the three are one."""
+    pair = [file("IMG_1.JPG"), file("IMG_1.PNG")]
+    await ledger.admit(pair)
+    claims = await state.claim(ledger)
+    await ledger.admit([file("IMG_1.CR3")])
+    for number, claim in enumerate(claims):
+        assert await ledger.finish(claim, record(number), digest=DIGEST, sidecars_written=True)
+    assert len(await ledger.outbox(10)) == 2
+    claim = await state.claim_one(ledger)
+    assert names(claim) == ["IMG_1.JPG", "IMG_1.PNG", "IMG_1.CR3"]
+    assert claim.recorded
+
+
+# ── Claims ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("order", "want"), [("newest", "CBA"), ("oldest", "ABC")])
+async def test_the_order_is_that_of_the_setting(state: State, order: str, want: str) -> None:
+    """Newest first: an arrival does not wait behind a backlog. Oldest first: first come."""
+    ledger = await state.open(order=order)
+    for name in "ABC":
+        await ledger.admit([file(f"{name}.JPG")])
+        state.now += 1
+    claims = [*await state.claim(ledger, 1), *await state.claim(ledger, 2)]
+    assert [claim.photo.primary.path.stem for claim in claims] == list(want)
+
+
+async def test_only_photos_within_are_claimed(ledger: SqliteLedger, state: State) -> None:
+    """A folder means it and those below it, a file itself; beside them nothing is touched."""
+    places = ["a/1.JPG", "a/b/2.JPG", "a2/3.JPG", "c/4.JPG", "c/5.JPG"]
+    await ledger.admit([file(place) for place in places])
+
+    async def claimed(*within: str) -> set[str]:
+        claims = await ledger.claim(
+            9, within=[ROOT / path for path in within], run="run", now=state.now
+        )
+        for claim in claims:
+            await ledger.defer(claim, "", 0)
+        return {claim.photo.primary.path.stem for claim in claims}
+
+    assert await claimed() == set()
+    assert await claimed("a") == {"1", "2"}
+    assert await claimed("a", "a/b") == {"1", "2"}
+    assert await claimed("a/b", "c/5.JPG") == {"2", "5"}
+    assert await claimed("c/4.JPG", "c/unknown.JPG") == {"4"}
+    assert await claimed("a/1") == set()
+    everything = await ledger.claim(9, within=[Path("/")], run="run", now=state.now)
+    assert len(everything) == 5
+
+
+async def test_a_photo_is_claimed_by_one_owner(ledger: SqliteLedger, state: State) -> None:
+    """A second owner gets none of what a living one works on, also after it looks for the dead."""
+    await ledger.admit([file(f"{n}.JPG") for n in range(3)])
+    first = await state.claim(ledger, 2)
+    other = await state.open()
+    assert await other.recover() == 0
+    second = await state.claim(other)
+    assert len(first) == 2
+    assert len(second) == 1
+    assert not {claim.id for claim in first} & {claim.id for claim in second}
+
+
+async def test_the_dead_owner_s_claims_return_charged(ledger: SqliteLedger, state: State) -> None:
+    """A file that takes the program down each time is set aside, and says so; others go on."""
+    await ledger.admit([file("poison.JPG")])
+    for attempt in (1, 2, 3):
+        claim = await state.claim_one(ledger)
+        assert claim.attempt == attempt
+        await state.kill(ledger)
+        ledger = await state.open()
+    await ledger.admit([file("good.JPG")])
+    assert names(await state.claim_one(ledger)) == ["good.JPG"]
+    (poison,) = await ledger.quarantined(10)
+    assert poison.photo.files == (file("poison.JPG"),)
+    assert poison.reason == "the program died 3 times while reading it"
+
+
+async def test_a_living_owner_takes_over_from_a_dead_one(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """`recover` works while the ledger is open; the dead one's late word counts nothing."""
+    await ledger.admit([file()])
+    other = await state.open()
+    lost = await state.claim_one(other)
+    await state.kill(other)
+    assert await ledger.recover() == 1
+    assert await ledger.recover() == 0
+    claim = await state.claim_one(ledger)
+    assert claim.attempt == 2
+    assert not await ledger.finish(lost, record(), digest=DIGEST, sidecars_written=True)
+    assert await ledger.outbox(10) == []
+    assert (await ledger.counts()).claimed == 1
+
+
+async def test_an_orderly_end_costs_no_attempt(ledger: SqliteLedger, state: State) -> None:
+    """Closing gives the claims back as they were."""
+    await ledger.admit([file()])
+    await state.claim_one(ledger)
+    await ledger.close()
+    await ledger.close()
+    assert (await state.claim_one(await state.open())).attempt == 1
+
+
+async def test_deferring_costs_nothing_but_time(ledger: SqliteLedger, state: State) -> None:
+    """The backend's fault: uncharged, not given out before its time, and next_due tells when."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.defer(claim, "backend down", state.now + 60)
+    assert await state.claim(ledger) == []
+    assert await ledger.next_due([ROOT], "run") == state.now + 60
+    assert not await ledger.quiet([ROOT], "run")
+    assert (await ledger.standing([file()]))[file().path].reason == "backend down"
+    state.now += 60
+    assert (await state.claim_one(ledger)).attempt == 1
+    assert await ledger.next_due([ROOT], "run") is None
+
+
+async def test_a_released_photo_waits_for_another_run(ledger: SqliteLedger, state: State) -> None:
+    """A dry run sees each photo once and leaves it queued for those who write."""
+    await ledger.admit([file("A.JPG"), file("B.JPG")])
+    for claim in await state.claim(ledger, run="dry"):
+        await ledger.release(claim, record(claim.id))
+    assert await state.claim(ledger, run="dry") == []
+    assert await ledger.quiet([ROOT], "dry")
+    assert await ledger.next_due([ROOT], "dry") is None
+    assert not await ledger.quiet([ROOT], "wet")
+    assert len(await ledger.outbox(10)) == 2
+    claims = await state.claim(ledger, run="wet")
+    assert [claim.attempt for claim in claims] == [1, 1]
+
+
+async def test_failures_add_up_to_quarantine(ledger: SqliteLedger, state: State) -> None:
+    """Three attempts, then it is set aside with the last reason; only then is it journalled."""
+    await ledger.admit([file("bad.JPG")])
+    for attempt in (1, 2, 3):
+        claim = await state.claim_one(ledger)
+        assert claim.attempt == attempt
+        quarantined = await ledger.fail(claim, f"empty {attempt}", final=False, record=record())
+        assert quarantined == (attempt == 3)
+        assert len(await ledger.outbox(10)) == (attempt == 3)
+    assert await state.claim(ledger) == []
+    (bad,) = await ledger.quarantined(10)
+    assert (bad.reason, bad.when) == ("empty 3", state.now)
+    assert await ledger.quiet([ROOT], "run")
+
+
+async def test_a_final_failure_needs_no_second_attempt(ledger: SqliteLedger, state: State) -> None:
+    """The same bytes cannot end better."""
+    await ledger.admit([file()])
+    assert await ledger.fail(await state.claim_one(ledger), "a text file", final=True)
+    assert await ledger.counts() == Counts(quarantined=1)
+
+
+async def test_success_wipes_the_slate(ledger: SqliteLedger, state: State) -> None:
+    """Two failures and a success: the next change starts from the first attempt again."""
+    await ledger.admit([file()])
+    for _ in range(2):
+        await ledger.fail(await state.claim_one(ledger), "empty", final=False)
+    await state.tag(ledger, await state.claim_one(ledger))
+    assert (await ledger.standing([file()]))[file().path].reason == ""
+    await ledger.admit([file(size=2)])
+    assert (await state.claim_one(ledger)).attempt == 1
+
+
+async def test_retry_puts_back_what_it_is_told_to(ledger: SqliteLedger, state: State) -> None:
+    """By file, by folder, or all; with all attempts before it again."""
+    await ledger.admit([file("a/1.JPG"), file("a/2.JPG"), file("b/3.JPG"), file("b/c/4.JPG")])
+    for claim in await state.claim(ledger):
+        await ledger.fail(claim, "broken", final=True)
+    assert len(await ledger.quarantined(10, [ROOT / "a"])) == 2
+    assert await ledger.retry([ROOT / "a/2.JPG"]) == 1
+    assert await ledger.retry([ROOT / "b"]) == 2
+    assert await ledger.counts([ROOT / "a"]) == Counts(queued=1, quarantined=1)
+    assert await ledger.retry(None) == 1
+    assert await ledger.retry(None) == 0
+    assert [claim.attempt for claim in await state.claim(ledger)] == [1, 1, 1, 1]
+
+
+async def test_resettling_waits_for_the_file_to_be_admitted_again(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """A file that still grows costs nothing: it is forgotten, and comes back when it settled."""
+    await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG")])
+    await ledger.resettle(await state.claim_one(ledger))
+    assert await ledger.known(ROOT) == {}
+    assert await ledger.quiet([ROOT], "run")
+    assert await ledger.admit([file("IMG_1.JPG", size=9), file("IMG_1.CR3")]) == Admitted(new=2)
+    claim = await state.claim_one(ledger)
+    assert names(claim) == ["IMG_1.JPG", "IMG_1.CR3"]
+    assert claim.attempt == 1
+
+
+async def test_resettling_leaves_alone_what_became_a_photo_of_its_own(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """The raw goes while the three are worked on: the HEIC, now its own photo, keeps its turn."""
+    await ledger.admit([file("IMG_1.CR3"), file("IMG_1.HEIC"), file("IMG_1.JPG")])
+    claim = await state.claim_one(ledger)
+    await ledger.forget([ROOT / "IMG_1.CR3"])
+    await ledger.resettle(claim)
+    assert list(await ledger.known(ROOT)) == [ROOT / "IMG_1.HEIC"]
+    assert names(await state.claim_one(ledger)) == ["IMG_1.HEIC"]
+
+
+async def test_an_ended_claim_has_no_further_effect(ledger: SqliteLedger, state: State) -> None:
+    """Ending a claim twice, in any way, is ending it once."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    assert await ledger.finish(claim, record(1), digest=DIGEST, sidecars_written=True)
+    assert not await ledger.finish(claim, record(2), digest=OTHER, sidecars_written=False)
+    assert not await ledger.fail(claim, "late", final=True, record=record(3))
+    await ledger.release(claim, record(4))
+    await ledger.defer(claim, "late", state.now)
+    await ledger.resettle(claim)
+    await ledger.written(claim, OTHER, [])
+    assert await ledger.outbox(10) == [record(1)]
+    assert await ledger.counts() == Counts(recorded=1)
+    await ledger.admit([file()], anew=True)
+    assert (await state.claim_one(ledger)).digest == DIGEST
+
+
+async def test_a_cancelled_claim_leaves_nothing_claimed(ledger: SqliteLedger, state: State) -> None:
+    """The worker was stopped before it saw what it got: the photos wait on, uncharged."""
+    await ledger.admit([file()])
+    claiming = asyncio.create_task(state.claim(ledger))
+    await asyncio.sleep(0)
+    claiming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    assert (await state.claim_one(ledger)).attempt == 1
+
+
+# ── Answers, sidecars, outbox ────────────────────────────────────────────────────────────────────
+
+
+async def test_an_answer_is_held_from_the_moment_it_is_paid(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Killed between two answers: the first is there, whole, with its time."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.checkpoint(claim, DIGEST, answer("caption"))
+    state.now += 5
+    await ledger.checkpoint(claim, DIGEST, answer("keywords"))
+    await state.kill(ledger)
+    held = await (await state.open()).answers(DIGEST)
+    assert [(one.answer, one.at) for one in held] == [
+        (answer("caption"), state.now - 5),
+        (answer("keywords"), state.now),
+    ]
+    assert await (await state.open()).answers(OTHER) == []
+
+
+async def test_the_last_answer_to_a_question_counts(ledger: SqliteLedger, state: State) -> None:
+    """One per digest, role and question; another question is another answer."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.checkpoint(claim, DIGEST, answer(text="First"))
+    state.now += 1
+    await ledger.checkpoint(claim, DIGEST, answer(text="Second"))
+    await ledger.checkpoint(claim, DIGEST, answer(text="Other", question="00" * 16))
+    await ledger.checkpoint(claim, OTHER, replace(answer(text="x"), raw="", model="", seconds=0.0))
+    texts = {held.answer.text: held.at for held in await ledger.answers(DIGEST)}
+    assert texts == {"Second": state.now, "Other": state.now}
+    (short,) = await ledger.answers(OTHER)
+    assert short.answer == replace(answer(text="x"), raw="", model="", seconds=0.0)
+
+
+async def test_written_sidecars_are_remembered(ledger: SqliteLedger, state: State) -> None:
+    """A kill after writing: the next claim knows the digest and what was written."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    beside = Sidecar(path=ROOT / "IMG_1.xmp", written=True, digest="11" * 32)
+    elsewhere = Sidecar(path=Path("/srv/xmp/IMG_1.xmp"), written=False, digest="22" * 32)
+    refused = Sidecar(path=ROOT / "IMG_1.JPG.xmp", written=False, error="damaged")
+    await ledger.written(claim, DIGEST, [beside, elsewhere, refused])
+    await state.kill(ledger)
+    claim = await state.claim_one(await state.open())
+    assert claim.sidecars == {beside.path: beside.digest, elsewhere.path: elsewhere.digest}
+    assert (claim.digest, claim.recorded) == (DIGEST, False)
+
+
+async def test_written_but_not_recorded_is_not_recorded(ledger: SqliteLedger, state: State) -> None:
+    """Tagged, replaced, written, killed: the new tagging still owes its record."""
+    await ledger.admit([file()])
+    await state.tag(ledger, await state.claim_one(ledger))
+    await ledger.admit([file(size=2)])
+    await ledger.written(await state.claim_one(ledger), OTHER, [])
+    await state.kill(ledger)
+    claim = await state.claim_one(await state.open())
+    assert (claim.digest, claim.recorded, claim.changed) == (OTHER, False, False)
+
+
+async def test_the_outbox_keeps_lines_until_they_are_delivered(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """In order, again until delivered, also after a kill; the same record is kept once."""
+    await ledger.admit([file("A.JPG"), file("B.JPG")])
+    for number, claim in enumerate(await state.claim(ledger)):
+        await ledger.finish(claim, record(number), digest=DIGEST, sidecars_written=True)
+    assert await ledger.outbox(1) == [record(0)]
+    assert await ledger.outbox(10) == [record(0), record(1)]
+    await ledger.delivered(["record-0", "unknown"])
+    await state.kill(ledger)
+    ledger = await state.open()
+    assert await ledger.outbox(10) == [record(1)]
+    await ledger.delivered(["record-1"])
+    assert await ledger.outbox(10) == []
+
+
+async def test_a_line_is_lent_to_one_owner(ledger: SqliteLedger, state: State) -> None:
+    """Two programs that deliver never both write a line; a dead or closed one lends it on."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+    other, third = await state.open(), await state.open()
+    assert await other.outbox(10) == [record()]
+    assert await ledger.outbox(10) == []
+    await state.kill(other)
+    await ledger.recover()
+    assert await ledger.outbox(10) == [record()]
+    assert await third.outbox(10) == []
+    await ledger.close()
+    assert await third.outbox(10) == [record()]
+
+
+async def test_streams_are_apart(ledger: SqliteLedger, state: State) -> None:
+    """A scan with an output file of its own sees its own lines only, and nobody else does."""
+    await ledger.admit([file("A.JPG"), file("B.JPG")])
+    first, second = await state.claim(ledger)
+    await ledger.release(first, record(1, stream="scan"))
+    await ledger.finish(second, record(2), digest=DIGEST, sidecars_written=True)
+    assert await ledger.outbox(10, "scan") == [record(1, stream="scan")]
+    assert await ledger.outbox(10) == [record(2)]
+
+
+# ── Counts and notes ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_counts_tell_each_photo_once(ledger: SqliteLedger, state: State) -> None:
+    """All states, everywhere and within a folder."""
+    await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG"), *(file(f"{n}.JPG") for n in "ABC")])
+    await ledger.admit([file("elsewhere.JPG", folder=Path("/srv/other"))])
+    a, b, c, pair = sorted(await state.claim(ledger), key=lambda claim: names(claim)[0])
+    await state.tag(ledger, a)
+    await ledger.finish(b, None, digest=OTHER, sidecars_written=False)
+    await ledger.fail(c, "broken", final=True)
+    assert names(pair) == ["IMG_1.JPG", "IMG_1.CR3"]
+    want = Counts(queued=0, claimed=1, recorded=1, unwritten=1, quarantined=1)
+    assert await ledger.counts([ROOT]) == want
+    assert await ledger.counts() == replace(want, queued=1)
+    assert await ledger.counts([]) == Counts()
+    assert not await ledger.quiet([ROOT], "run")
+
+
+async def test_notes_are_found_again(ledger: SqliteLedger, state: State) -> None:
+    """What a room noted last is there after a restart."""
+    await ledger.note("preflight", {"ok": True, "at": 1.5, "models": ["a", None]})
+    await ledger.note("preflight", {"ok": False, "models": []})
+    await ledger.close()
+    ledger = await state.open()
+    assert await ledger.recall("preflight") == {"ok": False, "models": []}
+    assert await ledger.recall("nothing") is None

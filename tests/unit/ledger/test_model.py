@@ -1,0 +1,377 @@
+"""The ledger against a model in memory: whatever happens in whatever order, both say the same."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from taggerd.ledger import Counts, SqliteLedger
+from taggerd.photo import PhotoFile, group
+
+from .conftest import DIGEST, ROOT, file, record
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from taggerd.ledger import Claim, Outgoing
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 2
+NAMES = ["A.JPG", "A.HEIC", "A.CR3", "A.DNG", "B.JPG", "sub/A.JPG", "sub/A.CR3"]
+
+
+@dataclass(eq=False)
+class ModelPhoto:
+    """A photo as the model keeps it."""
+
+    files: set[str]
+    state: Literal["queued", "claimed", "recorded", "quarantined"] = "queued"
+    attempts: int = 0
+    retryable: bool = False
+    digest: bool = False
+    changed: bool = False
+    written: bool = False
+    anew_since: float | None = None
+    not_before: float = 0.0
+    released_by: str = ""
+    again: int = 0
+    owner: int = 0
+
+    def queue(self, *, changed: bool = False, anew_since: float | None = None) -> None:
+        """Queue it as if it had just come, or note that for when its claim ends."""
+        if self.anew_since is None:
+            self.anew_since = anew_since
+        if self.state == "claimed":
+            self.again = max(self.again, 2 if changed else 1)
+            return
+        self.state, self.attempts, self.retryable = "queued", 0, False
+        self.not_before, self.released_by = 0.0, ""
+        self.changed |= changed
+
+    def end(self, *, charged: bool = True) -> None:
+        """End its claim with the photo queued."""
+        again, self.again, self.state = self.again, 0, "queued"
+        self.attempts -= 0 if charged else 1
+        if again:
+            self.queue(changed=again == 2)
+
+
+@dataclass
+class Model:
+    """The whole ledger, as plainly as it can be said."""
+
+    stamps: dict[str, PhotoFile] = field(default_factory=dict)
+    photos: list[ModelPhoto] = field(default_factory=list)
+
+    def photo(self, name: str) -> ModelPhoto:
+        """Return the photo that a file belongs to."""
+        return next(photo for photo in self.photos if name in photo.files)
+
+    def regroup(self, anew_since: float | None = None) -> set[ModelPhoto]:
+        """Make the photos those of `group`; return the ones that are new."""
+        before = {n: photo for photo in self.photos for n in photo.files}
+        first: dict[int, str] = {}  # a photo lives on where the first of its files is now
+        for photo in self.photos:
+            present = [n for n in self._order(photo.files) if n in self.stamps]
+            if present:
+                first[id(photo)] = present[0]
+        made, joined = set(), set()
+        members: dict[int, set[str]] = {}
+        for grouped in group(self.stamps.values()):
+            inside = [str(one.path.relative_to(ROOT)) for one in grouped.files]
+            heir = next((n for n in inside if n in before and first[id(before[n])] == n), None)
+            if heir is None:
+                kept = ModelPhoto(set(), anew_since=anew_since)
+                self.photos.append(kept)
+                made.add(kept)
+            else:
+                kept = before[heir]
+                if set(inside) - kept.files:
+                    joined.add(kept)
+            members[id(kept)] = set(inside)
+        for photo in self.photos:
+            photo.files = members.get(id(photo), set())
+        for photo in joined:
+            photo.queue(anew_since=anew_since)
+        self.sweep()
+        return made | joined
+
+    @staticmethod
+    def _order(names: Iterable[str]) -> list[str]:
+        """Return names in reading order: the raw that makes them one photo goes last."""
+        rank = [".JPG", ".HEIC", ".CR3", ".DNG"]
+        return sorted(names, key=lambda name: rank.index(Path(name).suffix))
+
+    def sweep(self) -> None:
+        """Drop photos without files, unless they are claimed."""
+        self.photos = [p for p in self.photos if p.files or p.state == "claimed"]
+
+    def admit(self, files: list[PhotoFile], now: float, *, anew: bool, sidecars: bool) -> None:
+        """See the port."""
+        since = now if anew else None
+        for stem, same in itertools.groupby(
+            sorted(files, key=lambda one: str(one.path)), lambda one: one.path.with_suffix("")
+        ):
+            del stem
+            self._admit_stem(
+                {str(one.path.relative_to(ROOT)): one for one in same}, since, sidecars=sidecars
+            )
+
+    def _admit_stem(
+        self, files: dict[str, PhotoFile], since: float | None, *, sidecars: bool
+    ) -> None:
+        changed = {n for n in files if n in self.stamps and self.stamps[n] != files[n]}
+        self.stamps |= files
+        settled = self.regroup(since)
+        replaced = {self.photo(n) for n in changed}
+        for photo in replaced:
+            photo.queue(changed=True, anew_since=since)
+        for photo in {self.photo(n) for n in files} - settled - replaced:
+            unwritten = photo.state == "recorded" and not photo.written
+            sulking = photo.state == "quarantined" and photo.retryable
+            if photo.state == "queued":
+                photo.anew_since = photo.anew_since if photo.anew_since is not None else since
+            elif (
+                (photo.state == "recorded" and since is not None)
+                or (photo.state == "claimed" and since is not None and photo.anew_since is None)
+                or (sidecars and (unwritten or sulking))
+            ):
+                photo.queue(anew_since=since)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """See the port."""
+        for name in names:
+            self.stamps.pop(name, None)
+        self.regroup()
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Does the same to the ledger and to the model."""
+
+    @initialize()
+    def start(self) -> None:
+        """Open an empty ledger for two owners."""
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory()
+        self.now = 1000.0
+        self.model = Model()
+        self.claims: list[tuple[int, Claim, ModelPhoto]] = []
+        self.records = itertools.count()
+        self.sent: set[str] = set()
+        self.owners = [self.opened(), self.opened()]
+
+    def opened(self) -> SqliteLedger:
+        """Open the ledger as one more owner."""
+        return self.do(
+            SqliteLedger.open(
+                Path(self.folder.name), max_attempts=MAX_ATTEMPTS, clock=lambda: self.now
+            )
+        )
+
+    def do(self, coroutine: Coroutine[None, None, T]) -> T:
+        """Run a coroutine to its end."""
+        return self.loop.run_until_complete(coroutine)
+
+    def teardown(self) -> None:
+        """Close everything."""
+        if hasattr(self, "owners"):
+            for owner in self.owners:
+                self.do(owner.close())
+            self.folder.cleanup()
+            self.loop.close()
+
+    owner = st.integers(0, 1)
+    run = st.sampled_from(["x", "y"])
+
+    @rule(
+        owner=owner,
+        names=st.sets(st.sampled_from(NAMES), min_size=1),
+        size=st.integers(1, 2),
+        anew=st.booleans(),
+        sidecars=st.booleans(),
+    )
+    def admit(self, owner: int, names: set[str], size: int, *, anew: bool, sidecars: bool) -> None:
+        """Files arrive, new, changed or as they were."""
+        files = [file(name, size=size) for name in names]
+        admitted = self.do(self.owners[owner].admit(files, anew=anew, sidecars=sidecars))
+        assert sum(astuple(admitted)) == len(files)
+        self.model.admit(files, self.now, anew=anew, sidecars=sidecars)
+
+    @rule(owner=owner, names=st.sets(st.sampled_from(NAMES), min_size=1))
+    def forget(self, owner: int, names: set[str]) -> None:
+        """Files are gone."""
+        self.do(self.owners[owner].forget([ROOT / name for name in names]))
+        self.model.forget(names)
+
+    @rule(owner=owner, run=run, limit=st.integers(1, 4), sub=st.booleans())
+    def claim(self, owner: int, run: str, limit: int, *, sub: bool) -> None:
+        """Somebody takes photos; which of several it takes first is not the model's business."""
+        within = ROOT / "sub" if sub else ROOT
+        taken = self.do(self.owners[owner].claim(limit, within=[within], run=run, now=self.now))
+        due = [
+            photo
+            for photo in self.model.photos
+            if photo.state == "queued"
+            and photo.not_before <= self.now
+            and photo.released_by != run
+            and all(name.startswith("sub/" if sub else "") for name in photo.files)
+        ]
+        for photo in due:
+            # Only those looked at are given up on; the next claim gives up on the others.
+            spent = photo.attempts >= MAX_ATTEMPTS
+            if spent and self.stands(owner, photo) == "quarantined":
+                photo.state, photo.retryable = "quarantined", False
+        due = [photo for photo in due if photo.attempts < MAX_ATTEMPTS]
+        assert len(taken) == min(limit, len(due))
+        for claim in taken:
+            photo = self.model.photo(str(claim.photo.primary.path.relative_to(ROOT)))
+            assert photo in due
+            photo.attempts += 1
+            photo.state, photo.owner = "claimed", owner
+            assert {one.path for one in claim.photo.files} == {ROOT / n for n in photo.files}
+            assert claim.attempt == photo.attempts
+            assert (claim.digest == DIGEST, claim.changed) == (photo.digest, photo.changed)
+            assert claim.anew_since == photo.anew_since
+            self.claims.append((owner, claim, photo))
+
+    def stands(self, owner: int, photo: ModelPhoto) -> str:
+        """Return how the ledger says that a photo stands."""
+        name = min(photo.files)
+        one = self.model.stamps[name]
+        return str(self.do(self.owners[owner].standing([one]))[one.path].state)
+
+    @rule(data=st.data(), written=st.booleans(), twice=st.booleans())
+    def finish(self, data: st.DataObject, *, written: bool, twice: bool) -> None:
+        """A photo is tagged; its claim may be ended once more."""
+        if not self.claims:
+            return
+        ledger, claim, photo, line = self.ending(data)
+        assert self.do(ledger.finish(claim, line, digest=DIGEST, sidecars_written=written))
+        self.sent.add(line.id)
+        again, photo.again = photo.again, 0
+        photo.state, photo.attempts, photo.digest = "recorded", 0, True
+        photo.changed, photo.written = again == 2, written
+        photo.not_before, photo.released_by = 0.0, ""
+        if photo.anew_since == claim.anew_since:
+            photo.anew_since = None
+        if again:
+            photo.queue()
+        if twice:
+            self.do(ledger.resettle(claim))
+            self.do(ledger.fail(claim, "late", final=True, record=line))
+        self.model.sweep()
+
+    @rule(data=st.data(), ending=st.sampled_from(["release", "defer", "resettle"]))
+    def give_back(self, data: st.DataObject, ending: str) -> None:
+        """A claim ends through no fault of the photo."""
+        if not self.claims:
+            return
+        ledger, claim, photo, line = self.ending(data)
+        photo.not_before = 0.0
+        match ending:
+            case "release":
+                self.do(ledger.release(claim, line))
+                self.sent.add(line.id)
+                photo.released_by = claim.run
+            case "defer":
+                photo.not_before = self.now + 10
+                self.do(ledger.defer(claim, "down", photo.not_before))
+            case _:
+                self.do(ledger.resettle(claim))
+                if not photo.again:
+                    self.model.forget(set(photo.files))
+        photo.end(charged=False)
+        self.model.sweep()
+
+    @rule(data=st.data(), final=st.booleans(), retryable=st.booleans())
+    def fail(self, data: st.DataObject, *, final: bool, retryable: bool) -> None:
+        """A photo fails, for good or for now."""
+        if not self.claims:
+            return
+        ledger, claim, photo, line = self.ending(data)
+        quarantined = self.do(
+            ledger.fail(claim, "bad", final=final, retryable_sidecar=retryable, record=line)
+        )
+        spent = final or photo.attempts >= MAX_ATTEMPTS
+        assert quarantined == (spent and not photo.again)
+        if quarantined:
+            self.sent.add(line.id)
+            photo.state, photo.retryable = "quarantined", retryable
+        else:
+            photo.not_before = 0.0
+            photo.end()
+        self.model.sweep()
+
+    def ending(self, data: st.DataObject) -> tuple[SqliteLedger, Claim, ModelPhoto, Outgoing]:
+        """Choose a claim to be ended, and a record for it."""
+        number = data.draw(st.integers(0, len(self.claims) - 1))
+        owner, claim, photo = self.claims.pop(number)
+        return self.owners[owner], claim, photo, record(next(self.records))
+
+    @rule(owner=owner, orderly=st.booleans())
+    def restart(self, owner: int, *, orderly: bool) -> None:
+        """An owner is stopped or killed; the other gives back what it held; it comes again."""
+        ledger = self.owners[owner]
+        self.do(ledger.close() if orderly else ledger._state.close())
+        self.do(self.owners[1 - owner].recover())
+        self.owners[owner] = self.opened()
+        for mine, _, photo in self.claims:
+            if mine == owner:
+                photo.not_before = 0.0
+                photo.end(charged=not orderly)
+        self.claims = [one for one in self.claims if one[0] != owner]
+        self.model.sweep()
+
+    @rule(owner=owner)
+    def retry(self, owner: int) -> None:
+        """Quarantine is emptied."""
+        inside = [photo for photo in self.model.photos if photo.state == "quarantined"]
+        assert self.do(self.owners[owner].retry(None)) == len(inside)
+        for photo in inside:
+            photo.queue()
+
+    @rule(seconds=st.sampled_from([1, 20, -5]))
+    def wait(self, seconds: int) -> None:
+        """Time passes, or the clock is set back."""
+        self.now += seconds
+
+    @invariant()
+    def both_say_the_same(self) -> None:
+        """Files, photos, counts and journal lines are the model's."""
+        if not hasattr(self, "owners"):
+            return
+        ledger = self.owners[0]
+        known: dict[Path, Any] = {}
+        for folder in self.do(ledger.folders(ROOT)):
+            known |= self.do(ledger.known(folder))
+        assert known == {one.path: one.stamp for one in self.model.stamps.values()}
+        states = [p.state for p in self.model.photos if p.state != "recorded"]
+        written = [p.written for p in self.model.photos if p.state == "recorded"]
+        assert self.do(ledger.counts()) == Counts(
+            queued=states.count("queued"),
+            claimed=states.count("claimed"),
+            quarantined=states.count("quarantined"),
+            recorded=written.count(True),
+            unwritten=written.count(False),
+        )
+        lines = [line for one in self.owners for line in self.do(one.outbox(10_000))]
+        assert sorted(line.id for line in lines) == sorted(self.sent)
+
+
+LedgerMachine.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+TestLedger = LedgerMachine.TestCase

@@ -1,0 +1,337 @@
+"""What only the SQLite ledger has: files, locks, damage, migrations, two processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taggerd.errors import StartError, StorageError
+from taggerd.ledger import Counts
+from taggerd.ledger.owners import Lock, Owners
+from taggerd.ledger.queries import migrations, queries
+
+from .conftest import DIGEST, ROOT, answer, file, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from taggerd.ledger import SqliteLedger
+
+    from .conftest import State
+
+# ── Opening ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_state_directory_is_made_for_this_user_alone(state: State) -> None:
+    """It holds what was said of private photos."""
+    state.directory = state.directory / "deep" / "er"
+    await state.open()
+    assert stat.S_IMODE(state.directory.stat().st_mode) == 0o700
+
+
+async def test_an_unusable_state_directory_is_one_clear_line(state: State) -> None:
+    """A file in its place: named, with what to do, and nothing is left locked."""
+    state.directory.write_text("not a folder")
+    with pytest.raises(StartError, match=r"state.*cannot be used.*state_directory") as caught:
+        await state.open()
+    assert "\n" not in str(caught.value)
+    state.directory.unlink()
+    await state.open(exclusive=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_read_only_state_directory_is_one_clear_line(state: State) -> None:
+    """Permissions are said as such."""
+    state.directory.mkdir(mode=0o500)
+    with pytest.raises(StartError, match="Permission denied"):
+        await state.open()
+
+
+async def test_one_daemon_on_a_state_directory(state: State) -> None:
+    """A second is refused with the first one's pid; a scan beside it works; it ends, next goes."""
+    daemon = await state.open(exclusive=True)
+    with pytest.raises(StartError, match=f"another taggerd uses .*, pid {os.getpid()}"):
+        await state.open(exclusive=True)
+    scan = await state.open()
+    assert scan.daemon_pid() == daemon.daemon_pid() == os.getpid()
+    await daemon.close()
+    assert scan.daemon_pid() is None
+    await state.open(exclusive=True)
+    assert scan.daemon_pid() == os.getpid()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "middle", "cut"])
+async def test_a_damaged_ledger_is_kept_and_replaced(
+    ledger: SqliteLedger, state: State, damage: str
+) -> None:
+    """Set aside byte for byte under a name that is told; work goes on in a new one."""
+    await ledger.admit([file(f"{n}.JPG") for n in range(2000)])
+    await ledger.close()
+    path = state.directory / "ledger.sqlite"
+    whole = path.read_bytes()
+    match damage:
+        case "garbage":
+            path.write_bytes(b"this is not a database" * 1000)
+        case "middle":
+            path.write_bytes(whole[:20000] + b"\xff" * 20000 + whole[40000:])
+        case _:
+            path.write_bytes(whole[: len(whole) // 2])
+    damaged = path.read_bytes()
+    ledger = await state.open()
+    (aside,) = state.directory.glob("ledger.sqlite.damaged-*[0-9]")
+    assert aside.read_bytes() == damaged
+    assert len(ledger.notices) == 1
+    assert str(aside) in ledger.notices[0]
+    await ledger.admit([file()])
+    assert await ledger.counts() == Counts(queued=1)
+    assert (await state.open()).notices == ()
+
+
+async def test_a_ledger_is_not_set_aside_under_another_s_feet(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """While somebody uses it, a damaged one is refused, not renamed."""
+    await ledger.admit([file(f"{n}.JPG") for n in range(2000)])
+    connection = ledger._database._connection
+    await ledger._state.run(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+    path = state.directory / "ledger.sqlite"
+    path.write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(StartError, match="restart taggerd"):
+        await state.open()
+    assert not list(state.directory.glob("*damaged*"))
+    state.opened.remove(ledger)
+    await state.kill(ledger)
+
+
+# ── Schema ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("version", range(len(migrations()) + 1))
+async def test_a_ledger_of_every_earlier_version_opens(state: State, version: int) -> None:
+    """The missing migrations are applied, and it works."""
+    state.directory.mkdir()
+    with sqlite3.connect(state.directory / "ledger.sqlite") as connection:
+        for script in migrations()[:version]:
+            connection.executescript(script)
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    ledger = await state.open()
+    assert ledger.notices == ()
+    await ledger.admit([file()])
+    await state.tag(ledger, await state.claim_one(ledger))
+    assert await ledger.counts() == Counts(recorded=1)
+
+
+async def test_a_newer_ledger_is_refused_and_left_alone(state: State) -> None:
+    """After a downgrade of the program: said so, nothing touched."""
+    await (await state.open()).close()
+    path = state.directory / "ledger.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(StartError, match="newer taggerd"):
+        await state.open()
+    assert not list(state.directory.glob("*damaged*"))
+
+
+async def test_somebody_else_s_database_is_refused_and_left_alone(state: State) -> None:
+    """A sound SQLite file that is not ours."""
+    state.directory.mkdir()
+    with sqlite3.connect(state.directory / "ledger.sqlite") as connection:
+        connection.execute("CREATE TABLE photos (mine TEXT)")
+    connection.close()
+    with pytest.raises(StartError, match="not a ledger"):
+        await state.open()
+    with sqlite3.connect(state.directory / "ledger.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM photos").fetchone() == (0,)
+    connection.close()
+
+
+async def test_the_queue_is_walked_by_its_index(ledger: SqliteLedger) -> None:
+    """Claiming from a backlog of any length sorts nothing."""
+    connection = ledger._database._connection
+
+    def plan(order: str) -> list[str]:
+        values = {"run": "", "wanted": 0, "now": 0, "limit": 1}
+        steps = connection.execute(f"EXPLAIN QUERY PLAN {queries()[order]}", values)
+        return [step["detail"] for step in steps]
+
+    for order in ("newest", "oldest"):
+        steps = await ledger._state.run(partial(plan, order))
+        assert steps[0] == "SCAN photos USING INDEX photos_queued"
+        assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps)
+
+
+# ── Faults of the disk ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_full_disk_loses_nothing_and_passes(ledger: SqliteLedger, state: State) -> None:
+    """No room: a StorageError that says so, nothing half-done; room again: the same call works."""
+    await ledger.admit([file()])
+    connection = ledger._database._connection
+
+    async def allow(pages: int) -> None:
+        await ledger._state.run(lambda: connection.execute(f"PRAGMA max_page_count = {pages}"))
+
+    await allow(1)
+    many = [file(f"{n}.JPG") for n in range(3000)]
+    with pytest.raises(StorageError, match=r"full.*make room"):
+        await ledger.admit(many)
+    claim = await state.claim_one(ledger)
+    long = answer(text="x" * 100_000)
+    with pytest.raises(StorageError, match="full"):
+        await ledger.checkpoint(claim, DIGEST, long)
+    assert await ledger.answers(DIGEST) == []
+    await allow(1_000_000)
+    await ledger.checkpoint(claim, DIGEST, long)
+    await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+    await ledger.admit(many)
+    assert await ledger.counts() == Counts(queued=3000, recorded=1)
+
+
+async def test_a_ledger_held_by_another_program_is_a_storage_error(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Somebody keeps a transaction open for ever: waited for, then said; later it works."""
+    await ledger._state.run(
+        lambda: ledger._database._connection.execute("PRAGMA busy_timeout = 50")
+    )
+    other = sqlite3.connect(state.directory / "ledger.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="another program holds it"):
+        await ledger.admit([file()])
+    other.execute("ROLLBACK")
+    other.close()
+    await ledger.admit([file()])
+
+
+# ── Owners ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_forked_child_does_not_keep_a_dead_owner_alive(tmp_path: Path) -> None:
+    """A worker process that outlives its killed parent must not hold the parent's locks."""
+    path = tmp_path / "lock"
+    lock = Lock(path)
+    ready, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(done[1])
+        os.write(ready[1], b".")
+        os.read(done[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    try:
+        with pytest.raises(BlockingIOError):
+            Lock(path)
+        lock.release()
+        Lock(path).release()
+    finally:
+        os.close(done[1])
+        os.waitpid(child, 0)
+
+
+def test_owners_are_alive_while_they_hold_their_lock(tmp_path: Path) -> None:
+    """Entered, left, never been."""
+    me, other = Owners(tmp_path / "owners"), Owners(tmp_path / "owners")
+    me.enter()
+    assert other.alive(me.me)
+    assert other.all() == {me.me}
+    me.leave()
+    assert not other.alive(me.me)
+    assert not other.alive("never")
+    assert other.all() == set()
+
+
+async def test_the_dead_leave_no_files(ledger: SqliteLedger, state: State) -> None:
+    """An owner's file goes with it, or with whoever buries it."""
+    owners = state.directory / "owners"
+    (owners / ("0" * 32)).touch()
+    await ledger.recover()
+    assert len(list(owners.iterdir())) == 1
+    await ledger.close()
+    assert list(owners.iterdir()) == []
+
+
+# ── Processes ────────────────────────────────────────────────────────────────────────────────────
+
+CLAIMER = """
+import asyncio, sys, time
+from pathlib import Path
+from taggerd.ledger import Outgoing, SqliteLedger
+
+async def main(directory, name, stop_after):
+    ledger = await SqliteLedger.open(Path(directory))
+    await asyncio.to_thread(input)
+    done = 0
+    while claims := await ledger.claim(3, within=[Path("/srv")], run=name, now=time.time()):
+        for claim in claims:
+            if done == stop_after:
+                print("here", flush=True)
+                await asyncio.sleep(60)
+            record = Outgoing(f"{claim.photo.name}/{claim.attempt}", "2025-06-30", name)
+            await ledger.finish(claim, record, digest="ab" * 32, sidecars_written=True)
+            done += 1
+    await ledger.close()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def claimer(state: State, name: str, *, stop_after: int = -1) -> subprocess.Popen[str]:
+    """Start a process that claims and finishes all photos, or stops in the middle of a claim."""
+    return subprocess.Popen(  # our own interpreter and script
+        [sys.executable, "-c", CLAIMER, str(state.directory), name, str(stop_after)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    """Let a claimer start."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+async def test_two_processes_share_the_queue(ledger: SqliteLedger, state: State) -> None:
+    """Every photo is finished by exactly one of them, each first time."""
+    photos = 300
+    await ledger.admit([file(f"{n}.JPG") for n in range(photos)])
+    both = [claimer(state, name) for name in ("one", "two")]
+    for process in both:
+        go(process)
+    for process in both:
+        assert await asyncio.to_thread(process.wait, 60) == 0
+    lines = await ledger.outbox(1000)
+    assert sorted(line.id for line in lines) == sorted(f"{n}.JPG/1" for n in range(photos))
+    assert {line.line for line in lines} == {"one", "two"}
+    assert await ledger.counts() == Counts(recorded=photos)
+
+
+async def test_a_killed_process_loses_no_photo(ledger: SqliteLedger, state: State) -> None:
+    """SIGKILL in the middle of claims: what it finished stays, the rest is done by the next."""
+    await ledger.admit([file(f"{n}.JPG") for n in range(10)])
+    process = claimer(state, "killed", stop_after=4)
+    go(process)
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == "here\n"
+    assert await ledger.recover() == 0
+    assert await ledger.counts() == Counts(queued=4, claimed=2, recorded=4)
+    process.send_signal(signal.SIGKILL)
+    await asyncio.to_thread(process.wait, 60)
+    assert await ledger.recover() == 2
+    claims = await state.claim(ledger)
+    assert sorted(claim.attempt for claim in claims) == [1, 1, 1, 1, 2, 2]
+    assert len({line.id for line in await ledger.outbox(100)}) == 4
+    assert {claim.photo.folder for claim in claims} == {ROOT}
