@@ -1,1 +1,1 @@
-"""arrivals."""
+"""Arrivals: how a file on disk becomes known, whole, and once."""

@@ -1,0 +1,118 @@
+"""Which names below a root are photos, and why the others are not."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taggerd.photo import IMAGE_EXTENSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+NOT_AN_IMAGE = "not an image extension"
+SIDECAR = "sidecar"
+COPY = "temporary file of a copy"
+HIDDEN = "hidden"
+TRASH = "in the trash"
+DEEPER = "in a folder below, and recursive is off"
+
+_COPY_ENDINGS = (".part", ".tmp", ".crdownload", ".partial", ".filepart")
+_RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
+"""rsync writes ``.IMG_1.JPG.x7Kq2Z`` and renames."""
+_TRASH_FOLDERS = frozenset({"$RECYCLE.BIN", "#recycle", "@Recycle", ".Trash", ".Trashes"})
+_MACHINE_FOLDERS = frozenset({"@eaDir", "#snapshot", ".stversions", "System Volume Information"})
+"""Thumbnails, snapshots and old versions that NAS systems, Syncthing and Windows keep beside."""
+
+
+def _is_copy(name: str) -> bool:
+    """Say whether a copying program is still busy with the file *name*."""
+    return (
+        name.startswith(("~syncthing~", ".syncthing."))
+        or name.lower().endswith(_COPY_ENDINGS)
+        # ".IMG_1.CR3.edited" is six letters too, and is hidden either way.
+        or (name[0] == "." and _RSYNC.fullmatch(name) is not None)
+    )
+
+
+class Filters:
+    """The names that are taken.
+
+    Judged by name alone, component by component below the root: the root itself may well be
+    hidden. ``extensions`` are lower case without the dot. ``ignore_globs`` are matched, case and
+    all, on the name and on the path below the root, files and folders alike; ``*`` matches
+    slashes too, and a glob that ends in ``/`` matches folders alone.
+    """
+
+    def __init__(
+        self,
+        extensions: Iterable[str] = IMAGE_EXTENSIONS,
+        ignore_globs: Iterable[str] = (),
+        *,
+        recursive: bool = True,
+    ) -> None:
+        """Take the names that end in one of *extensions* and match none of *ignore_globs*."""
+        self._extensions = frozenset(extensions)
+        self._globs = [_compiled(glob) for glob in ignore_globs]
+        self.recursive = recursive
+
+    def verdict(self, path: Path | str, root: Path | str, *, is_dir: bool = False) -> str:
+        """Return ``""`` if *path* below *root* is taken, else the reason why not, in words."""
+        relative = os.path.relpath(path, root)
+        parts = Path(relative).parts
+        if parts[:1] == (os.pardir,):
+            return "outside of the import folder"
+        if not parts:
+            return ""
+        for depth in range(1, len(parts)):
+            reason = self.of_folder(parts[depth - 1], "/".join(parts[:depth]))
+            if reason:
+                return reason
+        return (self.of_folder if is_dir else self.of_file)(parts[-1], relative)
+
+    def of_folder(self, name: str, relative: str) -> str:
+        """Judge one folder by its *name* and path *relative* to the root; its parents are taken."""
+        if name in _TRASH_FOLDERS or name.startswith((".Trash-", ".trashed-")):
+            return TRASH
+        if name in _MACHINE_FOLDERS:
+            return f"inside {name}"
+        if name[0] == ".":
+            return HIDDEN
+        if not self.recursive:
+            return DEEPER
+        return self._ignored(name, relative, is_dir=True)
+
+    def of_file(self, name: str, relative: str) -> str:
+        """Judge one file by its *name* and path *relative* to the root; its folders are taken."""
+        _, dot, ending = name.rpartition(".")
+        if not dot or ending.lower() not in self._extensions or name[0] in ".~":
+            reason = self._not_taken(name, ending.lower() if dot else "")
+            if reason:
+                return reason
+        return self._ignored(name, relative, is_dir=False)
+
+    def _not_taken(self, name: str, ending: str) -> str:
+        """Find the words for a file whose name is not plainly that of a photo."""
+        if name.startswith(".trashed-"):
+            return TRASH
+        if _is_copy(name):
+            return COPY
+        if name[0] == ".":
+            return HIDDEN
+        if ending == "xmp":
+            return SIDECAR
+        return "" if ending in self._extensions else NOT_AN_IMAGE
+
+    def _ignored(self, name: str, relative: str, *, is_dir: bool) -> str:
+        for glob, matches, folders_alone in self._globs:
+            if (is_dir or not folders_alone) and (matches(name) or matches(relative)):
+                return f"ignored by arrivals.ignore {glob!r}"
+        return ""
+
+
+def _compiled(glob: str) -> tuple[str, Callable[[str], object], bool]:
+    """Return *glob*, its matcher, and whether it is meant for folders alone."""
+    return glob, re.compile(fnmatch.translate(glob.rstrip("/"))).match, glob.endswith("/")

@@ -1,0 +1,78 @@
+"""One thread for one root's file system calls, so that a share that hangs holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Lane:
+    """Runs calls one after the other in a thread of its own.
+
+    A daemon thread, not one of asyncio's: those are waited for at the end of the program, and a
+    call into a network share that is gone may never return.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        """Name the thread *name*; *clock* is a monotonic one, in seconds."""
+        self._name = name
+        self._clock = clock
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._since: float | None = None
+
+    def busy_seconds(self) -> float:
+        """Return how long the present call has been running; 0 while there is none."""
+        since = self._since
+        return 0.0 if since is None else self._clock() - since
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run *function* in the thread and return what it returns, or raise what it raises.
+
+        A caller that is cancelled leaves the call running; the next one waits for its end.
+        """
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+
+        def deliver(result: T | None, error: BaseException | None) -> None:
+            if outcome.done():
+                return
+            if error is not None:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(result)  # type: ignore[arg-type]  # a T where there is no error
+
+        def call() -> None:
+            result, failure = None, None
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
+                failure = error
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(deliver, result, failure)
+
+        self._calls.put(call)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        return await outcome
+
+    def close(self) -> None:
+        """Let the thread end after the calls it has; it is not waited for."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            self._since = self._clock()
+            try:
+                call()
+            finally:
+                self._since = None

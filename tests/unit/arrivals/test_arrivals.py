@@ -1,0 +1,504 @@
+"""The whole room on the real file system: nothing missed, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from taggerd import settings
+from taggerd.arrivals import root as root_module
+from taggerd.arrivals.arrivals import Arrivals
+from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.walk import walk
+from taggerd.arrivals.watch import Pace
+from taggerd.arrivals.watcher import Watcher
+from taggerd.photo import Photo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from taggerd.arrivals.root import RootHealth, WatchedRoot
+    from taggerd.photo import PhotoFile, Stamp
+
+PACE = Pace(look=0.05, gather=0.01, hung=0.3, stand=0.5, first_retry=0.05, doubt=0.2)
+SETTLE_SECONDS = 0.2
+
+
+class Records:
+    """Remembers what was admitted, as the queue would."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.stamps: defaultdict[Path, dict[Path, Stamp]] = defaultdict(dict)
+        self.admitted: Counter[tuple[Path, Stamp]] = Counter()
+        self.batches: list[list[PhotoFile]] = []
+        self.failures: list[Exception] = []
+
+    async def known(self, folder: Path) -> Mapping[Path, Stamp]:
+        """Give the stamps on record."""
+        return dict(self.stamps[folder])
+
+    async def admit(self, files: Sequence[PhotoFile]) -> None:
+        """Take *files*, or fail as told."""
+        if self.failures:
+            raise self.failures.pop()
+        self.batches.append(list(files))
+        for file in files:
+            self.stamps[file.path.parent][file.path] = file.stamp
+            self.admitted[file.path, file.stamp] += 1
+
+    def has(self, files: Iterable[PhotoFile]) -> bool:
+        """Say whether all *files* are known as they are."""
+        return all(self.stamps[f.path.parent].get(f.path) == f.stamp for f in files)
+
+
+class Service:
+    """Running arrivals, and the means to wait for what they do."""
+
+    def __init__(
+        self, *roots: Path, mode: str = "inotify", pace: Pace = PACE, **options: object
+    ) -> None:
+        """Serve *roots*."""
+        self.records = Records()
+        self.roots = roots
+        tables = [{"path": root, "mode": mode} for root in roots]
+        given = {"settle_seconds": SETTLE_SECONDS, "poll_seconds": 0.05, "roots": tables}
+        self.arrivals = Arrivals(
+            settings.Arrivals.model_validate(given | options),
+            known=self.records.known,
+            admit=self.records.admit,
+            pace=pace,
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start, and wait until the watches stand."""
+        self.task = asyncio.create_task(self.arrivals.run())
+        await asyncio.wait_for(self.arrivals.ready.wait(), 5)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        assert self.task is not None
+        assert not self.task.done()
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+    @property
+    def watched(self) -> WatchedRoot:
+        """The first root itself."""
+        return self.arrivals._roots[0]
+
+    @property
+    def health(self) -> RootHealth:
+        """The first root's health."""
+        return self.arrivals.health()[0]
+
+    def state(self) -> str:
+        """Return the first root's state."""
+        return self.health.state
+
+    async def until(self, true: Callable[[], bool], seconds: float = 8) -> None:
+        """Wait until *true*."""
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, (self.health, self.records.admitted)
+            await asyncio.sleep(0.01)
+
+    async def until_all_known(self, at_least: int) -> None:
+        """Wait until every photo on disk is known as it is, and none was admitted twice."""
+
+        def all_known() -> bool:
+            on_disk = [s.file for root in self.roots for s in walk(root, Filters())]
+            return len(on_disk) >= at_least and self.records.has(on_disk)
+
+        await self.until(all_known)
+        assert set(self.records.admitted.values()) <= {1}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give an empty import folder."""
+    path = tmp_path / "import"
+    path.mkdir()
+    return path
+
+
+def tree(top: Path, folders: int, files: int) -> None:
+    """Make *folders* folders of *files* photos, nested by two."""
+    for number in range(folders):
+        folder = top / f"{number}" / "deep"
+        folder.mkdir(parents=True)
+        for name in range(files):
+            (folder / f"{name}.jpg").write_bytes(b"x" * name)
+            (folder.parent / f"{name}.jpg").write_bytes(b"x" * name)
+
+
+@pytest.fixture
+async def service(root: Path) -> AsyncIterator[Service]:
+    """Serve the import folder with inotify."""
+    async with Service(root) as running:
+        yield running
+
+
+async def test_before_and_after_the_start(root: Path) -> None:
+    """What lies there at the start and what comes later is admitted once; what is known is not."""
+    tree(root, 3, 3)
+    service = Service(root)
+    old = next(walk(root, Filters())).file
+    service.records.stamps[old.path.parent][old.path] = old.stamp
+    async with service:
+        (root / "1" / "later.jpg").write_bytes(b"1")
+        (root / "1" / "later.txt").write_bytes(b"1")
+        await service.until_all_known(19)
+        assert (old.path, old.stamp) not in service.records.admitted
+        assert len(service.records.admitted) == 18
+        assert service.health.state == "watching"
+        assert service.health.detail == ""
+        await service.until(lambda: service.health.last_reconcile is not None)
+        assert service.health.directories == 7
+        assert service.health.watches == 7
+
+
+async def test_trees_that_come_at_once(service: Service, root: Path, tmp_path: Path) -> None:
+    """A copied tree, a moved one, and a deep path made and filled at once are seen whole."""
+    tree(tmp_path / "source", 10, 10)
+    await asyncio.to_thread(shutil.copytree, tmp_path / "source", root / "copied")
+    (tmp_path / "source").rename(root / "moved")
+    (root / "a/b/c/d").mkdir(parents=True)
+    (root / "a/b/c/d/1.jpg").touch()
+    await service.until_all_known(401)
+    (root / "moved").rename(root / "a/b/renamed")
+    await service.until_all_known(401)
+    (root / "a/b/renamed/3/deep/probe.jpg").touch()
+    await service.until_all_known(402)
+
+
+async def test_a_file_written_in_pieces_is_admitted_once_and_whole(
+    service: Service, root: Path
+) -> None:
+    """A slow copy is waited for; its last byte is there when it is admitted."""
+    path = root / "slow.jpg"
+    with path.open("wb") as file:
+        for _ in range(12):
+            file.write(b"x" * 1000)
+            file.flush()
+            await asyncio.sleep(SETTLE_SECONDS / 3)
+    await service.until_all_known(1)
+    assert [stamp.size for _, stamp in service.records.admitted] == [12_000]
+
+
+async def test_a_photo_of_two_files_comes_in_one_batch(service: Service, root: Path) -> None:
+    """RAW and JPEG of one stem are admitted together, however they are copied."""
+    (root / "IMG_1.JPG").touch()
+    await asyncio.sleep(SETTLE_SECONDS / 2)
+    (root / "IMG_1.CR3").touch()
+    await service.until_all_known(2)
+    (batch,) = service.records.batches
+    assert {file.path.name for file in batch} == {"IMG_1.JPG", "IMG_1.CR3"}
+
+
+async def test_a_changed_file_is_admitted_anew(service: Service, root: Path) -> None:
+    """A photo that is replaced is another photo."""
+    (root / "a.jpg").write_bytes(b"1")
+    await service.until_all_known(1)
+    (root / "a.jpg").write_bytes(b"12")
+    await service.until_all_known(1)
+    assert len(service.records.admitted) == 2
+
+
+async def test_what_is_known_is_not_even_waited_for(root: Path) -> None:
+    """A walk puts only what is new to settling."""
+    tree(root, 2, 2)
+    service = Service(root, settle_seconds=60)
+    files = [seen.file for seen in walk(root, Filters())]
+    for file in files[1:]:
+        service.records.stamps[file.path.parent][file.path] = file.stamp
+    async with service:
+        await service.arrivals.reconcile("a test")
+        assert len(service.watched._settling) == 1
+
+
+async def test_an_event_without_a_change_admits_nothing(service: Service, root: Path) -> None:
+    """A photo that was opened for writing and closed as it was is not admitted again."""
+    (root / "a.jpg").write_bytes(b"1")
+    await service.until_all_known(1)
+    with (root / "a.jpg").open("r+b"):
+        pass
+    await asyncio.sleep(0.05)
+    (root / "b.jpg").touch()
+    await service.until_all_known(2)
+    assert len(service.records.admitted) == 2
+
+
+@pytest.mark.parametrize("told", ["everything", "tree", "folder", "file"])
+async def test_every_hint_is_followed(service: Service, root: Path, told: str) -> None:
+    """A hint of any size makes the files there be looked at; here they are known no more."""
+    (root / "sub").mkdir()
+    path = root / "sub" / "a.jpg"
+    path.touch()
+    await service.until_all_known(1)
+    await service.arrivals.reconcile("a test")
+    await service.until(lambda: not service.watched._reconciler.pending)
+    service.records.stamps.clear()
+    service.records.admitted.clear()
+    dirty = service.watched._dirty
+    if told == "everything":
+        dirty.everything()
+    elif told == "tree":
+        dirty.tree(str(path.parent))
+    elif told == "folder":
+        for number in range(600):
+            dirty.file(str(path.parent / f"{number}.jpg"))
+    else:
+        file = next(walk(root, Filters())).file
+        service.arrivals.look_again(Photo((file,)))
+    await service.until_all_known(1)
+
+
+async def test_an_event_from_a_folder_that_is_not_there(service: Service, root: Path) -> None:
+    """An event under a path that is not there shows a watch that lost track: it is made anew."""
+    watcher = service.watched._watch._watcher
+    service.watched._dirty.file(str(root / "nowhere" / "a.jpg"))
+    await service.until(lambda: service.watched._watch._watcher not in {watcher, None})
+    (root / "a.jpg").touch()
+    await service.until_all_known(1)
+
+
+async def test_more_files_than_may_wait(service: Service, root: Path) -> None:
+    """Files there was no room for are found by a walk once the others are through."""
+    service.watched._settling._limit = 3
+    for number in range(10):
+        (root / f"{number}.jpg").touch()
+    await service.until_all_known(10)
+
+
+async def test_a_root_that_cannot_be_watched_is_polled(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without inotify the root is degraded, says why, and its files are found all the same."""
+
+    def refuse(_self: Watcher) -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr(Watcher, "start", refuse)
+    pace = Pace(look=0.05, gather=0.01, first_retry=60)
+    async with Service(root, pace=pace) as service:
+        await service.arrivals.reconcile("a test")
+        assert service.health.state == "degraded"
+        assert "inotify instance limit reached" in service.health.detail
+        await service.until(lambda: service.watched._watch._retry_at > 0)
+        await service.arrivals.reconcile("a test")
+        (root / "a.jpg").touch()
+        await service.until_all_known(1)
+
+
+async def test_a_root_that_is_missing_at_the_start(tmp_path: Path) -> None:
+    """A missing root is offline, holds up nothing, and is served when it comes."""
+    root = tmp_path / "later"
+    async with Service(root) as service:
+        assert service.state() == "offline"
+        assert "does not exist" in service.health.detail
+        await asyncio.wait_for(service.arrivals.reconcile("a test"), 2)
+        root.mkdir()
+        (root / "a.jpg").touch()
+        await service.until_all_known(1)
+        assert service.state() == "watching"
+        (root / "b.jpg").touch()
+        await service.until_all_known(2)
+
+
+async def test_a_root_renamed_and_back(service: Service, root: Path, tmp_path: Path) -> None:
+    """A root that goes is offline; what changed while it was away is found when it returns."""
+    (root / "a.jpg").touch()
+    await service.until_all_known(1)
+    os.rename(root, tmp_path / "away")  # noqa: PTH104 - ASYNC240 asks for it
+    await service.until(lambda: service.health.state == "offline")
+    (tmp_path / "away" / "b.jpg").touch()
+    (tmp_path / "away").rename(root)
+    await service.until_all_known(2)
+    await service.until(lambda: service.health.state == "watching")
+    (root / "c.jpg").touch()
+    await service.until_all_known(3)
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["slowly", "at once"])
+async def test_a_root_deleted_and_made_again(
+    service: Service,
+    root: Path,
+    noticed: bool,  # noqa: FBT001 - a parameter of the case
+) -> None:
+    """A root made anew is served, also if it got the old one's inode before anybody looked."""
+    (root / "a.jpg").touch()
+    await service.until_all_known(1)
+    shutil.rmtree(root)
+    if noticed:
+        await service.until(lambda: service.health.state == "offline")
+    (root / "new").mkdir(parents=True)
+    (root / "new" / "b.jpg").touch()
+    await service.until_all_known(1)
+    await service.until(lambda: service.health.state == "watching")
+    (root / "new" / "c.jpg").touch()
+    await service.until_all_known(2)
+
+
+async def test_a_mount_over_the_root(service: Service, root: Path) -> None:
+    """An empty file system in the root's place is not the root emptied; a filled one is served."""
+    (root / "a.jpg").touch()
+    await service.until_all_known(1)
+    mounted = await asyncio.to_thread(
+        subprocess.run,
+        ["mount", "-t", "tmpfs", "taggerd-test", os.fspath(root)],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("mounting needs root: " + mounted.stderr.decode().strip())
+    try:
+        await service.until(lambda: service.health.state == "offline")
+        assert "mounted" in service.health.detail
+        (root / "on-the-card.jpg").touch()
+        await service.until_all_known(1)
+        assert service.health.state == "watching"
+    finally:
+        await asyncio.to_thread(
+            subprocess.run,
+            ["umount", "-l", os.fspath(root)],
+            check=True,
+        )
+    (root / "b.jpg").touch()
+    await service.until_all_known(2)
+    await service.until(lambda: service.health.state == "watching")
+
+
+async def test_polling(root: Path) -> None:
+    """A polled root finds the same files without any watch, and waits for them too."""
+    tree(root, 2, 2)
+    async with Service(root, mode="poll") as service:
+        await service.until_all_known(8)
+        (root / "0" / "new").mkdir()
+        (root / "0" / "new" / "a.jpg").touch()
+        await service.until_all_known(9)
+        assert (service.health.mode, service.health.state) == ("poll", "polling")
+        assert service.health.watches == 0
+
+
+async def test_not_recursive(root: Path) -> None:
+    """Without recursion the folders below are left alone, at the start and later."""
+    tree(root, 1, 1)
+    async with Service(root, recursive=False) as service:
+        (root / "0" / "b.jpg").touch()
+        (root / "new").mkdir()
+        (root / "new" / "c.jpg").touch()
+        (root / "a.jpg").touch()
+        await service.until(lambda: bool(service.records.batches))
+        await service.arrivals.reconcile("a test")
+        assert {path.name for path, _ in service.records.admitted} == {"a.jpg"}
+
+
+async def test_a_watch_that_was_lost_is_found_out(service: Service, root: Path) -> None:
+    """A folder the kernel no longer watches is noticed by its list, and watched again."""
+    (root / "deaf").mkdir()
+    (root / "deaf" / "a.jpg").touch()
+    await service.until_all_known(1)
+    watcher = service.watched._watch._watcher
+    assert watcher is not None
+    observer = watcher._observer
+    assert observer is not None
+    inode = (root / "deaf").stat().st_ino
+    for descriptor, watch in list(observer.inotify._watch_for_wd.items()):
+        if watch._initial_creation_path.endswith(b"deaf"):
+            observer.inotify.remove_callbacks([(descriptor, key) for key in watch.callbacks])
+    assert inode not in watcher.watched()
+    (root / "deaf" / "b.jpg").touch()
+    await service.arrivals.reconcile("a test")
+    await service.until_all_known(2)
+    await service.until(lambda: service.watched._watch._watcher is not watcher)
+    await service.until(lambda: service.health.state == "watching")
+    (root / "deaf" / "c.jpg").touch()
+    await service.until_all_known(3)
+
+
+async def test_a_dead_thread_is_replaced(service: Service, root: Path) -> None:
+    """When a thread of the watch dies, another takes over and what was missed is found."""
+    watcher = service.watched._watch._watcher
+    assert watcher is not None
+    assert watcher._observer is not None
+    watcher._observer.inotify.handle_event = None  # type: ignore[assignment, method-assign]  # the injected fault
+    (root / "a.jpg").touch()
+    await service.until_all_known(1)
+    await service.until(lambda: service.health.state == "watching")
+    (root / "b.jpg").touch()
+    await service.until_all_known(2)
+
+
+async def test_a_queue_that_fails_loses_nothing(service: Service, root: Path) -> None:
+    """When files cannot be admitted the task starts again and admits them then."""
+    service.records.failures = [OSError(28, "No space left on device") for _ in range(2)]
+    (root / "a.jpg").touch()
+    await service.until(lambda: service.health.state == "degraded")
+    assert "No space left" in service.health.detail
+    await service.until_all_known(1)
+    await service.until(lambda: service.health.state == "watching")
+
+
+async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root that does not answer is offline, and neither the start nor the others wait for it."""
+    hung, good = tmp_path / "hung", tmp_path / "good"
+    hung.mkdir()
+    good.mkdir()
+    (hung / "a.jpg").touch()
+    release = threading.Event()
+    look = root_module._look
+
+    def hanging(path: Path) -> object:
+        if path == hung:
+            release.wait(10)
+        return look(path)
+
+    monkeypatch.setattr(root_module, "_look", hanging)
+    async with Service(hung, good) as service:
+        (good / "b.jpg").touch()
+        await service.until(lambda: bool(service.records.batches))
+        await service.until(lambda: service.health.state == "offline")
+        assert "not answered" in service.health.detail
+        release.set()
+        await service.until_all_known(2)
+
+
+async def test_a_reconcile_can_be_waited_for_and_asked_for_by_any_thread(root: Path) -> None:
+    """A walk that was asked for begins after the asking, and its end can be awaited."""
+    async with Service(root) as service:
+        await service.arrivals.reconcile("first")
+        walked = service.health.last_reconcile
+        assert walked is not None
+        await service.arrivals.reconcile("second")
+        second = service.health.last_reconcile
+        assert second is not None
+        assert second > walked
+        await asyncio.to_thread(service.arrivals.request_reconcile, "from a thread")
+        await service.until(lambda: service.health.last_reconcile != second)
+
+
+async def test_stopping_ends_all_threads(root: Path) -> None:
+    """After the stop no thread of the room is left."""
+    before = set(threading.enumerate())
+    async with Service(root) as service:
+        await service.arrivals.reconcile("a test")
+        assert len(set(threading.enumerate()) - before) >= 4
+    end = time.monotonic() + 5
+    while {t for t in threading.enumerate() if "asyncio" not in t.name} - before:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
