@@ -1,1 +1,81 @@
-"""inference."""
+"""Inference: asks a backend what is seen in a picture, and reads its answers.
+
+The questions themselves are made by :func:`taggerd.inference.questions.questions`.
+
+Everything is imported at first use, so that a command that asks nothing loads no HTTP client.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taggerd.inference.asking import Asking, fault_of
+    from taggerd.inference.backend import PERHAPS_THE_PHOTO, Backend
+    from taggerd.inference.breaker import Breaker
+    from taggerd.inference.describer import DescriberServer, describer_transport
+    from taggerd.inference.discovery import discover
+    from taggerd.inference.preflight import PreflightReport, Probe
+    from taggerd.inference.profiles import ROLES, Profile, available_profiles, load_profile
+    from taggerd.inference.questions import Question
+    from taggerd.inference.registry import Resolution, load_registry, resolve, served_model
+    from taggerd.inference.resolving import chosen, entries_of, resolutions
+
+__all__ = [
+    "PERHAPS_THE_PHOTO",
+    "ROLES",
+    "Asking",
+    "Backend",
+    "Breaker",
+    "DescriberServer",
+    "PreflightReport",
+    "Probe",
+    "Profile",
+    "Question",
+    "Resolution",
+    "available_profiles",
+    "chosen",
+    "describer_transport",
+    "discover",
+    "entries_of",
+    "fault_of",
+    "load_profile",
+    "load_registry",
+    "resolutions",
+    "resolve",
+    "served_model",
+]
+
+_HOMES = {
+    "PERHAPS_THE_PHOTO": "backend",
+    "ROLES": "profiles",
+    "Asking": "asking",
+    "Backend": "backend",
+    "Breaker": "breaker",
+    "DescriberServer": "describer",
+    "PreflightReport": "preflight",
+    "Probe": "preflight",
+    "Profile": "profiles",
+    "Question": "questions",
+    "Resolution": "registry",
+    "available_profiles": "profiles",
+    "chosen": "resolving",
+    "describer_transport": "describer",
+    "discover": "discovery",
+    "fault_of": "asking",
+    "entries_of": "resolving",
+    "load_profile": "profiles",
+    "load_registry": "registry",
+    "resolutions": "resolving",
+    "resolve": "registry",
+    "served_model": "registry",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module at first use (PEP 562)."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

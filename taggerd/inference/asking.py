@@ -1,0 +1,114 @@
+"""Asking: one backend, the questions it is asked about every photo, and whether it can be asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taggerd.errors import BackendError
+from taggerd.inference.breaker import Breaker, NotProbed
+from taggerd.inference.profiles import ROLES
+from taggerd.inference.questions import questions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from taggerd.inference.backend import Backend
+    from taggerd.inference.preflight import PreflightReport
+    from taggerd.inference.profiles import Profile
+    from taggerd.inference.questions import Question
+    from taggerd.photo import Answer, Picture
+    from taggerd.settings import Settings
+
+
+class Asking:
+    """What the pipeline knows of inference."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        profile: Profile,
+        backend: Backend,
+        models: Mapping[str, str] | None = None,
+    ) -> None:
+        """Ask *backend* by *profile*; *models* are those that a registry resolved, by role."""
+        self._settings = settings
+        self._backend = backend
+        self._models = models or {}
+        self.profile = profile
+        self.breaker = Breaker(self.probe)
+        self._questions: tuple[Question, ...] = ()
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What is asked about every photo, in order; never nothing.
+
+        Raises:
+            NotProbed: the backend has not said yet which models it serves.
+
+        """
+        if not self._questions:
+            raise NotProbed
+        return self._questions
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Model per role, as it is asked; empty until the backend has said what it serves."""
+        return {question.role: question.model for question in self._questions}
+
+    @property
+    def base_url(self) -> str:
+        """The backend's address, without credentials."""
+        return self._backend.base_url
+
+    def describe(self, picture: Picture, asked: Sequence[Question]) -> AsyncIterator[Answer]:
+        """Ask about *picture*; see :meth:`Backend.describe`."""
+        return self._backend.describe(picture, asked)
+
+    async def preflight(self) -> PreflightReport:
+        """Probe the backend for every model that will be asked, and make the questions ready."""
+        named = [
+            getattr(self._settings.roles, role).model
+            or self._models.get(role, "")
+            or self._settings.backend.model
+            for role in ROLES
+        ]
+        report = await self._backend.preflight(named)
+        if report.ok:
+            self._ready(self._settings.backend.model or report.model)
+        return report
+
+    async def probe(self) -> BackendError | None:
+        """Return what is wrong with the backend; None if it is usable.
+
+        With ``backend.preflight = false`` it is believed, once it has said which model it has.
+        """
+        if self._settings.backend.preflight:
+            return fault_of(await self.preflight())
+        try:
+            self._ready(await self._backend.choose_model())
+        except BackendError as error:
+            return error
+        return None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._backend.close()
+
+    def _ready(self, default_model: str) -> None:
+        self._questions = questions(
+            self._settings.roles,
+            self.profile,
+            default_model,
+            self._settings.keywords.max,
+            self._models,
+        )
+
+
+def fault_of(report: PreflightReport) -> BackendError | None:
+    """Return the error that a preflight ended with, with what to do; None if it passed."""
+    if report.ok:
+        return None
+    culprit = report.culprit
+    step = f". {report.next_step}" if report.next_step else ""
+    cause = culprit.cause or BackendError
+    return cause(f"{report.error}{step}", retry_after_seconds=culprit.retry_after_seconds)

@@ -1,0 +1,313 @@
+"""The HTTP client of one endpoint, and the border at which httpx's errors end.
+
+Nothing outside this module sees an error of httpx: each becomes one of :mod:`taggerd.errors`. What
+an HTTP *status* means is decided in :mod:`taggerd.inference.statuses`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import socket
+import ssl
+import time
+from base64 import b64encode
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import httpx
+
+from taggerd import __version__
+from taggerd.errors import (
+    BackendError,
+    BackendFailed,
+    BackendTimeout,
+    BackendUnreachable,
+    ConfigurationError,
+    NotABackend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+LARGEST_REPLY = 4 * 1024 * 1024
+"""Bytes; an answer about a photo is a few thousand."""
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection: a machine that is off answers nothing at all."""
+_IDLE_SECONDS = 4.0
+"""A kept connection is given up before uvicorn's 5 s would close it under a request."""
+
+# httpx logs every request's whole address at INFO, with a query that may hold a key.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an endpoint answered, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    content: bytes
+    seconds: float
+    """From sending to the last byte."""
+
+
+class Client:
+    """One endpoint: its address, its key, its connections."""
+
+    base_url: str
+    """The address as it may be shown: no user, no password, no query."""
+
+    def __init__(  # noqa: PLR0913 - all by name
+        self,
+        base_url: str,
+        *,
+        api_key: str = "",
+        timeout_seconds: float = 120.0,
+        connections: int = 4,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to talk to *base_url*; nothing is sent.
+
+        Raises:
+            ConfigurationError: the address or the key cannot be used in a request.
+        """
+        url = _address(base_url)
+        self.base_url = _shown(url)
+        self._url = url.copy_with(username=None, password=None, fragment=None)
+        self._secrets = tuple(s for s in (api_key.strip(), url.password) if s)
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._client = httpx.AsyncClient(
+            headers=_headers(api_key.strip(), url),
+            timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
+            limits=httpx.Limits(
+                max_connections=connections,
+                max_keepalive_connections=connections,
+                keepalive_expiry=_IDLE_SECONDS,
+            ),
+            follow_redirects=False,
+            transport=transport,
+            # A proxy from the environment is for the world outside, not for this machine.
+            trust_env=not _on_this_machine(url.host),
+        )
+
+    def __repr__(self) -> str:
+        """Name the endpoint, and no secret."""
+        return f"Client({self.base_url!r})"
+
+    async def get(self, path: str) -> Reply:
+        """Ask for *path* below the base address. Raises :class:`BackendError`."""
+        return await self._exchange("GET", path, None)
+
+    async def post(self, path: str, body: bytes) -> Reply:
+        """Send the JSON *body* to *path* below the base address. Raises :class:`BackendError`."""
+        return await self._exchange("POST", path, body)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def redacted(self, text: str) -> str:
+        """Return *text* without the key and the password: servers repeat what they refuse."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    async def _exchange(self, method: str, path: str, body: bytes | None) -> Reply:
+        """Send one request; once more if a kept connection was closed under it."""
+        started = self._clock()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                try:
+                    return await self._attempt(method, path, body, started)
+                except _ClosedUnderUs:
+                    return await self._attempt(method, path, body, started)
+        except TimeoutError:
+            raise self._timed_out() from None
+        except _ClosedUnderUs as error:
+            raise backend_error(error.cause, self.base_url) from error.cause
+
+    async def _attempt(self, method: str, path: str, body: bytes | None, started: float) -> Reply:
+        """Send one request and read its reply, no further than :data:`LARGEST_REPLY`."""
+        url = self._url.copy_with(path=self._url.path.rstrip("/") + path)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        answered = False
+        try:
+            async with self._client.stream(method, url, content=body, headers=headers) as response:
+                answered = True
+                content = await self._read(response)
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            httpx.StreamError,
+            httpx.CookieConflict,
+        ) as error:
+            if not answered and isinstance(error, _CLOSED):
+                raise _ClosedUnderUs(error) from None
+            if isinstance(error, httpx.TimeoutException) and not isinstance(
+                error, httpx.ConnectTimeout
+            ):
+                raise self._timed_out() from None
+            raise backend_error(error, self.base_url, answered=answered) from error
+        return Reply(
+            status=response.status_code,
+            headers={k.lower(): v for k, v in response.headers.items()},
+            content=content,
+            seconds=self._clock() - started,
+        )
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        """Return the body, decoded; give up on one that is too long."""
+        chunks: list[bytes] = []
+        length = 0
+        async for chunk in response.aiter_bytes():
+            length += len(chunk)
+            if length > LARGEST_REPLY:
+                message = f"{self.base_url} sends more than {LARGEST_REPLY >> 20} MB as an answer"
+                raise BackendFailed(message)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _timed_out(self) -> BackendTimeout:
+        """Return the error for a wait that was too long."""
+        return BackendTimeout(
+            f"{self.base_url} did not answer within {self._timeout_seconds:g} s; "
+            "is it overloaded? see backend.timeout_seconds"
+        )
+
+
+_CLOSED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
+
+
+class _ClosedUnderUs(Exception):
+    """The connection was closed before a single byte of the reply."""
+
+    def __init__(self, cause: httpx.TransportError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def backend_error(  # noqa: PLR0911 - a table: one return for each meaning
+    error: Exception, base_url: str, *, answered: bool = False
+) -> BackendError:
+    """Return what an error of httpx means.
+
+    Args:
+        error: any exception class that httpx has.
+        base_url: the address as it may be shown.
+        answered: whether the reply had already begun.
+    """
+    if isinstance(error, httpx.ConnectTimeout):
+        message = f"cannot connect to {base_url}: no answer; is that machine on?"
+        return BackendUnreachable(message)
+    if isinstance(error, httpx.TimeoutException):
+        return BackendTimeout(f"{base_url} did not answer in time")
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return BackendUnreachable(f"{base_url} is not an address that can be used")
+    if isinstance(error, httpx.TooManyRedirects):
+        return NotABackend(f"{base_url} redirects and redirects")
+    if isinstance(error, httpx.ProxyError):
+        return BackendUnreachable(
+            f"cannot connect to {base_url}: the proxy refuses; see HTTP_PROXY and NO_PROXY"
+        )
+    if answered and isinstance(error, httpx.TransportError):
+        return BackendFailed(f"{base_url} broke off in the middle of its answer")
+    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+        reason, hint = _reason(error)
+        return BackendUnreachable(f"cannot connect to {base_url}: {reason}; {hint}")
+    if isinstance(error, httpx.DecodingError):
+        return BackendFailed(f"{base_url} sends an answer whose compression is damaged")
+    # What is left are errors in the use of httpx; their texts may quote headers.
+    return BackendFailed(f"the exchange with {base_url} failed ({type(error).__name__})")
+
+
+def _causes(error: BaseException | None, depth: int = 8) -> Iterator[BaseException]:
+    """Yield *error* and what lies behind it, groups opened."""
+    if error is None or depth == 0:
+        return
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner, depth - 1)
+    yield from _causes(error.__cause__ or error.__context__, depth - 1)
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Return why a connection failed and what to do, from the deepest cause that knows."""
+    asleep = "is the backend running?"
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return "name not found", "check backend.base_url"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "its certificate is not trusted", "for your own authority set SSL_CERT_FILE"
+        if isinstance(cause, ssl.SSLError):
+            return "no TLS spoken there", "try http:// in backend.base_url"
+        if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
+            return os.strerror(cause.errno).lower(), asleep
+    if isinstance(error, httpx.ConnectError):
+        return "connection failed", asleep
+    return "the connection was closed without an answer", asleep
+
+
+def _address(base_url: str) -> httpx.URL:
+    """Parse a base address."""
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        shown = base_url.rsplit("@", 1)[-1]
+        message = f"backend.base_url {shown!r} is not an address like http://127.0.0.1:11434/v1"
+        raise ConfigurationError(message)
+    return url
+
+
+def _shown(url: httpx.URL) -> str:
+    """Return an address without whatever in it may be secret."""
+    plain = url.copy_with(username=None, password=None, query=None, fragment=None)
+    return str(plain).rstrip("/")
+
+
+def _headers(api_key: str, url: httpx.URL) -> dict[str, str]:
+    """Return the headers of every request."""
+    headers = {
+        "User-Agent": f"taggerd/{__version__}",
+        "Accept": "application/json",
+        # Answers are short: compression would only be one more thing to go wrong.
+        "Accept-Encoding": "identity",
+    }
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        message = "backend.api_key holds a character that no key has; was it pasted whole?"
+        raise ConfigurationError(message)
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    elif url.userinfo:
+        pair = f"{url.username}:{url.password}".encode()
+        headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+    return headers
+
+
+def _on_this_machine(host: str) -> bool:
+    """Say whether *host* is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def json_of(reply: Reply) -> object | None:
+    """Return the JSON that a reply holds; None where it holds none."""
+    try:
+        parsed: object = json.loads(reply.content)
+    except (ValueError, RecursionError):
+        return None
+    return parsed

@@ -1,0 +1,163 @@
+"""The forms in which models give keywords: arrays, objects, lists of lines, commas; with scores."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from taggerd.inference.wrapping import one_line, unlabelled, unquoted
+from taggerd.photo import Keyword
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MOST_KEYWORDS = 200
+"""Keywords taken from one answer, before any of the user's rules."""
+LONGEST_KEYWORD = 100
+"""Characters; longer ones are dropped."""
+_LONGEST_IN_PROSE = 5
+"""Words: in a list without JSON, more than this is a sentence."""
+
+_LISTS = ("keywords", "keyword", "tags", "labels", "words", "terms")
+_WORD = ("keyword", "word", "tag", "label", "name", "term", "text", "value")
+_SCORE = ("score", "confidence", "probability", "weight", "relevance")
+_LIST_LABELS = ("keywords", "keyword", "tags", "labels", "key words")
+_MARK = re.compile(r"^\s*(?:[-*•·–+]+|\(?\d{1,3}[.):])?\s*")  # noqa: RUF001 - a dash
+_SCORED = re.compile(r"^(?P<word>.*?\D)\s*[(\[:=–-]\s*(?P<score>\d*\.?\d+\s*%?)\s*[)\]]?$")  # noqa: RUF001
+_HASHTAGS = re.compile(r"#(\w+)")
+_NESTING = 4
+"""Levels of lists in objects that are followed."""
+
+
+def keywords_in_json(found: object) -> tuple[Keyword, ...] | None:
+    """Return the keywords in a JSON answer, the best first as given; None if it holds no list."""
+    if not isinstance(found, list | dict):
+        return None
+    given = list(_walk(found, 0))
+    if (
+        not given
+        and isinstance(found, dict)
+        and not any(isinstance(value, list | dict) for value in found.values())
+    ):
+        return None
+    return _distinct(given)
+
+
+def keywords_in_prose(text: str) -> tuple[Keyword, ...] | None:
+    """Return the keywords of a bullet list, a comma list or hashtags; None if it is a sentence."""
+    quoted = _quoted_words(text)
+    if quoted:
+        return _distinct(Keyword(word) for word in quoted)
+    if text.count("#") > 1 and (tags := _HASHTAGS.findall(text)):
+        return _distinct(Keyword(tag.replace("_", " ")) for tag in tags)
+    parts = [part for line in text.split("\n") for part in _split(line)]
+    if not parts:
+        return ()
+    short = [part for part in parts if len(part.split()) <= _LONGEST_IN_PROSE]
+    if len(short) * 2 <= len(parts) or (len(parts) == 1 and text.rstrip().endswith((".", "!"))):
+        return None
+    return _distinct(_scored(part) for part in short)
+
+
+def _walk(found: object, depth: int) -> Iterator[Keyword]:
+    """Yield the keywords in one value of a JSON answer."""
+    if isinstance(found, str):
+        yield from (_scored(part) for part in _split(found))
+    elif isinstance(found, list) and depth < _NESTING:
+        for item in found:
+            # An item of a list is one keyword, though it hold a comma: "Paris, Texas".
+            if isinstance(item, str):
+                yield _scored(item)
+            else:
+                yield from _walk(item, depth + 1)
+    elif isinstance(found, dict) and depth < _NESTING:
+        yield from _walk_object(found, depth)
+
+
+def _walk_object(found: dict[str, object], depth: int) -> Iterator[Keyword]:
+    """Yield the keywords in an object: an entry, a wrapper, word to score, or groups of lists."""
+    folded = {key.casefold().strip(): value for key, value in found.items()}
+    for key in _LISTS:
+        if isinstance(inner := folded.get(key), list | dict) or (
+            isinstance(inner, str) and not _score_of(folded)
+        ):
+            yield from _walk(inner, depth + 1)
+            return
+    word = next((w for key in _WORD if isinstance(w := folded.get(key), str)), None)
+    if word is not None and not any(isinstance(v, list | dict) for v in found.values()):
+        yield Keyword(_clean(word), _score_of(folded))
+        return
+    if found and all(_score(value) is not None for value in found.values()):
+        yield from (Keyword(_clean(key), _score(value)) for key, value in found.items())
+        return
+    for value in found.values():
+        if isinstance(value, list | dict):
+            yield from _walk(value, depth + 1)
+
+
+def _score_of(entry: dict[str, object]) -> float | None:
+    """Return the score that an entry gives its word."""
+    return next((s for key in _SCORE if (s := _score(entry.get(key))) is not None), None)
+
+
+def _score(value: object) -> float | None:
+    """Return a score as 0 to 1: numbers, texts of numbers, and per cent; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value.strip().rstrip("%")) if isinstance(value, str) else float(value)
+    except (ValueError, OverflowError):
+        return None
+    # More than 1 and at most 100 is per cent without its sign.
+    if (isinstance(value, str) and value.rstrip().endswith("%")) or 1 < number <= 100:  # noqa: PLR2004 - see above
+        number /= 100
+    return round(number, 4) if math.isfinite(number) and 0 <= number <= 1 else None
+
+
+def _quoted_words(text: str) -> list[str]:
+    """Return the quoted words of what was meant to be JSON: single quotes, lost commas."""
+    opening = re.search(r"[\[{]", text)
+    if not opening:
+        return []
+    quoted = re.findall(r"""(["'])([^"'\n]{1,100})\1(\s*:)?""", text[opening.start() :])
+    words = [word for _, word, colon in quoted if not colon]
+    return words if len(words) > 1 else []
+
+
+def _split(line: str) -> list[str]:
+    """Split one line into keywords."""
+    line = unlabelled(_MARK.sub("", line, count=1), *_LIST_LABELS)
+    if not line or line.endswith(":"):
+        return []
+    return [part for part in re.split(r"[,;|、，؛،]", line) if part.strip()]  # noqa: RUF001 - commas of other scripts
+
+
+def _scored(part: str) -> Keyword:
+    """Read ``dog (0.9)``, ``dog: 0.9`` or ``dog - 90%``; else the whole part is the word."""
+    match = _SCORED.match(part.strip())
+    score = (
+        _score(match["score"])
+        if match and ("." in match["score"] or "%" in match["score"])
+        else None
+    )
+    if match and score is not None:
+        return Keyword(_clean(match["word"]), score)
+    return Keyword(_clean(part))
+
+
+def _clean(word: str) -> str:
+    """Take bullets, quotes and closing punctuation off one keyword."""
+    word = one_line(unquoted(_MARK.sub("", word, count=1)))
+    return unquoted(word.strip(" \t*_`#.,;:!")).strip()
+
+
+def _distinct(given: Iterable[Keyword]) -> tuple[Keyword, ...]:
+    """Keep each word once, the first as it came; drop what is empty or far too long."""
+    kept: dict[str, Keyword] = {}
+    for keyword in given:
+        if keyword.word and len(keyword.word) <= LONGEST_KEYWORD:
+            kept.setdefault(keyword.word.casefold(), keyword)
+        if len(kept) == MOST_KEYWORDS:
+            break
+    return tuple(kept.values())

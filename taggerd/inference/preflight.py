@@ -1,0 +1,289 @@
+"""Preflight: can this backend be asked about photos at all?
+
+Three probes: it lists its models; a model answers a plain text; it names the colours of two
+pictures. The pictures lie in ``taggerd/data/probes``: ``Image.new("RGB", (224, 224), colour)``
+saved by Pillow as JPEG of quality 90, pure red, green, blue and yellow. Which two are shown is
+drawn by lot, so that no blind model passes by always saying the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import TYPE_CHECKING, Protocol
+
+from taggerd.errors import (
+    BackendBlind,
+    BackendBusy,
+    BackendDenied,
+    BackendError,
+    BackendFailed,
+    BackendTimeout,
+    BackendUnreachable,
+    ModelNotFound,
+    NotABackend,
+    PhotoRefused,
+)
+from taggerd.inference.dialect import encoded
+from taggerd.inference.models import near, same_model, serves, with_sight
+from taggerd.inference.questions import Question
+from taggerd.inference.wrapping import say, unthought
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
+
+    from taggerd.inference.completion import Completion
+
+COLOURS = ("red", "green", "blue", "yellow")
+_TEXT_PROMPT = "This is a test of the connection. Answer with the one word: ready"
+_VISION_PROMPT = (
+    "What is the colour of this picture? Answer with one word: red, green, blue or yellow."
+)
+_PROBE_TOKENS = 100
+_SHOWN_MODELS = 3
+_LISTING_MAY_FAIL = frozenset({NotABackend, BackendFailed})
+"""What a failed listing may mean while the backend works: some servers have none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What came of one probe."""
+
+    name: str
+    """``"models"``, ``"text"`` or ``"vision"``."""
+    ok: bool
+    seconds: float = 0.0
+    """Latency of its requests, without the wait for a free slot."""
+    detail: str = ""
+    """What was seen, for people."""
+    error: str = ""
+    """Why it failed, one line; empty if it passed."""
+    model: str = ""
+    """The model that says it answered."""
+    cause: type[BackendError] | None = None
+    """The kind of error."""
+    retry_after_seconds: float | None = None
+    """How long the backend asked to be left alone, where it said so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightReport:
+    """What is known of a backend after its probes."""
+
+    base_url: str
+    model: str
+    """The default model: configured, or chosen from the listing; empty if there is none."""
+    listed: tuple[str, ...]
+    """Ids of all models that are served, as far as they are told."""
+    probes: tuple[Probe, ...]
+    """Models, text, vision."""
+    warnings: tuple[str, ...] = ()
+    """What works, but not as asked: a listing that fails, another model that answers."""
+    next_step: str = ""
+    """One sentence: what to try first; empty if all is well."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether photos can be asked about.
+
+        A listing that fails does not matter if a configured model answers and sees.
+        """
+        models, text, vision = self.probes
+        return text.ok and vision.ok and (models.ok or models.cause in _LISTING_MAY_FAIL)
+
+    @property
+    def culprit(self) -> Probe:
+        """The probe that decides: the last that failed; what failed before it was tolerated."""
+        return next((p for p in reversed(self.probes) if p.cause), self.probes[-1])
+
+    @property
+    def error(self) -> str:
+        """Why photos cannot be asked about, one line; empty if they can."""
+        return "" if self.ok else self.culprit.error
+
+
+class Subject(Protocol):
+    """What can be probed."""
+
+    @property
+    def base_url(self) -> str:
+        """Address, for people."""
+
+    def default_of(self, listed: Sequence[str]) -> str:
+        """Return the default model where these are served; empty if there is none."""
+
+    async def list_models(self) -> tuple[str, ...]:
+        """Return the ids of the models served. Raises :class:`BackendError`."""
+
+    async def complete(self, question: Question, image: bytes | None) -> Completion:
+        """Ask. Raises :class:`BackendError` and :class:`PhotoRefused`."""
+
+
+async def probe_all(
+    subject: Subject, models_asked: Sequence[str], random: Random, clock: Callable[[], float]
+) -> PreflightReport:
+    """Probe a backend; no :class:`BackendError` comes out of here.
+
+    Args:
+        subject: the backend.
+        models_asked: the models that will be asked; an empty name is the default model.
+        random: draws the pictures.
+        clock: seconds, monotonic.
+    """
+    models, listed = await _probe_models(subject, models_asked, clock)
+    wanted = tuple(dict.fromkeys(model or subject.default_of(listed) for model in models_asked))
+    text, vision = _untried("text"), _untried("vision")
+    if all(wanted) and (models.ok or models.cause in _LISTING_MAY_FAIL):
+        text = await _probe_text(subject, wanted)
+        if text.ok:
+            vision = await _probe_vision(subject, wanted, random)
+    report = PreflightReport(
+        base_url=subject.base_url,
+        model=next(filter(None, wanted), ""),
+        listed=listed,
+        probes=(models, text, vision),
+        warnings=_warnings(models, (text, vision), wanted) if text.ok else (),
+    )
+    if report.ok:
+        return report
+    cause = report.culprit.cause or BackendError
+    return replace(report, next_step=_next_step(cause, subject.base_url, listed))
+
+
+def _untried(name: str) -> Probe:
+    """Return a probe that had no sense any more."""
+    return Probe(name=name, ok=False, detail="not tried")
+
+
+def _failed(name: str, error: BackendError | PhotoRefused, seconds: float = 0.0) -> Probe:
+    """Return a probe that failed."""
+    cause = type(error) if isinstance(error, BackendError) else BackendBlind
+    wait = error.retry_after_seconds if isinstance(error, BackendError) else None
+    return Probe(
+        name=name,
+        ok=False,
+        seconds=seconds,
+        error=str(error),
+        cause=cause,
+        retry_after_seconds=wait,
+    )
+
+
+async def _probe_models(
+    subject: Subject, models_asked: Sequence[str], clock: Callable[[], float]
+) -> tuple[Probe, tuple[str, ...]]:
+    """List the models and look for the configured ones."""
+    started = clock()
+    try:
+        listed = await subject.list_models()
+    except BackendError as error:
+        return _failed("models", error, clock() - started), ()
+    seconds = clock() - started
+    named = [model or subject.default_of(listed) for model in models_asked]
+    missing = next((m for m in named if m and not serves(listed, m)), "")
+    fit = all(named)
+    if missing or not fit:
+        served = ", ".join(near(listed, missing)) if missing else ", ".join(listed[:_SHOWN_MODELS])
+        what = f"does not serve {missing!r}" if missing else "lists no model for photos"
+        more = f"; it serves: {served}" if served else "; it serves none"
+        absent = ModelNotFound(f"{subject.base_url} {what}{more}")
+        return _failed("models", absent, seconds), listed
+    shown = ", ".join(listed[:_SHOWN_MODELS])
+    rest = f" and {len(listed) - _SHOWN_MODELS} more" if len(listed) > _SHOWN_MODELS else ""
+    return Probe(name="models", ok=True, seconds=seconds, detail=shown + rest), listed
+
+
+async def _probe_text(subject: Subject, wanted: Sequence[str]) -> Probe:
+    """Have every model say a word."""
+    seconds, answered, said = 0.0, "", ""
+    for model in wanted:
+        try:
+            completion = await subject.complete(_question(model, _TEXT_PROMPT), None)
+        except (BackendError, PhotoRefused) as error:
+            failed = error if isinstance(error, BackendError) else BackendFailed(str(error))
+            return _failed("text", failed, seconds)
+        seconds += completion.seconds
+        said = unthought(completion.content).strip()
+        if not said:
+            failed = BackendFailed(f"model {model!r} at {subject.base_url} answers with nothing")
+            return _failed("text", failed, seconds)
+        answered = _telltale(model, completion.model, answered)
+    detail = f"said {say(said, 40)}"
+    return Probe(name="text", ok=True, seconds=seconds, detail=detail, model=answered)
+
+
+async def _probe_vision(subject: Subject, wanted: Sequence[str], random: Random) -> Probe:
+    """Show every model two pictures and have it name their colours."""
+    seconds, answered, shown = 0.0, "", random.sample(COLOURS, 2)
+    for model in wanted:
+        for colour in shown:
+            picture = files("taggerd.data").joinpath("probes", f"{colour}.jpg").read_bytes()
+            question = _question(model, _VISION_PROMPT)
+            try:
+                completion = await subject.complete(question, encoded(picture))
+            except (BackendError, PhotoRefused) as error:
+                return _failed("vision", error, seconds)
+            seconds += completion.seconds
+            said = unthought(completion.content)
+            if colours_in(said) != {colour}:
+                blind = BackendBlind(
+                    f"model {model!r} does not see pictures: of a {colour} one it said "
+                    f"{say(said, 60)}"
+                )
+                return _failed("vision", blind, seconds)
+            answered = _telltale(model, completion.model, answered)
+    detail = f"saw {' and '.join(shown)}"
+    return Probe(name="vision", ok=True, seconds=seconds, detail=detail, model=answered)
+
+
+def colours_in(text: str) -> set[str]:
+    """Return which of the probes' colours *text* names."""
+    return set(re.findall(rf"\b({'|'.join(COLOURS)})\b", text.casefold()))
+
+
+def _question(model: str, prompt: str) -> Question:
+    """Return a probe's question."""
+    return Question(
+        role="preflight",
+        model=model,
+        system="",
+        prompt=prompt,
+        max_tokens=_PROBE_TOKENS,
+        wants="text",
+    )
+
+
+def _telltale(asked: str, answers: str, before: str) -> str:
+    """Return which model to name as the one that answered: another than asked, if there is one."""
+    return before if before and same_model(asked, answers) else answers or asked
+
+
+def _warnings(models: Probe, probes: Sequence[Probe], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return what works, but not as asked."""
+    warnings = [] if models.ok else [f"the models cannot be listed: {models.error}"]
+    answered = dict.fromkeys(probe.model for probe in probes if probe.model)
+    others = (a for a in answered if not any(same_model(model, a) for model in wanted))
+    warnings += [f"asked for {wanted[0]!r}, but {other!r} answers" for other in others]
+    return tuple(warnings)
+
+
+def _next_step(cause: type[BackendError], base_url: str, listed: Sequence[str]) -> str:
+    """Return one sentence: what to try first after an error of kind *cause*."""
+    seeing = with_sight(listed)
+    example = f", e.g. {(seeing or listed)[0]!r}" if listed else ""
+    if cause is ModelNotFound:
+        if not listed:
+            return "Load a vision model in the backend."
+        return f"Set backend.model to a vision model that is served{example}."
+    if cause is BackendBlind:
+        known = f", e.g. {seeing[0]!r}" if seeing else ""
+        return f"Set backend.model to a vision model{known}, or load one with its vision part."
+    return {
+        BackendUnreachable: f"Start the backend, or set backend.base_url (now {base_url}).",
+        BackendTimeout: "Wait until the model is loaded, or raise backend.timeout_seconds.",
+        BackendBusy: "Wait: the backend is loading or has too much to do.",
+        BackendDenied: "Set backend.api_key to a key that this backend takes.",
+        NotABackend: "Set backend.base_url to the address of the API; it usually ends in /v1.",
+    }.get(cause, "Look into the backend's own log.")

@@ -1,0 +1,198 @@
+"""What a backend's refusal means: HTTP status and error body to one of our errors."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from taggerd.errors import (
+    BackendBlind,
+    BackendBusy,
+    BackendDenied,
+    BackendError,
+    BackendFailed,
+    BackendTimeout,
+    ModelNotFound,
+    NotABackend,
+    PhotoRefused,
+)
+from taggerd.inference.client import json_of
+from taggerd.inference.wrapping import one_line, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taggerd.inference.client import Reply
+
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds; a longer Retry-After is taken as this."""
+_LONGEST_MESSAGE = 200
+
+_MODEL_MISSING = re.compile(
+    r"model_not_found|(?:invalid|unknown|no such) model|not a valid model"
+    r"|model\b.{0,120}\b(?:not found|(?:does not|doesn't|not) exist|not available"
+    r"|not (?:being )?served|not (?:been )?loaded)|no models? (?:is |are )?loaded",
+    re.IGNORECASE | re.DOTALL,
+)
+_BLIND = re.compile(
+    r"not a multimodal|image input is not supported|at most 0 image"
+    r"|(?:does not|doesn't|not) support(?:ed)?\b.{0,40}\b(?:image|vision|multimodal|picture)"
+    r"|(?:image|vision|multimodal)\w*\b.{0,40}\b(?:is|are) not supported (?:by|for|with) this model"
+    r"|missing mmproj|no vision",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_html(reply: Reply) -> bool:
+    """Say whether a reply is a page for people."""
+    kind = reply.headers.get("content-type", "").lower()
+    return "html" in kind or reply.content.lstrip()[:15].lower().startswith(
+        (b"<!doctype", b"<html")
+    )
+
+
+def message_in(reply: Reply) -> str:
+    """Return what the server says went wrong, on one short line; empty for HTML and binary."""
+    if is_html(reply):
+        return ""
+    body = json_of(reply)
+    text = _message(body) if body is not None else reply.content[:2000].decode("utf-8", "ignore")
+    line = one_line(visible(text))
+    return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
+
+
+def _message(body: object, depth: int = 0) -> str:
+    """Find the message in an error body of OpenAI's, FastAPI's, Ollama's or a proxy's form."""
+    if isinstance(body, str):
+        return body
+    if isinstance(body, list) and depth < 4:  # noqa: PLR2004 - no server nests deeper
+        return "; ".join(filter(None, (_message(item, depth + 1) for item in body[:3])))
+    if not isinstance(body, dict) or depth >= 4:  # noqa: PLR2004 - see above
+        return ""
+    for key in ("error", "message", "detail", "msg", "reason"):
+        if text := _message(body.get(key), depth + 1):
+            place = body.get("loc")
+            named = ".".join(map(str, place)) if key == "msg" and isinstance(place, list) else ""
+            return f"{named}: {text}" if named else text
+    return ""
+
+
+def error_in_200(body: object) -> str | None:
+    """Return the error that a reply with status 200 carries instead of an answer; None if none."""
+    if not isinstance(body, dict):
+        return None
+    choices = body.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        if choices[0].get("error") or choices[0].get("finish_reason") == "error":
+            return _message(choices[0].get("error")) or "no reason given"
+        return None
+    if body.get("error"):
+        return _message(body["error"]) or "no reason given"
+    return None
+
+
+def listing_error(reply: Reply, base_url: str, message: str, now: float) -> BackendError:
+    """Return what a refusal of ``GET /models`` means."""
+    if reply.status in {404, 405}:
+        text = f"{base_url} has no /models ({reply.status}); does the address end in /v1?"
+        return NotABackend(text)
+    error = chat_error(reply, base_url, "", message, now)
+    return error if isinstance(error, BackendError) else BackendFailed(str(error))
+
+
+def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
+    reply: Reply, base_url: str, model: str, message: str, now: float
+) -> BackendError | PhotoRefused:
+    """Return what a refusal of a chat request means.
+
+    Args:
+        reply: anything but a 200.
+        base_url: as it may be shown.
+        model: the model that was asked.
+        message: what the server says, without secrets (:func:`message_in`).
+        now: seconds since the epoch, for dates in ``Retry-After``.
+    """
+    status = reply.status
+    said = f" ({status}: {message})" if message else f" ({status})"
+    if status in {401, 402, 403, 407}:
+        return _denied(status, base_url, message)
+    if status == 408:  # noqa: PLR2004 - Request Timeout
+        return BackendTimeout(f"{base_url} gave up waiting for its model{said}")
+    if status in {429, 503}:
+        what = "asks for fewer requests" if status == 429 else "is busy or loading"  # noqa: PLR2004
+        wait = retry_after(reply.headers, now)
+        return BackendBusy(f"{base_url} {what}{said}; it is asked again", retry_after_seconds=wait)
+    if 300 <= status < 400:  # noqa: PLR2004 - redirects
+        target = reply.headers.get("location", "elsewhere").split("?", 1)[0][:100]
+        text = f"{base_url} redirects to {target}; set backend.base_url to where the API is"
+        return NotABackend(text)
+    if _BLIND.search(message):
+        return BackendBlind(f"model {model!r} at {base_url} takes no pictures{said}")
+    if 400 <= status < 500:  # noqa: PLR2004 - client errors
+        return _refused(reply, base_url, model, message)
+    return BackendFailed(f"{base_url} failed{said}; see its log")
+
+
+def _denied(status: int, base_url: str, message: str) -> BackendDenied:
+    """Return the error of a missing key, a wrong key, or no credit."""
+    if status == 401:  # noqa: PLR2004 - Unauthorized
+        # The server's own words are left out: some repeat the key.
+        return BackendDenied(f"{base_url} refuses the API key (401); check backend.api_key")
+    said = f": {message}" if message else ""
+    return BackendDenied(f"{base_url} denies access ({status}{said}); check the key's rights")
+
+
+def _refused(reply: Reply, base_url: str, model: str, message: str) -> BackendError | PhotoRefused:
+    """Tell a missing model, a wrong address and a refused picture apart."""
+    status = reply.status
+    said = f" ({status}: {message})" if message else f" ({status})"
+    if is_html(reply):
+        text = f"{base_url} answers with a web page ({status}); does the address end in /v1?"
+        return NotABackend(text)
+    if status in {400, 422} and not _MODEL_MISSING.search(message):
+        return PhotoRefused(f"{base_url} refuses this picture{said}")
+    if status in {413, 415}:
+        return PhotoRefused(f"{base_url} refuses this picture{said}; see image.max_edge")
+    if status in {400, 404, 422}:
+        sure = "model" in message.lower()
+        hint = "see taggerd preflight" if sure else "or the address lacks its /v1"
+        return ModelNotFound(f"{base_url} does not serve model {model!r}{said}; {hint}")
+    if status == 405:  # noqa: PLR2004 - Method Not Allowed
+        text = f"{base_url} takes no chat requests{said}; does the address end in /v1?"
+        return NotABackend(text)
+    return BackendFailed(f"{base_url} failed{said}; see its log")
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that a server asked to be left alone; None if it did not say.
+
+    ``Retry-After`` is seconds or an HTTP date (RFC 9110, 10.2.3); LiteLLM passes its provider's on
+    as ``llm_provider-retry-after``; OpenAI also sends ``retry-after-ms``.
+    """
+    for name, scale in (
+        ("retry-after-ms", 0.001),
+        ("retry-after", 1.0),
+        ("llm_provider-retry-after", 1.0),
+    ):
+        seconds = _wait(headers.get(name, "").strip(), scale, now)
+        if seconds is not None:
+            return min(max(seconds, 0.0), LONGEST_WAIT)
+    return None
+
+
+def _wait(value: str, scale: float, now: float) -> float | None:
+    """Read a number of seconds or a date."""
+    try:
+        seconds = float(value) * scale
+    except ValueError:
+        pass
+    else:
+        return seconds if math.isfinite(seconds) else None
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
