@@ -1,1 +1,13 @@
-"""metadata."""
+"""XMP sidecars: what is in them, what may change, and how it is written without a loss.
+
+The door is :mod:`.sidecars` (:func:`write`, :func:`plan`, :func:`tagged_digest`) and
+:func:`clean_keywords`. A merge is decided in :mod:`.texts` and :mod:`.keyword_lists`, carried out
+on the sidecar's own bytes by :mod:`.splice` and proved there by parsing the result again.
+
+Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
+"""
+
+from taggerd.metadata.keywords import clean_keywords
+from taggerd.metadata.sidecars import Options, plan, tagged_digest, write
+
+__all__ = ["Options", "clean_keywords", "plan", "tagged_digest", "write"]

@@ -1,0 +1,223 @@
+"""Clean the keywords of a model: one spelling a word, nothing that is not a word to search by.
+
+Only machine keywords go through here; a human's are never touched.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from taggerd.photo import Keyword
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import inflect
+
+    from taggerd import settings
+
+MOST_WORDS = 4
+"""A keyword of more words is a sentence."""
+LONGEST = 64
+"""Characters; a sentence in a script without spaces is longer."""
+
+_SPLIT = re.compile(r"[,;|\n\r\t、，；]+")  # noqa: RUF001 - the commas of CJK scripts are meant
+_LISTED = re.compile(r"^(?:[-*•·#>]+|\(?\d{1,2}[.)])\s+|^#+")
+_ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)", re.IGNORECASE)
+_TRIMMED = " \t\"'`“”‘’«»*_.,;:!?()[]{}<>-–—"  # noqa: RUF001 - typographic quotes are meant
+_COORDINATE = re.compile(r"\d\s*°|\b\d{1,3}[.,]\d{3,}\s*[NSEWO]?\b|^[NSEWO]\s?\d{1,3}[.,]\d+")
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+_DATE = re.compile(
+    rf"^(?:{_MONTH}\.?\s+\d{{1,4}}(?:st|nd|rd|th)?(?:,?\s+\d{{2,4}})?"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}\.?(?:,?\s+\d{{2,4}})?"
+    r"|\d{1,4}[-/.:]\d{1,2}[-/.:]\d{1,4}(?:[T ].*)?"
+    r"|\d{1,2}:\d{2}(?::\d{2})?\s*(?:am|pm)?|\d{1,2}\s*(?:am|pm)"
+    r"|\d{4}s?)$",
+    re.IGNORECASE,
+)
+_ACRONYM = re.compile(r"(?=.*[A-Z])[A-Z0-9][A-Z0-9&.-]{1,4}")
+_MIXED = re.compile(r"[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
+
+_SINGULAR = frozenset(
+    {
+        # Words that end like plurals and are none, or that have no singular worth searching by.
+        "alps", "andes", "atlas", "barracks", "bellows", "bias", "binoculars", "canvas",
+        "christmas", "clothes", "crossroads", "data", "eyeglasses", "glasses", "goggles",
+        "gallows", "gas", "headphones", "headquarters", "jeans", "leggings", "lens", "media",
+        "molasses", "news", "olympics", "overalls", "pajamas", "pampas", "pancreas", "pants",
+        "pliers", "pyjamas", "scissors", "series", "shorts", "species", "sunglasses", "swiss",
+        "tapas", "texas", "tights", "trousers", "tweezers", "underpants", "yes", "thanks",
+        "mercedes", "mars", "venus", "paris", "dallas", "brussels", "athens", "naples",
+        "wales", "netherlands", "philippines", "bahamas", "maldives", "seychelles", "andreas",
+        "james", "charles", "thomas", "lucas", "nicholas", "hercules", "aries", "sometimes",
+        "always", "perhaps", "indoors", "outdoors", "upstairs", "downstairs", "overseas",
+        "rhinoceros", "asbestos", "cosmos", "chaos", "ethos", "pathos", "kudos", "thermos",
+    }
+)  # fmt: skip
+_IRREGULAR = {
+    # Where inflect's rule for the ending gives a word that does not exist.
+    "cacti": "cactus", "fungi": "fungus", "selfies": "selfie", "smoothies": "smoothie",
+    "hoodies": "hoodie", "rookies": "rookie", "brownies": "brownie", "foodies": "foodie",
+    "hippies": "hippie", "veggies": "veggie", "birdies": "birdie", "doggies": "doggie",
+    "dies": "die", "buses": "bus", "lenses": "lens", "gases": "gas", "canvases": "canvas",
+    "irises": "iris", "atlases": "atlas", "axes": "axe", "caves": "cave", "oases": "oasis",
+    "crises": "crisis", "analyses": "analysis", "bases": "base",
+}  # fmt: skip
+_SINGULAR_ENDINGS = ("ss", "us", "is", "ics", "itis", "'s", "\u2019s")
+
+
+def clean_keywords(
+    raw: Iterable[Keyword | tuple[str, float | None]], options: settings.Keywords
+) -> tuple[Keyword, ...]:
+    """Return the keywords of *raw* that are worth keeping, in their order, in one spelling each.
+
+    NFC; lower case but for names and acronyms; English plurals made singular; no leading article;
+    no two that differ by case, number, spaces or hyphens only; no digits, coordinates, dates,
+    sentences or stop words; at most ``options.max``. Words in other scripts than Latin are only
+    trimmed. The first of two equal words stays, with the better score.
+
+    Args:
+        raw: words with the model's confidence, 0 to 1, or None; another number counts as None.
+        options: how many, and the user's stop list.
+    """
+    words = [
+        (part, _score(score)) for text, score in raw for part in map(_trimmed, _SPLIT.split(text))
+    ]
+    words = [(word, score) for word, score in words if _is_word(word)]
+    named = _meaningful_capitals([word for word, _ in words])
+    stopped = {alike(word) for word in options.stop}
+    kept: dict[str, Keyword] = {}
+    for word, score in words:
+        spelled = _spelled(word, named)
+        key = alike(spelled)
+        if not key or key in stopped or alike(word) in stopped:
+            continue
+        held = kept.get(key)
+        if held is None:
+            kept[key] = Keyword(spelled, score)
+        elif score is not None and (held.score is None or held.score < score):
+            kept[key] = Keyword(held.word, score)
+    return tuple(kept.values())[: options.max]
+
+
+@lru_cache(maxsize=20_000)
+def alike(word: str) -> str:
+    """Return what spellings of one word share: without case, number, spaces, hyphens, article."""
+    folded = unicodedata.normalize("NFC", word).casefold()
+    folded = _ARTICLE.sub("", " ".join(folded.split()))
+    if _is_latin(folded):
+        folded = _singular(folded)
+    return re.sub("[\\s\\-_/|'\u2019.]+", "", folded) or folded
+
+
+def _score(score: float | None) -> float | None:
+    """Return *score* if it is a confidence."""
+    return score if score is not None and 0 <= score <= 1 else None
+
+
+def _trimmed(text: str) -> str:
+    """Return *text* as one line without list marks, quotes and a leading article."""
+    text = "".join(c for c in unicodedata.normalize("NFC", text) if c.isprintable() or c.isspace())
+    text = _LISTED.sub("", " ".join(text.replace("_", " ").split()))
+    text = _balanced(text.strip(_TRIMMED))
+    return _ARTICLE.sub("", text)
+
+
+def _balanced(text: str) -> str:
+    """Give back the bracket that trimming took: ``"St. Mary (church"`` is no word."""
+    for opening, closing in ("()", "[]"):
+        if text.count(opening) > text.count(closing):
+            text += closing
+    return text
+
+
+def _is_word(word: str) -> bool:
+    """Say whether *word* is something to search by: not a number, date, place or sentence."""
+    if not any(c.isalpha() for c in word) or len(word) > LONGEST:
+        return False
+    if len(word.split()) > MOST_WORDS:
+        return False
+    return not (_DATE.match(word) or _COORDINATE.search(word))
+
+
+@cache
+def _latin_letter(letter: str) -> bool:
+    return "LATIN" in unicodedata.name(letter, "")
+
+
+def _is_latin(word: str) -> bool:
+    """Say whether all letters of *word* are Latin."""
+    return all(_latin_letter(c) for c in word if c.isalpha())
+
+
+def _meaningful_capitals(words: list[str]) -> frozenset[str]:
+    """Return the words whose capitals mean something: names and acronyms.
+
+    A model that capitalises or shouts everything says nothing by it, nor does the capital of the
+    first word of an answer. Where capitals are few, they mark names.
+    """
+    lower = {alike(word) for word in words if word.islower()}
+    rest = words[1:]
+    few = 2 * sum(map(_is_titled, rest)) < len(rest)
+    shouting = len(words) > 1 and all(word.isupper() for word in words)
+    first = words[0] if words else ""
+    return frozenset(
+        word
+        for word in words
+        if alike(word) not in lower
+        and (
+            (few and _is_titled(word) and (word != first or " " in word))
+            or (not shouting and not word.islower() and not _is_titled(word))
+        )
+    )
+
+
+def _is_titled(word: str) -> bool:
+    """Say whether *word* only has capitals where words begin, as a heading has."""
+    return word[:1].isupper() and not word.isupper() and not _MIXED.search(word)
+
+
+def _spelled(word: str, named: frozenset[str]) -> str:
+    """Return *word* in its one spelling."""
+    if not _is_latin(word):
+        return word
+    if word in named and _is_titled(word):
+        return word
+    parts = word.split(" ")
+    kept = [part if word in named and _keeps_case(part) else part.lower() for part in parts]
+    return _singular(" ".join(kept))
+
+
+def _keeps_case(part: str) -> bool:
+    """Say whether one word of a keyword is an acronym or a name like iPhone."""
+    return bool(_ACRONYM.fullmatch(part)) or bool(_MIXED.search(part))
+
+
+@lru_cache(maxsize=20_000)
+def _singular(word: str) -> str:
+    """Return the singular of an English *word* or phrase; what does not look English stays."""
+    head, space, last = word.rpartition(" ")
+    if not last.isascii() or not last.islower() or len(last) < 3:  # noqa: PLR2004 - "is", "us"
+        return word
+    before, hyphen, last = last.rpartition("-")
+    if last in _IRREGULAR:
+        one = _IRREGULAR[last]
+    elif last in _SINGULAR or last.endswith(_SINGULAR_ENDINGS) or not last.isalpha():
+        one = last
+    else:
+        one = _inflect().singular_noun(last) or last
+    return f"{head}{space}{before}{hyphen}{one}"
+
+
+@cache
+def _inflect() -> inflect.engine:
+    """Return the engine; made when first needed, because importing it takes a while."""
+    import inflect  # noqa: PLC0415 - 0.2 to 1.2 s that a program which only reads should not pay
+
+    return inflect.engine()

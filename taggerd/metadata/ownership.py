@@ -1,0 +1,106 @@
+"""What taggerd itself wrote into a sidecar, as the sidecar tells it.
+
+The record lies in taggerd's own namespace, ``http://taggerd.org/ns/1.0/``:
+
+============== ===== ======================================================================
+property       form  holds
+============== ===== ======================================================================
+``version``    text  version of taggerd
+``date``       text  when, ISO 8601
+``profile``    text  the prompt profile
+``models``     Bag   ``role=model``
+``digest``     text  BLAKE2b-256 of the file that was looked at
+``keywords``   Bag   the exact machine keywords in the lists
+``rejected``   Bag   machine keywords that somebody took out: never written again
+``lists``      Bag   the keyword lists that got the machine keywords, ``dc:subject``
+``mirrored``   Bag   human keywords copied from another list, ``digiKam:TagsList Places/Beach``
+``written``    Bag   per text field the hash of what was written, ``dc:title 0f3a…``
+============== ===== ======================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taggerd.metadata.namespaces import TAGGERD, Name
+from taggerd.metadata.splice import Array, Entry, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from taggerd.metadata.xmp import Document
+    from taggerd.photo import Provenance
+
+DATE = Name(TAGGERD, "date")
+DIGEST = Name(TAGGERD, "digest")
+
+
+def text_hash(text: str) -> str:
+    """Return 32 hex digits that stay the same when a program re-wraps or re-composes *text*."""
+    plain = " ".join(unicodedata.normalize("NFC", text).split())
+    return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ownership:
+    """Which words in a sidecar are taggerd's."""
+
+    keywords: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    lists: frozenset[str] = frozenset()
+    mirrored: frozenset[tuple[str, str]] = frozenset()
+    """(list, item text)."""
+    written: Mapping[str, str] = field(default_factory=dict)
+    """Field → hash."""
+
+    @classmethod
+    def read(cls, document: Document) -> Ownership:
+        """Read the record an earlier pass left in *document*; an empty one where there is none."""
+
+        def bag(local: str) -> tuple[str, ...]:
+            return document.texts(Name(TAGGERD, local))
+
+        return cls(
+            keywords=bag("keywords"),
+            rejected=bag("rejected"),
+            lists=frozenset(bag("lists")),
+            mirrored=frozenset(_pairs(bag("mirrored"))),
+            written=dict(_pairs(bag("written"))),
+        )
+
+    def owns(self, text: str) -> bool:
+        """Say whether *text* is one that taggerd wrote, in whichever field it stands now."""
+        return text_hash(text) in self.written.values()
+
+    def properties(self, provenance: Provenance) -> dict[Name, Value | None]:
+        """Return the record as properties; None for one that is not to be there."""
+        bags = {
+            "models": [f"{role}={model}" for role, model in sorted(provenance.models.items())],
+            "keywords": self.keywords,
+            "rejected": self.rejected,
+            "lists": sorted(self.lists),
+            "mirrored": [" ".join(pair) for pair in sorted(self.mirrored)],
+            "written": [" ".join(pair) for pair in sorted(self.written.items())],
+        }
+        texts = {
+            "version": provenance.version,
+            "date": provenance.date.isoformat(timespec="seconds"),
+            "profile": provenance.profile,
+            "digest": provenance.digest,
+        }
+        record: dict[Name, Value | None] = {
+            Name(TAGGERD, local): text or None for local, text in texts.items()
+        }
+        for local, words in bags.items():
+            entries = tuple(Entry(word) for word in words)
+            record[Name(TAGGERD, local)] = Array("Bag", entries) if entries else None
+        return record
+
+
+def _pairs(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Take ``"field rest"`` apart; what has no rest is not ours to understand."""
+    split = (word.partition(" ") for word in words)
+    return [(head, rest) for head, _, rest in split if rest]

@@ -1,0 +1,247 @@
+"""Read a sidecar and put new bytes in its place, so that at every instant one of the two is there.
+
+The new bytes are written to a temporary file in the same folder, synced, given the old file's mode,
+owner and extended attributes, and renamed over it. Right before that the old bytes are compared
+once more with those that were merged: another program may have written in the meantime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from taggerd.errors import SidecarChanged, SidecarRefused, SidecarUnwritable, StorageError
+from taggerd.metadata.transcode import LARGEST
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENODEV})
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
+)
+_LONGEST_NAME = 200
+"""Bytes of the sidecar's name kept in its temporary's name: file systems end at 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """A sidecar as it was read."""
+
+    data: bytes
+    stat: os.stat_result
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """Return the BLAKE2b-256 of *data*, 64 hex digits."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def read(path: Path) -> Old | None:
+    """Return the sidecar at *path*; None if there is none.
+
+    Raises:
+        SidecarRefused: it is not a plain file (a symbolic link may lead out of the folder, to
+            something that is shared or kept read-only, as git-annex does), or it is over 16 MB.
+        SidecarUnwritable: it cannot be read.
+        StorageError: the disk fails.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            message = "is a symbolic link, which is not written through"
+            raise SidecarRefused(message) from None
+        _give_up(error, path, "cannot be read")
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            message = "is not a plain file"
+            raise SidecarRefused(message)
+        if found.st_size > LARGEST:
+            message = f"is larger than {LARGEST // (1024 * 1024)} MB"
+            raise SidecarRefused(message)
+        with open(descriptor, "rb", closefd=False) as file:
+            return Old(file.read(LARGEST + 1), found)
+    except OSError as error:
+        _give_up(error, path, "cannot be read")
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) -> Path | None:
+    """Put *data* in the place of *old* at *path*.
+
+    Args:
+        path: the sidecar.
+        old: what was merged.
+        data: the new bytes.
+        backup: keep the old bytes under this name, or one beside it if that is taken.
+
+    Returns:
+        where the old bytes were kept, if they were.
+
+    Raises:
+        SidecarChanged: it is not *old* any more; merge again.
+        SidecarUnwritable: the folder or the file may not be written.
+        StorageError: the disk is full or fails.
+    """
+    if not old.stat.st_mode & 0o222 or not os.access(path, os.W_OK):
+        message = "is read-only"
+        raise SidecarUnwritable(message)
+    kept: Path | None = None
+    with _temporary(path, data, old.stat, mode=stat.S_IMODE(old.stat.st_mode) & 0o777) as temporary:
+        try:
+            _copy_attributes(path, temporary)
+            _check_unchanged(path, old)
+            if backup is not None:
+                kept = _keep(backup, old)
+                _check_unchanged(path, old)
+            temporary.replace(path)
+        except BaseException as error:
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                _give_up(error, path, "cannot be written")
+            raise
+    _sync_folder(path)
+    return kept
+
+
+def create(path: Path, data: bytes, photo: os.stat_result) -> None:
+    """Make a new sidecar at *path*, with the owner and mode of the *photo* but for execute bits.
+
+    Raises:
+        SidecarChanged: one has appeared meanwhile.
+        SidecarUnwritable, StorageError: as :func:`replace`.
+    """
+    mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
+    with _temporary(path, data, photo, mode=mode) as temporary:
+        try:
+            _place(temporary, path)
+        except FileExistsError:
+            message = "has just been made by another program"
+            raise SidecarChanged(message) from None
+        except OSError as error:
+            _give_up(error, path, "cannot be written")
+    _sync_folder(path)
+
+
+def _check_unchanged(path: Path, old: Old) -> None:
+    now = read(path)
+    if now is None or now.data != old.data:
+        message = "was changed by another program at the same moment"
+        raise SidecarChanged(message)
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give *temporary* the name *path*, which must be free."""
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # FAT and some network file systems have no links: the check and the rename are two steps.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
+        temporary.rename(path)
+
+
+def _keep(backup: Path, old: Old) -> Path:
+    """Write the old bytes to a new file beside the sidecar."""
+    free = backup
+    for number in range(1, 1000):
+        if not os.path.lexists(free):
+            break
+        free = backup.with_name(f"{backup.name}-{number}")
+    mode = stat.S_IMODE(old.stat.st_mode) & 0o777
+    with _temporary(free, old.data, old.stat, mode=mode) as temporary:
+        with contextlib.suppress(OSError):
+            os.utime(temporary, ns=(old.stat.st_atime_ns, old.stat.st_mtime_ns))
+        _place(temporary, free)
+    return free
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> Iterator[Path]:
+    """Give a synced file with *data* beside *path*, owned as *like*; it is gone afterwards."""
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    temporary = path.with_name(f".{name}.taggerd-tmp-{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)  # a dead process of the same id left it
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600)
+    except OSError as error:
+        _give_up(error, path, "cannot be written")
+    try:
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, opened exclusively
+                file.write(data)
+                file.flush()
+                _dress(descriptor, like, mode)
+                os.fsync(descriptor)
+        except OSError as error:
+            _give_up(error, path, "cannot be written")
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _dress(descriptor: int, like: os.stat_result, mode: int) -> None:
+    """Give the file the owner of *like*, where that is permitted, and *mode*."""
+    made = os.fstat(descriptor)
+    if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+        try:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+        except OSError:
+            with contextlib.suppress(OSError):  # not the owner, but perhaps in the group
+                os.fchown(descriptor, -1, like.st_gid)
+    with contextlib.suppress(OSError):  # a file system without modes
+        os.fchmod(descriptor, mode)
+
+
+def _copy_attributes(path: Path, temporary: Path) -> None:
+    """Copy extended attributes (tags of file managers, access lists), as far as is permitted."""
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(path, follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                value = os.getxattr(path, name, follow_symlinks=False)
+                os.setxattr(temporary, name, value, follow_symlinks=False)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the rename itself last."""
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return  # a folder that may be written but not read
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _STORAGE:
+            _give_up(error, path, "cannot be written")
+        # some network file systems cannot sync a folder
+    finally:
+        os.close(descriptor)
+
+
+def _give_up(error: OSError, path: Path, what: str) -> NoReturn:
+    """Raise *error* as one of ours: the disk's fault or the sidecar's."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _STORAGE:
+        message = f"{printable(path)} {what}: {reason}; make room or mend the disk"
+        raise StorageError(message) from error
+    message = f"{what}: {reason}"
+    raise SidecarUnwritable(message) from error

@@ -1,0 +1,152 @@
+"""Write a photo's sidecars: the room's door.
+
+Everything here runs in a worker process: a new sidecar is seeded from the photo itself by Exiv2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taggerd import settings
+from taggerd.errors import SidecarChanged, SidecarError, SidecarUnwritable
+from taggerd.metadata import naming, replacing
+from taggerd.metadata.carried import Fields, carried, names_of
+from taggerd.metadata.merging import Merged, digest_in, merge
+from taggerd.metadata.new import new_sidecar
+from taggerd.photo import Sidecar, printable
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from taggerd.metadata.naming import Naming, Target
+    from taggerd.photo import Photo, Provenance, Tags
+
+_TRIES = 5
+"""Merges of one sidecar that another program keeps writing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How sidecars are written; picklable."""
+
+    fields: settings.Fields = field(default_factory=settings.Fields)
+    """Which answer goes into which property."""
+    naming: Naming = "auto"
+    """How a new sidecar is called."""
+    overwrite: bool = False
+    """Replace texts that a human wrote."""
+    backup_originals: bool = False
+    """Keep the bytes of a sidecar before it changes, beside it."""
+
+
+def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
+    """Return the sidecars that :func:`write` would write, whether or not they exist yet."""
+    return tuple(target.path for target in naming.targets(photo, options.naming))
+
+
+def tagged_digest(photo: Photo, options: Options) -> str:
+    """Return the digest that every sidecar of *photo* records; empty if one lacks it or differs."""
+    digests = set()
+    for path in plan(photo, options):
+        try:
+            old = replacing.read(path)
+            digests.add(digest_in(old.data) if old is not None else "")
+        except SidecarError:
+            return ""
+    return digests.pop() if len(digests) == 1 else ""
+
+
+def write(
+    photo: Photo, tags: Tags, provenance: Provenance, options: Options
+) -> tuple[Sidecar, ...]:
+    """Write *tags* into every sidecar of *photo*, each on its own.
+
+    A sidecar that already says all this is left alone (``written`` is False). One that is refused
+    or cannot be written stays as it is byte for byte and says why in ``error``; the others are
+    written all the same.
+
+    Raises:
+        StorageError: the disk is full or failing.
+    """
+    return tuple(
+        _write_one(target, tags, provenance, options)
+        for target in naming.targets(photo, options.naming)
+    )
+
+
+def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
+    """Write one sidecar, merging again when another program wrote at the same moment."""
+    name = printable(target.path)
+    for _ in range(_TRIES):
+        try:
+            return _attempt(target, tags, provenance, options)
+        except SidecarChanged as error:
+            reason = f"{name} {error}; run taggerd retry"
+        except SidecarUnwritable as error:
+            reason = f"{name} {error}; make it writable, then run taggerd retry"
+            break
+        except SidecarError as error:
+            reason = f"{name} {error}; left as it was: mend or remove it, then run taggerd retry"
+            break
+    return Sidecar(path=target.path, written=False, error=reason)
+
+
+def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
+    """Read, merge and write once."""
+    path = target.path
+    old = replacing.read(path)
+    if old is None:
+        return _create(target, tags, provenance, options)
+    merged = merge(old.data, tags, provenance, options.fields, overwrite=options.overwrite)
+    if merged.data == old.data:
+        return _outcome(path, merged, written=False)
+    backup = None
+    if options.backup_originals:
+        backup = path.with_name(f"{path.name}.orig-{provenance.date:%Y%m%dT%H%M%S}")
+    kept = replacing.replace(path, old, merged.data, backup=backup)
+    return _outcome(path, merged, written=True, backup=kept)
+
+
+def _create(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
+    """Make a new sidecar, starting with what the photo's files carry."""
+    photo = _stat(target.files[0])
+    seeds: Fields = {}
+    notes: list[str] = []
+    for file in target.files:
+        fields, said = carried(file)
+        seeds = fields | seeds
+        notes += said
+    blank = new_sidecar(names_of(seeds), provenance.version)
+    merged = merge(blank, tags, provenance, options.fields, overwrite=options.overwrite)
+    replacing.create(target.path, merged.data, photo)
+    outcome = Merged(merged.data, (*notes, *merged.notes))
+    return _outcome(target.path, outcome, written=True, created=True)
+
+
+def _stat(photo: Path) -> os.stat_result:
+    """Return the photo's own stat, for the new sidecar's owner and mode."""
+    try:
+        return photo.stat()
+    except OSError:
+        message = f"is not made: {printable(photo.name)} is gone"
+        raise SidecarUnwritable(message) from None
+
+
+def _outcome(
+    path: Path,
+    merged: Merged,
+    *,
+    written: bool,
+    created: bool = False,
+    backup: Path | None = None,
+) -> Sidecar:
+    return Sidecar(
+        path=path,
+        written=written,
+        created=created,
+        digest=replacing.digest_of_bytes(merged.data),
+        backup=backup,
+        notes=merged.notes,
+    )

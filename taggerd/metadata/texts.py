@@ -1,0 +1,151 @@
+"""Which text goes into which field, and which field is left to the human who wrote in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from taggerd.metadata.namespaces import named
+from taggerd.metadata.ownership import text_hash
+from taggerd.metadata.splice import Array, Entry
+from taggerd.metadata.wording import (
+    LONGEST_ALT_TEXT,
+    is_camera_text,
+    one_line,
+    shortened,
+    xml_text,
+)
+from taggerd.metadata.xmp import Form, Item, Property
+from taggerd.settings import TextField
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taggerd.metadata.ownership import Ownership
+    from taggerd.metadata.splice import Draft
+    from taggerd.photo import Tags
+    from taggerd.settings import Fields
+
+_FIELDS: tuple[TextField, ...] = get_args(TextField)
+
+_PLAIN = frozenset({"photoshop:Headline"})
+"""Fields of plain text; the others are language alternatives (Alt)."""
+
+_NEVER_OVERWRITTEN = frozenset({"dc:title"})
+
+_TWINS = {"dc:description": "tiff:ImageDescription", "tiff:ImageDescription": "dc:description"}
+"""Two names for one thing. Readers take either first, so a machine text in one would hide the
+human text in the other."""
+
+
+class _Standing(NamedTuple):
+    """How a field stands before the pass."""
+
+    found: Property | None
+    item: Item | None
+    """The item that readers show, in a list of languages."""
+    human: bool
+    ours: bool
+
+
+def write_texts(
+    draft: Draft, tags: Tags, fields: Fields, ownership: Ownership, *, overwrite: bool
+) -> tuple[Mapping[str, str], list[str]]:
+    """Put the caption and the description of *tags* into *draft*.
+
+    Returns:
+        per field the hash of the machine text that stands in it now; notes for the record.
+    """
+    wanted = _wanted(tags, fields)
+    standings: dict[str, _Standing] = {f: _standing(draft, f, ownership) for f in _FIELDS}
+    written: dict[str, str] = {}
+    notes: list[str] = []
+    for field, standing in standings.items():
+        text = wanted.get(field, "")
+        twin = standings.get(_TWINS.get(field, ""))
+        replaced = overwrite and field not in _NEVER_OVERWRITTEN and bool(text)
+        if standing.human and not replaced:
+            if text:
+                notes.append(f"kept {field}: a human wrote it")
+        elif twin is not None and twin.human and not overwrite:
+            if standing.ours and standing.found is not None and len(standing.found.items) <= 1:
+                draft.remove(named(field))  # a second item is another language, not ours
+        elif not text:
+            if standing.ours:
+                written[field] = ownership.written.get(field) or text_hash(_shown(standing))
+        elif _write(draft, field, standing, text):
+            written[field] = text_hash(text)
+            notes += _replaced(field, standing)
+        else:
+            notes.append(f"kept {field}: it is in a form that is not overwritten")
+    return written, notes
+
+
+def _replaced(field: str, standing: _Standing) -> list[str]:
+    """Say whose words had to give way in *field*, if anybody's."""
+    shown = _shown(standing).strip()
+    if standing.human:
+        return [f"replaced {field}, which a human wrote (overwrite)"]
+    if shown and not standing.ours:
+        return [f"replaced {field}, which a camera filled: {shown}"]
+    return []
+
+
+def _wanted(tags: Tags, fields: Fields) -> dict[str, str]:
+    """Return the text that each field is to hold; the caption's fields win a tie."""
+    wanted: dict[str, str] = {}
+    pairs: list[tuple[TextField, str]] = [(f, tags.description) for f in fields.description]
+    pairs += [(f, tags.caption) for f in fields.caption]
+    for field, text in pairs:
+        fitting = xml_text(text) if field in _TWINS else one_line(text)
+        if field == "Iptc4xmpCore:AltTextAccessibility":
+            fitting = shortened(fitting, LONGEST_ALT_TEXT)
+        if fitting:
+            wanted[field] = fitting
+    return wanted
+
+
+def _standing(draft: Draft, field: str, ownership: Ownership) -> _Standing:
+    """Look at *field* as it is in the document."""
+    found = draft.document.read(named(field))
+    if found is None:
+        return _Standing(None, None, human=False, ours=False)
+    if found.form is Form.OTHER:
+        return _Standing(found, None, human=True, ours=False)
+    item = _default_item(found)
+    shown = item.text if item else found.text
+    ours = ownership.owns(shown) and (item is None or item.plain)
+    texts = [found.text, *(each.text for each in found.items)]
+    human = not ours and not all(is_camera_text(text) for text in texts)
+    return _Standing(found, item, human=human, ours=ours)
+
+
+def _default_item(found: Property) -> Item | None:
+    """Return the item that readers show first: ``x-default``, else one without a language."""
+    for wanted in ("x-default", ""):
+        for item in found.items:
+            if item.language == wanted:
+                return item
+    return None
+
+
+def _shown(standing: _Standing) -> str:
+    if standing.item is not None:
+        return standing.item.text
+    return standing.found.text if standing.found else ""
+
+
+def _write(draft: Draft, field: str, standing: _Standing, text: str) -> bool:
+    """Make *field* say *text*; False if its form does not allow that without a loss."""
+    found, item = standing.found, standing.item
+    if found is not None and _shown(standing) == text:
+        return True
+    if found is not None and found.items:
+        if found.form is not Form.ARRAY or (item is not None and not item.plain):
+            return False
+        draft.reword(found, item, text)
+        return True
+    if found is not None and not (found.replaceable and found.form is not Form.OTHER):
+        return False
+    value = text if field in _PLAIN else Array("Alt", (Entry(text, "x-default"),))
+    draft.put(named(field), value)
+    return True

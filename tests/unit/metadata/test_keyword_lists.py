@@ -1,0 +1,173 @@
+"""Every keyword list holds the whole union, and a human's words are never taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from taggerd import settings
+from taggerd.metadata.merging import Merged
+
+Make = Callable[..., bytes]
+Run = Callable[..., Merged]
+Read = Callable[[bytes, str], list[str]]
+
+
+def _list(field: str, kind: str, *words: str) -> str:
+    items = "".join(f"<rdf:li>{word}</rdf:li>" for word in words)
+    return f"<{field}><rdf:{kind}>{items}</rdf:{kind}></{field}>"
+
+
+def test_all_lists_get_the_union(merged: Run, sidecar: Make, texts: Read) -> None:
+    """Also lists that taggerd never makes, each with its own sign between levels."""
+    data = sidecar(
+        _list("digiKam:TagsList", "Seq", "People/Anna")
+        + _list("MicrosoftPhoto:LastKeywordXMP", "Bag", "Lake")
+        + _list("mediapro:CatalogSets", "Bag", "Places|Oslo")
+        + _list("dc:subject", "Bag", "Anna", "Harbour")
+    )
+    data = merged(data, "dog").data
+    assert texts(data, "digiKam:TagsList") == [
+        "People/Anna", "Harbour", "Lake", "Places/Oslo", "dog",
+    ]  # fmt: skip
+    assert texts(data, "lr:hierarchicalSubject") == [
+        "Harbour", "People|Anna", "Lake", "Places|Oslo", "dog",
+    ]  # fmt: skip
+    assert texts(data, "MicrosoftPhoto:LastKeywordXMP") == [
+        "Lake", "Harbour", "People/Anna", "Places/Oslo", "dog",
+    ]  # fmt: skip
+    assert texts(data, "dc:subject") == ["Anna", "Harbour", "Lake", "Oslo", "dog"]
+    assert merged(data, "dog").data == data
+
+
+def test_a_machine_word_alike_to_a_human_one_is_not_added(
+    merged: Run, sidecar: Make, texts: Read
+) -> None:
+    """A human's "Dogs" is enough; it is spread as it is, never normalised, and not owned."""
+    data = merged(sidecar(_list("dc:subject", "Bag", "Dogs", " the  Sea ")), "dog,sea,sky").data
+    assert texts(data, "dc:subject") == ["Dogs", " the  Sea ", "sky"]
+    assert texts(data, "digiKam:TagsList") == ["Dogs", "the  Sea", "sky"]
+    assert texts(data, "taggerd:keywords") == ["sky"]
+
+
+def test_a_later_pass_replaces_machine_words_only(merged: Run, sidecar: Make, texts: Read) -> None:
+    """Old machine words go, human words stay where they are."""
+    data = merged(sidecar(_list("dc:subject", "Bag", "Anna")), "dog,beach").data
+    data = merged(data, "beach,sand").data
+    for field in ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"):
+        assert texts(data, field) == ["Anna", "beach", "sand"]
+    assert texts(data, "taggerd:keywords") == ["beach", "sand"]
+
+
+@pytest.mark.parametrize("lists", [("dc:subject",), ("digiKam:TagsList",), ("dc:subject", "all")])
+def test_a_rejected_word_never_comes_back(
+    merged: Run, sidecar: Make, texts: Read, lists: tuple[str, ...]
+) -> None:
+    """Taken out in one program (Lightroom knows no TagsList) means taken out: also its plural."""
+    data = merged(sidecar(), "dog,beach").data
+    item = b"<rdf:li>dog</rdf:li>"
+    head, mark, tail = data.partition(b"<taggerd:version")
+    if "all" in lists:
+        head = head.replace(item, b"")
+    else:
+        start = head.index(f"<{lists[0]}".encode())
+        head = head[:start] + head[start:].replace(item, b"", 1)
+    data = merged(head + mark + tail, "dogs,beach,sand").data
+    for field in ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"):
+        assert texts(data, field) == ["beach", "sand"]
+    assert texts(data, "taggerd:rejected") == ["dog"]
+    again = merged(data, "dog,sky").data
+    assert texts(again, "dc:subject") == ["sky"]
+    assert texts(again, "taggerd:rejected") == ["dog"]
+
+
+def test_the_last_word_can_be_rejected(merged: Run, sidecar: Make, texts: Read) -> None:
+    """Where all machine words are gone from all lists, all were taken out."""
+    data = merged(sidecar("<dc:subject>Anna</dc:subject>"), "dog").data
+    head, mark, tail = data.partition(b"<taggerd:version")
+    data = merged(head.replace(b"<rdf:li>dog</rdf:li>", b"") + mark + tail, "dog").data
+    assert texts(data, "dc:subject") == ["Anna"]
+    assert texts(data, "taggerd:rejected") == ["dog"]
+
+
+def test_a_list_written_anew_rejects_nothing(merged: Run, sidecar: Make, texts: Read) -> None:
+    """A program that never read our words and writes its own list has rejected none of them."""
+    data = merged(sidecar(), "dog,beach").data
+    start, end = data.index(b"<dc:subject"), data.index(b"</dc:subject>") + len(b"</dc:subject>")
+    data = data[:start] + _list("dc:subject", "Bag", "Anna").encode() + data[end:]
+    data = merged(data, "dog,beach").data
+    assert texts(data, "dc:subject") == ["Anna", "dog", "beach"]
+    assert texts(data, "digiKam:TagsList") == ["dog", "beach", "Anna"]
+
+
+def test_a_human_word_is_never_lost_with_its_list(merged: Run, sidecar: Make, texts: Read) -> None:
+    """If a program drops the list a human word came from, its copies are human words."""
+    data = merged(sidecar(_list("digiKam:TagsList", "Seq", "Places/Oslo")), "dog").data
+    start = data.index(b"<digiKam:TagsList")
+    end = data.index(b"</digiKam:TagsList>") + len(b"</digiKam:TagsList>")
+    data = merged(data[:start] + data[end:], "dog").data
+    assert texts(data, "digiKam:TagsList") == ["Places/Oslo", "dog"]
+
+
+def test_a_copy_of_a_word_taken_out_is_not_spread_again(
+    merged: Run, sidecar: Make, texts: Read
+) -> None:
+    """Anna was taken out of dc:subject: the copies we made neither come back there nor vanish."""
+    data = merged(sidecar(_list("dc:subject", "Bag", "Anna", "Oslo")), "dog").data
+    data = data.replace(b"<rdf:li>Anna</rdf:li>", b"", 1)
+    data = merged(data, "dog,sky").data
+    assert texts(data, "dc:subject") == ["Oslo", "dog", "sky"]
+    assert "Anna" in texts(data, "digiKam:TagsList")
+
+
+@pytest.mark.parametrize(
+    ("written", "attributes", "expected"),
+    [
+        ("", 'dc:subject="a, b"', ["a, b", "dog"]),
+        ("<dc:subject>a, b</dc:subject>", "", ["a, b", "dog"]),
+        (_list("dc:subject", "Seq", "a"), "", ["a", "dog"]),
+        (_list("dc:subject", "Alt", "a"), "", ["a", "dog"]),
+        (_list("dc:subject", "Bag"), "", ["dog"]),
+        ("<dc:subject><rdf:Bag/></dc:subject>", "", ["dog"]),
+        ("<dc:subject/>", "", ["dog"]),
+        ("<dc:subject> \n </dc:subject>", "", ["dog"]),
+        ("<dc:subject><rdf:Bag><rdf:_1>a</rdf:_1></rdf:Bag></dc:subject>", "", ["a", "dog"]),
+        ("<dc:subject><rdf:Bag><rdf:li rdf:resource='urn:a'/></rdf:Bag></dc:subject>", "",
+         ["urn:a", "dog"]),
+    ],
+)  # fmt: skip
+def test_odd_forms_are_understood(
+    merged: Run, sidecar: Make, texts: Read, written: str, attributes: str, expected: list[str]
+) -> None:
+    """However other programs wrote dc:subject, its words stay and ours join them."""
+    data = merged(sidecar(written, attributes), "dog").data
+    assert texts(data, "dc:subject") == expected
+    assert texts(data, "digiKam:TagsList") == expected
+
+
+def test_qualified_items_stay_as_they_are(merged: Run, sidecar: Make, texts: Read) -> None:
+    """An item with a confidence beside it is not rewritten."""
+    item = (
+        '<rdf:li rdf:parseType="Resource"><rdf:value>a</rdf:value>'
+        '<q:conf xmlns:q="http://example.org/">0.9</q:conf></rdf:li>'
+    )
+    written = f"<dc:subject><rdf:Bag>{item}</rdf:Bag></dc:subject>"
+    data = merged(sidecar(written), "dog").data
+    assert item.encode() in data
+    assert texts(data, "dc:subject") == ["a", "dog"]
+
+
+def test_a_separator_in_a_word_makes_no_level(merged: Run, sidecar: Make, texts: Read) -> None:
+    """The word "AC/DC" is one, also where "/" stands between levels."""
+    data = merged(sidecar(_list("dc:subject", "Bag", "AC/DC")), "on/off").data
+    assert texts(data, "digiKam:TagsList") == ["AC-DC", "on-off"]
+    assert texts(data, "lr:hierarchicalSubject") == ["AC/DC", "on/off"]
+    assert merged(data, "on/off").data == data
+
+
+def test_no_list_at_all_rejects_nothing(merged: Run, sidecar: Make, texts: Read) -> None:
+    """Who switches keyword lists off and on again has not rejected every word."""
+    data = merged(sidecar(), "dog", fields=settings.Fields(keywords=[])).data
+    assert texts(data, "dc:subject") == []
+    assert texts(merged(data, "dog").data, "dc:subject") == ["dog"]
