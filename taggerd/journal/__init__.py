@@ -1,1 +1,7 @@
-"""journal."""
+"""The journal: what was done, day by day, for programs (JSONL, metrics) and for people."""
+
+from taggerd.journal.dayfile import Entry
+from taggerd.journal.journal import Journal, Summary
+from taggerd.journal.scanfile import check_scan_file, write_jsonl, write_summary
+
+__all__ = ["Entry", "Journal", "Summary", "check_scan_file", "write_jsonl", "write_summary"]

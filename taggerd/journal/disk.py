@@ -1,0 +1,92 @@
+"""The disk: whole files or none, and every failure of the disk under one name.
+
+All writing of the journal goes through here. A file is either there with all its bytes or as it was
+before; what went wrong comes out as :class:`~taggerd.errors.StorageError`, so that work can pause
+and go on when there is room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from taggerd.errors import StorageError
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEMPORARY_SUFFIX = ".taggerd-tmp"
+"""What every unfinished file of the journal is called at its end."""
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; make room and work goes on by itself",
+    errno.EDQUOT: "the disk quota is used up; make room and work goes on by itself",
+    errno.EROFS: "the file system is read-only; remount it and work goes on by itself",
+    errno.EACCES: "permission denied; give the user of taggerd write access",
+    errno.EIO: "the disk fails (I/O error); look into the kernel log",
+}
+
+
+@contextmanager
+def failing_as_storage(verb: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into :class:`StorageError`: one line that names *verb*, *path*, advice."""
+    try:
+        yield
+    except OSError as error:
+        reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
+        message = f"cannot {verb} {printable(path)}: {reason}"
+        raise StorageError(message) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new, renamed or removed name in *folder* durable.
+
+    Raises:
+        OSError: the folder cannot be opened or synced.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write; it takes the place of *path* when the block ends well.
+
+    Durable on return. If the block or the disk fails, *path* stays as it was and the temporary
+    file is removed. The mode is what the umask leaves of 0666, as for any new file.
+
+    Raises:
+        OSError: the disk's own error, to be mapped by the caller's :func:`failing_as_storage`.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write *content* as the whole of *path*, atomically and durably.
+
+    Raises:
+        StorageError: the disk is full or failing; *path* is as it was.
+    """
+    with failing_as_storage("write", path), replacing(path) as file:
+        file.write(content)

@@ -1,0 +1,126 @@
+"""Figures of a day: counts, latency by stage, tokens, throughput, runs. Derived from records alone.
+
+Counts of photos use each photo's latest record; times and tokens use all records, because all of
+them were waited and paid for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from taggerd.journal.day import Day
+    from taggerd.journal.line import Line
+
+METRICS_SCHEMA_VERSION = 1
+
+RUN_GAP = timedelta(minutes=15)
+"""A pause longer than this ends a run."""
+
+Span = tuple[datetime, datetime, list["Line"]]
+"""Start, end, and the records of it."""
+
+
+def counts(day: Day) -> dict[str, int]:
+    """Return how many records and photos *day* has and what became of the photos."""
+    photos = day.photos
+    return {
+        "records": len(day.records),
+        "photos": len(photos),
+        "tagged": len(day.tagged),
+        "failed": len(day.failed),
+        "dry_run": sum(photo.dry_run for photo in photos),
+        "metadata_written": sum(photo.metadata_written for photo in photos),
+        "with_notes": sum(bool(photo.notes) for photo in photos),
+        "damaged_lines": day.damaged_lines,
+    }
+
+
+def metrics(day: Day) -> dict[str, object]:
+    """Return the figures of *day* as JSON values; times in seconds."""
+    records = day.records
+    active = sum((end - start).total_seconds() for start, end, _ in _spans(records, timedelta()))
+    tagged = sum(not record.error for record in records)
+    usage: Counter[str] = Counter()
+    for record in records:
+        usage.update(record.usage)
+    return {
+        "schema_version": METRICS_SCHEMA_VERSION,
+        "day": day.title,
+        "counts": counts(day),
+        "errors": _tally(photo.error_kind for photo in day.failed),
+        "seconds": _latency(records),
+        "usage": dict(sorted(usage.items())),
+        "throughput": {
+            "active_seconds": round(active, 3),
+            "tagged_per_active_minute": round(tagged / active * 60, 2) if active else None,
+        },
+        "models": _tally(f"{r}: {m}" for record in records for r, m in record.models.items() if m),
+        "backends": _tally(record.backend for record in records),
+        "prompt_profiles": _tally(record.prompt_profile for record in records),
+        "versions": _tally(record.version for record in records),
+        "runs": [_run(*span) for span in _spans(records, RUN_GAP)],
+    }
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the nearest-rank percentile: the least value that *share* of all do not exceed.
+
+    *ordered* is sorted and not empty; *share* is over 0 and at most 1.
+    """
+    return ordered[math.ceil(share * len(ordered)) - 1]
+
+
+def _latency(records: Iterable[Line]) -> dict[str, dict[str, float]]:
+    """Return count, p50, p90, p99 and max of the whole way and of every stage, in seconds."""
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for record in records:
+        times["whole"].append(record.duration_seconds)
+        for stage, seconds in record.stages.items():
+            times[stage].append(seconds)
+    return {stage: _spread(sorted(seconds)) for stage, seconds in times.items()}
+
+
+def _spread(ordered: Sequence[float]) -> dict[str, float]:
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+    spread = {name: round(percentile(ordered, share), 4) for name, share in shares.items()}
+    return {"count": len(ordered), **spread}
+
+
+def _tally(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(filter(None, values)).most_common())
+
+
+def _spans(records: Iterable[Line], gap: timedelta) -> list[Span]:
+    """Join records that overlap or follow each other within *gap*; those without times are left."""
+    timed = [
+        (record.started_at, max(record.started_at, record.finished_at), record)
+        for record in records
+        if record.started_at and record.finished_at
+    ]
+    spans: list[Span] = []
+    for start, end, record in sorted(timed, key=lambda span: span[:2]):
+        if spans and start - spans[-1][1] <= gap:
+            first, last, members = spans[-1]
+            members.append(record)
+            spans[-1] = (first, max(last, end), members)
+        else:
+            spans.append((start, end, [record]))
+    return spans
+
+
+def _run(start: datetime, end: datetime, records: Sequence[Line]) -> dict[str, object]:
+    return {
+        "started_at": start.isoformat(timespec="milliseconds"),
+        "finished_at": end.isoformat(timespec="milliseconds"),
+        "seconds": round((end - start).total_seconds(), 3),
+        "records": len(records),
+        "failed": sum(bool(record.error) for record in records),
+        "backends": _tally(record.backend for record in records),
+        "versions": _tally(record.version for record in records),
+    }

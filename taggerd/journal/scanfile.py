@@ -1,0 +1,90 @@
+"""The files of one scan: ``--output-jsonl PATH`` and ``--summary PATH``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from taggerd.errors import ConfigurationError
+from taggerd.journal.day import Day
+from taggerd.journal.dayfile import encoded, read_lines
+from taggerd.journal.disk import failing_as_storage, replace, replacing
+from taggerd.journal.markdown import markdown
+from taggerd.journal.page import page
+from taggerd.photo import extension, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_PAGES = frozenset({"html", "htm"})
+_TEXTS = frozenset({"md", "markdown"})
+
+
+def check_scan_file(path: Path, *, summary: bool = False) -> None:
+    """Find out before hours of work whether *path* can be written at the end of them.
+
+    Args:
+        path: a file, existing or not.
+        summary: whether it is to be a summary, whose format its extension tells.
+
+    Raises:
+        ConfigurationError: one line that says why not.
+    """
+    if summary and extension(path) not in _PAGES | _TEXTS:
+        reason = "its name must end in .md or .html"
+    elif path.is_dir():
+        reason = "it is a folder; name a file in it"
+    elif not path.resolve().parent.is_dir():
+        reason = "its folder does not exist; make it first"
+    elif not os.access(path if _is_device(path) else path.resolve().parent, os.W_OK):
+        reason = "permission denied or read-only"
+    else:
+        return
+    message = f"cannot write {printable(path)}: {reason}"
+    raise ConfigurationError(message)
+
+
+def write_jsonl(path: Path, lines: Iterable[str]) -> None:
+    """Write the records of one scan to *path*, whole or not at all.
+
+    A device or pipe (``/dev/stdout``) is written to as it is.
+
+    Raises:
+        ConfigurationError: *path* cannot be written.
+        StorageError: disk full or failing; *path* is as it was.
+    """
+    check_scan_file(path)
+    with failing_as_storage("write", path):
+        if _is_device(path):
+            with path.open("wb") as file:
+                file.writelines(map(encoded, lines))
+        else:
+            with replacing(path.resolve()) as file:
+                file.writelines(map(encoded, lines))
+
+
+def write_summary(path: Path, lines: Iterable[str], *, title: str, thumbnails: Path) -> None:
+    """Write the summary of one scan to *path*: Markdown or a page, as its extension says.
+
+    Args:
+        path: ``.md``, ``.markdown``, ``.html`` or ``.htm``.
+        lines: the records as JSON.
+        title: heads the summary; a day ``YYYY-MM-DD`` is written out.
+        thumbnails: the journal's thumbnails folder.
+
+    Raises:
+        ConfigurationError: *path* cannot be written, or its extension says neither.
+        StorageError: disk full or failing; *path* is as it was.
+    """
+    check_scan_file(path, summary=True)
+    target = path.resolve()
+    told = Day(title, read_lines(lines))
+    if extension(path) in _PAGES:
+        replace(target, page(told, target.parent, thumbnails.resolve()).encode())
+    else:
+        replace(target, markdown(told).encode())
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file()

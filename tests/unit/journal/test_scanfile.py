@@ -1,0 +1,108 @@
+"""The files of one scan."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taggerd.errors import ConfigurationError
+from taggerd.journal import check_scan_file, write_jsonl, write_summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import MakesEntries
+
+    from taggerd.journal import Journal
+
+
+def test_jsonl_of_one_scan(tmp_path: Path, entry: MakesEntries) -> None:
+    """One line a record, in order; what was in the file before is replaced."""
+    path = tmp_path / "scan.jsonl"
+    path.write_text("old")
+    write_jsonl(path, [entry(1).line, entry(2).line])
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [record["id"] for record in records] == ["record-1", "record-2"]
+    assert next(iter(records[0])) == "schema_version"
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.jsonl"]
+
+
+def test_a_failing_scan_leaves_the_old_file(tmp_path: Path) -> None:
+    """If the records break off, the file of the scan before stays whole."""
+    path = tmp_path / "scan.jsonl"
+    path.write_text("old")
+
+    def broken() -> object:
+        yield "{}"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_jsonl(path, broken())  # type: ignore[arg-type]
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.jsonl"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """What the link names is replaced, not the link."""
+    target, link = tmp_path / "target.jsonl", tmp_path / "link.jsonl"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_jsonl(link, ["{}"])
+    assert link.is_symlink()
+    assert target.read_text() == "{}\n"
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    """/dev/stdout and named pipes get the lines and are not replaced by a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    write_jsonl(pipe, ["{}"])
+    reader.join(10)
+    assert got == ["{}\n"]
+    assert pipe.is_fifo()
+
+
+def test_summary_by_extension(journal: Journal, tmp_path: Path, entry: MakesEntries) -> None:
+    """.md gives Markdown, .html a page whose thumbnails are found from where it lies."""
+    folder = tmp_path / "reports & more"
+    folder.mkdir()
+    journal.thumbnail(f"{1:064x}", b"jpeg")
+    lines = [entry(1).line, entry(1).line]
+    for name in ("scan.md", "scan.HTML"):
+        write_summary(folder / name, lines, title="Scan of #1", thumbnails=journal.thumbnails)
+    assert (folder / "scan.md").read_text().startswith("# Photos of Scan of #1\n\n1 photo; 1 tag")
+    page = (folder / "scan.HTML").read_text()
+    assert f'src="../outputs/thumbnails/00/{1:064x}.jpg"' in page
+    assert "<h1>Scan of #1</h1>" in page
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("missing/scan.md", "its folder does not exist"),
+        (".", "must end in"),
+        ("folder.md", "it is a folder"),
+        ("scan.pdf", "must end in .md or .html"),
+    ],
+)
+def test_a_summary_that_cannot_be_written(tmp_path: Path, path: str, reason: str) -> None:
+    """It is said before the work begins, in one line."""
+    (tmp_path / "folder.md").mkdir()
+    with pytest.raises(ConfigurationError, match=reason):
+        check_scan_file(tmp_path / path, summary=True)
+    with pytest.raises(ConfigurationError, match=reason):
+        write_summary(tmp_path / path, [], title="x", thumbnails=tmp_path)
+
+
+@pytest.mark.parametrize("path", ["new.jsonl", "/dev/null", "/dev/stdout"])
+def test_a_file_that_can_be_written(tmp_path: Path, path: str) -> None:
+    """Checking makes nothing."""
+    check_scan_file(tmp_path / path)
+    assert list(tmp_path.iterdir()) == []
