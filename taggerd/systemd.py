@@ -1,0 +1,123 @@
+"""What the service tells systemd, and the secrets that systemd gives it.
+
+Outside of systemd (no ``NOTIFY_SOCKET``) every notification does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdnotify import SystemdNotifier
+
+from taggerd.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Notifier:
+    """Speaks the sd_notify protocol."""
+
+    def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Connect to ``$NOTIFY_SOCKET``, if there is one.
+
+        Args:
+            clock: CLOCK_MONOTONIC in nanoseconds, the clock that systemd compares with.
+        """
+        self._socket = SystemdNotifier()
+        self._clock = clock
+        self._status = ""
+
+    def ready(self) -> None:
+        """Say that the service is up, or that a reload is done."""
+        self._socket.notify("READY=1")
+
+    def reloading(self) -> None:
+        """Say that a reload began; end it with :meth:`ready`."""
+        self._socket.notify(f"RELOADING=1\nMONOTONIC_USEC={self._clock() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that the service is going down."""
+        self._socket.notify("STOPPING=1")
+
+    def watchdog(self) -> None:
+        """Say that the service is alive."""
+        self._socket.notify("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """Show *text* in ``systemctl status``; nothing is sent while it stays the same."""
+        plain = ascii_line(text)
+        if plain != self._status:
+            self._status = plain
+            self._socket.notify(f"STATUS={plain}")
+
+
+def ascii_line(text: str) -> str:
+    """Return *text* as one line of ASCII: accents dropped, other letters as ``?``.
+
+    sdnotify 0.3.2 sends Latin-1, which systemd refuses as bad UTF-8, and silently loses a
+    message with any other letter.
+    """
+    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    plain = "".join(c if c.isascii() else "?" for c in letters)
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+
+
+def watchdog_interval(
+    environment: Mapping[str, str] = os.environ, pid: int | None = None
+) -> float | None:
+    """Return how often :meth:`Notifier.watchdog` should be called, in seconds.
+
+    Half of what systemd allows (sd_watchdog_enabled(3)); None if systemd does not wait for it, or
+    waits for another process than *pid* (this one by default).
+    """
+    meant = environment.get("WATCHDOG_PID", "")
+    if meant and meant != str(os.getpid() if pid is None else pid):
+        return None
+    try:
+        allowed = int(environment.get("WATCHDOG_USEC", ""))
+    except ValueError:
+        return None
+    return allowed / 2e6 if allowed > 0 else None
+
+
+def credentials(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return the names of the credentials that systemd passed, sorted.
+
+    Raises:
+        ConfigurationError: their folder cannot be read.
+    """
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        return ()
+    try:
+        return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_file()))
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        message = f"cannot read the credentials in {folder}: {error.strerror}"
+        raise ConfigurationError(message) from error
+
+
+def credential(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the credential *name* without line ends at its end; None if it was not passed.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not UTF-8 text. The message does not quote it.
+    """
+    if name not in credentials(environment):
+        return None
+    path = Path(environment["CREDENTIALS_DIRECTORY"]) / name
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        message = f"cannot read the credential {path}: {error.strerror}"
+        raise ConfigurationError(message) from error
+    except UnicodeDecodeError:
+        message = f"the credential {path} is not UTF-8 text; write it anew"
+        raise ConfigurationError(message) from None
+    return text.rstrip("\r\n")
