@@ -255,6 +255,8 @@ class Record:
     version: str
     raw: Mapping[str, str] = field(default_factory=dict)
     """Raw answers that were held back, by role."""
+    error_kind: str = ""
+    """Name of the error's class, for counting; empty if all is well."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a plain dict, ``schema_version`` first."""
@@ -275,6 +277,7 @@ class Record:
             "sidecars": [printable(s.path) for s in self.sidecars if not s.error],
             "notes": list(self.notes),
             "error": self.error,
+            "error_kind": self.error_kind,
             "attempts": self.attempts,
             "started_at": self.started_at.isoformat(timespec="milliseconds"),
             "finished_at": self.finished_at.isoformat(timespec="milliseconds"),

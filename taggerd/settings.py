@@ -10,7 +10,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taggerd.photo import IMAGE_EXTENSIONS, RAW_EXTENSIONS, RENDERED_EXTENSIONS
@@ -33,10 +41,23 @@ def default_state_directory() -> Path:
     return Path(home) / "taggerd"
 
 
+def _without_blanks(table: object, blank: frozenset[str]) -> object:
+    """Take ``key = ""`` for not given where a setting has no default to show."""
+    if not isinstance(table, dict):
+        return table
+    return {key: value for key, value in table.items() if value != "" or key not in blank}
+
+
 class Section(BaseModel):
     """One table of the settings file; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_default(cls, table: object) -> object:
+        optional = (name for name, field in cls.model_fields.items() if field.default is None)
+        return _without_blanks(table, frozenset(optional))
 
 
 class Root(Section):
@@ -357,6 +378,11 @@ class Settings(BaseSettings):
     keywords: Keywords = Field(Keywords(), description="How keywords are cleaned.")
     journal: Journal = Field(Journal(), description="Records, summaries, metrics and report pages.")
     service: Service = Field(Service(), description="The daemon.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_default(cls, table: object) -> object:
+        return _without_blanks(table, frozenset({"state_directory"}))
 
     @property
     def journal_directory(self) -> Path:

@@ -1,0 +1,166 @@
+"""Settings: their layers, their mistakes, their file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from taggerd import configuration
+from taggerd.configuration import load
+from taggerd.errors import ConfigurationError
+
+SHIPPED = Path(__file__).parents[2] / "config" / "taggerd.toml"
+
+
+@pytest.fixture(autouse=True)
+def _no_other_layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only the layers that a test makes are there."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(configuration, "SYSTEM_FILE", tmp_path / "no-system-file.toml")
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a file and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_each_layer_wins_over_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command line > environment > credentials > file > pyproject > default, and each is named."""
+    write(
+        tmp_path / "pyproject.toml",
+        '[tool.taggerd.backend]\nmodel = "pyproject"\nmax_concurrency = 9\ntimeout_seconds = 9\n'
+        'base_url = "http://pyproject/v1"\n[tool.taggerd.image]\nmax_edge = 900\n',
+    )
+    file = write(
+        tmp_path / "t.toml",
+        '[backend]\nmodel = "file"\nmax_concurrency = 8\ntimeout_seconds = 8\n'
+        'base_url = "http://file/v1"\n',
+    )
+    write(tmp_path / "cred" / "backend.model", "credential\n")
+    write(tmp_path / "cred" / "backend.max_concurrency", "7")
+    write(tmp_path / "cred" / "backend.timeout_seconds", "7")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "cred"))
+    monkeypatch.setenv("TAGGERD__BACKEND__MODEL", "environment")
+    monkeypatch.setenv("TAGGERD__BACKEND__MAX_CONCURRENCY", "6")
+    loaded = load({"backend": {"model": "switch"}}, config=file)
+    backend, origins = loaded.settings.backend, loaded.origins
+    assert (backend.model, origins["backend.model"]) == ("switch", "command line")
+    assert (backend.max_concurrency, origins["backend.max_concurrency"]) == (6, "environment")
+    assert backend.timeout_seconds == 7
+    assert origins["backend.timeout_seconds"] == "credential backend.timeout_seconds"
+    assert (backend.base_url, origins["backend.base_url"]) == ("http://file/v1", str(file))
+    assert loaded.settings.image.max_edge == 900
+    assert origins["image.max_edge"].endswith("pyproject.toml [tool.taggerd]")
+    assert origins["image.quality"] == "default"
+
+
+def test_the_users_own_file_is_found(tmp_path: Path) -> None:
+    """Without --config, $XDG_CONFIG_HOME/taggerd/taggerd.toml is read."""
+    write(tmp_path / "config" / "taggerd" / "taggerd.toml", "[image]\nmax_edge = 700\n")
+    assert load().settings.image.max_edge == 700
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "[backend]\nbse_url = 'x'\n",
+            r"t\.toml: backend\.bse_url: .*did you mean backend\.base_url\?",
+        ),
+        ("[arivals]\nroots = []\n", r"t\.toml: arivals: .*did you mean arrivals\?"),
+        ("[image]\nmax_edge = 'wide'\n", r"t\.toml: image\.max_edge: .*integer.*'wide'"),
+        ("[image]\nmax_edge = 1\n", r"t\.toml: image\.max_edge: .*128.*not 1"),
+        ("[arrivals]\nroots = ['relative']\n", r"arrivals\.roots\.0\.path: .*absolute"),
+        (
+            "[arrivals]\nroots = [{path = '/a', mod = 'poll'}]\n",
+            r"roots\.0\.mod: .*no such setting",
+        ),
+        ("[arrivals]\nimage_extensions = ['jpg', 'psd']\n", r"cannot read \.psd"),
+        ("[backend\n", r"t\.toml: not valid TOML: .*line 1"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_key_and_remedy(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    """Whatever is wrong in a file is said in one line: where, which key, what instead."""
+    file = write(tmp_path / "t.toml", text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(config=file)
+    assert re.search(complaint, str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("TAGGERD__BACKEND__BASEURL", "x", "did you mean BACKEND__BASE_URL?"),
+        ("TAGGERD__BCKEND__MODEL", "x", "no such setting"),
+        ("TAGGERD__ARRIVALS__ROOTS", "/srv", "JSON"),
+        ("TAGGERD__IMAGE__MAX_EDGE", "wide", "environment: image.max_edge"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    """A variable that leads nowhere, or cannot be read, is an error and not silence."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=re.escape(complaint)):
+        load()
+
+
+def test_a_credential_that_leads_nowhere_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt credential does not silently give no key."""
+    write(tmp_path / "cred" / "backend.apikey", "secret")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "cred"))
+    with pytest.raises(ConfigurationError, match=r"backend\.api_key") as caught:
+        load()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """--config must name a file; there is no silent fall-back."""
+    with pytest.raises(ConfigurationError, match=r"no\.toml: cannot read"):
+        load(config=tmp_path / "no.toml")
+
+
+def test_secrets_are_never_shown(tmp_path: Path) -> None:
+    """``config show`` says that a key is set, nothing more; a bad one is not quoted."""
+    file = write(tmp_path / "t.toml", '[backend]\napi_key = "sk-12345"\n')
+    rows = {key: value for key, value, _ in configuration.shown(load(config=file))}
+    assert rows["backend.api_key"] == "(set, not shown)"
+    assert "sk-12345" not in str(load(config=file).settings.dumped())
+    write(file, "[backend]\napi_key = 12345\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(config=file)
+    assert "12345" not in str(caught.value)
+
+
+def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
+    """``config check`` names file, key and folder of an import folder that is missing."""
+    file = write(tmp_path / "t.toml", f'[arrivals]\nroots = ["{tmp_path}/card"]\n')
+    with pytest.raises(ConfigurationError, match=r"t\.toml: arrivals\.roots: .*/card"):
+        configuration.check_folders(load(config=file), allow_offline=False)
+    configuration.check_folders(load(config=file), allow_offline=True)
+
+
+def test_the_shipped_file_is_the_generated_one() -> None:
+    """config/taggerd.toml holds every setting as the program knows it."""
+    assert SHIPPED.read_text(encoding="utf-8") == configuration.template()
+
+
+def test_every_line_of_the_template_can_be_switched_on(tmp_path: Path) -> None:
+    """Removing every # gives a file that is valid and means exactly the defaults."""
+    switched_on = re.sub(r"^#(\w+ = )", r"\1", configuration.template(), flags=re.MULTILINE)
+    file = write(tmp_path / "t.toml", switched_on)
+    loaded = load(config=file)
+    assert loaded.settings.dumped() == load().settings.dumped()
+    assert set(loaded.origins.values()) == {str(file)}
