@@ -1,1 +1,96 @@
-"""cli."""
+"""The command line: one module a command; they parse, call and print.
+
+Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 backend not usable.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from taggerd import __version__
+from taggerd.cli import config, list_registry, preflight, report, retry, run, scan, status
+from taggerd.errors import TaggerdError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells give it: 128 + SIGINT."""
+
+app = typer.Typer(
+    name="taggerd",
+    help="Tags photos as they arrive: captions, keywords and descriptions in XMP sidecars.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("scan")(scan.scan)
+app.command("preflight")(preflight.preflight)
+app.command("status")(status.status)
+app.command("retry")(retry.retry)
+app.command("report")(report.report)
+app.command("list-registry")(list_registry.list_registry)
+app.add_typer(config.app, name="config")
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - the form Typer calls
+    if value:
+        typer.echo(f"taggerd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: bool = typer.Option(
+        False,  # noqa: FBT003 - the form Typer wants
+        "--version",
+        callback=_version,
+        is_eager=True,
+        help="Show the version.",
+    ),
+) -> None:
+    """Tag photos as they arrive: captions, keywords and descriptions in XMP sidecars."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line *arguments* (default: the process's) and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0].startswith("-") and given[0] not in {"--help", "--version"}:
+        given.insert(0, "scan")  # the older tool's form: taggerd --input-dir ...
+    verbose = "--verbose" in given or "-v" in given
+    try:
+        code = app(given, prog_name="taggerd", standalone_mode=False)
+    except TyperException as error:
+        message = error.format_message().rstrip(".")
+        return _fail(f"{message}; see taggerd {_command(given)}--help", error.exit_code)
+    except TaggerdError as error:
+        if verbose:
+            traceback.print_exc()
+        return _fail(str(error), error.exit_code)
+    except (Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing to say, nobody to hear it
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _command(given: list[str]) -> str:
+    """Return the command that was meant, for the hint."""
+    names = {command.name for command in app.registered_commands}
+    return f"{given[0]} " if given and given[0] in names else ""
+
+
+def _fail(message: str, code: int) -> int:
+    """Print each line of *message* as one complaint."""
+    for line in message.splitlines():
+        sys.stderr.write(f"taggerd: {line}\n")
+    return code

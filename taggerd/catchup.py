@@ -1,0 +1,319 @@
+"""The catch-up: finds the photos below some paths, admits them, and works until they are done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from taggerd import rooms
+from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.settling import Settling
+from taggerd.arrivals.walk import Seen, see, walk
+from taggerd.errors import ConfigurationError
+from taggerd.journal import check_scan_file, write_jsonl, write_summary
+from taggerd.photo import group, printable
+from taggerd.pipeline import outgoing
+from taggerd.shift import Shift
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from taggerd.configuration import Configuration
+    from taggerd.ledger import Standing
+    from taggerd.photo import Photo, PhotoFile
+    from taggerd.pipeline import Job
+    from taggerd.rooms import Rooms
+    from taggerd.settings import Arrivals
+    from taggerd.shift import Outcome
+
+PATIENCE_SECONDS = 300.0
+"""So long a catch-up waits for a backend that went away, and for files that are still growing."""
+
+
+class Skip(NamedTuple):
+    """A file that is not taken, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(slots=True)
+class Found:
+    """What lies below the paths that were named."""
+
+    seen: list[Seen] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+
+    @property
+    def photos(self) -> list[Photo]:
+        """The photos that the seen files make."""
+        return group(seen.file for seen in self.seen)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How a catch-up went."""
+
+    found: int = 0
+    """Photos below the paths."""
+    todo: int = 0
+    """Photos of them that needed something."""
+    skipped: list[Skip] = field(default_factory=list)
+    fates: Counter[str] = field(default_factory=Counter)
+    failed: list[Skip] = field(default_factory=list)
+    done_before: int = 0
+    """Photos that needed nothing."""
+    quarantined: list[Skip] = field(default_factory=list)
+    """Photos that failed too often before and were left alone."""
+    moved: list[Skip] = field(default_factory=list)
+    """Photos that changed or went while they were worked on."""
+    growing: int = 0
+    """Files that were still being written when patience ended."""
+
+    @property
+    def all_well(self) -> bool:
+        """Whether every photo that was found is tagged."""
+        return not (self.failed or self.quarantined or self.growing or self.moved)
+
+
+class Request(NamedTuple):
+    """What ``taggerd scan`` was asked for."""
+
+    paths: Sequence[Path]
+    """Folders or single files."""
+    job: Job
+    output_jsonl: Path | None = None
+    summary: Path | None = None
+
+
+class Listing(NamedTuple):
+    """What a scan would do."""
+
+    taken: list[Photo]
+    left: list[Skip]
+    """Photos that need nothing, and files that are no photos."""
+
+
+class Show(Protocol):
+    """Whoever watches a catch-up."""
+
+    def probing(self, base_url: str) -> None:
+        """The backend is being probed."""
+
+    def begun(self, todo: int, tally: Tally) -> None:
+        """Work begins on *todo* photos."""
+
+    def outcome(self, outcome: Outcome, tally: Tally) -> None:
+        """A photo's turn ended."""
+
+
+async def listing(configuration: Configuration, request: Request) -> Listing:
+    """Say what a scan would take and what not, asking the backend nothing.
+
+    Raises:
+        ConfigurationError: a path cannot be read. StartError: the state cannot be used.
+
+    """
+    found = await asyncio.to_thread(find, request.paths, configuration.settings.arrivals)
+    async with rooms.opened_ledger(configuration.settings) as ledger:
+        standing = await ledger.standing(seen.file for seen in found.seen)
+    taken, left = [], found.skipped
+    for photo in found.photos:
+        reason = needless(photo, standing, request.job)
+        if reason:
+            left.append(Skip(photo.primary.path, reason))
+        else:
+            taken.append(photo)
+    return Listing(taken, sorted(left))
+
+
+async def scan(configuration: Configuration, request: Request, show: Show) -> Tally:
+    """Tag what needs it below the paths, and return how it went.
+
+    Raises:
+        ConfigurationError: a path cannot be read, or an output file cannot be written.
+        StartError: the state cannot be used.
+        BackendError: the backend is not usable; what is not done stays queued.
+
+    """
+    for file, is_summary in ((request.output_jsonl, False), (request.summary, True)):
+        if file:
+            check_scan_file(file, summary=is_summary)
+    found = await asyncio.to_thread(find, request.paths, configuration.settings.arrivals)
+    async with rooms.opened(configuration) as house:
+        catch_up = CatchUp(house, request.job, show)
+        wanted = await catch_up.wanted(found)
+        try:
+            if wanted:
+                show.probing(house.asking.base_url)
+                await _probed(house)
+                await catch_up.run(wanted)
+        finally:
+            await house.scribe.finish()
+            await asyncio.to_thread(_write_files, request, catch_up, house)
+    return catch_up.tally
+
+
+async def _probed(house: Rooms) -> None:
+    """Probe the backend, or say at once that it is not usable: somebody is waiting."""
+    if error := await house.asking.probe():
+        raise error
+    house.asking.breaker.error = None
+
+
+def _write_files(request: Request, catch_up: CatchUp, house: Rooms) -> None:
+    """Write the files that were asked for beside the day's."""
+    if request.output_jsonl:
+        write_jsonl(request.output_jsonl, catch_up.lines)
+    if request.summary:
+        write_summary(
+            request.summary,
+            catch_up.lines,
+            title=f"Scan of {', '.join(printable(path) for path in request.paths)}",
+            thumbnails=house.journal.thumbnails,
+        )
+
+
+def find(paths: Sequence[Path], arrivals: Arrivals) -> Found:
+    """Look for photos below *paths*: folders, or single files.
+
+    Raises:
+        ConfigurationError: a path is not there or cannot be read.
+
+    """
+    found = Found()
+    filters = Filters(arrivals.image_extensions, arrivals.ignore, recursive=arrivals.recursive)
+    for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - resolve() would follow the user's links
+        if path.is_file():
+            _find_file(path, filters, found)
+        else:
+            found.seen += walk(
+                path, filters, skipped=lambda p, why: found.skipped.append(Skip(p, why))
+            )
+    by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders are named once
+    found.seen = list(by_path.values())
+    return found
+
+
+def _find_file(path: Path, filters: Filters, found: Found) -> None:
+    """Take one file that was named itself."""
+    try:
+        seen = filters.verdict(path, path.parent) or see(path)
+    except OSError as error:
+        message = f"{printable(path)}: cannot be looked at: {error.strerror}"
+        raise ConfigurationError(message) from error
+    if isinstance(seen, str):
+        found.skipped.append(Skip(path, seen))
+    else:
+        found.seen.append(seen)
+
+
+def needless(photo: Photo, standing: Mapping[Path, Standing], job: Job) -> str:
+    """Return why *photo* would not be taken by *job*, or ``""`` if it would."""
+    states = [standing[file.path] for file in photo.files]
+    if any(s.state in {"new", "changed", "queued"} for s in states):
+        return ""
+    first = states[0]
+    if first.state == "quarantined":
+        return f"failed before: {first.reason}; taggerd retry puts it back"
+    if first.state == "claimed":
+        return "being worked on by another taggerd"
+    if job.anew or job.dry_run or (first.state == "unwritten" and job.sidecars):
+        return ""
+    when = time.strftime("%Y-%m-%d", time.localtime(first.when))
+    return f"tagged on {when}" if first.state == "recorded" else f"asked and recorded on {when}"
+
+
+class CatchUp:
+    """The work of one scan."""
+
+    def __init__(self, house: Rooms, job: Job, show: Show) -> None:
+        """Prepare the work; *show* is told of every outcome."""
+        self._rooms = house
+        self._job = job
+        self._show = show
+        self._feeding = True
+        self.tally = Tally()
+        self.lines: list[str] = []
+        """The records of this scan as JSON."""
+
+    async def wanted(self, found: Found) -> list[Seen]:
+        """Return the files of the photos that need something, and count the others."""
+        photos, tally = found.photos, self.tally
+        standing = await self._rooms.ledger.standing(seen.file for seen in found.seen)
+        tally.found, tally.skipped = len(photos), found.skipped
+        wanted: set[Path] = set()
+        for photo in photos:
+            reason = needless(photo, standing, self._job)
+            if not reason:
+                tally.todo += 1
+                wanted.update(file.path for file in photo.files)
+            elif standing[photo.primary.path].state == "quarantined":
+                tally.quarantined.append(Skip(photo.primary.path, reason))
+            else:
+                tally.done_before += 1
+        return [seen for seen in found.seen if seen.file.path in wanted]
+
+    async def run(self, wanted: Sequence[Seen]) -> None:
+        """Tag the *wanted* files' photos.
+
+        Raises:
+            BackendError: the backend stayed away longer than patience lasts.
+
+        """
+        shift = Shift(
+            self._rooms,
+            self._job,
+            report=self._count,
+            more_to_come=lambda: self._feeding,
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        self._show.begun(self.tally.todo, self.tally)
+        feeding = asyncio.create_task(self._feed(wanted, shift), name="feeding")
+        try:
+            await shift.work(drain_seconds=self._rooms.settings.service.drain_seconds)
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+        if not feeding.cancelled():
+            feeding.result()
+
+    async def _feed(self, wanted: Sequence[Seen], shift: Shift) -> None:
+        """Admit the files as they settle; most have lain still for long and are due at once."""
+        try:
+            settling = Settling(self._rooms.settings.arrivals.settle_seconds, limit=len(wanted) + 1)
+            now = time.monotonic()
+            for seen in wanted:
+                settling.observe(seen, now, event=False)
+            give_up_at = now + PATIENCE_SECONDS
+            while len(settling) and time.monotonic() < give_up_at:
+                await self._admit(await asyncio.to_thread(settling.due, time.monotonic()))
+                shift.wake()
+                due = settling.next_due()
+                if due is not None:
+                    await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self.tally.growing = len(settling)
+        finally:
+            self._feeding = False
+            shift.wake()
+
+    async def _admit(self, files: Iterable[PhotoFile]) -> None:
+        await self._rooms.ledger.admit(
+            files, anew=self._job.anew, sidecars=self._job.writes, run=self._job.run
+        )
+
+    def _count(self, outcome: Outcome) -> None:
+        tally = self.tally
+        tally.fates[outcome.fate] += 1
+        if outcome.fate == "failed":
+            tally.failed.append(Skip(outcome.photo.primary.path, outcome.reason))
+        elif outcome.fate == "moved":
+            tally.moved.append(Skip(outcome.photo.primary.path, outcome.reason))
+        if outcome.record:
+            self.lines.append(outgoing(outcome.record).line)
+        self._show.outcome(outcome, tally)

@@ -1,0 +1,66 @@
+"""``taggerd config``: write, show and check the settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taggerd import configuration
+from taggerd.cli import options
+from taggerd.errors import ConfigurationError
+
+app = typer.Typer(
+    help="Write, show and check the settings.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command()
+def init(
+    path: Annotated[
+        Path | None, typer.Argument(help="Where; default: ~/.config/taggerd/taggerd.toml.")
+    ] = None,
+) -> None:
+    """Write a settings file with every setting, its default and its meaning."""
+    file = path or configuration.user_file(os.environ)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as out:
+            out.write(configuration.template())
+    except FileExistsError as error:
+        message = f"{file}: exists already and is left as it is; name another path"
+        raise ConfigurationError(message) from error
+    except OSError as error:
+        message = f"{file}: cannot write the settings: {error.strerror}"
+        raise ConfigurationError(message) from error
+    typer.echo(f"wrote {file}: set arrivals.roots and backend.base_url there")
+
+
+@app.command()
+def show(config: options.ConfigFile = None, *, as_json: options.AsJson = False) -> None:
+    """Print every setting in force and where it comes from; never a secret."""
+    rows = configuration.shown(options.load(config))
+    if as_json:
+        table = {key: {"value": value, "from": origin} for key, value, origin in rows}
+        typer.echo(json.dumps(table, indent=2, ensure_ascii=False))
+        return
+    width = max(len(f"{key} = {value}") for key, value, _ in rows if len(value) < 40)  # noqa: PLR2004 - a column that stays on the screen
+    for key, value, origin in rows:
+        typer.echo(f"{f'{key} = {value}':<{width}}  # {origin}")
+
+
+@app.command()
+def check(
+    config: options.ConfigFile = None,
+    *,
+    allow_offline: Annotated[
+        bool, typer.Option("--allow-offline", help="Import folders need not be there now.")
+    ] = False,
+) -> None:
+    """Read the settings and check the folders they name; exit 2 if something is wrong."""
+    loaded = options.load(config)
+    configuration.check_folders(loaded, allow_offline=allow_offline)
+    typer.echo(f"settings are good: {loaded.file or 'no file, defaults and environment'}")

@@ -1,0 +1,93 @@
+"""``taggerd preflight``: can the backend be used?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from taggerd import rooms
+from taggerd.cli import options
+from taggerd.errors import BackendError
+
+if TYPE_CHECKING:
+    from taggerd.configuration import Configuration
+    from taggerd.inference import PreflightReport
+
+
+def preflight(
+    *,
+    base_url: options.BaseUrl = None,
+    api_key: options.ApiKey = None,
+    model: options.Model = None,
+    as_json: options.AsJson = False,
+    config: options.ConfigFile = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Probe the backend: its models, a text, and whether it sees a picture. Exit code 0 or 3."""
+    loaded = options.load(
+        config,
+        verbose=verbose,
+        log_level="error",
+        backend__base_url=base_url,
+        backend__api_key=api_key,
+        backend__model=model,
+    )
+    report = asyncio.run(_preflight(loaded))
+    if as_json:
+        typer.echo(json.dumps(_as_json(report), indent=2))
+    else:
+        _print(report)
+    return 0 if report.ok else BackendError.exit_code
+
+
+async def _preflight(loaded: Configuration) -> PreflightReport:
+    asking = rooms.asking_of(loaded)
+    try:
+        return await asking.preflight()
+    finally:
+        await asking.close()
+
+
+def _print(report: PreflightReport) -> None:
+    """Print a table of the probes, and what to do."""
+    table = Table(title=f"{report.base_url}  {report.model}", title_justify="left")
+    for column in ("probe", "result", "seconds", "what it said"):
+        table.add_column(column, justify="right" if column == "seconds" else "left")
+    for probe in report.probes:
+        verdict = "ok" if probe.ok else "failed"
+        seconds = f"{probe.seconds:.2f}"
+        table.add_row(probe.name, verdict, seconds, escape(probe.error or probe.detail))
+    console = Console(highlight=False)
+    console.print(table)
+    for warning in report.warnings:
+        console.print(f"note: {escape(warning)}")
+    if report.next_step:
+        console.print(f"next: {escape(report.next_step)}")
+
+
+def _as_json(report: PreflightReport) -> dict[str, object]:
+    return {
+        "ok": report.ok,
+        "base_url": report.base_url,
+        "model": report.model,
+        "models": list(report.listed),
+        "probes": [
+            {
+                "name": probe.name,
+                "ok": probe.ok,
+                "seconds": round(probe.seconds, 3),
+                "detail": probe.detail,
+                "model": probe.model,
+                "error": probe.error,
+            }
+            for probe in report.probes
+        ],
+        "warnings": list(report.warnings),
+        "next_step": report.next_step,
+    }

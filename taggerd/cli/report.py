@@ -1,0 +1,53 @@
+"""``taggerd report``: a day's summary, metrics and report page, made again from its records."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from taggerd.cli import options
+from taggerd.errors import ConfigurationError
+from taggerd.journal import Journal
+from taggerd.photo import printable
+
+
+def report(
+    day: Annotated[
+        str | None, typer.Argument(help="YYYY-MM-DD; default: the latest.", show_default=False)
+    ] = None,
+    *,
+    state_directory: options.StateDirectory = None,
+    config: options.ConfigFile = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Make a day's summary, metrics and report page again, and print where they are."""
+    loaded = options.load(config, verbose=verbose, state_directory=state_directory)
+    settings = loaded.settings
+    journal = Journal(
+        settings.journal_directory,
+        retention_days=settings.journal.retention_days,
+        compress_after_days=settings.journal.compress_after_days,
+    )
+    journal.open()
+    days = journal.days()
+    where = printable(settings.journal_directory)
+    if not days:
+        message = f"{where} holds no records yet: run taggerd scan or taggerd run first"
+        raise ConfigurationError(message)
+    wanted = _day(day) if day else days[-1]
+    if wanted not in days:
+        message = f"{where} holds no records of {wanted}; the latest are of {days[-1]}"
+        raise ConfigurationError(message)
+    for path in journal.summarise(wanted):
+        typer.echo(printable(path))
+
+
+def _day(text: str) -> str:
+    """Return *text* if it is a day."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date().isoformat()  # noqa: DTZ007 - a day, no time
+    except ValueError as error:
+        message = f"{text!r} is not a day; write it as YYYY-MM-DD"
+        raise ConfigurationError(message) from error

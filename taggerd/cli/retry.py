@@ -1,0 +1,43 @@
+"""``taggerd retry``: photos that were set aside get another turn."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taggerd import rooms
+from taggerd.cli import options
+from taggerd.errors import ConfigurationError
+from taggerd.settings import Settings
+
+
+def retry(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photos or folders.", show_default=False, readable=False),
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that were set aside.")] = False,
+    state_directory: options.StateDirectory = None,
+    config: options.ConfigFile = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Put photos that were set aside back into the queue; answers held are not paid for again.
+
+    A running daemon takes them up at once if they lie below its roots; else run taggerd scan.
+    """
+    if not paths and not everything:
+        message = "nothing to retry: name photos or folders, or say --all"
+        raise ConfigurationError(message)
+    loaded = options.load(config, verbose=verbose, state_directory=state_directory)
+    within = None if everything else [path.absolute() for path in paths or ()]
+    count = asyncio.run(_retry(loaded.settings, within))
+    typer.echo(f"{count} photos are back in the queue")
+
+
+async def _retry(settings: Settings, within: list[Path] | None) -> int:
+    async with rooms.opened_ledger(settings) as ledger:
+        return await ledger.retry(within)

@@ -1,0 +1,74 @@
+"""``taggerd status``: queue, backend, roots and today's counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from taggerd import status as standing
+from taggerd.cli import options
+
+if TYPE_CHECKING:
+    from taggerd.status import Standing
+
+
+def status(
+    *,
+    as_json: options.AsJson = False,
+    state_directory: options.StateDirectory = None,
+    config: options.ConfigFile = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show how things stand, with the daemon up or down."""
+    loaded = options.load(
+        config, verbose=verbose, log_level="error", state_directory=state_directory
+    )
+    now = asyncio.run(standing.standing(loaded.settings))
+    typer.echo(json.dumps(asdict(now), indent=2) if as_json else "\n".join(_lines(now)))
+
+
+def _lines(now: Standing) -> list[str]:
+    """Put the standing into lines for people."""
+    counts = now.counts
+    lines = [_daemon_line(now)]
+    if now.running and now.live:
+        lines += _live_lines(now.live)
+    lines.append(
+        f"queue    {counts['queued']} queued, {counts['claimed']} under way, "
+        f"{counts['recorded']} tagged, {counts['unwritten']} recorded without sidecar, "
+        f"{counts['quarantined']} set aside"
+    )
+    shown = ", ".join(f"{value} {key}" for key, value in now.today.items() if value)
+    lines.append(f"today    {shown or 'nothing yet'}")
+    lines.append(f"outputs  {now.outputs}")
+    lines += [f"aside    {photo['path']}: {photo['reason']}" for photo in now.set_aside]
+    if len(now.set_aside) < counts["quarantined"]:
+        lines.append(f"aside    and {counts['quarantined'] - len(now.set_aside)} more")
+    if now.set_aside:
+        lines.append("         taggerd retry PATH puts a photo back into the queue")
+    return lines
+
+
+def _daemon_line(now: Standing) -> str:
+    if not now.running or not now.live:
+        return f"daemon   not running (state: {now.state_directory})"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now.live["started_at"]))
+    return f"daemon   running since {since}, pid {now.live['pid']}, version {now.live['version']}"
+
+
+def _live_lines(live: dict[str, Any]) -> list[str]:
+    """Say how the daemon's parts are."""
+    models = ", ".join(dict.fromkeys(live["models"].values()))
+    backend = live["backend_error"] or f"usable, model {models}"
+    lines = [f"backend  {live['backend']}: {backend}"]
+    for root in live["roots"]:
+        detail = f": {root['detail']}" if root["detail"] else ""
+        lines.append(f"root     {root['path']}: {root['state']}{detail}")
+    lines += [f"paused   {live['paused']}"] if live["paused"] else []
+    lines += [f"journal  {live['outputs_error']}"] if live["outputs_error"] else []
+    return lines

@@ -1,0 +1,192 @@
+"""The service: starts its parts, watches over them, stops and reloads them.
+
+Each part is a named task; the death of one ends the service with an error, and systemd starts it
+anew: the queue lies on the disk. Nothing here knows how a photo is tagged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+
+from taggerd import __version__, rooms, status
+from taggerd.arrivals.arrivals import Arrivals
+from taggerd.errors import TaggerdError
+from taggerd.pipeline import Job
+from taggerd.shift import Shift
+from taggerd.systemd import Notifier, watchdog_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from taggerd.configuration import Configuration
+    from taggerd.photo import PhotoFile
+    from taggerd.rooms import Rooms
+    from taggerd.shift import Outcome
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+RECOVER_SECONDS = 60.0
+
+
+class Daemon:
+    """``taggerd run``."""
+
+    def __init__(
+        self,
+        load: Callable[[], Configuration],
+        *,
+        notifier: Notifier | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare the service; *load* reads the settings, at the start and on every reload."""
+        self._load = load
+        self._notifier = notifier or Notifier()
+        self._chance = chance
+        self._stop = asyncio.Event()
+        self._turn = asyncio.Event()
+        """Set when the parts are to end: to stop, or to start again with other settings."""
+        self._next: Configuration | None = None
+        self._tagged = 0
+        self._failed = 0
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT and return the exit code.
+
+        Raises:
+            ConfigurationError: the settings are wrong. StartError: the state cannot be used.
+
+        """
+        configuration = self._load()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_asked, number)
+        log.info("taggerd starts", version=__version__, pid=os.getpid())
+        while not self._stop.is_set():
+            self._turn.clear()
+            async with rooms.opened(configuration, exclusive=True) as house:
+                await self._serve(house)
+            configuration = self._next or configuration
+        self._notifier.status("stopped")
+        log.info("taggerd has stopped", tagged=self._tagged, failed=self._failed)
+        return 0
+
+    async def _serve(self, house: Rooms) -> None:
+        """Run the parts until it is time to stop or to reload."""
+        settings = house.settings
+        job = Job(
+            run=f"run-{uuid.uuid4().hex[:12]}",
+            within=tuple(root.path for root in settings.arrivals.roots),
+        )
+        shift = Shift(house, job, report=self._count)
+        arrivals = self._arrivals(house, shift)
+        on_hup = asyncio.get_running_loop().add_signal_handler
+        on_hup(signal.SIGHUP, self._reload_asked, arrivals, house)
+        ended = asyncio.Event()
+        async with asyncio.TaskGroup() as parts:
+            watching = parts.create_task(arrivals.run(), name="arrivals")
+            await arrivals.ready.wait()
+            self._notifier.ready()
+            keeping = [
+                parts.create_task(house.scribe.run(ended), name="scribe"),
+                parts.create_task(self._preflight(house), name="preflight"),
+                parts.create_task(self._recover(house), name="recovery"),
+                parts.create_task(self._heartbeat(house, arrivals, shift), name="heartbeat"),
+            ]
+            working = parts.create_task(
+                shift.work(drain_seconds=settings.service.drain_seconds), name="shift"
+            )
+            await self._turn.wait()
+            # Stop taking, let what is under way end, then write down what it came to.
+            await arrivals.close()
+            watching.cancel()
+            shift.stop()
+            await working
+            ended.set()
+            for part in keeping[1:]:
+                part.cancel()
+        await self._last_words(house)
+
+    def _arrivals(self, house: Rooms, shift: Shift) -> Arrivals:
+        """Watch the roots and admit what settles."""
+
+        async def admit(files: Sequence[PhotoFile]) -> None:
+            await house.ledger.admit(files)
+            shift.wake()
+
+        return Arrivals(house.settings.arrivals, known=house.ledger.known, admit=admit)
+
+    async def _last_words(self, house: Rooms) -> None:
+        """Deliver and summarise what is left; on a full disk it waits in the ledger."""
+        try:
+            await house.scribe.finish()
+        except TaggerdError as error:
+            log.error("the last records wait in the ledger", reason=str(error))
+
+    # What goes on beside the work.
+
+    async def _preflight(self, house: Rooms) -> None:
+        """Probe the backend from time to time, so that trouble shows before a photo meets it."""
+        while True:
+            minutes = house.settings.backend.preflight_minutes
+            await asyncio.sleep(minutes * 60 * (1 + self._chance() / 10))
+            if house.settings.backend.preflight and house.asking.breaker.error is None:
+                error = await house.asking.probe()
+                if error:
+                    house.asking.breaker.fault(error)
+
+    async def _recover(self, house: Rooms) -> None:
+        """Take back what programs that died had claimed."""
+        while True:
+            await asyncio.sleep(RECOVER_SECONDS)
+            if recovered := await house.ledger.recover():
+                log.warning("photos of a program that died are queued again", photos=recovered)
+
+    async def _heartbeat(self, house: Rooms, arrivals: Arrivals, shift: Shift) -> None:
+        """Tell systemd that the loop turns, and everybody else how things stand."""
+        interval = min(watchdog_interval() or HEARTBEAT_SECONDS, HEARTBEAT_SECONDS)
+        started = time.time()
+        while True:
+            self._notifier.watchdog()
+            live = await status.live_of(house, arrivals, shift, started)
+            self._notifier.status(live.one_line)
+            await asyncio.to_thread(status.publish, live, house.settings.state_directory)
+            await asyncio.sleep(interval)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._tagged += outcome.fate == "tagged"
+        self._failed += outcome.fate == "failed"
+
+    # Signals.
+
+    def _stop_asked(self, number: signal.Signals) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        self._notifier.stopping()
+        self._stop.set()
+        self._turn.set()
+
+    def _reload_asked(self, arrivals: Arrivals, house: Rooms) -> None:
+        """Read the settings again; wrong ones are named and those in force stay."""
+        self._notifier.reloading()
+        try:
+            configuration = self._load()
+        except TaggerdError as error:
+            log.error("the new settings are wrong, the old ones stay", reason=str(error))
+            self._notifier.ready()
+            return
+        if configuration.settings.dumped() == house.settings.dumped():
+            log.info("reloaded: settings unchanged; comparing the disk with the queue")
+            arrivals.request_reconcile("reload")
+            self._notifier.ready()
+            return
+        log.info("reloading: the parts start again with the new settings")
+        self._next = configuration
+        self._turn.set()

@@ -1,0 +1,224 @@
+"""A photo's whole way, on one page: read :func:`tag` from top to bottom.
+
+::
+
+    claim ─▶ decode ─▶ ask (or recall) ─▶ write ─▶ record
+
+The daemon and the catch-up both call it, and neither has a path of its own. What goes wrong on the
+way leaves :func:`tag` as an error of :mod:`taggerd.errors`; :mod:`taggerd.shift` decides what that
+costs the photo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taggerd import __version__, imaging, metadata
+from taggerd.arrivals.settling import confirm
+from taggerd.errors import AnswerError
+from taggerd.ledger import Outgoing
+from taggerd.photo import Provenance, Record, Tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from taggerd.inference import Question
+    from taggerd.ledger import Claim, Held
+    from taggerd.photo import Answer, Photo, Picture, Sidecar
+    from taggerd.rooms import Rooms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one run wants of its photos."""
+
+    run: str
+    """Identity of the run."""
+    within: tuple[Path, ...] | None = None
+    """The folders whose photos are taken; None: the photos that this run admitted."""
+    dry_run: bool = False
+    """Ask and record, but write no sidecar and leave the photo's turn as it was."""
+    sidecars: bool = True
+    """False: ask and record, but write no sidecar."""
+    anew: bool = False
+    """Ask again what was answered before this run."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether sidecars are written."""
+        return self.sidecars and not self.dry_run
+
+
+@dataclass(slots=True)
+class Way:
+    """What one photo has met so far: the stuff of its record, also when it fails half-way."""
+
+    claim: Claim
+    started_at: datetime
+    picture: Picture | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """By role, recalled and paid for."""
+    paid: list[Answer] = field(default_factory=list)
+    """The answers that this way itself asked for."""
+    tags: Tags = field(default_factory=Tags)
+    sidecars: tuple[Sidecar, ...] = ()
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds."""
+
+
+async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
+    """Take one claimed photo its whole way.
+
+    Returns:
+        Its record; None if it turned out to be tagged already.
+
+    Raises:
+        PhotoError: the photo cannot be tagged. PhotoMoved: it changed or went.
+        BackendError: the backend is at fault. StorageError: a disk is full or failing.
+
+    """
+    claim, photo, ledger = way.claim, way.claim.photo, rooms.ledger
+
+    with rooms.stopwatch(way.stages, "decode"):
+        picture = way.picture = await rooms.workers.run(
+            imaging.prepare, photo.primary.path, photo.primary.stamp, rooms.settings.image
+        )
+
+    if not job.anew and not job.dry_run and await _tagged_already(photo, picture, rooms):
+        await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
+        return None
+
+    way.answers = recalled(await _held(claim, picture, rooms), rooms.asking.questions, claim, job)
+    unasked = [question for question in rooms.asking.questions if question.role not in way.answers]
+    async for answer in rooms.asking.describe(picture, unasked):
+        await ledger.checkpoint(claim, picture.digest, answer)
+        way.answers[answer.role] = answer
+        way.paid.append(answer)
+        way.stages[answer.role] = answer.seconds
+    way.tags = await tags_of(way.answers, rooms)
+
+    await confirm(photo)
+    if job.writes:
+        with rooms.stopwatch(way.stages, "metadata"):
+            way.sidecars = await rooms.workers.run(
+                metadata.write, photo, way.tags, provenance(way, rooms), rooms.metadata_options
+            )
+        await ledger.written(claim, picture.digest, way.sidecars)
+
+    record = record_of(way, rooms, job)
+    line = outgoing(record)
+    if job.dry_run:
+        await ledger.release(claim, line)
+    elif record.error:
+        await ledger.fail(claim, record.error, final=True, retryable_sidecar=True, record=line)
+    else:
+        await ledger.finish(claim, line, digest=picture.digest, sidecars_written=job.writes)
+    await asyncio.to_thread(rooms.journal.thumbnail, picture.digest, picture.thumbnail)
+    return record
+
+
+async def _tagged_already(photo: Photo, picture: Picture, rooms: Rooms) -> bool:
+    """Say whether sidecars of ours say that these very bytes are tagged, whatever the ledger knows.
+
+    So a lost ledger, a touched file or a photo moved with its sidecar costs nothing.
+    """
+    options = rooms.metadata_options
+    return await rooms.workers.run(metadata.tagged_digest, photo, options) == picture.digest
+
+
+async def _held(claim: Claim, picture: Picture, rooms: Rooms) -> list[Held]:
+    """Return the answers held for these bytes, or, where a JPEG joined its raw, for the raw's."""
+    held = await rooms.ledger.answers(picture.digest)
+    if held or claim.changed or not claim.digest or claim.anew_since is not None:
+        return held
+    for earlier in await rooms.ledger.answers(claim.digest):
+        await rooms.ledger.checkpoint(claim, picture.digest, earlier.answer)
+        held.append(earlier)
+    return held
+
+
+def recalled(
+    held: Iterable[Held], questions: Sequence[Question], claim: Claim, job: Job
+) -> dict[str, Answer]:
+    """Choose from the *held* answers those that need not be asked for again, by role.
+
+    The answer to the very same question first; else the newest one in the role, whatever model or
+    prompt it came from: the same bytes are not paid for twice. A run that asks anew takes only
+    what was answered since it was asked for, a dry run only the very same question's.
+    """
+    since = claim.anew_since or 0.0
+    chosen: dict[str, Answer] = {}
+    for question in questions:
+        answers = [h for h in held if h.answer.role == question.role and h.at >= since]
+        same = [h for h in answers if h.answer.question == question.identity]
+        if same or not (job.anew or job.dry_run):
+            for best in sorted(same or answers, key=lambda h: h.at)[-1:]:
+                chosen[question.role] = best.answer
+    return chosen
+
+
+async def tags_of(answers: Mapping[str, Answer], rooms: Rooms) -> Tags:
+    """Make tags of the *answers*: keywords cleaned by the user's rules as they are now."""
+    said = answers["keywords"].keywords if "keywords" in answers else ()
+    # In a worker: the rules of English plurals take a second to load and would stall the loop.
+    cleaned = await rooms.workers.run(metadata.clean_keywords, said, rooms.settings.keywords)
+    return Tags(
+        caption=answers["caption"].text if "caption" in answers else "",
+        description=answers["description"].text if "description" in answers else "",
+        keywords=cleaned,
+    )
+
+
+def provenance(way: Way, rooms: Rooms) -> Provenance:
+    """Say where the tags of *way* come from."""
+    return Provenance(
+        version=__version__,
+        date=rooms.now(),
+        profile=rooms.asking.profile.name,
+        models={role: answer.model for role, answer in way.answers.items()},
+        digest=way.picture.digest if way.picture else "",
+    )
+
+
+def record_of(way: Way, rooms: Rooms, job: Job, error: Exception | None = None) -> Record:
+    """Write down what became of a photo; *error* is why it is not tagged."""
+    refused = [sidecar.error for sidecar in way.sidecars if sidecar.error]
+    notes = [note for sidecar in way.sidecars for note in sidecar.notes]
+    answers = list(way.answers.values())
+    return Record(
+        id=f"{way.claim.id}-{way.started_at:%Y%m%dT%H%M%S.%f}",
+        photo=way.claim.photo,
+        digest=way.picture.digest if way.picture else "",
+        tags=way.tags,
+        roles={a.role: a.text or ", ".join(k.word for k in a.keywords) for a in answers},
+        models={answer.role: answer.model for answer in answers},
+        backend=rooms.asking.base_url,
+        prompt_profile=rooms.asking.profile.name,
+        sidecars=way.sidecars,
+        notes=(*(way.picture.notes if way.picture else ()), *notes),
+        error=str(error) if error else "; ".join(refused),
+        error_kind=type(error).__name__ if error else "SidecarError" if refused else "",
+        attempts=way.claim.attempt,
+        started_at=way.started_at,
+        finished_at=rooms.now(),
+        stages=way.stages,
+        usage={
+            "requests": len(way.paid),
+            "prompt_tokens": sum(answer.prompt_tokens for answer in way.paid),
+            "completion_tokens": sum(answer.completion_tokens for answer in way.paid),
+        },
+        dry_run=job.dry_run,
+        version=__version__,
+        raw={"answer": error.raw} if isinstance(error, AnswerError) and error.raw else {},
+    )
+
+
+def outgoing(record: Record) -> Outgoing:
+    """Make the line of JSONL that is journalled, under the local day on which it was finished."""
+    line = json.dumps(record.to_json(), ensure_ascii=False)
+    return Outgoing(record.id, f"{record.finished_at:%Y-%m-%d}", line)

@@ -1,0 +1,140 @@
+"""The rooms of the house, opened by the settings and closed again, for daemon and catch-up."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from taggerd.inference import Asking, Backend, chosen, load_profile
+from taggerd.journal import Journal
+from taggerd.ledger import SqliteLedger
+from taggerd.metadata import Options
+from taggerd.scribe import Scribe
+from taggerd.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from taggerd.configuration import Configuration
+    from taggerd.ledger import Ledger
+    from taggerd.settings import Settings
+
+
+def local_now() -> datetime:
+    """Return the local time, aware."""
+    return datetime.now().astimezone()
+
+
+@dataclass(slots=True)
+class Rooms:
+    """The open rooms, and the settings they were opened with."""
+
+    settings: Settings
+    ledger: Ledger
+    workers: Workers
+    asking: Asking
+    journal: Journal
+    scribe: Scribe
+    metadata_options: Options
+
+    def now(self) -> datetime:
+        """Return the local time, aware."""
+        return local_now()
+
+    @contextmanager
+    def stopwatch(self, stages: dict[str, float], stage: str) -> Iterator[None]:
+        """Add the seconds that the block takes to ``stages[stage]``."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
+
+
+def asking_of(configuration: Configuration) -> Asking:
+    """Make the inference room; nothing is sent.
+
+    Raises:
+        ConfigurationError: the profile, the registry or the address cannot be used.
+
+    """
+    settings = configuration.settings
+    profile = load_profile(settings.prompts.profile, configuration.prompts_directory)
+    registry = chosen(settings.backend, settings.roles)
+    backend = settings.backend
+    if registry.base_url:
+        backend = backend.model_copy(update={"base_url": registry.base_url})
+    return Asking(settings, profile, Backend(backend), registry.models)
+
+
+def journal_of(settings: Settings) -> Journal:
+    """Make the journal; nothing is touched before it is opened."""
+    return Journal(
+        settings.journal_directory,
+        retention_days=settings.journal.retention_days,
+        compress_after_days=settings.journal.compress_after_days,
+    )
+
+
+@asynccontextmanager
+async def opened_ledger(
+    settings: Settings, *, exclusive: bool = False
+) -> AsyncIterator[SqliteLedger]:
+    """Open the ledger alone, as for a listing.
+
+    Raises:
+        StartError: the state directory cannot be used, or another daemon uses it.
+
+    """
+    ledger = await SqliteLedger.open(
+        settings.state_directory,
+        exclusive=exclusive,
+        max_attempts=settings.queue.max_attempts,
+        order=settings.queue.order,
+    )
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+@asynccontextmanager
+async def opened(configuration: Configuration, *, exclusive: bool = False) -> AsyncIterator[Rooms]:
+    """Open every room; *exclusive* for the daemon, of which there is one a state directory.
+
+    Nothing is asked of the backend yet: the breaker is open until it has been probed.
+
+    Raises:
+        ConfigurationError: the settings cannot be used. StartError: the state cannot be used.
+        StorageError: a disk is full or failing.
+
+    """
+    settings = configuration.settings
+    asking, journal, workers = (
+        asking_of(configuration),
+        journal_of(settings),
+        Workers(settings.workers),
+    )
+    try:
+        async with opened_ledger(settings, exclusive=exclusive) as ledger:
+            journal.open()
+            yield Rooms(
+                settings=settings,
+                ledger=ledger,
+                workers=workers,
+                asking=asking,
+                journal=journal,
+                scribe=Scribe(ledger, journal, now=local_now),
+                metadata_options=Options(
+                    fields=settings.metadata.fields,
+                    naming=settings.sidecar.naming,
+                    overwrite=settings.metadata.overwrite,
+                    backup_originals=settings.metadata.backup_originals,
+                ),
+            )
+    finally:
+        await asking.close()
+        await workers.close()

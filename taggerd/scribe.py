@@ -1,0 +1,103 @@
+"""The scribe: carries records from the outbox into the journal, and keeps its pages fresh."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from taggerd.errors import StorageError
+from taggerd.journal import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from taggerd.journal import Journal
+    from taggerd.ledger import Ledger
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+DELIVER_SECONDS = 1.0
+SUMMARISE_SECONDS = 30.0
+
+
+class Scribe:
+    """Delivers records exactly once and derives summaries, pages and metrics from them."""
+
+    def __init__(self, ledger: Ledger, journal: Journal, *, now: Callable[[], datetime]) -> None:
+        """Carry from *ledger* to *journal*; *now* gives the local time."""
+        self._ledger = ledger
+        self._journal = journal
+        self._now = now
+        self._stale: set[str] = set()
+        self._tidied = ""
+        self.trouble = ""
+        """Why records wait in the ledger; empty while all is well."""
+
+    async def deliver(self) -> None:
+        """Deliver all that waits.
+
+        Raises:
+            StorageError: the outputs' disk is full or failing; the records stay in the ledger.
+
+        """
+        while lines := await self._ledger.outbox(BATCH):
+            entries = [Entry(line.id, line.day, line.line) for line in lines]
+            await asyncio.to_thread(self._journal.deliver, entries)
+            await self._ledger.delivered([line.id for line in lines])
+            self._stale.update(line.day for line in lines)
+
+    async def summarise(self) -> None:
+        """Make the pages of the days that have changed, and once a day put old files away.
+
+        Raises:
+            StorageError: as for :meth:`deliver`.
+
+        """
+        while self._stale:
+            day = min(self._stale)
+            await asyncio.to_thread(self._journal.summarise, day)
+            self._stale.discard(day)
+        today = self._now().date()
+        if self._tidied != today.isoformat():
+            await asyncio.to_thread(self._journal.tidy, today)
+            self._tidied = today.isoformat()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver and summarise until *stop*; a full disk is waited for."""
+        clock = asyncio.get_running_loop().time
+        summarise_at = clock()
+        while not stop.is_set():
+            try:
+                await self.deliver()
+                if self._stale and clock() >= summarise_at:
+                    await self.summarise()
+                    summarise_at = clock() + SUMMARISE_SECONDS
+                self._troubled("")
+            except StorageError as error:
+                self._troubled(str(error))
+            try:
+                await asyncio.wait_for(stop.wait(), DELIVER_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def finish(self) -> None:
+        """Deliver and summarise what is left.
+
+        Raises:
+            StorageError: as for :meth:`deliver`.
+
+        """
+        await self.deliver()
+        await self.summarise()
+
+    def _troubled(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            if trouble:
+                log.error("records wait in the ledger", reason=trouble)
+            else:
+                log.info("records are delivered again")
+        self.trouble = trouble

@@ -1,0 +1,156 @@
+"""How things stand: what the daemon publishes, and what ``taggerd status`` makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taggerd import __version__, rooms
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from taggerd.arrivals.arrivals import Arrivals
+    from taggerd.rooms import Rooms
+    from taggerd.settings import Settings
+    from taggerd.shift import Shift
+
+FILE = "status.json"
+QUARANTINE_SHOWN = 20
+"""Photos listed by ``taggerd status``; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What the running daemon says of itself."""
+
+    pid: int
+    version: str
+    started_at: float
+    """Seconds since the epoch."""
+    updated_at: float
+    backend: str
+    backend_error: str
+    """Empty if the backend is usable."""
+    models: dict[str, str]
+    """Model per role, as asked."""
+    paused: str
+    """Why no new photo is begun; empty while work goes on."""
+    outputs_error: str
+    """Why records wait in the ledger; empty while all is well."""
+    in_flight: int
+    queued: int
+    tagged: int
+    quarantined: int
+    roots: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing waits for somebody to act."""
+        roots_well = all(root["state"] in {"watching", "polling"} for root in self.roots)
+        return roots_well and not (self.backend_error or self.paused or self.outputs_error)
+
+    @property
+    def one_line(self) -> str:
+        """The line for systemd's STATUS."""
+        parts = [f"{self.queued} queued", f"{self.in_flight} under way"]
+        parts += [f"{self.tagged} tagged", f"{self.quarantined} set aside"]
+        parts += [f"{root['state']} {root['path']}" for root in self.roots if root["detail"]]
+        trouble = self.backend_error or self.paused or self.outputs_error
+        state = "ok" if self.healthy else "degraded"
+        return f"{state}: {', '.join(parts)}" + (f"; {trouble}" if trouble else "")
+
+
+async def live_of(house: Rooms, arrivals: Arrivals, shift: Shift, started_at: float) -> Live:
+    """Gather how the daemon's parts are."""
+    counts = await house.ledger.counts()
+    return Live(
+        pid=os.getpid(),
+        version=__version__,
+        started_at=started_at,
+        updated_at=time.time(),
+        backend=house.asking.base_url,
+        backend_error=str(house.asking.breaker.error or ""),
+        models=house.asking.models,
+        paused=shift.paused,
+        outputs_error=house.scribe.trouble,
+        in_flight=shift.in_flight,
+        queued=counts.queued,
+        tagged=counts.recorded,
+        quarantined=counts.quarantined,
+        roots=[
+            {
+                "path": printable(root.path),
+                "mode": root.mode,
+                "state": root.state,
+                "detail": root.detail,
+            }
+            for root in arrivals.health()
+        ],
+    )
+
+
+def publish(live: Live, state_directory: Path) -> None:
+    """Write *live* for ``taggerd status``; a full disk is no reason to stop."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=state_directory, prefix=f".{FILE}.", delete=False, encoding="utf-8"
+        ) as out:
+            json.dump(asdict(live), out)
+        Path(out.name).replace(state_directory / FILE)
+    except OSError:
+        Path(out.name).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What ``taggerd status`` shows, with the daemon up or down."""
+
+    running: bool
+    live: dict[str, Any] | None
+    """What the daemon said last; None if there never was one."""
+    counts: dict[str, int]
+    set_aside: list[dict[str, str]]
+    """Photos in quarantine, latest first, at most :data:`QUARANTINE_SHOWN`."""
+    today: dict[str, Any]
+    """Today's counts from the journal."""
+    state_directory: str
+    outputs: str
+
+
+async def standing(settings: Settings) -> Standing:
+    """Look up how things stand.
+
+    Raises:
+        StartError: the state cannot be used. StorageError: it cannot be read.
+
+    """
+    async with rooms.opened_ledger(settings) as ledger:
+        counts = await ledger.counts()
+        set_aside = await ledger.quarantined(QUARANTINE_SHOWN)
+        running = ledger.daemon_pid() is not None
+    journal = rooms.journal_of(settings)
+    return Standing(
+        running=running,
+        live=_published(settings.state_directory),
+        counts=asdict(counts),
+        set_aside=[
+            {"path": printable(q.photo.primary.path), "reason": q.reason} for q in set_aside
+        ],
+        today=journal.counts(rooms.local_now().date().isoformat()),
+        state_directory=printable(settings.state_directory),
+        outputs=printable(settings.journal_directory),
+    )
+
+
+def _published(state_directory: Path) -> dict[str, Any] | None:
+    """Return what the daemon wrote last, if it can be read."""
+    try:
+        said: dict[str, Any] = json.loads((state_directory / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return said

@@ -1,0 +1,51 @@
+"""What the tests of the whole program share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from program import CountingBackend, Program, photo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def taggerd(tmp_path: Path) -> Iterator[Program]:
+    """Return the program, with a home of its own; daemons are ended with the test."""
+    home = tmp_path / "home"
+    home.mkdir()
+    program = Program(home)
+    yield program
+    program.end()
+
+
+@pytest.fixture
+def powerless(taggerd: Program) -> Program:
+    """Return the program so that file permissions hold for it, also when root runs the tests."""
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root passes over permissions, and setpriv (util-linux) is not there")
+        taggerd.powerless = True
+    return taggerd
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    """Return a folder of five photos."""
+    folder = tmp_path / "card"
+    for number in range(5):
+        photo(folder / f"IMG_{number:04}.jpg", number)
+    return folder
+
+
+@pytest.fixture
+def backend() -> Iterator[CountingBackend]:
+    """Return a backend that counts."""
+    serving = CountingBackend()
+    yield serving
+    serving.close()

@@ -1,0 +1,261 @@
+"""Bad input: one clear line, the right exit code, nothing lost, everything else still tagged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from program import photo, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    from program import CountingBackend, Program
+
+
+def one_line(done: CompletedProcess[str], code: int, *words: str) -> None:
+    """Assert that a command ended with *code* and one line that says all of *words*."""
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_a_missing_folder(taggerd: Program, tmp_path: Path) -> None:
+    """It is named, with what to do; exit 2."""
+    one_line(taggerd("scan", tmp_path / "none"), 2, str(tmp_path / "none"), "does not exist")
+
+
+def test_an_unreadable_folder(powerless: Program, card: Path) -> None:
+    """It is named, with what is missing; exit 2."""
+    card.chmod(0)
+    try:
+        one_line(powerless("scan", card), 2, str(card), "permission")
+    finally:
+        card.chmod(0o755)
+
+
+def test_an_empty_folder(taggerd: Program, tmp_path: Path) -> None:
+    """Nothing to do is no error."""
+    (tmp_path / "empty").mkdir()
+    done = taggerd("scan", tmp_path / "empty")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "tagged 0 of 0 photos" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("text.jpg", lambda path: path.write_text("I am no picture\n" * 40)),
+        ("truncated.jpg", lambda path: path.write_bytes(photo(path, 9).read_bytes()[:1500])),
+        ("zero.jpg", lambda path: path.touch()),
+    ],
+    ids=["text", "truncated", "zero"],
+)
+def test_a_file_that_is_no_whole_picture(taggerd: Program, card: Path, name: str, make) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a lambda of the table
+    """It is named with a reason, exit 1; it keeps its bytes; every other photo is tagged."""
+    make(card / name)
+    before = (card / name).read_bytes()
+    done = taggerd("scan", card)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("failed")]
+    assert name in line
+    assert "tagged 5 of 6 photos; 1 failed" in done.stdout
+    assert (card / name).read_bytes() == before
+    assert not (card / f"{name}.xmp").exists()
+    assert [r["error"] != "" for r in taggerd.records() if name in r["image"]] == [True]
+    again = taggerd("scan", card)
+    assert again.returncode == 1
+    assert "left alone" in again.stdout
+
+
+def test_a_bad_file_that_is_replaced_gets_its_turn(taggerd: Program, card: Path) -> None:
+    """A file that failed is tried again as soon as it is another one."""
+    (card / "x.jpg").write_bytes(b"")
+    taggerd("scan", card)
+    photo(card / "x.jpg", 33)
+    assert taggerd("scan", card).returncode == 0
+    assert (card / "x.jpg.xmp").exists()
+
+
+def test_a_file_that_grows_is_tagged_once_and_whole(taggerd: Program, tmp_path: Path) -> None:
+    """A file written in pieces over many settle times is asked about when it is complete."""
+    inbox = tmp_path / "import"
+    inbox.mkdir()
+    whole = photo(tmp_path / "whole.jpg", 5, (2000, 1500)).read_bytes()
+    daemon = taggerd.start("--input-dir", inbox)
+    pieces, size = 20, len(whole) // 20 + 1
+    pause = threading.Event()
+    with (inbox / "grows.jpg").open("wb") as out:
+        for number in range(pieces):
+            out.write(whole[number * size : (number + 1) * size])
+            out.flush()
+            pause.wait(0.15)  # half a settle time: that the file grows is the point
+    until((inbox / "grows.jpg.xmp").exists)
+    taggerd.stop(daemon)
+    assert [record["error"] for record in taggerd.records()] == [""]
+
+
+def test_a_backend_that_is_down(taggerd: Program, card: Path) -> None:
+    """A scan says so at once, exit 3; nothing is charged, and the next scan tags everything."""
+    taggerd.base_url = "http://127.0.0.1:9/v1"
+    one_line(taggerd("scan", card), 3, "cannot connect to http://127.0.0.1:9/v1")
+    taggerd.base_url = "builtin:"
+    assert "tagged 5 of 5 photos" in taggerd("scan", card).stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (401, b'{"error": {"message": "bad key"}}', ["key"]),
+        (404, b'{"error": {"message": "model not found"}}', ["model"]),
+        (200, b"<html><body>Welcome to nginx</body></html>", ["web page"]),
+        (200, b"", []),
+        (500, b"oops", []),
+    ],
+    ids=["wrong key", "wrong model", "HTML", "nothing", "broken"],
+)
+def test_a_backend_that_cannot_be_used(
+    taggerd: Program,
+    card: Path,
+    backend: CountingBackend,
+    status: int,
+    body: bytes,
+    words: list[str],
+) -> None:
+    """Each is told in one line, exit 3, and no photo loses its turn."""
+    backend.script = lambda path, _body: (
+        (status, {}, body) if "chat" in path or status != 404 else None
+    )
+    taggerd.base_url = backend.base_url
+    one_line(taggerd("scan", card), 3, backend.base_url.removesuffix("/v1"), *words)
+    backend.script = lambda _path, _body: None
+    assert "tagged 5 of 5 photos" in taggerd("scan", card).stdout
+    assert {record["attempts"] for record in taggerd.records()} == {1}
+
+
+def test_a_backend_that_fails_half_way(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """An outage in the middle of a scan is waited out: all are tagged, none is charged."""
+    faults = iter(range(6))
+
+    def script(path: str, _body: bytes) -> tuple[int, dict[str, str], bytes] | None:
+        begun = "chat" in path and backend.photo_requests > 4
+        return (
+            (503, {"Retry-After": "0"}, b"restarting")
+            if begun and next(faults, None) is not None
+            else None
+        )
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
+    done = taggerd("scan", card)
+    assert "tagged 5 of 5 photos" in done.stdout, done.stdout + done.stderr
+    assert {record["attempts"] for record in taggerd.records()} == {1}
+
+
+def test_a_photo_that_the_backend_always_fails_over_does_not_hold_up_the_others(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """A plain 500 for one picture, again and again, ends as that photo's failure."""
+    poison = photo(card / "poison.jpg", 3, (333, 222))
+
+    def script(path: str, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
+        import base64  # noqa: PLC0415 - only here
+        import io  # noqa: PLC0415 - only here
+        import json  # noqa: PLC0415 - only here
+
+        from PIL import Image  # noqa: PLC0415 - only here
+
+        if "chat" not in path:
+            return None
+        parts = json.loads(body)["messages"][-1]["content"]
+        for part in parts if isinstance(parts, list) else []:
+            if part["type"] == "image_url":
+                data = base64.b64decode(part["image_url"]["url"].split(",", 1)[1])
+                if Image.open(io.BytesIO(data)).size == (333, 222):
+                    return 500, {}, b"Internal Server Error"
+        return None
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
+    done = taggerd("scan", card, seconds=120)
+    assert done.returncode == 1
+    assert "tagged 5 of 6 photos; 1 failed" in done.stdout
+    assert not poison.with_name("poison.jpg.xmp").exists()
+
+
+def test_a_read_only_import_folder(
+    powerless: Program, card: Path, backend: CountingBackend
+) -> None:
+    """Each photo is named with what to do, exit 1; the answers are kept, and cost nothing later."""
+    powerless.base_url = backend.base_url
+    card.chmod(0o555)
+    try:
+        done = powerless("scan", card)
+        assert done.returncode == 1
+        assert done.stdout.count("make it writable") == 5
+    finally:
+        card.chmod(0o755)
+    asked = backend.photo_requests
+    assert powerless("retry", card).stdout == "5 photos are back in the queue\n"
+    assert "tagged 5 of 5 photos" in powerless("scan", card).stdout
+    assert backend.photo_requests == asked
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"two words.jpg", "fjäll 🌄.jpg".encode(), b"two\nlines.jpg", b"latin-\xe9.jpg", b"-rf.jpg"],
+    ids=["space", "emoji", "newline", "not UTF-8", "dash"],
+)
+def test_a_strange_name(taggerd: Program, card: Path, name: bytes) -> None:
+    """Any name the disk can hold is tagged, and every output stays valid text."""
+    path = os.fsencode(card) + b"/" + name
+    shutil.copy(card / "IMG_0000.jpg", os.fsdecode(path))
+    done = taggerd("scan", card)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert os.path.exists(path + b".xmp")  # noqa: PTH110 - the name is bytes
+    assert len(taggerd.records()) == 6
+    for summary in (taggerd.outputs / "summaries").iterdir():
+        summary.read_text(encoding="utf-8")
+
+
+def test_an_unwritable_state_directory(powerless: Program, card: Path) -> None:
+    """It is named, exit 2, and no photo is asked about."""
+    powerless.home.chmod(0o555)
+    try:
+        one_line(powerless("scan", card), 2, str(powerless.state))
+    finally:
+        powerless.home.chmod(0o755)
+
+
+def test_a_state_directory_that_is_a_file(taggerd: Program, card: Path) -> None:
+    """It is named, exit 2."""
+    taggerd.state.write_text("x")
+    one_line(taggerd("scan", card), 2, str(taggerd.state))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["scan", "--bogus"], ["--bogus"]),
+        (["scan"], ["nothing to scan"]),
+        (["scan", "--max-keywords", "many", "."], ["--max-keywords", "integer"]),
+        (["scan", "--max-keywords", "0", "."], ["keywords.max"]),
+        (["scan", "--prompt-profile", "defualt", "."], ["defualt", "default"]),
+        (["scan", "--base-url", "localhost:11434", "."], ["backend.base_url"]),
+        (["run"], ["no import folder"]),
+        (["retry"], ["--all"]),
+        (["frobnicate"], ["frobnicate"]),
+        (["config", "show", "--config", "/no/such.toml"], ["/no/such.toml"]),
+    ],
+)
+def test_wrong_usage(taggerd: Program, arguments: list[str], words: list[str]) -> None:
+    """Every wrong switch or setting is one line and exit 2."""
+    one_line(taggerd(*arguments), 2, *words)

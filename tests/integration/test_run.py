@@ -1,0 +1,203 @@
+"""``taggerd run``: the daemon."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from program import photo, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from program import CountingBackend, Program
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """Return an empty import folder."""
+    folder = tmp_path / "import"
+    folder.mkdir()
+    return folder
+
+
+def sidecars(folder: Path) -> int:
+    """Count the sidecars below a folder."""
+    return len(list(folder.rglob("*.xmp")))
+
+
+def test_photos_that_are_there_and_photos_that_arrive_are_tagged(
+    taggerd: Program, card: Path, inbox: Path
+) -> None:
+    """What lies in the folder at the start is tagged, and so is what is copied in later."""
+    photo(inbox / "early.jpg", 77)
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: sidecars(inbox) == 1)
+    shutil.copytree(card, inbox / "DCIM" / "100")
+    until(lambda: sidecars(inbox) == 6)
+    assert taggerd.stop(daemon) == 0
+    assert len(taggerd.records()) == 6
+    assert list((taggerd.outputs / "summaries").glob("*.html"))
+
+
+def test_run_and_scan_write_the_same_sidecar(
+    taggerd: Program, card: Path, inbox: Path, tmp_path: Path
+) -> None:
+    """One photo, tagged by the daemon and by a scan: the same bytes but for the dates."""
+    shutil.copy(card / "IMG_0002.jpg", inbox)
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: sidecars(inbox) == 1)
+    taggerd.stop(daemon)
+    other = type(taggerd)(tmp_path / "other")
+    other.home.mkdir()
+    other("scan", card / "IMG_0002.jpg")
+    by_run = (inbox / "IMG_0002.jpg.xmp").read_text()
+    by_scan = (card / "IMG_0002.jpg.xmp").read_text()
+    undated = [
+        re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+([+-]\d\d:\d\d|Z)?", "DATE", s) for s in (by_run, by_scan)
+    ]
+    assert undated[0] == undated[1]
+    assert "DATE" in undated[0]
+
+
+def test_a_stopped_daemon_goes_on_where_it_was(
+    taggerd: Program, inbox: Path, backend: CountingBackend
+) -> None:
+    """Killed in the middle of its work and started again, it asks and loses nothing twice."""
+    taggerd.base_url = backend.base_url
+    for number in range(20):
+        photo(inbox / f"{number}.jpg", number)
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: backend.photo_requests >= 15)
+    taggerd.stop(daemon, signal.SIGKILL)
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: len(taggerd.records()) == 20)
+    taggerd.stop(daemon)
+    assert sidecars(inbox) == 20
+    assert len({record["image"] for record in taggerd.records()}) == 20
+    in_flight = 4  # backend.max_concurrency: requests whose answers died with the process
+    assert backend.photo_requests <= 60 + in_flight
+
+
+def test_sigterm_leaves_the_rest_queued(
+    taggerd: Program, inbox: Path, backend: CountingBackend
+) -> None:
+    """A stop ends photos under way within the time given, and the others keep their turn."""
+    taggerd.base_url = backend.base_url
+    taggerd.environment["TAGGERD__SERVICE__DRAIN_SECONDS"] = "10"
+    for number in range(40):
+        photo(inbox / f"{number}.jpg", number)
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: sidecars(inbox) >= 1)
+    assert taggerd.stop(daemon) == 0
+    counts = taggerd.status()["counts"]
+    assert counts["claimed"] == 0
+    assert counts["quarantined"] == 0
+    assert counts["recorded"] == sidecars(inbox) == len(taggerd.records())
+    assert taggerd("scan", inbox).returncode == 0
+    assert sidecars(inbox) == 40
+
+
+def test_a_second_daemon_on_the_same_state_is_refused(taggerd: Program, inbox: Path) -> None:
+    """It says so in one line and ends with 2; the first goes on."""
+    first = taggerd.start("--input-dir", inbox)
+    second = taggerd("run", "--input-dir", inbox)
+    assert second.returncode == 2
+    assert str(first.pid) in second.stderr.splitlines()[-1]
+    assert first.poll() is None
+
+
+def test_a_scan_beside_the_daemon_shares_its_ledger(
+    taggerd: Program, card: Path, inbox: Path, backend: CountingBackend
+) -> None:
+    """A scan of another folder works while the daemon runs, and nothing is asked twice."""
+    taggerd.base_url = backend.base_url
+    taggerd.start("--input-dir", inbox)
+    assert taggerd("scan", card).returncode == 0
+    shutil.copy(card / "IMG_0000.jpg", inbox)
+    until(lambda: sidecars(inbox) == 1)
+    assert backend.photo_requests == 15
+
+
+def test_sighup_reloads_and_keeps_the_old_settings_where_the_new_are_wrong(
+    taggerd: Program, inbox: Path, tmp_path: Path
+) -> None:
+    """A new import folder is taken up without a restart; wrong settings are named and ignored."""
+    second = tmp_path / "second"
+    second.mkdir()
+    settings = taggerd.home / "config" / "taggerd" / "taggerd.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f'[arrivals]\nroots = ["{inbox}"]\n')
+    daemon = taggerd.start()
+    settings.write_text(f'[arrivals]\nroots = ["{inbox}", "{second}"]\n')
+    daemon.send_signal(signal.SIGHUP)
+    until(lambda: len(taggerd.live().get("roots", [])) == 2)
+    photo(second / "a.jpg", 1)
+    until(lambda: sidecars(second) == 1)
+    settings.write_text("[arivals]\n")
+    daemon.send_signal(signal.SIGHUP)
+    until(lambda: "did you mean arrivals" in taggerd.log())
+    photo(second / "b.jpg", 2)
+    until(lambda: sidecars(second) == 2)
+    assert taggerd.stop(daemon) == 0
+
+
+def test_a_backend_that_is_down_is_waited_for(
+    taggerd: Program, card: Path, inbox: Path, backend: CountingBackend
+) -> None:
+    """The service starts degraded; photos keep their turn uncharged; all drains afterwards."""
+    down = True
+
+    def script(_path: str, _body: bytes) -> tuple[int, dict[str, str], bytes] | None:
+        return (503, {}, b"loading") if down else None
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
+    shutil.copytree(card, inbox / "a")
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: taggerd.live().get("queued") == 5 and taggerd.live().get("backend_error"))
+    assert sidecars(inbox) == 0
+    down = False
+    until(lambda: sidecars(inbox) == 5)
+    taggerd.stop(daemon)
+    assert {record["attempts"] for record in taggerd.records()} == {1}
+
+
+def test_status_works_with_the_daemon_up_and_down(
+    taggerd: Program, card: Path, inbox: Path
+) -> None:
+    """Queue, backend, roots and today's counts are shown; down, it says that nothing runs."""
+    daemon = taggerd.start("--input-dir", inbox)
+    shutil.copytree(card, inbox / "a")
+    until(lambda: len(taggerd.records()) == 5)
+    shown = until(lambda: (s := taggerd("status").stdout) and "5 tagged" in s and s)
+    assert "daemon   running" in shown
+    assert f"root     {inbox}: watching" in shown
+    taggerd.stop(daemon)
+    shown = taggerd("status").stdout
+    assert "daemon   not running" in shown
+    assert "5 tagged" in shown
+
+
+def test_the_daemon_tells_systemd_how_it_is(taggerd: Program, inbox: Path, tmp_path: Path) -> None:
+    """READY after the watches stand, STATUS in ASCII, WATCHDOG in time, STOPPING at the end."""
+    import socket  # noqa: PLC0415 - only here
+
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(30)
+        taggerd.environment |= {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000"}
+        daemon = taggerd.start("--input-dir", inbox)
+        heard: list[bytes] = []
+        while sum(b"WATCHDOG=1" in message for message in heard) < 2:
+            heard.append(systemd.recv(4096))
+        assert any(b"READY=1" in message for message in heard)
+        taggerd.stop(daemon)
+        while not any(b"STOPPING=1" in message for message in heard):
+            heard.append(systemd.recv(4096))
+    assert all(message.isascii() for message in heard)
+    assert any(b"STATUS=" in message for message in heard)

@@ -1,0 +1,303 @@
+"""``taggerd scan`` as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from program import CountingBackend, Program
+
+
+def exiftool(path: Path) -> dict[str, object]:
+    """Return what the independent reader sees in a sidecar."""
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
+    shown = subprocess.run(
+        ["exiftool", "-j", "-struct", path], capture_output=True, text=True, check=True
+    )
+    fields: dict[str, object] = json.loads(shown.stdout)[0]
+    return fields
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder with its bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_every_photo_gets_a_sidecar_that_an_independent_reader_reads(
+    taggerd: Program, card: Path
+) -> None:
+    """Each photo has description, caption and keywords in all the lists that readers look at."""
+    done = taggerd("scan", card)
+    assert done.returncode == 0, done.stderr
+    assert "tagged 5 of 5 photos" in done.stdout
+    for photo in card.glob("*.jpg"):
+        seen = exiftool(photo.with_name(photo.name + ".xmp"))
+        assert seen["Headline"]
+        assert seen["Description"]
+        keywords = seen["Subject"]
+        assert keywords
+        assert seen["HierarchicalSubject"] == keywords
+        assert seen["TagsList"] == keywords
+
+
+def test_the_photos_themselves_are_not_touched(taggerd: Program, card: Path) -> None:
+    """Not a byte and not a time of a photo changes."""
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in card.glob("*.jpg")}
+    taggerd("scan", card)
+    after = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in card.glob("*.jpg")}
+    assert after == before
+
+
+def test_a_second_scan_asks_nothing_and_writes_nothing(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """What is tagged is left alone, to the byte; the backend is not even probed."""
+    taggerd.base_url = backend.base_url
+    taggerd("scan", card)
+    assert backend.photo_requests == 15
+    before, requests, records = tree(card), backend.requests.total(), taggerd.records()
+    again = taggerd("scan", card)
+    assert again.returncode == 0
+    assert "5 were tagged before" in again.stdout
+    assert tree(card) == before
+    assert backend.requests.total() == requests
+    assert taggerd.records() == records
+
+
+def test_overwrite_metadata_asks_again(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """With --overwrite-metadata every photo is asked about again, and only then."""
+    taggerd.base_url = backend.base_url
+    taggerd("scan", card)
+    again = taggerd("scan", "--overwrite-metadata", card)
+    assert "tagged 5 of 5 photos" in again.stdout
+    assert backend.photo_requests == 30
+    assert len(taggerd.records()) == 10
+
+
+def test_a_dry_run_asks_and_records_but_writes_no_sidecar(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """--dry-run leaves the folder as it was, marks its records, and what it paid for is kept."""
+    taggerd.base_url = backend.base_url
+    before = tree(card)
+    dry = taggerd("scan", "--dry-run", card)
+    assert dry.returncode == 0, dry.stderr
+    assert tree(card) == before
+    assert [record["dry_run"] for record in taggerd.records()] == [True] * 5
+    assert all(record["caption"] for record in taggerd.records())
+    assert list((taggerd.outputs / "summaries").glob("*.md"))
+    asked = backend.photo_requests
+    real = taggerd("scan", card)
+    assert "tagged 5 of 5 photos" in real.stdout
+    assert backend.photo_requests == asked
+    assert len(list(card.glob("*.xmp"))) == 5
+
+
+def test_no_meta_records_once_without_the_mark(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """--no-meta writes no sidecar and no mark; repeated, it does nothing; a scan then writes."""
+    taggerd.base_url = backend.base_url
+    for _ in range(2):
+        assert taggerd("scan", "--no-meta", card).returncode == 0
+        assert not list(card.glob("*.xmp"))
+        assert [record["dry_run"] for record in taggerd.records()] == [False] * 5
+    assert backend.photo_requests == 15
+    taggerd("scan", card)
+    assert len(list(card.glob("*.xmp"))) == 5
+    assert backend.photo_requests == 15
+
+
+def test_list_asks_nothing_and_names_what_is_left_and_why(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """--list prints what would be taken and what is skipped, with the reason."""
+    taggerd.base_url = backend.base_url
+    (card / "notes.txt").write_text("x")
+    (card / ".hidden.jpg").write_bytes(b"x")
+    taggerd("scan", card / "IMG_0000.jpg")
+    requests = backend.requests.total()
+    listed = taggerd("scan", "--list", card)
+    assert listed.returncode == 0
+    assert f"take  {card}/IMG_0001.jpg" in listed.stdout
+    assert f"leave {card}/notes.txt: not an image extension" in listed.stdout
+    assert f"leave {card}/.hidden.jpg: hidden" in listed.stdout
+    assert f"leave {card}/IMG_0000.jpg: tagged on " in listed.stdout
+    assert "4 photos would be taken" in listed.stdout
+    assert backend.requests.total() == requests
+
+
+def test_one_named_photo_is_all_that_is_tagged(taggerd: Program, card: Path) -> None:
+    """Naming a file tags that file, not its neighbours, also when those are waiting."""
+    taggerd("scan", "--dry-run", card)  # leaves the neighbours queued
+    taggerd("scan", card / "IMG_0003.jpg")
+    assert [p.name for p in card.glob("*.xmp")] == ["IMG_0003.jpg.xmp"]
+
+
+def test_extensions_choose(taggerd: Program, card: Path) -> None:
+    """--image-exts takes those alone."""
+    Image.new("RGB", (64, 64), "red").save(card / "a.png")
+    taggerd("scan", "--image-exts", ".PNG", card)
+    assert [p.name for p in card.glob("*.xmp")] == ["a.png.xmp"]
+
+
+def test_not_recursive_stays_in_the_folder(taggerd: Program, card: Path) -> None:
+    """--no-recursive leaves folders below alone; without it they are taken."""
+    below = card / "below"
+    below.mkdir()
+    shutil.move(card / "IMG_0000.jpg", below)
+    taggerd("scan", "--no-recursive", card)
+    assert not list(below.glob("*.xmp"))
+    taggerd("scan", card)
+    assert list(below.glob("*.xmp"))
+
+
+def test_the_older_tools_form_means_scan(taggerd: Program, card: Path) -> None:
+    """``taggerd --input-dir DIR`` is ``taggerd scan --input-dir DIR``."""
+    done = taggerd("--input-dir", card)
+    assert "tagged 5 of 5 photos" in done.stdout
+
+
+def test_raw_and_jpeg_are_one_photo_with_one_inference(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """A pair is asked about once, and every program finds its sidecar; one record names both."""
+    taggerd.base_url = backend.base_url
+    for other in card.glob("IMG_000[1-4].jpg"):
+        other.unlink()
+    (card / "IMG_0000.CR3").write_bytes(b"a raw file that nobody has to decode")
+    done = taggerd("scan", card)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert backend.photo_requests == 3
+    (record,) = taggerd.records()
+    assert [Path(file).name for file in record["files"]] == ["IMG_0000.jpg", "IMG_0000.CR3"]
+    assert {p.name for p in card.glob("*.xmp")} == {"IMG_0000.jpg.xmp", "IMG_0000.xmp"}
+
+
+def test_a_raw_that_joins_its_jpeg_is_not_paid_for(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """When the raw file of a tagged JPEG arrives later, it gets its sidecar without a request."""
+    taggerd.base_url = backend.base_url
+    taggerd("scan", card)
+    asked = backend.photo_requests
+    (card / "IMG_0000.CR3").write_bytes(b"a raw file that nobody has to decode")
+    assert taggerd("scan", card).returncode == 0
+    assert (card / "IMG_0000.xmp").exists()
+    assert backend.photo_requests == asked
+
+
+def test_the_same_bytes_elsewhere_are_not_paid_for_again(
+    taggerd: Program, card: Path, tmp_path: Path, backend: CountingBackend
+) -> None:
+    """A copy of a tagged photo gets its sidecar from the answers held."""
+    taggerd.base_url = backend.base_url
+    taggerd("scan", card)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(card / "IMG_0001.jpg", copy / "other name.jpg")
+    taggerd("scan", copy)
+    assert (copy / "other name.jpg.xmp").exists()
+    assert backend.photo_requests == 15
+
+
+def test_a_lost_ledger_costs_nothing(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """Sidecars say which bytes they are about: without the ledger they are recognised."""
+    taggerd.base_url = backend.base_url
+    taggerd("scan", card)
+    before = tree(card)
+    shutil.rmtree(taggerd.state)
+    again = taggerd("scan", card)
+    assert again.returncode == 0
+    assert backend.photo_requests == 15
+    assert tree(card) == before
+
+
+def test_named_output_files_hold_this_scan(taggerd: Program, card: Path, tmp_path: Path) -> None:
+    """--output-jsonl and --summary write this scan's records and summary where they are told."""
+    jsonl, summary = tmp_path / "out.jsonl", tmp_path / "out.md"
+    taggerd("scan", "--output-jsonl", jsonl, "--summary", summary, card)
+    assert len(jsonl.read_text().splitlines()) == 5
+    assert "IMG_0000.jpg" in summary.read_text()
+
+
+def test_json_tells_how_it_went(taggerd: Program, card: Path) -> None:
+    """--json prints one object and nothing else."""
+    (card / "bad.jpg").write_text("no picture")
+    done = taggerd("scan", "--json", card)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (told["found"], told["tagged"]) == (6, 5)
+    assert told["failed"][0]["path"].endswith("bad.jpg")
+    assert told["failed"][0]["reason"]
+
+
+def test_backups_keep_the_sidecar_as_it_was(taggerd: Program, card: Path) -> None:
+    """--backup-originals keeps the bytes of a sidecar before it changes."""
+    sidecar = card / "IMG_0000.jpg.xmp"
+    sidecar.write_text(
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/></rdf:RDF></x:xmpmeta>'
+    )
+    before = sidecar.read_bytes()
+    taggerd("scan", "--backup-originals", card)
+    assert sidecar.read_bytes() != before
+    (backup,) = card.glob("IMG_0000.jpg.xmp.orig-*")
+    assert backup.read_bytes() == before
+
+
+def test_a_registry_names_the_model_of_each_role(
+    taggerd: Program, card: Path, tmp_path: Path, backend: CountingBackend
+) -> None:
+    """--use-registry asks the model that the registry gives, where it says it is served."""
+    from taggerd.inference import describer  # noqa: PLC0415 - for its model id
+
+    registry = tmp_path / "models.json"
+    entry = {
+        "name": "eyes",
+        "backend_config": {"base_url": backend.base_url},
+        "capabilities": {"vision": True},
+        "roles": ["caption", "keywords", "description"],
+        "served_model_id": describer.MODEL,
+    }
+    registry.write_text(json.dumps([entry]))
+    taggerd.base_url = "auto"
+    done = taggerd("scan", "--use-registry", "--registry-path", registry, card)
+    assert done.returncode == 0, done.stderr
+    assert {record["models"]["caption"] for record in taggerd.records()} == {describer.MODEL}
+    assert backend.photo_requests == 15
+
+
+def test_every_photo_of_the_corpus_is_tagged_or_named(taggerd: Program, tmp_path: Path) -> None:
+    """On real files of every format: each is tagged, or named with a reason."""
+    from program import corpus  # noqa: PLC0415 - skips where it is absent
+
+    photos = tmp_path / "photos"
+    shutil.copytree(corpus("photos"), photos)
+    photos.chmod(0o755)
+    done = taggerd("scan", "--input-dir", photos, "--json", seconds=300)
+    told = json.loads(done.stdout)
+    named = {skip["path"] for skip in told["failed"] + told["skipped"]}
+    tagged = {file for r in taggerd.records() if not r["error"] for file in r["files"]}
+    files = {str(p) for p in photos.iterdir() if p.suffix.lower() != ".xmp"}
+    assert tagged | named == files
+    assert not tagged & named
+    assert all(skip["reason"] for skip in told["failed"])
+    assert len(tagged) >= 34

@@ -1,0 +1,234 @@
+"""The program as its user runs it, photos to give it, and a backend that counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from PIL import Image, ImageDraw
+
+from taggerd.inference import describer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPOSITORY = Path(__file__).parents[1]
+T = TypeVar("T")
+Reply = tuple[int, dict[str, str], bytes]
+"""Status, headers and body of a scripted answer."""
+
+SECONDS = 60.0
+"""Longest wait for the program to do something that takes it about one second."""
+
+
+def corpus(part: str) -> Path:
+    """Return a folder of the shared corpus of real files, or skip the test."""
+    folder = REPOSITORY.parent / "shared" / "corpus" / part
+    if not folder.is_dir():
+        pytest.skip(f"the corpus of real files is not there: {folder}")
+    return folder
+
+
+def until(what: Callable[[], T], seconds: float = SECONDS) -> T:
+    """Wait until *what* is true and return it; it is about another process, so it is polled."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := what():
+            return value
+        threading.Event().wait(0.05)
+    message = f"waited {seconds:g} s in vain for {what}"
+    raise AssertionError(message)
+
+
+@dataclass
+class Program:
+    """taggerd as its user runs it, with a state, settings and home of its own."""
+
+    home: Path
+    base_url: str = "builtin:"
+    environment: dict[str, str] = field(default_factory=dict)
+    powerless: bool = False
+    """Run without root's right to pass over permissions."""
+    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self.home / "state"
+
+    @property
+    def outputs(self) -> Path:
+        """The journal's folder."""
+        return self.state / "outputs"
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every record of the journal, in order."""
+        files = sorted((self.outputs / "results").glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def log(self) -> str:
+        """Return what the daemons have logged."""
+        return (self.home / "daemon.log").read_text(errors="replace")
+
+    def command(self, *arguments: object) -> list[str]:
+        """Return the command line."""
+        drop = (
+            ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if self.powerless else []
+        )
+        return [*drop, sys.executable, "-m", "taggerd", *map(os.fspath, map(_text, arguments))]
+
+    def surroundings(self) -> dict[str, str]:
+        """Return the environment: nothing of the machine's own settings."""
+        kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "TMPDIR", "TZ"}}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            "PYTHONPATH": str(REPOSITORY),
+            "TAGGERD__STATE_DIRECTORY": str(self.state),
+            "TAGGERD__BACKEND__BASE_URL": self.base_url,
+            "TAGGERD__ARRIVALS__SETTLE_SECONDS": "0.3",
+            **self.environment,
+        }
+
+    def __call__(
+        self, *arguments: object, seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.surroundings(),
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=seconds,
+            check=False,
+        )
+
+    def start(self, *arguments: object, ready: bool = True) -> subprocess.Popen[bytes]:
+        """Start the daemon and wait until its import folders are watched."""
+        with (self.home / "daemon.log").open("ab") as log:
+            daemon = subprocess.Popen(
+                self.command("run", *arguments), env=self.surroundings(), cwd=self.home, stderr=log
+            )
+        self.daemons.append(daemon)
+        if ready:
+            until(lambda: daemon.poll() is not None or self.live().get("pid") == daemon.pid)
+            assert daemon.poll() is None, self.log()
+        return daemon
+
+    def live(self) -> dict[str, Any]:
+        """Return what the daemon said of itself last."""
+        try:
+            said: dict[str, Any] = json.loads((self.state / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return said
+
+    def status(self) -> dict[str, Any]:
+        """Return ``taggerd status --json``."""
+        shown = self("status", "--json")
+        assert shown.returncode == 0, shown.stderr
+        answer: dict[str, Any] = json.loads(shown.stdout)
+        return answer
+
+    def stop(self, daemon: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+        """Send a signal to the daemon and return its exit code."""
+        daemon.send_signal(number)
+        return daemon.wait(SECONDS)
+
+    def end(self) -> None:
+        """Kill whatever daemon still runs."""
+        for daemon in self.daemons:
+            if daemon.poll() is None:
+                daemon.kill()
+                daemon.wait()
+
+
+def _text(argument: object) -> str:
+    return os.fspath(argument) if isinstance(argument, os.PathLike) else str(argument)
+
+
+COLOURS = ("red", "green", "blue", "gold", "purple", "white", "black", "orange")
+
+
+def photo(path: Path, number: int = 0, size: tuple[int, int] = (480, 320)) -> Path:
+    """Make a small JPEG whose content depends on *number*."""
+    image = Image.new("RGB", size, COLOURS[number % len(COLOURS)])
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((20, 20, 60 + number % 200, 60 + number // 200), fill="grey")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, "JPEG", quality=80)
+    return path
+
+
+class CountingBackend:
+    """The describer on a port, that counts, and says something else when it is told to."""
+
+    def __init__(self) -> None:
+        """Serve at once, on loopback."""
+        self.requests: Counter[str] = Counter()
+        self.bodies: list[dict[str, Any]] = []
+        self.script: Callable[[str, bytes], Reply | None] = lambda _path, _body: None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, headers, answer = outer.answer(self.command, self.path, body)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_POST = _serve  # noqa: N815 - http.server's names
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @property
+    def photo_requests(self) -> int:
+        """How many requests asked about a photo (preflight's are not counted)."""
+        return sum(1 for body in self.bodies if _is_about_a_photo(body))
+
+    def answer(self, method: str, path: str, body: bytes) -> Reply:
+        """Answer as scripted, else as the describer."""
+        self.requests[f"{method} {path}"] += 1
+        if method == "POST":
+            self.bodies.append(json.loads(body))
+        scripted = self.script(path, body)
+        if scripted is not None:
+            return scripted
+        status, answer = describer.respond(method, path, body)
+        return status, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _is_about_a_photo(body: dict[str, Any]) -> bool:
+    """Say whether a request has a system text and a picture: preflight's have no system text."""
+    return any(message["role"] == "system" for message in body["messages"])
