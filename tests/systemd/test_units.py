@@ -105,7 +105,7 @@ def test_stopping_outlasts_the_drain(unit: Path) -> None:
 def test_a_reload_checks_first(unit: Path) -> None:
     """A bad settings file is found before the running daemon is asked to read it."""
     check, hangup = settings_of(unit, "ExecReload")
-    assert check.endswith("/bin/taggerd config check")
+    assert check.endswith("/bin/taggerd config check --allow-offline")
     assert hangup == "/bin/kill -HUP $MAINPID"
 
 
