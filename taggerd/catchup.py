@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -70,15 +71,15 @@ class Tally:
     """Photos that needed nothing."""
     quarantined: list[Skip] = field(default_factory=list)
     """Photos that failed too often before and were left alone."""
-    moved: list[Skip] = field(default_factory=list)
-    """Photos that changed or went while they were worked on."""
+    gone: list[Skip] = field(default_factory=list)
+    """Photos that went away while they were worked on."""
     growing: int = 0
     """Files that were still being written when patience ended."""
 
     @property
     def all_well(self) -> bool:
-        """Whether every photo that was found is tagged."""
-        return not (self.failed or self.quarantined or self.growing or self.moved)
+        """Whether every photo that was found, and is still there, is tagged."""
+        return not (self.failed or self.quarantined or self.growing)
 
 
 class Request(NamedTuple):
@@ -238,6 +239,7 @@ class CatchUp:
         self._job = job
         self._show = show
         self._feeding = True
+        self._moved: list[Photo] = []
         self.tally = Tally()
         self.lines: list[str] = []
         """The records of this scan as JSON."""
@@ -266,6 +268,15 @@ class CatchUp:
             BackendError: the backend stayed away longer than patience lasts.
 
         """
+        self._show.begun(self.tally.todo, self.tally)
+        while wanted:
+            await self._round(wanted)
+            # What changed while it was worked on is another photo now, and gets its turn too.
+            wanted = await asyncio.to_thread(self._seen_again)
+
+    async def _round(self, wanted: Sequence[Seen]) -> None:
+        """Let *wanted* settle and tag it."""
+        self._feeding = True
         shift = Shift(
             self._rooms,
             self._job,
@@ -273,7 +284,6 @@ class CatchUp:
             more_to_come=lambda: self._feeding,
             patience_seconds=PATIENCE_SECONDS,
         )
-        self._show.begun(self.tally.todo, self.tally)
         feeding = asyncio.create_task(self._feed(wanted, shift), name="feeding")
         try:
             await shift.work(drain_seconds=self._rooms.settings.service.drain_seconds)
@@ -283,21 +293,34 @@ class CatchUp:
         if not feeding.cancelled():
             feeding.result()
 
+    def _seen_again(self) -> list[Seen]:
+        """Look at the files of photos that moved; what is gone is only counted."""
+        again: list[Seen] = []
+        for photo in self._moved:
+            for file in photo.files:
+                with suppress(OSError):
+                    seen = see(file.path)
+                    again += [seen] if isinstance(seen, Seen) else []
+            if not any(seen.file.path == photo.primary.path for seen in again):
+                self.tally.gone.append(Skip(photo.primary.path, "gone"))
+        self._moved.clear()
+        return again
+
     async def _feed(self, wanted: Sequence[Seen], shift: Shift) -> None:
         """Admit the files as they settle; most have lain still for long and are due at once."""
         try:
             settling = Settling(self._rooms.settings.arrivals.settle_seconds, limit=len(wanted) + 1)
             now = time.monotonic()
+            give_up_at = now + PATIENCE_SECONDS
             for seen in wanted:
                 settling.observe(seen, now, event=False)
-            give_up_at = now + PATIENCE_SECONDS
             while len(settling) and time.monotonic() < give_up_at:
                 await self._admit(await asyncio.to_thread(settling.due, time.monotonic()))
                 shift.wake()
                 due = settling.next_due()
                 if due is not None:
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
-            self.tally.growing = len(settling)
+            self.tally.growing += len(settling)
         finally:
             self._feeding = False
             shift.wake()
@@ -313,7 +336,7 @@ class CatchUp:
         if outcome.fate == "failed":
             tally.failed.append(Skip(outcome.photo.primary.path, outcome.reason))
         elif outcome.fate == "moved":
-            tally.moved.append(Skip(outcome.photo.primary.path, outcome.reason))
+            self._moved.append(outcome.photo)
         if outcome.record:
             self.lines.append(outgoing(outcome.record).line)
         self._show.outcome(outcome, tally)

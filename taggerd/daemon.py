@@ -86,7 +86,7 @@ class Daemon:
             run=f"run-{uuid.uuid4().hex[:12]}",
             within=tuple(root.path for root in settings.arrivals.roots),
         )
-        shift = Shift(house, job, report=self._count)
+        shift = Shift(house, job, report=lambda outcome: self._count(outcome, arrivals))
         arrivals = self._arrivals(house, shift)
         on_hup = asyncio.get_running_loop().add_signal_handler
         on_hup(signal.SIGHUP, self._reload_asked, arrivals, house)
@@ -161,7 +161,9 @@ class Daemon:
             await asyncio.to_thread(status.publish, live, house.settings.state_directory)
             await asyncio.sleep(interval)
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
+        if outcome.fate == "moved":
+            arrivals.look_again(outcome.photo)  # the event that told of it may have been lost
         self._tagged += outcome.fate == "tagged"
         self._failed += outcome.fate == "failed"
 

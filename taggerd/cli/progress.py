@@ -92,13 +92,13 @@ class Progress:
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
         """Show one outcome."""
-        ended = sum(tally.fates[fate] for fate in ("tagged", "known", "failed", "moved"))
+        ended = sum(tally.fates[fate] for fate in ("tagged", "known", "failed"))
         path = printable(outcome.photo.primary.path)
         caption = outcome.record.tags.caption if outcome.record else ""
         if self._bar and self._task is not None:
             shown = f"waiting: {outcome.reason}" if outcome.fate == "waits" else outcome.photo.name
             self._bar.update(self._task, completed=ended, description=escape(shown[-60:]))
-            if outcome.fate in {"failed", "moved"}:
+            if outcome.fate == "failed":
                 self._bar.console.print(f"{outcome.fate}: {escape(path)}: {escape(outcome.reason)}")
         elif not self._as_json:
             _print(
@@ -117,7 +117,7 @@ class Progress:
         done = tally.fates["tagged"] + tally.fates["known"]
         parts = [f"tagged {done} of {tally.todo} photos"]
         parts += [f"{len(tally.failed)} failed"] if tally.failed else []
-        parts += [f"{len(tally.moved)} changed or went meanwhile"] if tally.moved else []
+        parts += [f"{len(tally.gone)} went away meanwhile"] if tally.gone else []
         parts += [f"{tally.done_before} were tagged before"] if tally.done_before else []
         parts += [f"{len(tally.quarantined)} left alone"] if tally.quarantined else []
         parts += [f"{len(tally.skipped)} files skipped (--list says why)"] if tally.skipped else []
@@ -146,7 +146,7 @@ def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:
     """Return *tally* as a JSON object."""
     lists = {
         name: [{"path": printable(s.path), "reason": s.reason} for s in getattr(tally, name)]
-        for name in ("failed", "moved", "quarantined", "skipped")
+        for name in ("failed", "gone", "quarantined", "skipped")
     }
     return {
         "found": tally.found,

@@ -301,3 +301,28 @@ def test_every_photo_of_the_corpus_is_tagged_or_named(taggerd: Program, tmp_path
     assert not tagged & named
     assert all(skip["reason"] for skip in told["failed"])
     assert len(tagged) >= 34
+
+
+def test_a_photo_replaced_while_it_is_asked_about_is_asked_about_anew(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """What is written is about the bytes that are there: an answer about earlier ones is not."""
+    taggerd.base_url = backend.base_url
+    victim, replaced = card / "IMG_0000.jpg", False
+
+    def script(path: str, body: bytes) -> None:
+        nonlocal replaced
+        if "chat" in path and b'"system"' in body and not replaced:
+            replaced = True
+            shutil.copy(card / "IMG_0001.jpg", victim)
+
+    backend.script = script
+    done = taggerd("scan", victim)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "changed or went" in done.stdout or "moved" in done.stdout
+    alone = type(taggerd)(taggerd.home / "alone")
+    alone.home.mkdir()
+    alone("scan", card / "IMG_0001.jpg")
+    seen, expected = exiftool(card / "IMG_0000.jpg.xmp"), exiftool(card / "IMG_0001.jpg.xmp")
+    assert seen["Headline"] == expected["Headline"]
+    assert [record["error"] for record in taggerd.records()] == [""]
