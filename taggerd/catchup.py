@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
 from collections import Counter
 from contextlib import suppress
@@ -73,13 +74,15 @@ class Tally:
     """Photos that failed too often before and were left alone."""
     gone: list[Skip] = field(default_factory=list)
     """Photos that went away while they were worked on."""
+    elsewhere: list[Skip] = field(default_factory=list)
+    """Photos that are still in the queue: another taggerd is at them."""
     growing: int = 0
     """Files that were still being written when patience ended."""
 
     @property
     def all_well(self) -> bool:
         """Whether every photo that was found, and is still there, is tagged."""
-        return not (self.failed or self.quarantined or self.growing)
+        return not (self.failed or self.quarantined or self.elsewhere or self.growing)
 
 
 class Request(NamedTuple):
@@ -154,6 +157,7 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
                 show.probing(house.asking.base_url)
                 await _probed(house)
                 await catch_up.run(wanted)
+                await catch_up.account(wanted)
         finally:
             await house.scribe.finish()
             await asyncio.to_thread(_write_files, request, catch_up, house)
@@ -188,17 +192,36 @@ def find(paths: Sequence[Path], arrivals: Arrivals) -> Found:
 
     """
     found = Found()
-    filters = Filters(arrivals.image_extensions, arrivals.ignore, recursive=arrivals.recursive)
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - resolve() would follow the user's links
-        if path.is_file():
-            _find_file(path, filters, found)
-        else:
+        filters = _filters_for(path, arrivals)
+        if _is_folder(path):
             found.seen += walk(
                 path, filters, skipped=lambda p, why: found.skipped.append(Skip(p, why))
             )
+        else:
+            _find_file(path, filters, found)
     by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders are named once
     found.seen = list(by_path.values())
     return found
+
+
+def _filters_for(path: Path, arrivals: Arrivals) -> Filters:
+    """Return what is taken at *path*: as the daemon takes it, if it is at or below a root."""
+    root = next((r for r in arrivals.roots if path.is_relative_to(r.path)), None)
+    ignore = [*arrivals.ignore, *(root.ignore if root else ())]
+    recursive = arrivals.recursive if root is None or root.recursive is None else root.recursive
+    return Filters(arrivals.image_extensions, ignore, recursive=recursive)
+
+
+def _is_folder(path: Path) -> bool:
+    """Say whether *path* is, or should be, a folder; what is not there is none of a file."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        message = f"{printable(path)}: cannot be looked at: {error.strerror}"
+        raise ConfigurationError(message) from error
 
 
 def _find_file(path: Path, filters: Filters, found: Found) -> None:
@@ -219,12 +242,14 @@ def needless(photo: Photo, standing: Mapping[Path, Standing], job: Job) -> str:
     states = [standing[file.path] for file in photo.files]
     if any(s.state in {"new", "changed", "queued"} for s in states):
         return ""
+    if any(s.state == "unwritten" for s in states) and job.writes:
+        return ""
     first = states[0]
     if first.state == "quarantined":
         return f"failed before: {first.reason}; taggerd retry puts it back"
     if first.state == "claimed":
         return "being worked on by another taggerd"
-    if job.anew or job.dry_run or (first.state == "unwritten" and job.sidecars):
+    if job.anew:
         return ""
     when = time.strftime("%Y-%m-%d", time.localtime(first.when))
     return f"tagged on {when}" if first.state == "recorded" else f"asked and recorded on {when}"
@@ -240,6 +265,7 @@ class CatchUp:
         self._show = show
         self._feeding = True
         self._moved: list[Photo] = []
+        self._ended: set[Path] = set()
         self.tally = Tally()
         self.lines: list[str] = []
         """The records of this scan as JSON."""
@@ -273,6 +299,26 @@ class CatchUp:
             await self._round(wanted)
             # What changed while it was worked on is another photo now, and gets its turn too.
             wanted = await asyncio.to_thread(self._seen_again)
+
+    async def account(self, wanted: Sequence[Seen]) -> None:
+        """Count what became of the *wanted* photos without an outcome of this scan.
+
+        Another taggerd may have taken them, a crash may have used up their attempts, or they are
+        gone. Nothing is said to be tagged that is not.
+        """
+        ended = self._ended | {skip.path for skip in self.tally.gone}
+        left = [p for p in group(s.file for s in wanted) if p.primary.path not in ended]
+        standing = await self._rooms.ledger.standing(f for photo in left for f in photo.files)
+        for photo in left:
+            path, now = photo.primary.path, standing[photo.primary.path]
+            if not await asyncio.to_thread(os.path.lexists, path):
+                self.tally.gone.append(Skip(path, "gone"))
+            elif now.state == "recorded":
+                self.tally.fates["known"] += 1
+            elif now.state == "quarantined":
+                self.tally.failed.append(Skip(path, now.reason))
+            elif not self.tally.growing:
+                self.tally.elsewhere.append(Skip(path, now.reason or "left in the queue"))
 
     async def _round(self, wanted: Sequence[Seen]) -> None:
         """Let *wanted* settle and tag it."""
@@ -333,6 +379,8 @@ class CatchUp:
     def _count(self, outcome: Outcome) -> None:
         tally = self.tally
         tally.fates[outcome.fate] += 1
+        if outcome.fate in {"tagged", "known", "failed"}:
+            self._ended.add(outcome.photo.primary.path)
         if outcome.fate == "failed":
             tally.failed.append(Skip(outcome.photo.primary.path, outcome.reason))
         elif outcome.fate == "moved":

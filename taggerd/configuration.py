@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 import textwrap
 import tomllib
 from dataclasses import dataclass
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 SYSTEM_FILE = Path("/etc/taggerd/taggerd.toml")
 PREFIX = "TAGGERD__"
-_PASSWORD = re.compile(r"//[^/@\s]*@")
-"""A user and password inside an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +91,23 @@ def load(
         Layer("environment", _environment()),
         *_credentials(),
         *([Layer(str(file), _toml(file))] if file else []),
-        *_pyproject(cwd or Path.cwd()),
+        *_pyproject(cwd),
     ]
     return Configuration(_validated(layers), dict(_origins(layers)), file)
 
 
 def _default_file() -> Path | None:
     """Return the settings file to read when none is named."""
-    candidates = (user_file(os.environ), SYSTEM_FILE)
-    return next((path for path in candidates if path.is_file()), None)
+    for path in (user_file(os.environ), SYSTEM_FILE):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            message = f"{path}: cannot read the settings: {error.strerror}"
+            raise ConfigurationError(message) from error
+        return path
+    return None
 
 
 def _toml(file: Path) -> dict[str, Any]:
@@ -118,15 +123,23 @@ def _toml(file: Path) -> dict[str, Any]:
     raise ConfigurationError(message)
 
 
-def _pyproject(start: Path) -> Iterator[Layer]:
-    """Find ``[tool.taggerd]`` in the nearest pyproject.toml at or above *start*."""
-    for folder in (start, *start.parents):
-        file = folder / "pyproject.toml"
-        if file.is_file():
-            table = _toml(file).get("tool", {}).get("taggerd")
-            if table:
-                yield Layer(f"{file} [tool.taggerd]", table)
+def _pyproject(start: Path | None) -> Iterator[Layer]:
+    """Find ``[tool.taggerd]`` in the nearest pyproject.toml at or above *start*.
+
+    One that does not speak of taggerd is somebody else's, and may be as wrong as it likes.
+    """
+    try:
+        start = start or Path.cwd()
+        folders = (folder for folder in (start, *start.parents))
+        file = next(f for f in (folder / "pyproject.toml" for folder in folders) if f.is_file())
+        if b"tool.taggerd" not in file.read_bytes():
             return
+    except (OSError, StopIteration):  # also a working directory that was deleted
+        return
+    tool = _toml(file).get("tool")
+    table = tool.get("taggerd") if isinstance(tool, dict) else None
+    if isinstance(table, dict):
+        yield Layer(f"{file} [tool.taggerd]", table)
 
 
 def _environment() -> dict[str, Any]:
@@ -238,8 +251,9 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     what = said if said != mistake["msg"] else said[:1].lower() + said[1:]
     if said != mistake["msg"] and mistake["msg"].startswith("Input should be "):
         what = f"must be {said}"
-    secret = "key" in keys[-1]
-    given = "" if secret or mistake["type"] == "value_error" else f", not {mistake['input']!r}"
+    # Nothing that was given for the backend is repeated: it may hold a key or a password.
+    quiet = keys[0] == "backend" or mistake["type"] == "value_error"
+    given = "" if quiet else f", not {mistake['input']!r}"
     return f"{origin}: {key}: {what}{given}"
 
 
@@ -308,10 +322,18 @@ def shown(configuration: Configuration) -> list[tuple[str, str, str]]:
         for key in keys:
             value = getattr(value, key)
         text = "(set, not shown)" if isinstance(value, SecretStr) else literal(value)
-        text = _PASSWORD.sub("//***@", text)
+        if keys == ("backend", "base_url"):
+            text = literal(_without_secrets(str(value)))
         dotted = ".".join(keys)
         rows.append((dotted, text, configuration.origins[dotted]))
     return rows
+
+
+def _without_secrets(url: str) -> str:
+    """Return an address without user, password and query, where keys are sometimes put."""
+    scheme, slashes, rest = url.partition("://")
+    place = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}{slashes}{'***@' if place[1] else ''}{place[2]}" if slashes else url
 
 
 def literal(value: object) -> str:

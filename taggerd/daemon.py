@@ -18,7 +18,7 @@ import structlog
 
 from taggerd import __version__, rooms, status
 from taggerd.arrivals.arrivals import Arrivals
-from taggerd.errors import TaggerdError
+from taggerd.errors import ConfigurationError, StartError, StorageError, TaggerdError
 from taggerd.pipeline import Job
 from taggerd.shift import Shift
 from taggerd.systemd import Notifier, watchdog_interval
@@ -65,16 +65,25 @@ class Daemon:
             ConfigurationError: the settings are wrong. StartError: the state cannot be used.
 
         """
-        configuration = self._load()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_asked, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_asked)
+        in_force = wanted = self._load()
         log.info("taggerd starts", version=__version__, pid=os.getpid())
         while not self._stop.is_set():
+            if self._next is not None:
+                wanted, self._next = self._next, None
             self._turn.clear()
-            async with rooms.opened(configuration, exclusive=True) as house:
-                await self._serve(house)
-            configuration = self._next or configuration
+            try:
+                async with rooms.opened(wanted, exclusive=True) as house:
+                    in_force = wanted
+                    await self._serve(house)
+            except (ConfigurationError, StartError) as error:
+                if wanted is in_force:
+                    raise
+                log.error("the new settings cannot be used, the old ones stay", reason=str(error))
+                wanted = in_force
         self._notifier.status("stopped")
         log.info("taggerd has stopped", tagged=self._tagged, failed=self._failed)
         return 0
@@ -88,8 +97,6 @@ class Daemon:
         )
         shift = Shift(house, job, report=lambda outcome: self._count(outcome, arrivals))
         arrivals = self._arrivals(house, shift)
-        on_hup = asyncio.get_running_loop().add_signal_handler
-        on_hup(signal.SIGHUP, self._reload_asked, arrivals, house)
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
@@ -106,8 +113,8 @@ class Daemon:
             )
             await self._turn.wait()
             # Stop taking, let what is under way end, then write down what it came to.
-            await arrivals.close()
             watching.cancel()
+            await asyncio.wait({watching})
             shift.stop()
             await working
             ended.set()
@@ -147,7 +154,12 @@ class Daemon:
         """Take back what programs that died had claimed."""
         while True:
             await asyncio.sleep(RECOVER_SECONDS)
-            if recovered := await house.ledger.recover():
+            try:
+                recovered = await house.ledger.recover()
+            except StorageError as error:
+                log.warning("the ledger cannot be read", reason=str(error))
+                continue
+            if recovered:
                 log.warning("photos of a program that died are queued again", photos=recovered)
 
     async def _heartbeat(self, house: Rooms, arrivals: Arrivals, shift: Shift) -> None:
@@ -156,9 +168,13 @@ class Daemon:
         started = time.time()
         while True:
             self._notifier.watchdog()
-            live = await status.live_of(house, arrivals, shift, started)
-            self._notifier.status(live.one_line)
-            await asyncio.to_thread(status.publish, live, house.settings.state_directory)
+            try:
+                live = await status.live_of(house, arrivals, shift, started)
+            except StorageError as error:
+                self._notifier.status(f"degraded: {error}")
+            else:
+                self._notifier.status(live.one_line)
+                await asyncio.to_thread(status.publish, live, house.settings.state_directory)
             await asyncio.sleep(interval)
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
@@ -175,20 +191,20 @@ class Daemon:
         self._stop.set()
         self._turn.set()
 
-    def _reload_asked(self, arrivals: Arrivals, house: Rooms) -> None:
-        """Read the settings again; wrong ones are named and those in force stay."""
+    def _reload_asked(self) -> None:
+        """Read the settings again; wrong ones are named and those in force stay.
+
+        The parts start again even where nothing seems to have changed: a prompt, a registry or a
+        secret may have, and the import folders are compared with the queue at every start.
+        """
         self._notifier.reloading()
         try:
             configuration = self._load()
+            rooms.check(configuration)
         except TaggerdError as error:
             log.error("the new settings are wrong, the old ones stay", reason=str(error))
             self._notifier.ready()
             return
-        if configuration.settings.dumped() == house.settings.dumped():
-            log.info("reloaded: settings unchanged; comparing the disk with the queue")
-            arrivals.request_reconcile("reload")
-            self._notifier.ready()
-            return
-        log.info("reloading: the parts start again with the new settings")
+        log.info("reloading")
         self._next = configuration
         self._turn.set()

@@ -273,7 +273,7 @@ class Record:
             "models": dict(self.models),
             "backend": self.backend,
             "prompt_profile": self.prompt_profile,
-            "metadata_written": any(sidecar.written for sidecar in self.sidecars),
+            "metadata_written": any(not sidecar.error for sidecar in self.sidecars),
             "sidecars": [printable(s.path) for s in self.sidecars if not s.error],
             "notes": list(self.notes),
             "error": self.error,

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taggerd import __version__, imaging, metadata
 from taggerd.arrivals.settling import confirm
-from taggerd.errors import AnswerError
+from taggerd.errors import AnswerError, StorageError
 from taggerd.ledger import Outgoing
 from taggerd.photo import Provenance, Record, Tags
 
@@ -88,12 +89,14 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
         picture = way.picture = await rooms.workers.run(
             imaging.prepare, photo.primary.path, photo.primary.stamp, rooms.settings.image
         )
+    await ledger.survived(claim)
 
-    if not job.anew and not job.dry_run and await _tagged_already(photo, picture, rooms):
+    held = await _held(claim, picture, rooms)
+    if _may_be_tagged(claim, held, job) and await _is_tagged(photo, picture, rooms):
         await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
         return None
 
-    way.answers = recalled(await _held(claim, picture, rooms), rooms.asking.questions, claim, job)
+    way.answers = recalled(held, rooms.asking.questions, claim, job)
     unasked = [question for question in rooms.asking.questions if question.role not in way.answers]
     async for answer in rooms.asking.describe(picture, unasked):
         await ledger.checkpoint(claim, picture.digest, answer)
@@ -110,19 +113,31 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
             )
         await ledger.written(claim, picture.digest, way.sidecars)
 
+    with suppress(StorageError):  # the scribe reports a full disk; the page does without
+        await asyncio.to_thread(rooms.journal.thumbnail, picture.digest, picture.thumbnail)
     record = record_of(way, rooms, job)
     line = outgoing(record)
     if job.dry_run:
-        await ledger.release(claim, line)
+        await ledger.release(claim, line, as_it_was=True)
     elif record.error:
         await ledger.fail(claim, record.error, final=True, retryable_sidecar=True, record=line)
     else:
         await ledger.finish(claim, line, digest=picture.digest, sidecars_written=job.writes)
-    await asyncio.to_thread(rooms.journal.thumbnail, picture.digest, picture.thumbnail)
     return record
 
 
-async def _tagged_already(photo: Photo, picture: Picture, rooms: Rooms) -> bool:
+def _may_be_tagged(claim: Claim, held: Sequence[Held], job: Job) -> bool:
+    """Say whether the photo's own sidecars may end its way here, without a record.
+
+    Not if it is to be asked about anew, and not if answers are held for it that were never
+    recorded: the program died between the sidecar and the record, and the record is still owed.
+    """
+    if job.dry_run or claim.anew_since is not None:
+        return False
+    return claim.recorded or not held
+
+
+async def _is_tagged(photo: Photo, picture: Picture, rooms: Rooms) -> bool:
     """Say whether sidecars of ours say that these very bytes are tagged, whatever the ledger knows.
 
     So a lost ledger, a touched file or a photo moved with its sidecar costs nothing.

@@ -70,6 +70,17 @@ def asking_of(configuration: Configuration) -> Asking:
     return Asking(settings, profile, Backend(backend), registry.models)
 
 
+def check(configuration: Configuration) -> None:
+    """Refuse settings that could not be served: a profile or registry that is not there or wrong.
+
+    Raises:
+        ConfigurationError: one line.
+
+    """
+    load_profile(configuration.settings.prompts.profile, configuration.prompts_directory)
+    chosen(configuration.settings.backend, configuration.settings.roles)
+
+
 def journal_of(settings: Settings) -> Journal:
     """Make the journal; nothing is touched before it is opened."""
     return Journal(

@@ -68,12 +68,14 @@ class Scribe:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver and summarise until *stop*; a full disk is waited for."""
+        # A crash may have come between the last records and the pages they belong on.
+        self._stale.update(self._journal.days()[-1:])
         clock = asyncio.get_running_loop().time
         summarise_at = clock()
         while not stop.is_set():
             try:
                 await self.deliver()
-                if self._stale and clock() >= summarise_at:
+                if clock() >= summarise_at:
                     await self.summarise()
                     summarise_at = clock() + SUMMARISE_SECONDS
                 self._troubled("")

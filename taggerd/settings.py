@@ -182,7 +182,7 @@ class Backend(Section):
         if url in {"auto", "builtin:"}:
             return url
         if not url.startswith(("http://", "https://")):
-            message = f'expected "auto", "builtin:" or an http(s) address, not {url!r}'
+            message = 'must be "auto", "builtin:", or begin with http:// or https://'
             raise ValueError(message)
         return url.rstrip("/")
 

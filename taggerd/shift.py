@@ -8,7 +8,9 @@ faults cost it nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,8 +18,6 @@ import structlog
 
 from taggerd.errors import (
     BackendError,
-    BackendFailed,
-    BackendTimeout,
     PhotoError,
     PhotoMoved,
     PhotoRefused,
@@ -25,11 +25,12 @@ from taggerd.errors import (
     StorageError,
     TaggerdError,
 )
+from taggerd.inference import PERHAPS_THE_PHOTO
 from taggerd.photo import printable
 from taggerd.pipeline import Way, outgoing, record_of, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from taggerd.ledger import Claim
     from taggerd.photo import Photo, Record
@@ -54,10 +55,11 @@ _WORDS: Mapping[Fate, str] = {
 LONGEST_REST_SECONDS = 5.0
 """Between looks at an empty queue, where nothing says that there is more."""
 MACHINE_REST_SECONDS = 10.0
-"""Before work goes on after a disk was full or failing, or no process could be started."""
+"""Before work goes on after the ledger's disk was full or failing."""
+LONGEST_WAIT_SECONDS = 300.0
+"""Before a photo that is kept from its way by this machine or the backend gets another turn."""
 SUSPICIONS = 2
-"""So often may a backend that is otherwise well fail over one photo before it is the photo's fault
-(transformers serve answers 500 to a picture it cannot read)."""
+"""So often may the backend fail over one photo, answering others, before the photo is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Outcome:
 class Shift:
     """Works through a :class:`~taggerd.pipeline.Job`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what comes from outside comes in as an argument
         self,
         rooms: Rooms,
         job: Job,
@@ -81,6 +83,7 @@ class Shift:
         report: Callable[[Outcome], None],
         more_to_come: Callable[[], bool] = lambda: True,
         patience_seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a shift.
 
@@ -89,7 +92,9 @@ class Shift:
             job: what is wanted of the photos.
             report: told of every outcome.
             more_to_come: while False, the shift ends as soon as nothing of the run is left.
-            patience_seconds: so long a backend that went away is waited for; None: for ever.
+            patience_seconds: so long, without a photo that ends, a backend that went away or a
+                disk that is full is waited for; None: for ever.
+            clock: monotonic, seconds.
 
         """
         self._rooms = rooms
@@ -100,7 +105,13 @@ class Shift:
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
+        self._clock = clock
+        self._progressed_at = clock()
         self._suspicions: Counter[int] = Counter()
+        self._controlling = asyncio.Lock()
+        self._waited: Counter[int] = Counter()
+        self._late: list[Claim] = []
+        self._broken: BaseException | None = None
         self.paused = ""
         """Why no new photo is begun; empty while work goes on."""
 
@@ -124,11 +135,13 @@ class Shift:
         What is still under way then is put back into the queue unharmed.
 
         Raises:
-            BackendError: the backend stayed away longer than patience lasts.
+            BackendError, StorageError, StartError: the backend or this machine was at fault for
+                longer than patience lasts.
+            Exception: whatever the outcome's listener raised.
 
         """
         try:
-            while not self._stop.is_set() and await self._begin_some():
+            while not self._stop.is_set() and self._broken is None and await self._begin_some():
                 pass
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=drain_seconds)
@@ -136,6 +149,10 @@ class Shift:
             for task in self._under_way:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._broken is not None:
+            raise self._broken
+
+    # Photos begin.
 
     async def _begin_some(self) -> bool:
         """Begin as many photos as there is room for; return False when nothing is left to do."""
@@ -143,38 +160,42 @@ class Shift:
         self._wake.clear()
         more = self._more_to_come()
         room = self._rooms.settings.queue.photos_in_flight - len(self._under_way)
-        claims = await self._claimed(room) if room > 0 and not self._stop.is_set() else []
+        try:
+            await self._put_back_late()
+            claims = await self._claimed(room) if room > 0 and not self._stop.is_set() else []
+            if not (claims or self._under_way or more) and await self._nothing_left():
+                return False
+        except StorageError as error:
+            await self._storage_failed(error)
+            return True
+        self.paused = ""
         for claim in claims:
             task = asyncio.create_task(self._attend(claim), name=f"photo {claim.id}")
             self._under_way[task] = claim
             task.add_done_callback(self._ended)
-        if not claims and not self._under_way and not more:
-            return not await self._rooms.ledger.quiet(self._job.within, self._job.run)
-        if not claims or len(claims) == room:
-            await self._rest()
+        if len(claims) < room or room == 0:
+            await self._rest(LONGEST_REST_SECONDS)
         return True
 
-    async def _claimed(self, room: int) -> Sequence[Claim]:
-        """Claim up to *room* photos; none while the ledger's disk is full."""
-        try:
-            claims = await self._rooms.ledger.claim(
-                room, run=self._job.run, within=self._job.within, now=self._rooms.now().timestamp()
-            )
-        except StorageError as error:
-            await self._machine_failed(error)
-            return ()
-        return claims
+    async def _claimed(self, room: int) -> list[Claim]:
+        now = self._rooms.now().timestamp()
+        return await self._rooms.ledger.claim(
+            room, run=self._job.run, within=self._job.within, now=now
+        )
+
+    async def _nothing_left(self) -> bool:
+        return await self._rooms.ledger.quiet(self._job.within, self._job.run)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.pop(task, None)
+        del self._under_way[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = error
         self._wake.set()
 
-    async def _rest(self) -> None:
+    async def _rest(self, seconds: float) -> None:
         """Wait until a photo ends, somebody wakes us, or it is time to look again."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), LONGEST_REST_SECONDS)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _backend_usable(self) -> None:
         """Wait while the breaker is open, or until the shift is stopped."""
@@ -185,35 +206,60 @@ class Shift:
         waits = asyncio.ensure_future(breaker.wait_closed())
         stops = asyncio.ensure_future(self._stop.wait())
         try:
-            done, _ = await asyncio.wait(
+            await asyncio.wait(
                 {waits, stops},
-                timeout=self._patience_seconds,
+                timeout=self._patience_left(),
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if not done and breaker.error is not None:
-                raise breaker.error
-            if waits in done:
+            if waits.done():
                 waits.result()
+            elif not stops.done() and breaker.error is not None:
+                self._broken = breaker.error
         finally:
             waits.cancel()
             stops.cancel()
             self.paused = ""
 
+    def _patience_left(self) -> float | None:
+        """Return how long trouble may still last, seconds; None: for ever."""
+        if self._patience_seconds is None:
+            return None
+        return max(0.0, self._progressed_at + self._patience_seconds - self._clock())
+
+    async def _storage_failed(self, error: StorageError) -> None:
+        """Let work rest while the ledger's disk is full or failing."""
+        if self.paused != str(error):
+            log.error("work waits", reason=str(error))
+        self.paused = str(error)
+        if self._patience_left() == 0:
+            self._broken = error
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), MACHINE_REST_SECONDS)
+
+    # Photos end.
+
     async def _attend(self, claim: Claim) -> None:
         """Take one photo its way and settle what it costs."""
         way = Way(claim, self._rooms.now())
         try:
+            if claim.anew_since is not None and not self._job.anew:
+                # A scan with --overwrite-metadata asked for it, and knows what is to be replaced.
+                await self._rooms.ledger.release(claim)
+                return
             outcome = await self._tagged(way)
         except asyncio.CancelledError:
-            await asyncio.shield(self._rooms.ledger.defer(claim, "stopped", until=0.0))
+            await asyncio.shield(self._put_back(claim, "stopped", 0.0))
             raise
-        except (StorageError, StartError) as error:
-            outcome = Outcome(claim.photo, "waits", str(error))
-            await self._machine_failed(error, claim)
+        except (StorageError, StartError) as error:  # this machine's fault
+            outcome = await self._waits(claim, error)
+        if outcome.fate != "waits":
+            self._progressed_at = self._clock()
+            self._waited.pop(claim.id, None)
         self._tell(outcome)
 
     async def _tagged(self, way: Way) -> Outcome:
-        """Take one photo its way; every fault of its own or the backend's becomes an outcome."""
+        """Take one photo its way; a fault of its own or the backend's becomes an outcome."""
         claim, ledger = way.claim, self._rooms.ledger
         try:
             record = await tag(way, self._rooms, self._job)
@@ -237,50 +283,68 @@ class Shift:
         return Outcome(claim.photo, "failed" if record.error else "tagged", record.error, record)
 
     async def _backend_failed(self, way: Way, error: BackendError) -> Outcome:
-        """Put the photo back unharmed, unless it is always this one that the backend fails over."""
+        """Put the photo back unharmed, unless it is this very photo that the backend fails over.
+
+        Some servers answer a picture they cannot read with a plain 500, or drop the connection. So
+        the backend is asked about a picture that is known to be good: if it answers that, time and
+        again, while it fails over this one, the photo is at fault.
+        """
         claim = way.claim
-        if isinstance(error, BackendFailed | BackendTimeout):
+        if isinstance(error, PERHAPS_THE_PHOTO) and await self._answers_others(error):
             self._suspicions[claim.id] += 1
             if self._suspicions[claim.id] > SUSPICIONS:
-                message = f"the backend, otherwise well, fails over this photo: {error}"
-                return await self._photo_failed(way, PhotoRefused(message))
+                message = f"the backend, which answers other pictures, fails over this one: {error}"
+                return await self._photo_failed(way, PhotoRefused(message), final=True)
+            return await self._waits(claim, error)
         self._rooms.asking.breaker.fault(error)
-        await self._rooms.ledger.defer(claim, str(error), until=0.0)
+        await self._put_back(claim, str(error), 0.0)
         return Outcome(claim.photo, "waits", str(error))
 
-    async def _photo_failed(self, way: Way, error: PhotoError) -> Outcome:
+    async def _answers_others(self, error: BackendError) -> bool:
+        """Ask about a picture that is known to be good; if that fails too, the breaker opens."""
+        breaker = self._rooms.asking.breaker
+        async with self._controlling:  # one photo asks; the others learn from what it found
+            if breaker.error is not None:
+                return False
+            if await self._rooms.asking.control() is None:
+                return True
+            breaker.fault(error)
+            return False
+
+    async def _photo_failed(self, way: Way, error: PhotoError, *, final: bool = False) -> Outcome:
         """Charge the photo; after its last attempt it is quarantined and recorded."""
         record = record_of(way, self._rooms, self._job, error)
         if await self._rooms.ledger.fail(
-            way.claim, str(error), final=error.final, record=outgoing(record)
+            way.claim, str(error), final=final or error.final, record=outgoing(record)
         ):
             return Outcome(way.claim.photo, "failed", str(error), record)
         return Outcome(way.claim.photo, "again", str(error))
 
-    async def _machine_failed(self, error: TaggerdError, claim: Claim | None = None) -> None:
-        """Put the photo back if the ledger still can, and let work rest: this machine's fault."""
-        log.error("work waits", reason=str(error))
-        self.paused = str(error)
-        if claim:
-            try:
-                await self._rooms.ledger.defer(claim, str(error), until=0.0)
-            except StorageError as again:
-                # The claim stays ours; it is taken up again as a dead owner's at the next start.
-                log.error(
-                    "the photo could not be put back", photo=claim.photo.name, reason=str(again)
-                )
-        await self._pause(MACHINE_REST_SECONDS)
-        self.paused = ""
+    async def _waits(self, claim: Claim, error: TaggerdError) -> Outcome:
+        """Put the photo back, uncharged, for a while that grows; others go on meanwhile."""
+        self._waited[claim.id] += 1
+        seconds = min(2.0 ** self._waited[claim.id], LONGEST_WAIT_SECONDS)
+        until = self._rooms.now().timestamp() + seconds
+        await self._put_back(claim, str(error), until)
+        if self._patience_left() == 0:
+            self._broken = error
+        return Outcome(claim.photo, "waits", str(error))
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, or until the shift is stopped."""
+    async def _put_back(self, claim: Claim, reason: str, until: float) -> None:
+        """Put the photo back into the queue; on a full disk later, before the next is begun."""
         try:
-            await asyncio.wait_for(self._stop.wait(), seconds)
-        except TimeoutError:
-            return
+            await self._rooms.ledger.defer(claim, reason, until)
+        except StorageError:
+            self._late.append(claim)
+
+    async def _put_back_late(self) -> None:
+        """Put back what could not be put back at its time. Raises StorageError."""
+        while self._late:
+            await self._rooms.ledger.defer(self._late[-1], "", 0.0)
+            self._late.pop()
 
     def _tell(self, outcome: Outcome) -> None:
-        say = log.warning if outcome.fate in {"failed", "again"} else log.info
+        say = log.warning if outcome.fate in {"failed", "again", "waits"} else log.info
         reason = {"reason": outcome.reason} if outcome.reason else {}
         say(_WORDS[outcome.fate], photo=printable(outcome.photo.primary.path), **reason)
         self._report(outcome)

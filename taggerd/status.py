@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taggerd import __version__, rooms
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from taggerd.arrivals.arrivals import Arrivals
     from taggerd.rooms import Rooms
     from taggerd.settings import Settings
@@ -96,14 +97,13 @@ async def live_of(house: Rooms, arrivals: Arrivals, shift: Shift, started_at: fl
 
 def publish(live: Live, state_directory: Path) -> None:
     """Write *live* for ``taggerd status``; a full disk is no reason to stop."""
+    fresh = state_directory / f".{FILE}.{os.getpid()}"
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=state_directory, prefix=f".{FILE}.", delete=False, encoding="utf-8"
-        ) as out:
-            json.dump(asdict(live), out)
-        Path(out.name).replace(state_directory / FILE)
+        fresh.write_text(json.dumps(asdict(live)), encoding="utf-8")
+        fresh.replace(state_directory / FILE)
     except OSError:
-        Path(out.name).unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,7 +96,7 @@ class Workers:
                     continue
                 return cast("T", self._outcome(tag, content))
         message = f"{_STARTS_PER_TASK} processes in a row were lost before they could begin"
-        raise WorkerLost(message)
+        raise StartError(message)
 
     async def close(self) -> None:
         """End all processes, within four seconds; what is under way is killed."""

@@ -5,6 +5,8 @@ Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 backen
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from taggerd.cli import config, list_registry, preflight, report, retry, run, sc
 from taggerd.errors import TaggerdError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it: 128 + SIGINT."""
@@ -65,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0].startswith("-") and given[0] not in {"--help", "--version"}:
         given.insert(0, "scan")  # the older tool's form: taggerd --input-dir ...
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     verbose = "--verbose" in given or "-v" in given
     try:
         code = app(given, prog_name="taggerd", standalone_mode=False)
@@ -77,10 +81,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except (Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except BaseExceptionGroup as group:
+        return _several(group, verbose=verbose)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone: nothing to say, nobody to hear it
+        # The reader of our output has gone. Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _several(group: BaseExceptionGroup[BaseException], *, verbose: bool) -> int:
+    """Say in one line each which parts of the daemon died of what; raise what is unexpected."""
+    known, unknown = group.split(TaggerdError)
+    if unknown is not None or known is None:
+        raise group
+    if verbose:
+        traceback.print_exception(known)
+    errors = [error for error in _leaves(known) if isinstance(error, TaggerdError)]
+    return _fail("\n".join(dict.fromkeys(map(str, errors))), max(e.exit_code for e in errors))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _command(given: list[str]) -> str:

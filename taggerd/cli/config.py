@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from taggerd import configuration
+from taggerd import configuration, rooms
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError
 
@@ -63,4 +63,5 @@ def check(
     """Read the settings and check the folders they name; exit 2 if something is wrong."""
     loaded = options.load(config)
     configuration.check_folders(loaded, allow_offline=allow_offline)
+    rooms.check(loaded)
     typer.echo(f"settings are good: {loaded.file or 'no file, defaults and environment'}")

@@ -112,12 +112,17 @@ class Progress:
             return
         for skip in tally.quarantined:
             _print(f"left alone: {printable(skip.path)}: {skip.reason}")
+        for skip in tally.elsewhere:
+            _print(f"still in the queue: {printable(skip.path)}: {skip.reason}")
+        if not tally.found:
+            _print("no photos found there")
         if tally.growing:
             _print(f"{tally.growing} files are still being written: scan again later")
         done = tally.fates["tagged"] + tally.fates["known"]
         parts = [f"tagged {done} of {tally.todo} photos"]
         parts += [f"{len(tally.failed)} failed"] if tally.failed else []
         parts += [f"{len(tally.gone)} went away meanwhile"] if tally.gone else []
+        parts += [f"{len(tally.elsewhere)} still in the queue"] if tally.elsewhere else []
         parts += [f"{tally.done_before} were tagged before"] if tally.done_before else []
         parts += [f"{len(tally.quarantined)} left alone"] if tally.quarantined else []
         parts += [f"{len(tally.skipped)} files skipped (--list says why)"] if tally.skipped else []
@@ -146,7 +151,7 @@ def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:
     """Return *tally* as a JSON object."""
     lists = {
         name: [{"path": printable(s.path), "reason": s.reason} for s in getattr(tally, name)]
-        for name in ("failed", "gone", "quarantined", "skipped")
+        for name in ("failed", "gone", "elsewhere", "quarantined", "skipped")
     }
     return {
         "found": tally.found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -33,9 +34,9 @@ def retry(
         message = "nothing to retry: name photos or folders, or say --all"
         raise ConfigurationError(message)
     loaded = options.load(config, verbose=verbose, state_directory=state_directory)
-    within = None if everything else [path.absolute() for path in paths or ()]
+    within = None if everything else [Path(os.path.abspath(path)) for path in paths or ()]  # noqa: PTH100 - resolve() would follow links
     count = asyncio.run(_retry(loaded.settings, within))
-    typer.echo(f"{count} photos are back in the queue")
+    typer.echo(f"{count} photos are back in the queue" if count else "no photo there was set aside")
 
 
 async def _retry(settings: Settings, within: list[Path] | None) -> int:

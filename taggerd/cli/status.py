@@ -55,8 +55,10 @@ def _lines(now: Standing) -> list[str]:
 
 
 def _daemon_line(now: Standing) -> str:
-    if not now.running or not now.live:
+    if not now.running:
         return f"daemon   not running (state: {now.state_directory})"
+    if not now.live:
+        return "daemon   starting"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now.live["started_at"]))
     return f"daemon   running since {since}, pid {now.live['pid']}, version {now.live['version']}"
 

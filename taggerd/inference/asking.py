@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from taggerd.errors import BackendError
+from taggerd.errors import BackendError, PhotoError
 from taggerd.inference.breaker import Breaker, NotProbed
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import questions
+from taggerd.photo import Picture, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.profiles import Profile
     from taggerd.inference.questions import Question
-    from taggerd.photo import Answer, Picture
+    from taggerd.photo import Answer
     from taggerd.settings import Settings
+
+
+CONTROL_SIZE = (1024, 683)
+"""Pixels of ``data/probes/control.jpg``, a drawn landscape (:mod:`taggerd.data.samples`)."""
 
 
 class Asking:
@@ -80,14 +86,32 @@ class Asking:
     async def probe(self) -> BackendError | None:
         """Return what is wrong with the backend; None if it is usable.
 
-        With ``backend.preflight = false`` it is believed, once it has said which model it has.
+        With ``backend.preflight = false`` it is asked about one picture, and believed to see it.
         """
-        if self._settings.backend.preflight:
-            return fault_of(await self.preflight())
         try:
+            if self._settings.backend.preflight:
+                return fault_of(await self.preflight())
             self._ready(await self._backend.choose_model())
+            return await self.control()
         except BackendError as error:
             return error
+
+    async def control(self) -> BackendError | None:
+        """Ask a question about a picture that is known to be good; return the backend's fault.
+
+        The picture has the size of a real photo: a server short of memory fails over it as well.
+        An answer that is of no use is an answer all the same.
+        """
+        jpeg = files("taggerd.data").joinpath("probes", "control.jpg").read_bytes()
+        width, height = CONTROL_SIZE
+        picture = Picture(jpeg, width, height, b"", "", Stamp(len(jpeg), 0, 0, 0))
+        try:
+            async for _ in self.describe(picture, self.questions[:1]):
+                pass
+        except BackendError as error:
+            return error
+        except PhotoError:
+            return None
         return None
 
     async def close(self) -> None:

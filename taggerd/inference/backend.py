@@ -42,11 +42,15 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
     from taggerd.photo import Picture
 
-PERHAPS_THE_PHOTO: tuple[type[BackendError], ...] = (BackendFailed, BackendTimeout)
+PERHAPS_THE_PHOTO: tuple[type[BackendError], ...] = (
+    BackendFailed,
+    BackendTimeout,
+    BackendUnreachable,
+)
 """Errors of a backend that one photo alone may bring about, again and again.
 
-Some servers answer a picture they cannot read with a plain 500 or not at all. Whoever sees one of
-these should run :meth:`Backend.preflight`: if it passes, the photo is to blame, not the backend.
+Some servers answer a picture they cannot read with a plain 500, drop the connection or are silent.
+Whoever sees one of these should ask about another picture: if that is answered, it is the photo.
 """
 
 _LESSONS = 4
@@ -306,7 +310,7 @@ class Backend:
             return
         try:
             await self._client.get("/models")
-        except BackendUnreachable:
+        except (BackendUnreachable, BackendTimeout):
             # Requests may still be under way on it: it is closed at the end.
             self._gone.append(self._client)
             self._client = None

@@ -112,7 +112,10 @@ def put_back(  # noqa: PLR0913  # each way back differs in one of them
 
 
 def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> int:
-    """End all claims of *owner*, charged only if it *died*, and what it borrowed of the outbox."""
+    """End all claims of *owner*, and what it borrowed of the outbox.
+
+    Charged are those whose bytes were being read when it *died*.
+    """
     rows = database.rows("claims_of", owner=owner)
     for row in rows:
         database.do(
@@ -120,8 +123,8 @@ def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> i
             photo=row["id"],
             token=row["token"],
             now=now,
-            uncharged=not died,
-            died=died,
+            uncharged=not died or row["survived"],
+            died=died and not row["survived"],
             reason=None,
             not_before=0.0,
             released_by=None,

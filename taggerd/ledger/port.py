@@ -25,7 +25,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 
 State = Literal["new", "changed", "queued", "claimed", "recorded", "unwritten", "quarantined"]
 """How a file stands: not seen before; seen with another stamp; waiting; worked on; tagged; tagged
-but for its sidecars (dry run, ``--no-meta``); set aside."""
+but for its sidecars (``--no-meta``, or they could not be written); set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +186,12 @@ class Ledger(Protocol):
         to quarantine here and is not given out.
         """
 
+    async def survived(self, claim: Claim) -> None:
+        """Note that foreign code is done with the photo's bytes.
+
+        Should the program die from now on in this claim, the photo is not charged for it.
+        """
+
     async def answers(self, digest: str) -> list[Held]:
         """Return the answers held for *digest*, oldest first."""
 
@@ -203,8 +209,13 @@ class Ledger(Protocol):
         Returns whether the claim was still held; if not, the record is dropped with it.
         """
 
-    async def release(self, claim: Claim, record: Outgoing | None = None) -> None:
-        """Put the photo back, uncharged, not to be claimed again by the same run (dry run)."""
+    async def release(
+        self, claim: Claim, record: Outgoing | None = None, *, as_it_was: bool = False
+    ) -> None:
+        """Put the photo back, uncharged, not to be claimed again by the same run.
+
+        With *as_it_was* (dry run) one that was tagged before counts as tagged again.
+        """
 
     async def defer(self, claim: Claim, reason: str, until: float) -> None:
         """Put the photo back, uncharged, until *until*: the backend's fault, or the disk's."""

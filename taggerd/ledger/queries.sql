@@ -66,7 +66,7 @@ ON CONFLICT DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,
 DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
 
 -- name: file_standing
-SELECT size, mtime_ns, inode, device, state, sidecars_written, reason, since
+SELECT size, mtime_ns, inode, device, state, retryable, sidecars_written, reason, since
 FROM folders
 CROSS JOIN files ON files.folder = folders.id AND stem = :stem AND suffix = :suffix
 CROSS JOIN photos ON photos.id = files.photo
@@ -85,7 +85,8 @@ SELECT state, retryable, recorded, sidecars_written, anew_since FROM photos WHER
 UPDATE photos SET
     state = 'queued', since = :now, settled_at = :now, not_before = 0, released_by = NULL,
     attempts = 0, deaths = 0, reason = '', retryable = 0,
-    changed = max(changed, :changed), anew_since = coalesce(anew_since, :anew_since)
+    changed = max(changed, :changed),
+    anew_since = CASE WHEN :changed THEN :anew_since ELSE coalesce(anew_since, :anew_since) END
 WHERE id = :photo AND state <> 'claimed';
 
 -- name: queue_after_claim
@@ -124,8 +125,12 @@ UPDATE photos SET state = 'quarantined', since = :now, reason = :reason WHERE id
 
 -- name: claim
 UPDATE photos SET
-    state = 'claimed', since = :now, attempts = attempts + 1, owner = :owner, token = :token
+    state = 'claimed', since = :now, attempts = attempts + 1, survived = 0,
+    owner = :owner, token = :token
 WHERE id = :photo;
+
+-- name: survived
+UPDATE photos SET survived = 1 WHERE id = :photo AND token = :token;
 
 -- name: finish
 UPDATE photos SET
@@ -148,6 +153,10 @@ UPDATE photos SET
     changed = max(changed, again = 2), again = 0, owner = NULL, token = NULL
 WHERE id = :photo AND token = :token;
 
+-- name: as_it_was
+UPDATE photos SET state = 'recorded', anew_since = NULL
+WHERE id = :photo AND state = 'queued' AND recorded AND NOT changed AND sidecars_written;
+
 -- name: quarantine
 UPDATE photos SET
     state = 'quarantined', since = :now, reason = :reason, retryable = :retryable,
@@ -159,7 +168,7 @@ WHERE id = :photo AND token = :token AND again = 0
 SELECT again > 0 AS again FROM photos WHERE id = :photo AND token = :token;
 
 -- name: claims_of
-SELECT id, token FROM photos WHERE state = 'claimed' AND owner = :owner;
+SELECT id, token, survived FROM photos WHERE state = 'claimed' AND owner = :owner;
 
 -- name: owners
 SELECT owner FROM photos WHERE state = 'claimed'

@@ -179,8 +179,8 @@ class SqliteLedger:
         state: State = row["state"]
         if stamp_of(row) != file.stamp:
             state = "changed"
-        elif state == "recorded" and not row["sidecars_written"]:
-            state = "unwritten"
+        elif row["retryable"] if state == "quarantined" else not row["sidecars_written"]:
+            state = "unwritten" if state in {"recorded", "quarantined"} else state
         return Standing(state, row["reason"], row["since"])
 
     @_in_thread
@@ -241,6 +241,12 @@ class SqliteLedger:
             )
 
     @_in_thread
+    def survived(self, claim: Claim) -> None:
+        """See the port."""
+        with self._database.transaction():
+            self._database.do("survived", photo=claim.id, token=claim.token)
+
+    @_in_thread
     def answers(self, digest: str) -> list[Held]:
         """See the port."""
         return [
@@ -294,13 +300,17 @@ class SqliteLedger:
         return held > 0
 
     @_in_thread
-    def release(self, claim: Claim, record: Outgoing | None = None) -> None:
+    def release(
+        self, claim: Claim, record: Outgoing | None = None, *, as_it_was: bool = False
+    ) -> None:
         """See the port."""
         with self._database.transaction(paid=record is not None):
             if claims.put_back(
                 self._database, claim, now=self._clock(), uncharged=True, released_by=claim.run
             ):
                 claims.send(self._database, record)
+                if as_it_was:
+                    self._database.do("as_it_was", photo=claim.id)
 
     @_in_thread
     def defer(self, claim: Claim, reason: str, until: float) -> None:

@@ -106,7 +106,7 @@ def test_a_reload_checks_first(unit: Path) -> None:
     """A bad settings file is found before the running daemon is asked to read it."""
     check, hangup = settings_of(unit, "ExecReload")
     assert check.endswith("/bin/taggerd config check --allow-offline")
-    assert hangup == "/bin/kill -HUP $MAINPID"
+    assert hangup == '/bin/sh -c "kill -HUP $MAINPID"'
 
 
 @pytest.mark.parametrize("unit", DAEMONS, ids=name_of)

@@ -17,6 +17,7 @@ CREATE TABLE photos (
     released_by       TEXT,                        -- the run that is not to claim it again
     attempts          INTEGER NOT NULL DEFAULT 0,
     deaths            INTEGER NOT NULL DEFAULT 0,  -- attempts that its owner did not survive
+    survived          INTEGER NOT NULL DEFAULT 0,  -- in this claim: its bytes have been read
     reason            TEXT NOT NULL DEFAULT '',
     retryable         INTEGER NOT NULL DEFAULT 0,  -- in quarantine for its sidecar alone
     digest            BLOB,                        -- of the file that was looked at

@@ -48,8 +48,8 @@ class ModelPhoto:
 
     def queue(self, *, changed: bool = False, anew_since: float | None = None) -> None:
         """Queue it as if it had just come, or note that for when its claim ends."""
-        if self.anew_since is None:
-            self.anew_since = anew_since
+        if self.anew_since is None or (changed and self.state != "claimed"):
+            self.anew_since = anew_since  # new bytes are no longer those it was asked for about
         if self.state == "claimed":
             self.again = max(self.again, 2 if changed else 1)
             return
