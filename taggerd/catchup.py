@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from taggerd import rooms
 from taggerd.arrivals.filters import Filters
 from taggerd.arrivals.settling import Settling
-from taggerd.arrivals.walk import Seen, see, walk
-from taggerd.errors import ConfigurationError
+from taggerd.arrivals.walk import UNREADABLE, Seen, see, walk
+from taggerd.errors import ConfigurationError, StorageError
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
+from taggerd.ledger import Standing
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
 from taggerd.shift import Shift
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from taggerd.configuration import Configuration
-    from taggerd.ledger import Standing
     from taggerd.photo import Photo, PhotoFile
     from taggerd.pipeline import Job
     from taggerd.rooms import Rooms
-    from taggerd.settings import Arrivals
+    from taggerd.settings import Arrivals, Settings
     from taggerd.shift import Outcome
 
 PATIENCE_SECONDS = 300.0
@@ -42,6 +42,8 @@ class Skip(NamedTuple):
 
     path: Path
     reason: str
+    named: bool = False
+    """The user named this very file."""
 
 
 @dataclass(slots=True)
@@ -76,13 +78,16 @@ class Tally:
     """Photos that went away while they were worked on."""
     elsewhere: list[Skip] = field(default_factory=list)
     """Photos that are still in the queue: another taggerd is at them."""
+    trouble: str = ""
+    """Why records are not in the journal yet."""
     growing: int = 0
     """Files that were still being written when patience ended."""
 
     @property
     def all_well(self) -> bool:
         """Whether every photo that was found, and is still there, is tagged."""
-        return not (self.failed or self.quarantined or self.elsewhere or self.growing)
+        trouble = self.failed or self.quarantined or self.elsewhere or self.growing or self.trouble
+        return not trouble
 
 
 class Request(NamedTuple):
@@ -124,8 +129,7 @@ async def listing(configuration: Configuration, request: Request) -> Listing:
 
     """
     found = await asyncio.to_thread(find, request.paths, configuration.settings.arrivals)
-    async with rooms.opened_ledger(configuration.settings) as ledger:
-        standing = await ledger.standing(seen.file for seen in found.seen)
+    standing = await _standing(configuration.settings, [seen.file for seen in found.seen])
     taken, left = [], found.skipped
     for photo in found.photos:
         reason = needless(photo, standing, request.job)
@@ -134,6 +138,14 @@ async def listing(configuration: Configuration, request: Request) -> Listing:
         else:
             taken.append(photo)
     return Listing(taken, sorted(left))
+
+
+async def _standing(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, Standing]:
+    """Say how *files* stand; where there is no ledger, none is made to say that all are new."""
+    if not rooms.has_ledger(settings):
+        return {file.path: Standing("new") for file in files}
+    async with rooms.opened_ledger(settings) as ledger:
+        return await ledger.standing(files)
 
 
 async def scan(configuration: Configuration, request: Request, show: Show) -> Tally:
@@ -159,8 +171,12 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
                 await catch_up.run(wanted)
                 await catch_up.account(wanted)
         finally:
-            await house.scribe.finish()
-            await asyncio.to_thread(_write_files, request, catch_up, house)
+            try:
+                await house.scribe.finish()
+            except StorageError as error:
+                catch_up.tally.trouble = f"records wait in the ledger for the next run: {error}"
+            if catch_up.lines:
+                await asyncio.to_thread(_write_files, request, catch_up, house)
     return catch_up.tally
 
 
@@ -232,7 +248,7 @@ def _find_file(path: Path, filters: Filters, found: Found) -> None:
         message = f"{printable(path)}: cannot be looked at: {error.strerror}"
         raise ConfigurationError(message) from error
     if isinstance(seen, str):
-        found.skipped.append(Skip(path, seen))
+        found.skipped.append(Skip(path, seen, named=True))
     else:
         found.seen.append(seen)
 
@@ -274,7 +290,10 @@ class CatchUp:
         """Return the files of the photos that need something, and count the others."""
         photos, tally = found.photos, self.tally
         standing = await self._rooms.ledger.standing(seen.file for seen in found.seen)
-        tally.found, tally.skipped = len(photos), found.skipped
+        tally.found = len(photos)
+        # What cannot be read may hold photos, and what was named itself was meant.
+        tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
+        tally.skipped = [s for s in found.skipped if s not in tally.failed]
         wanted: set[Path] = set()
         for photo in photos:
             reason = needless(photo, standing, self._job)

@@ -178,7 +178,7 @@ def _check_key(keys: list[str], where: str, separator: str) -> None:
     if known is not None and keys[-1] not in known:
         _, offered = _nearest(keys)
         nearest = offered.replace(".", separator)
-        hint = f"; did you mean {nearest.upper() if separator == '__' else nearest}?"
+        hint = f"; did you mean {PREFIX + nearest.upper() if separator == '__' else nearest}?"
         message = f"{where}: no such setting{hint if offered else ''}"
         raise ConfigurationError(message)
     if known is None:

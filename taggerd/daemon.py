@@ -20,7 +20,7 @@ from taggerd import __version__, rooms, status
 from taggerd.arrivals.arrivals import Arrivals
 from taggerd.errors import ConfigurationError, StartError, StorageError, TaggerdError
 from taggerd.pipeline import Job
-from taggerd.shift import Shift
+from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
 
 if TYPE_CHECKING:
@@ -126,8 +126,15 @@ class Daemon:
         """Watch the roots and admit what settles."""
 
         async def admit(files: Sequence[PhotoFile]) -> None:
-            await house.ledger.admit(files)
-            shift.wake()
+            while True:
+                try:
+                    await house.ledger.admit(files)
+                except StorageError as error:
+                    log.error("photos wait outside of the queue", reason=str(error))
+                    await asyncio.sleep(MACHINE_REST_SECONDS)
+                else:
+                    shift.wake()
+                    return
 
         return Arrivals(house.settings.arrivals, known=house.ledger.known, admit=admit)
 

@@ -90,6 +90,11 @@ def journal_of(settings: Settings) -> Journal:
     )
 
 
+def has_ledger(settings: Settings) -> bool:
+    """Say whether there is a ledger yet; opening one makes it."""
+    return SqliteLedger.exists(settings.state_directory)
+
+
 @asynccontextmanager
 async def opened_ledger(
     settings: Settings, *, exclusive: bool = False

@@ -125,6 +125,7 @@ class Arrivals(Section):
     recursive: bool = Field(default=True, description="Look into folders below a root.")
     image_extensions: Annotated[list[str], BeforeValidator(_normal_extensions)] = Field(
         [*RENDERED_EXTENSIONS, *sorted(RAW_EXTENSIONS)],
+        min_length=1,
         description="File name extensions taken as photos, without the dot.",
     )
     ignore: list[str] = Field(

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taggerd import __version__, rooms
+from taggerd.ledger import Counts, Quarantined
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -129,10 +130,13 @@ async def standing(settings: Settings) -> Standing:
         StartError: the state cannot be used. StorageError: it cannot be read.
 
     """
-    async with rooms.opened_ledger(settings) as ledger:
-        counts = await ledger.counts()
-        set_aside = await ledger.quarantined(QUARANTINE_SHOWN)
-        running = ledger.daemon_pid() is not None
+    counts, running = Counts(), False
+    set_aside: list[Quarantined] = []
+    if rooms.has_ledger(settings):
+        async with rooms.opened_ledger(settings) as ledger:
+            counts = await ledger.counts()
+            set_aside = await ledger.quarantined(QUARANTINE_SHOWN)
+            running = ledger.daemon_pid() is not None
     journal = rooms.journal_of(settings)
     return Standing(
         running=running,

@@ -44,6 +44,14 @@ def card(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """Return an empty import folder."""
+    folder = tmp_path / "import"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def backend() -> Iterator[CountingBackend]:
     """Return a backend that counts."""
     serving = CountingBackend()

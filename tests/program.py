@@ -181,6 +181,8 @@ class CountingBackend:
         """Serve at once, on loopback."""
         self.requests: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
+        self.key = ""
+        """The API key that is asked for; empty: none."""
         self.script: Callable[[str, bytes], Reply | None] = lambda _path, _body: None
         outer = self
 
@@ -189,7 +191,10 @@ class CountingBackend:
 
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, headers, answer = outer.answer(self.command, self.path, body)
+                if outer.key and self.headers.get("Authorization") != f"Bearer {outer.key}":
+                    status, headers, answer = 401, {}, b'{"error": {"message": "bad key"}}'
+                else:
+                    status, headers, answer = outer.answer(self.command, self.path, body)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -202,7 +207,11 @@ class CountingBackend:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                """Say nothing: the program was killed while it was answered."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"

@@ -65,7 +65,9 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: the process's) and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0].startswith("-") and given[0] not in {"--help", "--version"}:
+    if not given or given == ["config"]:
+        given.append("--help")
+    if given[0].startswith("-") and given[0] not in {"--help", "--version"}:
         given.insert(0, "scan")  # the older tool's form: taggerd --input-dir ...
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show

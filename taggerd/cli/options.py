@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taggerd import configuration, logs
+from taggerd.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from taggerd.configuration import Configuration
@@ -66,6 +67,25 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+SWITCHES = {
+    "arrivals.image_extensions": "--image-exts",
+    "arrivals.roots": "--input-dir",
+    "backend.base_url": "--base-url",
+    "backend.timeout_seconds": "--timeout",
+    "keywords.max": "--max-keywords",
+    "queue.photos_in_flight": "--batch-size",
+    "workers.processes": "--max-workers",
+}
+"""The switch by which a setting is given whose name says something else."""
+
+
+def _by_switch(complaints: str) -> str:
+    """Name the switch where a complaint about the command line names a setting."""
+    for key, switch in SWITCHES.items():
+        complaints = complaints.replace(f"command line: {key}:", f"{switch}:")
+    return complaints
+
+
 def load(
     config: Path | None,
     *,
@@ -83,7 +103,10 @@ def load(
 
     """
     overrides = nested({key.replace("__", "."): value for key, value in dotted.items()})
-    loaded = configuration.load(overrides, config=config)
+    try:
+        loaded = configuration.load(overrides, config=config)
+    except ConfigurationError as error:
+        raise ConfigurationError(_by_switch(str(error))) from error
     service = loaded.settings.service
     set_by_user = loaded.origins["service.log_level"] != "default"
     level = service.log_level if set_by_user or log_level is None else log_level

@@ -44,9 +44,18 @@ class RateColumn(TextColumn):
 class Progress:
     """Shows a scan while it runs and says how it ended."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        """Choose the form: *as_json*, else a bar if stderr is a terminal, else lines."""
+    def __init__(self, *, as_json: bool, writes: bool) -> None:
+        """Choose the form: *as_json*, else a bar if stderr is a terminal, else lines.
+
+        Args:
+            as_json: print one JSON object at the end and nothing else.
+            writes: sidecars are written: else photos are only asked about.
+
+        """
         self._as_json = as_json
+        self._writes = writes
+        self._tally: Tally | None = None
+        self._shown: set[Path] = set()
         self._console = Console(stderr=True, highlight=False)
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -77,6 +86,8 @@ class Progress:
         """Take the bar away."""
         if self._bar:
             self._bar.stop()
+        if isinstance(error, KeyboardInterrupt):
+            self.stopped()
 
     def probing(self, base_url: str) -> None:
         """Say that the backend is probed."""
@@ -85,50 +96,77 @@ class Progress:
 
     def begun(self, todo: int, tally: Tally) -> None:
         """Show how much there is to do."""
+        self._tally = tally
         if self._bar and self._task is not None:
             self._bar.reset(self._task, total=todo, description="tagging")
         elif not self._as_json:
-            _print(f"found {tally.found} photos, {todo} to tag")
+            _print(f"found {_photos(tally.found)}, {todo} to tag")
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
         """Show one outcome."""
-        ended = sum(tally.fates[fate] for fate in ("tagged", "known", "failed"))
-        path = printable(outcome.photo.primary.path)
-        caption = outcome.record.tags.caption if outcome.record else ""
+        self._tally = tally
+        path, photo = outcome.photo.primary.path, printable(outcome.photo.primary.path)
+        if outcome.fate == "failed":
+            self._shown.add(path)
         if self._bar and self._task is not None:
+            ended = sum(tally.fates[fate] for fate in ("tagged", "known", "failed"))
             shown = f"waiting: {outcome.reason}" if outcome.fate == "waits" else outcome.photo.name
-            self._bar.update(self._task, completed=ended, description=escape(shown[-60:]))
+            self._bar.update(self._task, completed=ended, description=escape(shown[:60]))
             if outcome.fate == "failed":
-                self._bar.console.print(f"{outcome.fate}: {escape(path)}: {escape(outcome.reason)}")
+                self._bar.console.print(escape(f"failed: {photo}: {outcome.reason}"))
         elif not self._as_json:
-            _print(
-                ": ".join(part for part in (outcome.fate, path, outcome.reason or caption) if part)
-            )
+            caption = outcome.record.tags.caption if outcome.record else ""
+            fate = "asked" if outcome.fate == "tagged" and not self._writes else outcome.fate
+            _print(": ".join(part for part in (fate, photo, outcome.reason or caption) if part))
+
+    def stopped(self) -> None:
+        """Say how far the scan came when it was stopped."""
+        if self._tally and not self._as_json:
+            done = self._tally.fates["tagged"] + self._tally.fates["known"]
+            left = self._tally.todo - done - len(self._tally.failed)
+            _print(f"stopped: {self._done} {done} of {_photos(self._tally.todo)}; {left} to go")
 
     def conclude(self, tally: Tally, outputs: Path) -> None:
         """Say how the scan went, on stdout."""
         if self._as_json:
             _print(json.dumps(_as_json(tally, outputs), indent=2))
             return
-        for skip in tally.quarantined:
-            _print(f"left alone: {printable(skip.path)}: {skip.reason}")
-        for skip in tally.elsewhere:
-            _print(f"still in the queue: {printable(skip.path)}: {skip.reason}")
-        if not tally.found:
-            _print("no photos found there")
-        if tally.growing:
-            _print(f"{tally.growing} files are still being written: scan again later")
-        done = tally.fates["tagged"] + tally.fates["known"]
-        parts = [f"tagged {done} of {tally.todo} photos"]
-        parts += [f"{len(tally.failed)} failed"] if tally.failed else []
-        parts += [f"{len(tally.gone)} went away meanwhile"] if tally.gone else []
-        parts += [f"{len(tally.elsewhere)} still in the queue"] if tally.elsewhere else []
-        parts += [f"{tally.done_before} were tagged before"] if tally.done_before else []
-        parts += [f"{len(tally.quarantined)} left alone"] if tally.quarantined else []
-        parts += [f"{len(tally.skipped)} files skipped (--list says why)"] if tally.skipped else []
-        _print("; ".join(parts))
+        for word, skips in (
+            ("failed", [skip for skip in tally.failed if skip.path not in self._shown]),
+            ("set aside", tally.quarantined),
+            ("still in the queue", tally.elsewhere),
+        ):
+            for skip in skips:
+                _print(f"{word}: {printable(skip.path)}: {skip.reason}")
+        if tally.trouble:
+            _print(tally.trouble)
+        _print("; ".join(self._counts(tally)) if tally.found else "no photos found there")
         if tally.todo:
             _print(f"records and summary: {printable(outputs)}")
+
+    @property
+    def _done(self) -> str:
+        """What was done with a photo that went well."""
+        return "tagged" if self._writes else "asked about"
+
+    def _counts(self, tally: Tally) -> list[str]:
+        """Put the tally's counts into words; what is zero is not said."""
+        counts = [
+            (tally.fates["known"], "had their tags already"),
+            (len(tally.failed), "failed"),
+            (len(tally.gone), "went away meanwhile"),
+            (len(tally.elsewhere), "still in the queue"),
+            (tally.growing, "still being written, to be scanned later"),
+            (tally.done_before, "tagged before"),
+            (len(tally.quarantined), "set aside before"),
+            (len(tally.skipped), "other files (--list says why they are left)"),
+        ]
+        first = f"{self._done} {tally.fates['tagged']} of {_photos(tally.todo)}"
+        return [first, *(f"{count} {words}" for count, words in counts if count)]
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
 
 
 def print_listing(listing: Listing, *, as_json: bool) -> None:
@@ -144,7 +182,7 @@ def print_listing(listing: Listing, *, as_json: bool) -> None:
         _print("take  " + "  + ".join(printable(file.path) for file in photo.files))
     for skip in listing.left:
         _print(f"leave {printable(skip.path)}: {skip.reason}")
-    _print(f"{len(listing.taken)} photos would be taken, {len(listing.left)} files left")
+    _print(f"{_photos(len(listing.taken))} would be taken, {len(listing.left)} left")
 
 
 def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:

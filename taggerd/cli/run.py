@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,7 +37,7 @@ def run(
         loaded = options.load(
             config,
             verbose=verbose,
-            arrivals__roots=input_dir or None,
+            arrivals__roots=[os.path.abspath(path) for path in input_dir or ()] or None,  # noqa: PTH100 - resolve() would follow links
             backend__base_url=base_url,
             backend__model=model,
             state_directory=state_directory,

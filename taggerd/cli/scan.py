@@ -47,7 +47,8 @@ def scan(
         bool, typer.Option("--dry-run", help="Ask and record, but write no sidecar.")
     ] = False,
     no_meta: Annotated[
-        bool, typer.Option("--no-meta", help="As --dry-run, and count the photos as done.")
+        bool,
+        typer.Option("--no-meta", help="Ask and record once; sidecars are left to a later scan."),
     ] = False,
     overwrite_metadata: Annotated[
         bool | None,
@@ -98,7 +99,7 @@ def scan(
         bool | None, typer.Option(help="Probe the backend before work starts.")
     ] = None,
     output_jsonl: Annotated[
-        Path | None, typer.Option(help="Also write this scan's records here.", metavar="FILE")
+        Path | None, typer.Option(help="Also add this scan's records to this file.", metavar="FILE")
     ] = None,
     summary: Annotated[
         Path | None,
@@ -111,7 +112,9 @@ def scan(
 ) -> int:
     """Tag the photos below PATH that are not tagged yet, then stop.
 
-    Exit code 0: all tagged; 1: some photos failed; 2: usage; 3: the backend is not usable.
+    It may be stopped at any time and goes on where it was. A backend that goes away meanwhile is
+    waited for, five minutes at most. Exit code 0: all tagged; 1: some photos failed; 2: usage;
+    3: the backend is not usable.
     """
     loaded = options.load(
         config,
@@ -156,7 +159,7 @@ def scan(
     if list_only:
         print_listing(asyncio.run(catchup.listing(loaded, request)), as_json=as_json)
         return 0
-    with Progress(as_json=as_json) as progress:
+    with Progress(as_json=as_json, writes=job.writes) as progress:
         tally = asyncio.run(_until_terminated(catchup.scan(loaded, request, progress)))
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1
@@ -177,7 +180,12 @@ def _paths(named: list[Path], loaded: Configuration) -> tuple[Path, ...]:
 
 
 async def _until_terminated(scanning: Coroutine[None, None, catchup.Tally]) -> catchup.Tally:
-    """Run the scan; SIGTERM ends it as Ctrl-C does: photos under way go back into the queue."""
+    """Run the scan; SIGTERM ends it as Ctrl-C does: photos under way go back into the queue.
+
+    Raises:
+        KeyboardInterrupt: it was ended.
+
+    """
     task = asyncio.ensure_future(scanning)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:

@@ -80,10 +80,9 @@ def _mapped(error: Exception) -> Exception:
 
 def _words(error: Exception) -> str:
     """Put a foreign error on one line."""
-    text = " ".join(str(error).split()).partition(". Please")[0][
-        :200
-    ]  # libjxl's advice to builders
-    return f"{text} ({type(error).__name__})" if text else type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(said.split()).partition(". Please")[0]  # libjxl's advice to builders
+    return text[:200] or f"the decoder gave up ({type(error).__name__})"
 
 
 def _encoded(image: Image.Image, quality: int) -> bytes:

@@ -189,7 +189,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
         raise MemoryError from error  # noqa: TRY004 - an error's own type was asked for
     words = error.args[0] if error.args else type(error).__name__
-    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+    said = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+    # LibRaw's words for a read past the end; nothing is wrong with the disk.
+    return "the file is cut off" if said == "Input/output error" else said
 
 
 class _Tail(io.RawIOBase):

@@ -133,6 +133,7 @@ def fault_of(report: PreflightReport) -> BackendError | None:
     if report.ok:
         return None
     culprit = report.culprit
-    step = f". {report.next_step}" if report.next_step else ""
+    stop = "" if report.error.endswith((".", "?", "!")) else "."
+    step = f"{stop} {report.next_step}" if report.next_step else ""
     cause = culprit.cause or BackendError
     return cause(f"{report.error}{step}", retry_after_seconds=culprit.retry_after_seconds)

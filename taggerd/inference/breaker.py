@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS = 60.0
 
 
 class NotProbed(BackendError):
-    """The backend has not been probed yet."""
+    """The backend is being probed."""
 
 
 class Breaker:

@@ -46,7 +46,7 @@ def check_scan_file(path: Path, *, summary: bool = False) -> None:
 
 
 def write_jsonl(path: Path, lines: Iterable[str]) -> None:
-    """Write the records of one scan to *path*, whole or not at all.
+    """Add the records of one scan to *path*, all or none; what an earlier one wrote there stays.
 
     A device or pipe (``/dev/stdout``) is written to as it is.
 
@@ -60,7 +60,11 @@ def write_jsonl(path: Path, lines: Iterable[str]) -> None:
             with path.open("wb") as file:
                 file.writelines(map(encoded, lines))
         else:
+            earlier = path.read_bytes() if path.exists() else b""
+            if earlier and not earlier.endswith(b"\n"):
+                earlier += b"\n"
             with replacing(path.resolve()) as file:
+                file.write(earlier)
                 file.writelines(map(encoded, lines))
 
 

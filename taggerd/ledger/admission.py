@@ -31,6 +31,8 @@ class Terms:
     sidecars: bool = False
     run: str | None = None
     """The run that asks for the photos."""
+    owner: str = ""
+    """Whom that run belongs to."""
 
     @property
     def anew_since(self) -> float | None:
@@ -88,7 +90,7 @@ def _admit_stem(
         queue(database, photo, terms)
     if terms.run is not None:
         for photo in {photos.of[file] for file in arrivals.values()}:
-            database.do("mark_wanted", photo=photo, run=terms.run)
+            database.do("mark_wanted", photo=photo, run=terms.run, owner=terms.owner)
     for file in arrivals.values():
         if file in new:
             yield "new"

@@ -130,6 +130,8 @@ def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> i
             released_by=None,
         )
         drop_if_fileless(database, row["id"])
+    # What its scan wanted to be asked about anew, and was not, is tagged as it was.
+    database.do("no_longer_wanted", owner=owner)
     database.do("take_back_lent", owner=owner)
     return len(rows)
 

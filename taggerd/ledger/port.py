@@ -157,7 +157,8 @@ class Ledger(Protocol):
         stays as it is, but for: *anew* queues a tagged photo to be asked about again; *sidecars*
         queues one whose sidecars were never written. A photo that is claimed meanwhile is queued
         again when its claim ends. Admitting twice is admitting once. With *run* the photos are
-        marked as asked for by that run, so that it can claim them and no others.
+        marked as asked for by that run, so that it can claim them and no others; where *anew* was
+        asked for and the run ends before their turn, they count as tagged again.
         """
 
     async def standing(self, files: Iterable[PhotoFile]) -> Mapping[Path, Standing]:

@@ -95,7 +95,7 @@ UPDATE photos SET
 WHERE id = :photo AND state = 'claimed';
 
 -- name: mark_wanted
-UPDATE photos SET wanted_by = :run WHERE id = :photo;
+UPDATE photos SET wanted_by = :run, wanted_owner = :owner WHERE id = :photo;
 
 -- name: mark_anew
 UPDATE photos SET anew_since = coalesce(anew_since, :anew_since) WHERE id = :photo;
@@ -156,6 +156,15 @@ WHERE id = :photo AND token = :token;
 -- name: as_it_was
 UPDATE photos SET state = 'recorded', anew_since = NULL
 WHERE id = :photo AND state = 'queued' AND recorded AND NOT changed AND sidecars_written;
+
+-- name: no_longer_wanted
+UPDATE photos SET
+    state = CASE
+        WHEN state = 'queued' AND anew_since IS NOT NULL AND recorded AND NOT changed
+            AND sidecars_written THEN 'recorded' ELSE state END,
+    anew_since = CASE WHEN state = 'claimed' THEN anew_since END,
+    wanted_by = NULL, wanted_owner = NULL
+WHERE wanted_owner = :owner;
 
 -- name: quarantine
 UPDATE photos SET

@@ -40,7 +40,7 @@ from taggerd.ledger.port import (
     Standing,
     State,
 )
-from taggerd.ledger.statedirectory import StateDirectory
+from taggerd.ledger.statedirectory import DATABASE, StateDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -117,6 +117,11 @@ class SqliteLedger:
             raise
         return ledger
 
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Say whether there is a ledger in the state *directory*."""
+        return (directory / DATABASE).exists()
+
     @property
     def notices(self) -> tuple[str, ...]:
         """What a person should know about the opening, one line each."""
@@ -152,7 +157,9 @@ class SqliteLedger:
         """See the port. A thousand files make one transaction."""
         total = Admitted()
         for batch in _batches(files):
-            terms = admission.Terms(self._clock(), anew=anew, sidecars=sidecars, run=run)
+            terms = admission.Terms(
+                self._clock(), anew=anew, sidecars=sidecars, run=run, owner=self._me
+            )
             total += await self._admit(batch, terms)
         return total
 

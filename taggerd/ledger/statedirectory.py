@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+DATABASE = "ledger.sqlite"
+"""Name of the ledger's file in the state directory."""
+
+
 class StateDirectory:
     """An open state directory."""
 
@@ -45,7 +49,7 @@ class StateDirectory:
                 self.owners = Owners(directory / "owners")
                 if exclusive:
                     opened.callback(self._become_daemon().release)
-                self.database = Database(directory / "ledger.sqlite", clock())
+                self.database = Database(directory / DATABASE, clock())
                 opened.callback(self.database.close)
                 self.owners.enter()
                 opened.callback(self.owners.leave)

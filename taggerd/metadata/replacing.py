@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -176,27 +177,61 @@ def _keep(backup: Path, old: Old) -> Path:
 @contextlib.contextmanager
 def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> Iterator[Path]:
     """Give a synced file with *data* beside *path*, owned as *like*; it is gone afterwards."""
-    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
-    temporary = path.with_name(f".{name}.taggerd-tmp-{os.getpid()}")
+    clear(path)
+    temporary = _temporary_name(path)
     try:
-        temporary.unlink(missing_ok=True)  # a dead process of the same id left it
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
     except OSError as error:
         _give_up(error, path, "cannot be written")
-    try:
+    # Closed, and so unlocked, only when it is done with.
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, opened exclusively
         try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, opened exclusively
-                file.write(data)
-                file.flush()
-                _dress(descriptor, like, mode)
-                os.fsync(descriptor)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(data)
+            file.flush()
+            _dress(descriptor, like, mode)
+            os.fsync(descriptor)
+            yield temporary
         except OSError as error:
             _give_up(error, path, "cannot be written")
-        yield temporary
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        finally:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
+                    temporary.unlink()
+
+
+def clear(path: Path) -> None:
+    """Remove the temporary file that a process which died left beside the sidecar *path*.
+
+    Removed, never written to: it may be a second name of the sidecar itself.
+
+    Raises:
+        SidecarChanged: another process is writing it at this moment.
+        SidecarUnwritable, StorageError: it cannot be removed.
+    """
+    temporary = _temporary_name(path)
+    try:
+        if not os.path.lexists(temporary):
+            return
+        left = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
+        finally:
+            os.close(left)
+    except BlockingIOError:
+        message = "is being written by another taggerd"
+        raise SidecarChanged(message) from None
+    except OSError as error:
+        _give_up(error, path, "cannot be written")
+
+
+def _temporary_name(path: Path) -> Path:
+    """Return the one name that a sidecar's temporary file has; hidden, so nobody reads it."""
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    return path.with_name(f".{name}.taggerd-tmp")
 
 
 def _dress(descriptor: int, like: os.stat_result, mode: int) -> None:
@@ -243,5 +278,11 @@ def _give_up(error: OSError, path: Path, what: str) -> NoReturn:
     if error.errno in _STORAGE:
         message = f"{printable(path)} {what}: {reason}; make room or mend the disk"
         raise StorageError(message) from error
+    if error.errno == errno.ENOENT:
+        message = f"{what}: its folder or temporary file has just gone"
+        raise SidecarChanged(message) from error
+    if error.errno == errno.ENAMETOOLONG:
+        message = "has a name too long for this file system: give the photo a shorter one"
+        raise SidecarRefused(message) from error
     message = f"{what}: {reason}"
     raise SidecarUnwritable(message) from error

@@ -101,6 +101,7 @@ def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Option
         return _create(target, tags, provenance, options)
     merged = merge(old.data, tags, provenance, options.fields, overwrite=options.overwrite)
     if merged.data == old.data:
+        replacing.clear(path)
         return _outcome(path, merged, written=False)
     backup = None
     if options.backup_originals:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from program import CountingBackend, Program
+    from program import CountingBackend, Program, Reply
 
 
 def one_line(done: CompletedProcess[str], code: int, *words: str) -> None:
@@ -45,7 +45,7 @@ def test_an_empty_folder(taggerd: Program, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = taggerd("scan", tmp_path / "empty")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "tagged 0 of 0 photos" in done.stdout
+    assert "no photos found" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_file_that_is_no_whole_picture(taggerd: Program, card: Path, name: str
     assert [r["error"] != "" for r in taggerd.records() if name in r["image"]] == [True]
     again = taggerd("scan", card)
     assert again.returncode == 1
-    assert "left alone" in again.stdout
+    assert "set aside" in again.stdout
 
 
 def test_a_bad_file_that_is_replaced_gets_its_turn(taggerd: Program, card: Path) -> None:
@@ -191,6 +191,50 @@ def test_a_photo_that_the_backend_always_fails_over_does_not_hold_up_the_others(
     assert not poison.with_name("poison.jpg.xmp").exists()
 
 
+def test_a_backend_that_fails_over_every_photo_costs_no_photo_anything(
+    taggerd: Program, inbox: Path, card: Path, backend: CountingBackend
+) -> None:
+    """Probes that pass prove little: while real photos all fail, none is charged or set aside."""
+    failing, probed = True, 0
+
+    def script(path: str, body: bytes) -> Reply | None:
+        nonlocal probed
+        about_a_photo = b'"system"' in body
+        probed += "chat" in path and not about_a_photo
+        return (500, {}, b"CUDA out of memory") if failing and about_a_photo else None
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
+    shutil.copytree(card, inbox / "card")
+    taggerd.start("--input-dir", inbox)
+    until(lambda: probed >= 3 * 4)  # at the start, and after two waits
+    assert taggerd.status()["counts"]["quarantined"] == 0
+    failing = False
+    until(lambda: len(taggerd.records()) == 5)
+    assert {record["attempts"] for record in taggerd.records()} == {1}
+
+
+def test_a_folder_below_that_cannot_be_read(powerless: Program, card: Path) -> None:
+    """It is named and makes the scan fail: it may hold photos; the others are tagged."""
+    closed = card / "closed"
+    closed.mkdir(mode=0)
+    try:
+        done = powerless("scan", card)
+    finally:
+        closed.chmod(0o755)
+    assert done.returncode == 1
+    assert f"failed: {closed}: cannot be read: permission denied" in done.stdout
+    assert "tagged 5 of 5 photos" in done.stdout
+
+
+def test_a_file_named_by_hand_that_is_no_photo(taggerd: Program, card: Path) -> None:
+    """Whoever names a file hears why it is not taken."""
+    (card / "notes.txt").write_text("x")
+    done = taggerd("scan", card / "notes.txt")
+    assert done.returncode == 1
+    assert "notes.txt: not an image extension" in done.stdout
+
+
 def test_a_read_only_import_folder(
     powerless: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -247,9 +291,9 @@ def test_a_state_directory_that_is_a_file(taggerd: Program, card: Path) -> None:
         (["scan", "--bogus"], ["--bogus"]),
         (["scan"], ["nothing to scan"]),
         (["scan", "--max-keywords", "many", "."], ["--max-keywords", "integer"]),
-        (["scan", "--max-keywords", "0", "."], ["keywords.max"]),
+        (["scan", "--max-keywords", "0", "."], ["--max-keywords", "greater than or equal to 1"]),
         (["scan", "--prompt-profile", "defualt", "."], ["defualt", "default"]),
-        (["scan", "--base-url", "localhost:11434", "."], ["backend.base_url"]),
+        (["scan", "--base-url", "localhost:11434", "."], ["--base-url", "http://"]),
         (["run"], ["no import folder"]),
         (["retry"], ["--all"]),
         (["frobnicate"], ["frobnicate"]),

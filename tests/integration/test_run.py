@@ -5,23 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import threading
 from typing import TYPE_CHECKING
 
-import pytest
-from program import photo, until
+from program import SECONDS, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from program import CountingBackend, Program
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    """Return an empty import folder."""
-    folder = tmp_path / "import"
-    folder.mkdir()
-    return folder
 
 
 def sidecars(folder: Path) -> int:
@@ -143,6 +135,62 @@ def test_sighup_reloads_and_keeps_the_old_settings_where_the_new_are_wrong(
     photo(second / "b.jpg", 2)
     until(lambda: sidecars(second) == 2)
     assert taggerd.stop(daemon) == 0
+
+
+def test_settings_that_cannot_be_served_are_refused_on_reload(
+    taggerd: Program, inbox: Path
+) -> None:
+    """A profile that is not there is named, and the daemon goes on with what it has."""
+    settings = taggerd.home / "config" / "taggerd" / "taggerd.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f'[arrivals]\nroots = ["{inbox}"]\n')
+    daemon = taggerd.start()
+    settings.write_text(f'[arrivals]\nroots = ["{inbox}"]\n[prompts]\nprofile = "nosuch"\n')
+    assert taggerd("config", "check").returncode == 2
+    daemon.send_signal(signal.SIGHUP)
+    until(lambda: "no prompt profile 'nosuch'" in taggerd.log())
+    photo(inbox / "a.jpg", 1)
+    until(lambda: sidecars(inbox) == 1)
+    assert daemon.poll() is None
+
+
+def test_a_reload_takes_a_new_key(taggerd: Program, inbox: Path, backend: CountingBackend) -> None:
+    """Whoever corrects the API key need not restart."""
+    settings = taggerd.home / "config" / "taggerd" / "taggerd.toml"
+    settings.parent.mkdir(parents=True)
+    text = '[arrivals]\nroots = ["{}"]\n[backend]\napi_key = "{}"\n'
+    settings.write_text(text.format(inbox, "wrong"))
+    backend.key = "right"
+    taggerd.base_url = backend.base_url
+    photo(inbox / "a.jpg", 1)
+    daemon = taggerd.start()
+    until(lambda: "key" in taggerd.live().get("backend_error", ""))
+    settings.write_text(text.format(inbox, "right"))
+    daemon.send_signal(signal.SIGHUP)
+    until(lambda: sidecars(inbox) == 1)
+
+
+def test_kills_while_photos_wait_for_their_answers_charge_none(
+    taggerd: Program, card: Path, inbox: Path, backend: CountingBackend
+) -> None:
+    """Three crashes while the backend thinks are no photo's fault."""
+    thinking = threading.Event()
+
+    def script(_path: str, body: bytes) -> None:
+        if b'"system"' in body:
+            thinking.wait(SECONDS)
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
+    shutil.copytree(card, inbox / "card")
+    for crash in range(1, 4):
+        daemon = taggerd.start("--input-dir", inbox)
+        until(lambda asked=4 * crash: backend.photo_requests >= asked)
+        taggerd.stop(daemon, signal.SIGKILL)
+    thinking.set()
+    taggerd.start("--input-dir", inbox)
+    until(lambda: len(taggerd.records()) == 5)
+    assert {record["error"] for record in taggerd.records()} == {""}
 
 
 def test_a_backend_that_is_down_is_waited_for(

@@ -100,7 +100,7 @@ def test_a_mistake_is_one_line_that_names_file_key_and_remedy(
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("TAGGERD__BACKEND__BASEURL", "x", "did you mean BACKEND__BASE_URL?"),
+        ("TAGGERD__BACKEND__BASEURL", "x", "did you mean TAGGERD__BACKEND__BASE_URL?"),
         ("TAGGERD__BCKEND__MODEL", "x", "no such setting"),
         ("TAGGERD__ARRIVALS__ROOTS", "/srv", "JSON"),
         ("TAGGERD__IMAGE__MAX_EDGE", "wide", "environment: image.max_edge"),

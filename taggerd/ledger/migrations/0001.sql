@@ -14,6 +14,7 @@ CREATE TABLE photos (
     settled_at        REAL NOT NULL,               -- its place in the queue
     not_before        REAL NOT NULL DEFAULT 0,     -- deferred until then
     wanted_by         TEXT,                        -- the run that asked for it last
+    wanted_owner      TEXT,                        -- the owner that the run belongs to
     released_by       TEXT,                        -- the run that is not to claim it again
     attempts          INTEGER NOT NULL DEFAULT 0,
     deaths            INTEGER NOT NULL DEFAULT 0,  -- attempts that its owner did not survive
@@ -33,6 +34,7 @@ CREATE TABLE photos (
 CREATE INDEX photos_queued ON photos (settled_at) WHERE state = 'queued';
 CREATE INDEX photos_claimed ON photos (owner) WHERE state = 'claimed';
 CREATE INDEX photos_quarantined ON photos (since) WHERE state = 'quarantined';
+CREATE INDEX photos_wanted ON photos (wanted_owner) WHERE wanted_owner IS NOT NULL;
 CREATE INDEX photos_unwritten ON photos (id) WHERE state = 'recorded' AND sidecars_written = 0;
 
 -- The stamp's numbers are ANY: one that does not fit into 64 signed bits is kept as text.

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def test_jsonl_of_one_scan(tmp_path: Path, entry: MakesEntries) -> None:
-    """One line a record, in order; what was in the file before is replaced."""
+    """One line a record, in order, after what was in the file before."""
     path = tmp_path / "scan.jsonl"
-    path.write_text("old")
+    path.write_text('{"id": "earlier", "schema_version": 0}')
     write_jsonl(path, [entry(1).line, entry(2).line])
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert [record["id"] for record in records] == ["record-1", "record-2"]
-    assert next(iter(records[0])) == "schema_version"
+    assert [record["id"] for record in records] == ["earlier", "record-1", "record-2"]
+    assert next(iter(records[1])) == "schema_version"
     assert [p.name for p in tmp_path.iterdir()] == ["scan.jsonl"]
 
 
@@ -53,7 +53,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     link.symlink_to(target)
     write_jsonl(link, ["{}"])
     assert link.is_symlink()
-    assert target.read_text() == "{}\n"
+    assert target.read_text() == "old\n{}\n"
 
 
 def test_a_pipe_is_written_to(tmp_path: Path) -> None:

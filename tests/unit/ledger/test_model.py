@@ -48,8 +48,8 @@ class ModelPhoto:
 
     def queue(self, *, changed: bool = False, anew_since: float | None = None) -> None:
         """Queue it as if it had just come, or note that for when its claim ends."""
-        if self.anew_since is None or (changed and self.state != "claimed"):
-            self.anew_since = anew_since  # new bytes are no longer those it was asked for about
+        if self.anew_since is None:
+            self.anew_since = anew_since
         if self.state == "claimed":
             self.again = max(self.again, 2 if changed else 1)
             return
@@ -134,6 +134,8 @@ class Model:
         settled = self.regroup(since)
         replaced = {self.photo(n) for n in changed}
         for photo in replaced:
+            if photo.state != "claimed":
+                photo.anew_since = None  # new bytes are not those that it was wanted for
             photo.queue(changed=True, anew_since=since)
         for photo in {self.photo(n) for n in files} - settled - replaced:
             unwritten = photo.state == "recorded" and not photo.written

@@ -310,3 +310,21 @@ def test_importing_the_room_loads_no_foreign_parser() -> None:
     """Exiv2 belongs into worker processes; inflect takes a second to import."""
     code = "import sys, taggerd.metadata; sys.exit(bool({'pyexiv2', 'inflect'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["a half-written file", "a second name of the sidecar"])
+def test_what_a_killed_process_left_is_removed(
+    photo: Photo, tags: Tags, provenance: Provenance, kind: str
+) -> None:
+    """The next pass takes it away, also when it has nothing to write, and spares the sidecar."""
+    (made,) = write(photo, tags, provenance, Options())
+    data = made.path.read_bytes()
+    left = made.path.with_name(f".{made.path.name}.taggerd-tmp")
+    for changed in (tags, replace(tags, caption="Another caption")):
+        if kind == "a half-written file":
+            left.write_bytes(b"<x:xmpm")
+        else:
+            os.link(made.path, left)
+        write(photo, changed, provenance, Options())
+        assert _names(photo.folder) == ["a.jpg", "a.jpg.xmp"]
+        assert (made.path.read_bytes() == data) == (changed is tags)
