@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd import rooms
-from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.filters import SIDECAR, Filters
 from taggerd.arrivals.settling import Settling
 from taggerd.arrivals.walk import UNREADABLE, Seen, see, walk
 from taggerd.errors import ConfigurationError, StorageError
@@ -293,7 +293,7 @@ class CatchUp:
         tally.found = len(photos)
         # What cannot be read may hold photos, and what was named itself was meant.
         tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
-        tally.skipped = [s for s in found.skipped if s not in tally.failed]
+        tally.skipped = [s for s in found.skipped if s not in tally.failed and s.reason != SIDECAR]
         wanted: set[Path] = set()
         for photo in photos:
             reason = needless(photo, standing, self._job)

@@ -1,0 +1,105 @@
+"""What the settings take from a registry."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taggerd import settings
+from taggerd.errors import ConfigurationError
+from taggerd.inference import chosen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """Two models at one place, one elsewhere."""
+
+    def entry(name: str, port: int, roles: list[str]) -> dict[str, object]:
+        return {
+            "name": name,
+            "backend_config": {"host": "10.0.0.9", "port": port},
+            "capabilities": {"vision": True},
+            "roles": roles,
+            "served_model_id": f"org/{name}",
+            "model_aliases": [f"{name}-alias"],
+        }
+
+    path = tmp_path / "models.json"
+    path.write_text(
+        json.dumps(
+            [
+                entry("eyes", 8000, ["caption", "description"]),
+                entry("words", 8000, ["keywords"]),
+                entry("far", 9000, ["far-caption"]),
+            ]
+        )
+    )
+    return path
+
+
+def backend(registry: Path, **given: object) -> settings.Backend:
+    """Make the settings' table."""
+    return settings.Backend.model_validate({"registry_path": registry, **given})
+
+
+def test_without_a_switch_the_registry_is_not_even_read(tmp_path: Path) -> None:
+    """A registry that is not used may be missing."""
+    assert chosen(backend(tmp_path / "none.json"), settings.Roles()) == ({}, "")
+
+
+def test_each_role_gets_its_model_and_all_get_the_endpoint(registry: Path) -> None:
+    """Models by role, as they are served, and the address they share."""
+    models, base_url = chosen(backend(registry, use_registry=True), settings.Roles())
+    assert models == {"caption": "org/eyes", "keywords": "org/words", "description": "org/eyes"}
+    assert base_url == "http://10.0.0.9:8000/v1"
+
+
+def test_base_url_wins_over_the_registry(registry: Path) -> None:
+    """Whoever names an address means it."""
+    _, base_url = chosen(
+        backend(registry, use_registry=True, base_url="http://here/v1"), settings.Roles()
+    )
+    assert base_url == ""
+
+
+def test_a_model_named_in_the_settings_is_left_alone(registry: Path) -> None:
+    """A role with a model of its own does not take the registry's."""
+    roles = settings.Roles(caption=settings.Role(model="mine"))
+    models, _ = chosen(backend(registry, use_registry=True), roles)
+    assert "caption" not in models
+
+
+def test_two_endpoints_are_refused_in_one_line(registry: Path) -> None:
+    """Roles that resolve to two places are named, with what to do."""
+    roles = settings.Roles(caption=settings.Role(registry_role="far-caption"))
+    with pytest.raises(ConfigurationError, match=r"caption at http://10.0.0.9:9000/v1") as caught:
+        chosen(backend(registry, use_registry=True), roles)
+    assert "backend.base_url" in str(caught.value)
+
+
+def test_a_role_that_nothing_serves_is_named(registry: Path) -> None:
+    """There is no silent fall-back to another model."""
+    roles = settings.Roles(keywords=settings.Role(registry_role="poetry"))
+    with pytest.raises(ConfigurationError, match="no model can serve poetry"):
+        chosen(backend(registry, use_registry=True), roles)
+
+
+def test_the_loader_maps_names_to_what_is_served(registry: Path) -> None:
+    """--use-loader with a logical name or alias sends the served name, for that role alone."""
+    roles = settings.Roles(caption=settings.Role(registry_model="eyes-alias"))
+    models, base_url = chosen(backend(registry, use_loader=True), roles)
+    assert (models, base_url) == ({"caption": "org/eyes"}, "http://10.0.0.9:8000/v1")
+    roles = settings.Roles(caption=settings.Role(registry_model="eye"))
+    with pytest.raises(ConfigurationError, match="did you mean 'eyes'"):
+        chosen(backend(registry, use_loader=True), roles)
+
+
+def test_no_path_is_one_line() -> None:
+    """--use-registry without a file says which setting is missing."""
+    with pytest.raises(ConfigurationError, match=r"backend\.registry_path"):
+        chosen(settings.Backend(use_registry=True), settings.Roles())
