@@ -338,7 +338,7 @@ async def test_a_root_renamed_and_back(service: Service, root: Path, tmp_path: P
 async def test_a_root_deleted_and_made_again(
     service: Service,
     root: Path,
-    noticed: bool,  # noqa: FBT001 - a parameter of the case
+    noticed: bool,
 ) -> None:
     """A root made anew is served, also if it got the old one's inode before anybody looked."""
     (root / "a.jpg").touch()

@@ -80,7 +80,7 @@ def test_only_the_extensions_asked_for() -> None:
         ("export.jpg/", "export.jpg", True),
     ],
 )
-def test_globs_match_names_and_paths(glob: str, below: str, taken: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_globs_match_names_and_paths(glob: str, below: str, taken: bool) -> None:
     """The user's globs hold for names and for paths below the root, of files and of folders."""
     expected = "" if taken else f"ignored by arrivals.ignore {glob!r}"
     assert Filters(ignore_globs=[glob]).verdict(ROOT / below, ROOT) == expected

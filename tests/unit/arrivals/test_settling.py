@@ -171,7 +171,7 @@ def test_old_files_found_by_a_walk_are_due_at_once(
     settling: Settling,
     mtime: float,
     ctime: float,
-    at_once: bool,  # noqa: FBT001 - a column of the table
+    at_once: bool,
 ) -> None:
     """Only mtime and ctime together prove that a file has been lying there for long enough."""
     settling.observe(disk.put("a.jpg", 10, mtime, ctime), 100, event=False)

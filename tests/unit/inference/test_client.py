@@ -72,7 +72,7 @@ def test_there_are_errors_to_map() -> None:
 )
 def test_an_error_means_what_happened(
     kind: type[Exception],
-    answered: bool,  # noqa: FBT001 - a column of the table
+    answered: bool,
     ours: type[BackendError],
 ) -> None:
     """Not reached, too late, and broken off are three things."""
