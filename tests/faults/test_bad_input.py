@@ -139,6 +139,23 @@ def test_a_backend_that_cannot_be_used(
     assert {record["attempts"] for record in taggerd.records()} == {1}
 
 
+def test_a_backend_that_says_nothing(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """One that takes the request and is silent is given up after --timeout, exit 3."""
+    silence = threading.Event()
+
+    def script(path: str, _body: bytes) -> None:
+        if "chat" in path:
+            silence.wait(30)
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
+    one_line(taggerd("scan", "--timeout", 1, card), 3, "did not answer within 1 s")
+    silence.set()
+    assert "tagged 5 of 5 photos" in taggerd("scan", card).stdout
+
+
 def test_a_backend_that_fails_half_way(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
