@@ -19,6 +19,7 @@ import structlog
 from taggerd import __version__, rooms, status
 from taggerd.arrivals.arrivals import Arrivals
 from taggerd.errors import ConfigurationError, StartError, StorageError, TaggerdError
+from taggerd.photo import printable
 from taggerd.pipeline import Job
 from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
@@ -102,11 +103,13 @@ class Daemon:
             watching = parts.create_task(arrivals.run(), name="arrivals")
             await arrivals.ready.wait()
             self._notifier.ready()
+            log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
                 parts.create_task(house.scribe.run(ended), name="scribe"),
                 parts.create_task(self._preflight(house), name="preflight"),
                 parts.create_task(self._recover(house), name="recovery"),
                 parts.create_task(self._heartbeat(house, arrivals, shift), name="heartbeat"),
+                parts.create_task(self._watchdog(), name="watchdog"),
             ]
             working = parts.create_task(
                 shift.work(drain_seconds=settings.service.drain_seconds), name="shift"
@@ -169,12 +172,16 @@ class Daemon:
             if recovered:
                 log.warning("photos of a program that died are queued again", photos=recovered)
 
-    async def _heartbeat(self, house: Rooms, arrivals: Arrivals, shift: Shift) -> None:
-        """Tell systemd that the loop turns, and everybody else how things stand."""
-        interval = min(watchdog_interval() or HEARTBEAT_SECONDS, HEARTBEAT_SECONDS)
-        started = time.time()
+    async def _watchdog(self) -> None:
+        """Tell systemd that the loop turns, whatever disks and backends do."""
         while True:
             self._notifier.watchdog()
+            await asyncio.sleep(watchdog_interval() or HEARTBEAT_SECONDS)
+
+    async def _heartbeat(self, house: Rooms, arrivals: Arrivals, shift: Shift) -> None:
+        """Tell systemd and everybody else how things stand."""
+        started = time.time()
+        while True:
             try:
                 live = await status.live_of(house, arrivals, shift, started)
             except StorageError as error:
@@ -182,7 +189,7 @@ class Daemon:
             else:
                 self._notifier.status(live.one_line)
                 await asyncio.to_thread(status.publish, live, house.settings.state_directory)
-            await asyncio.sleep(interval)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
         if outcome.fate == "moved":

@@ -54,6 +54,8 @@ _WORDS: Mapping[Fate, str] = {
 
 LONGEST_REST_SECONDS = 5.0
 """Between looks at an empty queue, where nothing says that there is more."""
+LEAST_REST_SECONDS = 0.2
+"""Between looks at a queue that says something is due and gives nothing (others take it)."""
 MACHINE_REST_SECONDS = 10.0
 """Before work goes on after the ledger's disk was full or failing."""
 LONGEST_WAIT_SECONDS = 300.0
@@ -157,6 +159,8 @@ class Shift:
     async def _begin_some(self) -> bool:
         """Begin as many photos as there is room for; return False when nothing is left to do."""
         await self._backend_usable()
+        if self._broken is not None:
+            return False
         self._wake.clear()
         more = self._more_to_come()
         room = self._rooms.settings.queue.photos_in_flight - len(self._under_way)
@@ -174,8 +178,20 @@ class Shift:
             self._under_way[task] = claim
             task.add_done_callback(self._ended)
         if len(claims) < room or room == 0:
-            await self._rest(LONGEST_REST_SECONDS)
+            await self._rest(LONGEST_REST_SECONDS if room == 0 else await self._idle_seconds())
         return True
+
+    async def _idle_seconds(self) -> float:
+        """Return how long nothing will be due, so far as the queue knows now."""
+        try:
+            due = await self._rooms.ledger.next_due(self._job.within, self._job.run)
+        except StorageError:
+            return LONGEST_REST_SECONDS
+        if due is None:
+            return LONGEST_REST_SECONDS
+        return min(
+            max(due - self._rooms.now().timestamp(), LEAST_REST_SECONDS), LONGEST_REST_SECONDS
+        )
 
     async def _claimed(self, room: int) -> list[Claim]:
         now = self._rooms.now().timestamp()
