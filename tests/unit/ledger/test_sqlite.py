@@ -270,6 +270,7 @@ from taggerd.ledger import Outgoing, SqliteLedger
 
 async def main(directory, name, stop_after):
     ledger = await SqliteLedger.open(Path(directory))
+    print("open", flush=True)
     await asyncio.to_thread(input)
     done = 0
     while claims := await ledger.claim(3, within=[Path("/srv")], run=name, now=time.time()):
@@ -297,23 +298,26 @@ def claimer(state: State, name: str, *, stop_after: int = -1) -> subprocess.Pope
     )
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    """Let a claimer start."""
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+async def go(*processes: subprocess.Popen[str]) -> None:
+    """Let claimers start at once, when all of them stand."""
+    for process in processes:
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "open\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
 
 
 async def test_two_processes_share_the_queue(ledger: SqliteLedger, state: State) -> None:
     """Every photo is finished by exactly one of them, each first time."""
-    photos = 300
+    photos = 600
     await ledger.admit([file(f"{n}.JPG") for n in range(photos)])
     both = [claimer(state, name) for name in ("one", "two")]
-    for process in both:
-        go(process)
+    await go(*both)
     for process in both:
         assert await asyncio.to_thread(process.wait, 60) == 0
-    lines = await ledger.outbox(1000)
+    lines = await ledger.outbox(photos)
     assert sorted(line.id for line in lines) == sorted(f"{n}.JPG/1" for n in range(photos))
     assert {line.line for line in lines} == {"one", "two"}
     assert await ledger.counts() == Counts(recorded=photos)
@@ -323,7 +327,7 @@ async def test_a_killed_process_loses_no_photo(ledger: SqliteLedger, state: Stat
     """SIGKILL in the middle of claims: what it finished stays, the rest is done by the next."""
     await ledger.admit([file(f"{n}.JPG") for n in range(10)])
     process = claimer(state, "killed", stop_after=4)
-    go(process)
+    await go(process)
     assert process.stdout is not None
     assert await asyncio.to_thread(process.stdout.readline) == "here\n"
     assert await ledger.recover() == 0
