@@ -44,6 +44,8 @@ _REFUSAL = re.compile(
 )
 _COORDINATE_LETTERS = re.compile(r"(?<=[\d°'\"″.\s])[NSEWO](?=[\s,;.\d]|$)|\b(?i:lat|lon|long)\b")
 _SAYS_TEXT = ("caption", "description", "text", "title", "answer", "response", "content", "output")
+_JSON_BEGINS = re.compile(r'\{\s*"|\[\s*["{]')
+_MEMBER = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\\n]|\\.)*)"')
 _WORDS = re.compile(r"\w+")
 
 
@@ -81,7 +83,10 @@ def _text(question: Question, said: str, who: str, raw: str) -> str:
     if isinstance(found, list) and not said.startswith("["):
         found = None  # brackets in the midst of a sentence are the sentence's own
     inner = _text_in_json(found, question.role)
-    if isinstance(found, dict) and inner is None:
+    damaged = found is None and _JSON_BEGINS.match(said) is not None
+    if damaged:
+        inner = _text_in_damaged_json(said, question.role)
+    if (isinstance(found, dict) or damaged) and inner is None:
         message = f"{who} answered with JSON in which there is no text: {say(said)}"
         raise AnswerHeldBack(message, raw=raw)
     text = unlabelled(bare(inner) if inner is not None else said, question.role)
@@ -109,6 +114,13 @@ def _text_in_json(found: object, role: str) -> str | None:
         if key in texts:
             return texts[key]
     return next(iter(texts.values())) if len(texts) == 1 else None
+
+
+def _text_in_damaged_json(said: str, role: str) -> str | None:
+    """Return the text for *role* out of JSON that a model began well and lost itself in."""
+    texts = {key.casefold(): text for key, text in _MEMBER.findall(said)}
+    text = next((texts[key] for key in (role.casefold(), *_SAYS_TEXT) if key in texts), None)
+    return text.replace('\\"', '"') if text else None
 
 
 def _keywords(question: Question, said: str, who: str, raw: str) -> tuple[Keyword, ...]:

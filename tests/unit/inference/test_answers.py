@@ -103,6 +103,26 @@ def test_a_model_that_always_answers_one_json_object_gives_a_description_too() -
     )
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"caption": "A red photo", "keywords": [": [": [", "photo"]}',
+        '{"caption": "A red photo": "keywords": ["keywords": ["photo"]}',
+        '{"keywords": ["red"], "caption": "A red photo", "description": "Re',
+    ],
+)
+def test_the_text_is_saved_out_of_damaged_json(content: str) -> None:
+    """A small model that began its JSON well and lost itself has still given the caption."""
+    assert text_of(content) == "A red photo"
+
+
+@pytest.mark.parametrize("content", ['{"keywords": [": [": [", "photo"]}', '{"cap', '[{"a'])
+def test_damaged_json_without_a_text_is_held_back(content: str) -> None:
+    """Brackets and quotes never land in a photo as its caption."""
+    with pytest.raises(AnswerHeldBack, match="no text"):
+        text_of(content)
+
+
 @pytest.mark.parametrize("said", ["桜の木の下の猫", "Кот спит на окне", "قارب أحمر في البحيرة"])
 def test_other_scripts_pass_untouched(said: str) -> None:
     """A caption in any script is a caption."""
