@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from taggerd.ledger.port import Outgoing
 
 
+MOST_DEATHS = 10
+"""A photo whose bytes were being read at so many deaths of the program in a row is given up.
+
+Foreign code runs in processes of its own, whose loss is charged as an attempt; the program itself
+dies of power cuts and kills, which are no photo's fault, and strike the same few photos again at
+every start. Only one that cannot be got past is set aside.
+"""
+
+
 def begin(  # noqa: PLR0913  # what a claim is made of
     database: Database,
     limit: int,
@@ -34,7 +43,7 @@ def begin(  # noqa: PLR0913  # what a claim is made of
     """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
     while True:
         rows = database.rows(order, run=run, wanted=wanted, now=now, limit=limit)
-        spent = [row for row in rows if row["attempts"] >= max_attempts]
+        spent = [r for r in rows if r["attempts"] >= max_attempts or r["deaths"] >= MOST_DEATHS]
         if not spent:
             return [_claimed(database, row, owner, run, now) for row in rows]
         for row in spent:
@@ -114,7 +123,7 @@ def put_back(  # noqa: PLR0913  # each way back differs in one of them
 def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> int:
     """End all claims of *owner*, and what it borrowed of the outbox.
 
-    Charged are those whose bytes were being read when it *died*.
+    Where it *died*, that is counted for those whose bytes were being read.
     """
     rows = database.rows("claims_of", owner=owner)
     for row in rows:
@@ -123,7 +132,7 @@ def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> i
             photo=row["id"],
             token=row["token"],
             now=now,
-            uncharged=not died or row["survived"],
+            uncharged=True,
             died=died and not row["survived"],
             reason=None,
             not_before=0.0,

@@ -183,8 +183,8 @@ class Ledger(Protocol):
         With *within* None those are meant that *run* asked for when it admitted them.
 
         Left out are photos deferred beyond *now* and photos that this *run* released. A photo
-        whose attempts are used up although it never failed took the program down with it: it goes
-        to quarantine here and is not given out.
+        that was being read at ten deaths of the program in a row goes to quarantine here and is not
+        given out: it may be what took the program down.
         """
 
     async def survived(self, claim: Claim) -> None:
@@ -277,7 +277,7 @@ class Ledger(Protocol):
         """Say whether nothing waits for this *run* and this owner has nothing claimed."""
 
     async def recover(self) -> int:
-        """Give back what dead owners had claimed, attempts still charged; return how many photos.
+        """Give back what dead owners had claimed, uncharged; return how many photos.
 
         Done when the ledger is opened; to be done every minute or so where owners share it.
         """

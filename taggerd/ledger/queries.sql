@@ -130,7 +130,7 @@ UPDATE photos SET
 WHERE id = :photo;
 
 -- name: survived
-UPDATE photos SET survived = 1 WHERE id = :photo AND token = :token;
+UPDATE photos SET survived = 1, deaths = 0 WHERE id = :photo AND token = :token;
 
 -- name: finish
 UPDATE photos SET

@@ -329,7 +329,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for mine, _, photo in self.claims:
             if mine == owner:
                 photo.not_before = 0.0
-                photo.end(charged=not orderly)
+                photo.end(charged=False)
         self.claims = [one for one in self.claims if one[0] != owner]
         self.model.sweep()
 
