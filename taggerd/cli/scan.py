@@ -6,7 +6,7 @@ import asyncio
 import signal
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from taggerd.configuration import Configuration
 
-Names = typer.Option(metavar="NAME")
+
+def _named(what: str, metavar: str = "NAME") -> Any:  # noqa: ANN401 - what Typer makes of it
+    return typer.Option(help=what, metavar=metavar)
 
 
 def scan(
@@ -63,9 +65,9 @@ def scan(
     base_url: options.BaseUrl = None,
     api_key: options.ApiKey = None,
     model: options.Model = None,
-    caption_model: Annotated[str | None, Names] = None,
-    keyword_model: Annotated[str | None, Names] = None,
-    description_model: Annotated[str | None, Names] = None,
+    caption_model: Annotated[str | None, _named("Model for captions.")] = None,
+    keyword_model: Annotated[str | None, _named("Model for keywords.")] = None,
+    description_model: Annotated[str | None, _named("Model for descriptions.")] = None,
     use_registry: Annotated[
         bool | None, typer.Option("--use-registry", help="Take models from the registry file.")
     ] = None,
@@ -73,19 +75,29 @@ def scan(
         bool | None,
         typer.Option("--use-loader", help="Send the name that is served for a registry name."),
     ] = None,
-    registry_path: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+    registry_path: Annotated[
+        Path | None, typer.Option(help="The registry file.", metavar="FILE", readable=False)
+    ] = None,
     caption_role: Annotated[
-        str | None, typer.Option(help="Role looked up in the registry.", metavar="ROLE")
+        str | None, _named("Role looked up in the registry for captions.", "ROLE")
     ] = None,
-    keyword_role: Annotated[str | None, typer.Option(metavar="ROLE")] = None,
-    description_role: Annotated[str | None, typer.Option(metavar="ROLE")] = None,
+    keyword_role: Annotated[
+        str | None, _named("Role looked up in the registry for keywords.", "ROLE")
+    ] = None,
+    description_role: Annotated[
+        str | None, _named("Role looked up in the registry for descriptions.", "ROLE")
+    ] = None,
     caption_registry_model: Annotated[
-        str | None, typer.Option(help="Name preferred in the registry.", metavar="NAME")
+        str | None, _named("Name preferred in the registry for captions.")
     ] = None,
-    keyword_registry_model: Annotated[str | None, Names] = None,
-    description_registry_model: Annotated[str | None, Names] = None,
-    prompt_profile: Annotated[str | None, Names] = None,
-    max_keywords: Annotated[int | None, typer.Option(metavar="N")] = None,
+    keyword_registry_model: Annotated[
+        str | None, _named("Name preferred in the registry for keywords.")
+    ] = None,
+    description_registry_model: Annotated[
+        str | None, _named("Name preferred in the registry for descriptions.")
+    ] = None,
+    prompt_profile: Annotated[str | None, _named("Set of prompts.")] = None,
+    max_keywords: Annotated[int | None, _named("Most keywords of a photo.", "N")] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Photos in flight at once.", metavar="N")
     ] = None,
