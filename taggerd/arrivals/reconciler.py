@@ -119,7 +119,7 @@ class Reconciler:
                     break  # Its end is acted upon before the next one begins.
             if folder is not None:
                 found.append(folder)
-                files += len(folder.files)
+                files += len(folder.rows)
         return found
 
     def _next_of_a_place(self) -> Folder | None:

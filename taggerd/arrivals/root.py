@@ -21,13 +21,17 @@ from taggerd.arrivals.watch import Pace, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from taggerd import settings
+    from taggerd.arrivals.walk import Folder, Row
     from taggerd.photo import PhotoFile, Stamp
 
     Known = Callable[[Path], Awaitable[Mapping[Path, Stamp]]]
     """Gives the stamps on record of the files directly in a folder."""
+    Stamps = Callable[[Sequence[Path]], Awaitable[Sequence[AbstractSet[Row]]]]
+    """The same for many folders at once, as rows."""
     Admit = Callable[[Sequence[PhotoFile]], Awaitable[None]]
     """Takes settled files into the queue; they are safe there once it returns."""
 
@@ -59,6 +63,7 @@ class Surroundings:
     """What a root is given from outside."""
 
     known: Known
+    stamps: Stamps | None
     admit: Admit
     clock: Callable[[], float]
     """Monotonic, seconds."""
@@ -295,12 +300,12 @@ class WatchedRoot:
         except RootOffline:
             self._next_look = -math.inf
             return
-        news: list[Seen] = []
         for folder in found:
             self._watch.expect(folder)
-            if folder.files:
-                known = await self._around.known(folder.path)
-                news += [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
+        news: list[Seen] = []
+        for folder in await self._unlike_the_record(found):
+            known = await self._around.known(folder.path)
+            news += [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
         if news:
             await self._lane.run(self._observe, news, event=False)
         if self._reconciler.completed != before:
@@ -309,6 +314,15 @@ class WatchedRoot:
                 self._failure = ""
             self._last_walk = self._around.wall()
             self._next_walk = self._clock() + self._interval()
+
+    async def _unlike_the_record(self, found: list[Folder]) -> list[Folder]:
+        """Return those of *found* that do not look exactly as they did: mostly none."""
+        filled = [folder for folder in found if folder.rows]
+        if self._around.stamps is None or not filled:
+            return filled
+        recorded = await self._around.stamps([folder.path for folder in filled])
+        pairs = zip(filled, recorded, strict=True)
+        return [folder for folder, rows in pairs if rows != set(folder.rows)]
 
     def _interval(self) -> float:
         """Return the seconds until the next whole walk."""

@@ -49,6 +49,10 @@ FROM files WHERE folder = :folder AND stem = :stem;
 SELECT stem, suffix, size, mtime_ns, inode, device
 FROM folders CROSS JOIN files ON files.folder = folders.id WHERE folders.path = :path;
 
+-- name: folder_stamps
+SELECT CAST(stem || suffix AS BLOB), size, mtime_ns, inode, device
+FROM folders CROSS JOIN files ON files.folder = folders.id WHERE folders.path = :path;
+
 -- name: photo_files
 SELECT folders.path AS folder, stem, suffix, size, mtime_ns, inode, device
 FROM files JOIN folders ON folders.id = files.folder WHERE files.photo = :photo;

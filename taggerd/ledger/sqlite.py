@@ -198,6 +198,11 @@ class SqliteLedger:
         return {file.path: file.stamp for file in files}
 
     @_in_thread
+    def stamps(self, folders: Sequence[Path]) -> list[set[tuple[bytes, int, int, int, int]]]:
+        """See the port."""
+        return [self._database.tuples("folder_stamps", path=folder_bytes(path)) for path in folders]
+
+    @_in_thread
     def folders(self, below: Path) -> list[Path]:
         """See the port."""
         low, high = folder_range(below)
