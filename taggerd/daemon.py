@@ -141,6 +141,7 @@ class Daemon:
             known=house.ledger.known,
             stamps=house.ledger.stamps,
             admit=admit,
+            own=house.settings.own_folders,
         )
 
     async def _last_words(self, house: Rooms) -> None:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from taggerd.photo import IMAGE_EXTENSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 NOT_AN_IMAGE = "not an image extension"
 SIDECAR = "sidecar"
 COPY = "temporary file of a copy"
 HIDDEN = "hidden"
 TRASH = "in the trash"
+COPY_FOLDER = "temporary folder of a copy"
+OTHER_ROOT = "an import folder of its own"
+OWN_FOLDER = "taggerd's own folder"
 DEEPER = "in a folder below, and recursive is off"
 
 _COPY_ENDINGS = (".part", ".tmp", ".crdownload", ".partial", ".filepart")
@@ -26,6 +29,10 @@ _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
 _TRASH_FOLDERS = frozenset({"$RECYCLE.BIN", "#recycle", "@Recycle", ".Trash", ".Trashes"})
 _MACHINE_FOLDERS = frozenset({"@eaDir", "#snapshot", ".stversions", "System Volume Information"})
 """Thumbnails, snapshots and old versions that NAS systems, Syncthing and Windows keep beside."""
+
+
+_COPY_FOLDER = "rpd-tmp"
+"""Rapid Photo Downloader copies into ``rpd-tmp-…`` in the import folder, and renames from there."""
 
 
 def _is_copy(name: str) -> bool:
@@ -53,13 +60,18 @@ class Filters:
         ignore_globs: Iterable[str] = (),
         *,
         recursive: bool = True,
+        apart: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the names that end in one of *extensions* and match none of *ignore_globs*."""
+        """Take the names that end in one of *extensions* and match none of *ignore_globs*.
+
+        *apart* names folders below the root, relative to it, that are not taken, and why.
+        """
         self._extensions = frozenset(extensions)
         self._globs = [_compiled(glob) for glob in ignore_globs]
         cased = {e for ext in self._extensions for e in (f".{ext}", f".{ext.upper()}")}
         self._plain_endings = {e for e in cased if len(e) == 4 and not self._globs}  # noqa: PLR2004 - ".jpg"
         self.recursive = recursive
+        self._apart = apart or {}
 
     def verdict(self, path: Path | str, root: Path | str, *, is_dir: bool = False) -> str:
         """Return ``""`` if *path* below *root* is taken, else the reason why not, in words."""
@@ -81,11 +93,11 @@ class Filters:
             return TRASH
         if name in _MACHINE_FOLDERS:
             return f"inside {name}"
-        if name[0] == ".":
-            return HIDDEN
+        if name[0] == "." or name.startswith(_COPY_FOLDER):
+            return HIDDEN if name[0] == "." else COPY_FOLDER
         if not self.recursive:
             return DEEPER
-        return self._ignored(name, relative, is_dir=True)
+        return self._apart.get(relative, "") or self._ignored(name, relative, is_dir=True)
 
     def plain(self, name: str) -> bool:
         """Say whether the file *name* is taken at first sight; :meth:`of_file` has the last word.
@@ -120,6 +132,12 @@ class Filters:
             if (is_dir or not folders_alone) and (matches(name) or matches(relative)):
                 return f"ignored by arrivals.ignore {glob!r}"
         return ""
+
+
+def apart_in(root: Path, folders: Iterable[Path], reason: str) -> dict[str, str]:
+    """Return those of *folders* that lie below *root*, as :class:`Filters` takes them."""
+    below = (folder for folder in folders if root in folder.parents)
+    return {os.fspath(folder.relative_to(root)): reason for folder in below}
 
 
 def _compiled(glob: str) -> tuple[str, Callable[[str], object], bool]:

@@ -73,6 +73,12 @@ class Reconciler:
         self._places.clear()
         return self._wanted
 
+    def restart(self) -> None:
+        """Drop a walk that an error may have cut short, and ask for another."""
+        self._place_walk = self._whole_walk = None
+        self._whole = _Whole(self.completed)
+        self.request()
+
     def places(self, single: Iterable[str], trees: Iterable[str]) -> None:
         """Ask for the folders *single* to be read again, and *trees* with what is below."""
         if self._wanted > self._whole.ticket:

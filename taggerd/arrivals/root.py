@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from taggerd.arrivals.dirty import Batch, Dirty
-from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.filters import OTHER_ROOT, OWN_FOLDER, Filters, apart_in
 from taggerd.arrivals.lane import Lane
-from taggerd.arrivals.mounts import kind_of_file_system, must_be_polled
+from taggerd.arrivals.mounts import Mount, mounts_of, must_be_polled
 from taggerd.arrivals.reconciler import Reconciler
 from taggerd.arrivals.settling import Settling
 from taggerd.arrivals.walk import RootOffline, Seen, offline_reason, see
@@ -72,6 +72,10 @@ class Surroundings:
     jitter: Callable[[], float]
     """Random, 0 to 1."""
     pace: Pace
+    own: Sequence[Path]
+    """Folders that taggerd writes into: the pictures in them are its own."""
+    speak: Callable[[RootHealth], None]
+    """Told of a root's health after each look at it."""
 
 
 class _Look(NamedTuple):
@@ -81,6 +85,13 @@ class _Look(NamedTuple):
     device: int = 0
     inode: int = 0
     empty: bool = False
+    mounts: frozenset[Mount] = frozenset()
+    """At the root and on folders below that are taken."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What is equal while it is the same root, on the same file systems."""
+        return self.device, self.inode, self.mounts
 
 
 class WatchedRoot:
@@ -104,8 +115,13 @@ class WatchedRoot:
         settle = arrivals.settle_seconds if root.settle_seconds is None else root.settle_seconds
         self._settle_seconds = settle
         recursive = arrivals.recursive if root.recursive is None else root.recursive
+        others = (other.path for other in arrivals.roots)
         self.filters = Filters(
-            arrivals.image_extensions, [*arrivals.ignore, *root.ignore], recursive=recursive
+            arrivals.image_extensions,
+            [*arrivals.ignore, *root.ignore],
+            recursive=recursive,
+            apart=apart_in(root.path, others, OTHER_ROOT)
+            | apart_in(root.path, around.own, OWN_FOLDER),
         )
         self._lane = Lane(f"arrivals {root.path}", around.clock)
         self._dirty = Dirty(self.wake)
@@ -150,7 +166,8 @@ class WatchedRoot:
 
     def look_again(self, path: Path) -> None:
         """Have the file *path* settle anew if it is there and not as it is known. Any thread."""
-        self._dirty.file(str(path))
+        if not self.filters.verdict(path, self.path):
+            self._dirty.file(str(path))
 
     def failed(self, error: Exception) -> None:
         """Note that :meth:`run` ended with *error*; what it had in hand is found by a walk."""
@@ -192,7 +209,9 @@ class WatchedRoot:
         """
         self._loop = asyncio.get_running_loop()
         self._next_look = -math.inf
-        self._reconciler.request()
+        # Whatever an error left half done is not gone on with: the walk finds it all again.
+        self._settling = self._new_settling(trust_times=self._settling.trust_times)
+        self._reconciler.restart()
         while True:
             if self._clock() >= self._next_look:
                 await self._supervise()
@@ -214,11 +233,11 @@ class WatchedRoot:
                 done.set_result(None)
 
     async def _supervise(self) -> None:
-        look = await self._lane.run(_look, self.path)
+        look = await self._lane.run(_look, self.path, self.filters)
         last = self._place
         if look.offline:
             await self._leave(look.offline)
-        elif last is None or (look.device, look.inode) != (last.device, last.inode):
+        elif last is None or look.identity != last.identity:
             if last is not None and look.device != last.device and look.empty:
                 # Not taken for the root with nothing in it: rather a disk that was unmounted.
                 await self._leave("another, empty folder is in its place: is its disk mounted?")
@@ -228,6 +247,7 @@ class WatchedRoot:
             await self._attach(look)
         elif self._mode == "inotify" and await self._watch.check():
             self._reconciler.request()
+        self._around.speak(self.health())
         self.stood.set()
         self._next_look = self._clock() + self._pace.look
 
@@ -240,7 +260,7 @@ class WatchedRoot:
 
     async def _attach(self, look: _Look) -> None:
         """Go on duty: watch first, then walk, so that nothing comes in between."""
-        foreign = await self._lane.run(_changes_unseen, self.path)
+        foreign = any(must_be_polled(mount.kind) for mount in look.mounts)
         polled = self._asked_mode == "poll" or (self._asked_mode == "auto" and foreign)
         self._mode = "poll" if polled else "inotify"
         self._watch.forgive()
@@ -375,7 +395,7 @@ class WatchedRoot:
         return Settling(self._settle_seconds, wall=self._around.wall, trust_times=trust_times)
 
 
-def _look(path: Path) -> _Look:
+def _look(path: Path, filters: Filters) -> _Look:
     """Look at what is at the root's path. Blocks."""
     try:
         status = os.stat(path)  # noqa: PTH116 - as everywhere in this room
@@ -383,15 +403,23 @@ def _look(path: Path) -> _Look:
             empty = next(entries, None) is None
     except OSError as error:
         return _Look(offline_reason(path, error))
-    return _Look("", status.st_dev, status.st_ino, empty)
+    return _Look("", status.st_dev, status.st_ino, empty, _mounts(path, filters))
 
 
-def _changes_unseen(path: Path) -> bool:
-    """Say whether files can change at *path* without inotify telling us. Blocks."""
+def _mounts(path: Path, filters: Filters) -> frozenset[Mount]:
+    """Return the mount that *path* lies on and those on folders below it that are taken. Blocks.
+
+    A card that is mounted below the root comes without any event.
+    """
     try:
-        return must_be_polled(kind_of_file_system(path))
+        real, mounts = mounts_of(path)
     except OSError:
-        return False
+        return frozenset()
+    return frozenset(
+        mount
+        for mount in mounts
+        if real.is_relative_to(mount.point) or not filters.verdict(mount.point, real, is_dir=True)
+    )
 
 
 def _batches(files: Sequence[PhotoFile]) -> Iterator[list[PhotoFile]]:

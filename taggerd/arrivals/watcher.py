@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -200,8 +201,9 @@ class _Hints(FileSystemEventHandler):
         try:
             self._note(event)
         except Exception:
-            log.exception("an event could not be read; the whole root is read instead")
             self._dirty.everything()
+            with contextlib.suppress(Exception):  # a log that cannot be written to: even then
+                log.exception("an event could not be read; the whole root is read instead")
 
     def _note(self, event: FileSystemEvent) -> None:
         where = os.fsdecode(event.dest_path or event.src_path)

@@ -301,6 +301,9 @@ async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
     await ledger.admit([a, b, beside])
     assert await ledger.known(ROOT) == {a.path: a.stamp}
     assert await ledger.known(ROOT / "nowhere") == {}
+    rows, none = await ledger.stamps([ROOT, ROOT / "nowhere"])
+    assert rows == {(os.fsencode(a.path.name), *a.stamp)}
+    assert none == set()
     assert await ledger.folders(ROOT) == [ROOT, ROOT / "sub"]
     assert await ledger.folders(Path("/")) == [ROOT, ROOT / "sub", Path("/srv/import2")]
 
