@@ -45,6 +45,7 @@ def test_a_root_deleted_renamed_and_back(taggerd: Program, inbox: Path) -> None:
     assert "offline" in taggerd("status").stdout
     inbox.mkdir()
     tagged(inbox / "made-again.jpg")
+    until(lambda: state_of(taggerd) == "watching")
     inbox.rename(inbox.with_name("away"))
     until(lambda: state_of(taggerd) == "offline")
     inbox.with_name("away").rename(inbox)
