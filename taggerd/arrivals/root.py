@@ -386,9 +386,13 @@ class WatchedRoot:
                 await asyncio.sleep(0)
                 return
             until = min(until, self._next_walk, self._settling.next_due() or math.inf)
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self._awake.wait(), timeout=max(0.0, until - self._clock()))
-        await asyncio.sleep(self._pace.gather)
+        except TimeoutError:
+            return  # Something is due: there are no events to be gathered for.
+        # What is due meanwhile is not kept waiting for a storm of events to pass.
+        room = (self._settling.next_due() or math.inf) - self._clock()
+        await asyncio.sleep(min(self._pace.gather, max(room, self._pace.gather / 5)))
         self._awake.clear()
 
     def _new_settling(self, *, trust_times: bool) -> Settling:
