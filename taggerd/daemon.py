@@ -140,6 +140,7 @@ class Daemon:
             house.settings.arrivals,
             known=house.ledger.known,
             stamps=house.ledger.stamps,
+            unknown=house.ledger.unknown,
             admit=admit,
             own=house.settings.own_folders,
         )

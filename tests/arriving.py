@@ -52,6 +52,7 @@ class Arriving:
             self._settings,
             known=self.ledger.known,
             stamps=self.ledger.stamps,
+            unknown=self.ledger.unknown,
             admit=self._admit,
             pace=self._pace,
         )

@@ -69,6 +69,7 @@ class Serving:
             ),
             known=ledger.known,
             stamps=ledger.stamps,
+            unknown=ledger.unknown,
             admit=self._admit,
         )
 

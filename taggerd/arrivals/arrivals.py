@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd import settings
-    from taggerd.arrivals.root import Admit, Known, Stamps
+    from taggerd.arrivals.root import Admit, Known, Stamps, Unknown
     from taggerd.photo import Photo
 
 log = structlog.get_logger(__name__)
@@ -44,6 +44,7 @@ class Arrivals:
         known: Known,
         admit: Admit,
         stamps: Stamps | None = None,
+        unknown: Unknown | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -59,6 +60,8 @@ class Arrivals:
                 files of one stem come together.
             stamps: gives the same as *known* for many folders at once, more cheaply: a walk that
                 finds nothing new then costs little more than the looking.
+            unknown: says which of some files are not on record as they are; without it *known* is
+                asked for the whole of their folders.
             clock: monotonic, seconds.
             wall: seconds since the epoch.
             jitter: random numbers from 0 to 1.
@@ -69,7 +72,7 @@ class Arrivals:
         """
         self._pace = pace or Pace()
         around = Surroundings(
-            known, stamps, admit, clock, wall, jitter, self._pace, own, self._speak_of
+            known, stamps, unknown, admit, clock, wall, jitter, self._pace, own, self._speak_of
         )
         self._clock = clock
         self._roots = [WatchedRoot(root, arrivals, around) for root in arrivals.roots]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taggerd.photo import IMAGE_EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 NOT_AN_IMAGE = "not an image extension"
 SIDECAR = "sidecar"
@@ -76,16 +76,18 @@ class Filters:
     def verdict(self, path: Path | str, root: Path | str, *, is_dir: bool = False) -> str:
         """Return ``""`` if *path* below *root* is taken, else the reason why not, in words."""
         relative = os.path.relpath(path, root)
-        parts = Path(relative).parts
-        if parts[:1] == (os.pardir,):
+        if relative == os.pardir or relative.startswith("../"):
             return "outside of the import folder"
-        if not parts:
-            return ""
-        for depth in range(1, len(parts)):
-            reason = self.of_folder(parts[depth - 1], "/".join(parts[:depth]))
+        return "" if relative == os.curdir else self.below(relative, is_dir=is_dir)
+
+    def below(self, relative: str, *, is_dir: bool = False) -> str:
+        """Say the same of a path *relative* to the root, without ``.`` and ``..`` in it."""
+        *folders, name = relative.split("/")
+        for depth, folder in enumerate(folders, 1):
+            reason = self.of_folder(folder, "/".join(folders[:depth]))
             if reason:
                 return reason
-        return (self.of_folder if is_dir else self.of_file)(parts[-1], relative)
+        return (self.of_folder if is_dir else self.of_file)(name, relative)
 
     def of_folder(self, name: str, relative: str) -> str:
         """Judge one folder by its *name* and path *relative* to the root; its parents are taken."""

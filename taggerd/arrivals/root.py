@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     """Gives the stamps on record of the files directly in a folder."""
     Stamps = Callable[[Sequence[Path]], Awaitable[Sequence[AbstractSet[Row]]]]
     """The same for many folders at once, as rows."""
+    Unknown = Callable[[Sequence[PhotoFile]], Awaitable[Sequence[PhotoFile]]]
+    """Returns those of some files that are not on record as they are."""
     Admit = Callable[[Sequence[PhotoFile]], Awaitable[None]]
     """Takes settled files into the queue; they are safe there once it returns."""
 
@@ -64,6 +66,7 @@ class Surroundings:
 
     known: Known
     stamps: Stamps | None
+    unknown: Unknown | None
     admit: Admit
     clock: Callable[[], float]
     """Monotonic, seconds."""
@@ -363,13 +366,18 @@ class WatchedRoot:
         if due is None or due > self._clock():
             return
         settled = await self._lane.run(self._settling.due, self._clock())
-        known: dict[Path, Stamp] = {}
-        for folder in {file.path.parent for file in settled}:
-            known.update(await self._around.known(folder))
-        fresh = [file for file in settled if known.get(file.path) != file.stamp]
-        for batch in _batches(fresh):
+        for batch in _batches(await self._unknown(settled)):
             await self._around.admit(batch)
             self._failure = ""
+
+    async def _unknown(self, files: Sequence[PhotoFile]) -> Sequence[PhotoFile]:
+        """Return those of *files* that are not known as they are."""
+        if self._around.unknown is not None:
+            return await self._around.unknown(files)
+        known: dict[Path, Stamp] = {}
+        for folder in {file.path.parent for file in files}:
+            known.update(await self._around.known(folder))
+        return [file for file in files if known.get(file.path) != file.stamp]
 
     def _answer_waiters(self) -> None:
         completed = self._reconciler.completed

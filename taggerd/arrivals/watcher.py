@@ -207,9 +207,10 @@ class _Hints(FileSystemEventHandler):
 
     def _note(self, event: FileSystemEvent) -> None:
         where = os.fsdecode(event.dest_path or event.src_path)
-        path = self._root + where.removeprefix(self._real)
-        if self._filters.verdict(path, self._root, is_dir=event.is_directory):
+        relative = where.removeprefix(self._real).lstrip("/")
+        if relative and self._filters.below(relative, is_dir=event.is_directory):
             return
+        path = f"{self._root}/{relative}" if relative else self._root
         if event.is_directory:
             self._dirty.tree(path)
         else:

@@ -177,6 +177,9 @@ class Ledger(Protocol):
         signed bits may be left out, or come in a form that equals no stamp: ask :meth:`known`.
         """
 
+    async def unknown(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
+        """Return those of *files* that are not known, or not as they are: to be admitted."""
+
     async def folders(self, below: Path) -> list[Path]:
         """Return the folders with known files: *below* and those under it, in order of path."""
 
