@@ -224,7 +224,8 @@ def find(paths: Sequence[Path], settings: Settings) -> Found:
 def _filters_for(path: Path, settings: Settings) -> Filters:
     """Return what is taken at *path*: as the daemon takes it, if it is at or below a root."""
     arrivals = settings.arrivals
-    root = next((r for r in arrivals.roots if path.is_relative_to(r.path)), None)
+    above = (r for r in arrivals.roots if path.is_relative_to(r.path))
+    root = max(above, key=lambda r: len(r.path.parts), default=None)
     ignore = [*arrivals.ignore, *(root.ignore if root else ())]
     recursive = arrivals.recursive if root is None or root.recursive is None else root.recursive
     apart = apart_in(path, settings.own_folders, OWN_FOLDER)

@@ -35,7 +35,6 @@ class _Whole:
     """The walk of the whole root that is under way."""
 
     ticket: int
-    seconds: float = 0.0
     directories: int = 0
     unreadable: int = 0
     first_unreadable: str = ""
@@ -61,8 +60,6 @@ class Reconciler:
         """The newest ticket of :meth:`request` that has been served."""
         self.directories = 0
         """Folders below the root, itself included, at the last whole walk."""
-        self.seconds = 0.0
-        """What the last whole walk took on the disk."""
         self.unreadable = ""
         """One line about what could not be read in the last whole walk, or nothing."""
 
@@ -138,20 +135,17 @@ class Reconciler:
         return folder
 
     def _next_of_the_whole(self) -> Folder | None:
-        began = self._clock()
         if self._whole_walk is None:
             # In this order: a root that cannot be read raises, and the request stands.
             self._whole_walk = folders(self._root, self._filters, skipped=self._skipped)
             self._whole = _Whole(self._wanted)
         folder = next(self._whole_walk, None)
-        self._whole.seconds += self._clock() - began
         if folder is not None:
             self._whole.directories += 1
         else:
             self._whole_walk = None
             self.completed = self._whole.ticket
             self.directories = self._whole.directories
-            self.seconds = self._whole.seconds
             self.unreadable = _unreadable(self._whole)
         return folder
 

@@ -150,6 +150,7 @@ class WatchedRoot:
         self._next_look = -math.inf
         self._next_walk = math.inf
         self._last_walk: float | None = None
+        self._walk_seconds = 0.0
         self.stood = asyncio.Event()
         """Set once the root is watched, or known to be polled or offline."""
 
@@ -317,7 +318,7 @@ class WatchedRoot:
         """Read a few folders further and compare them with what is known."""
         if not self._reconciler.pending:
             return
-        before = self._reconciler.completed
+        before, began = self._reconciler.completed, self._clock()
         try:
             found = await self._lane.run(self._reconciler.step)
         except RootOffline:
@@ -331,12 +332,14 @@ class WatchedRoot:
             news += [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
         if news:
             await self._lane.run(self._observe, news, event=False)
+        self._walk_seconds += self._clock() - began
         if self._reconciler.completed != before:
             self._watch.walked()
             if not len(self._settling):
                 self._failure = ""
             self._last_walk = self._around.wall()
             self._next_walk = self._clock() + self._interval()
+            self._walk_seconds = 0.0
 
     async def _unlike_the_record(self, found: list[Folder]) -> list[Folder]:
         """Return those of *found* that do not look exactly as they did: mostly none."""
@@ -350,7 +353,7 @@ class WatchedRoot:
     def _interval(self) -> float:
         """Return the seconds until the next whole walk."""
         if self._mode == "poll" or self._watch.fault:
-            return max(self._poll_seconds, _POLL_SHARE * self._reconciler.seconds)
+            return max(self._poll_seconds, _POLL_SHARE * self._walk_seconds)
         return self._reconcile_seconds * (0.9 + 0.2 * self._around.jitter())
 
     def _observe(self, news: Sequence[Seen], *, event: bool) -> None:

@@ -398,6 +398,32 @@ async def test_polling(root: Path) -> None:
         assert service.health.watches == 0
 
 
+async def test_how_long_until_the_next_walk(root: Path) -> None:
+    """Polling rests ten times as long as a walk took; a watched root is walked at random times."""
+    polled = Service(root, mode="poll", poll_seconds=3).arrivals._roots[0]
+    assert polled._interval() == 3
+    polled._walk_seconds = 7
+    assert polled._interval() == 70
+    watched = Service(root, reconcile_minutes=10).arrivals._roots[0]
+    times = [watched._interval() for _ in range(50)]
+    assert 540 <= min(times) < max(times) <= 660
+
+
+async def test_polling_measures_its_walks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a walk takes is put down for the rest that follows it."""
+    rests: list[float] = []
+    interval = root_module.WatchedRoot._interval
+
+    def noted(self: WatchedRoot) -> float:
+        rests.append(self._walk_seconds)
+        return interval(self)
+
+    monkeypatch.setattr(root_module.WatchedRoot, "_interval", noted)
+    async with Service(root, mode="poll") as service:
+        await service.until(lambda: len(rests) > 3)
+        assert 0 < max(rests) < 1
+
+
 async def test_not_recursive(root: Path) -> None:
     """Without recursion the folders below are left alone, at the start and later."""
     tree(root, 1, 1)
