@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd import rooms
-from taggerd.arrivals.filters import SIDECAR, Filters
+from taggerd.arrivals.filters import OWN_FOLDER, SIDECAR, Filters, apart_in
 from taggerd.arrivals.settling import Settling
 from taggerd.arrivals.walk import UNREADABLE, Seen, see, walk
 from taggerd.errors import ConfigurationError, StorageError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from taggerd.photo import Photo, PhotoFile
     from taggerd.pipeline import Job
     from taggerd.rooms import Rooms
-    from taggerd.settings import Arrivals, Settings
+    from taggerd.settings import Settings
     from taggerd.shift import Outcome
 
 PATIENCE_SECONDS = 300.0
@@ -128,7 +128,7 @@ async def listing(configuration: Configuration, request: Request) -> Listing:
         ConfigurationError: a path cannot be read. StartError: the state cannot be used.
 
     """
-    found = await asyncio.to_thread(find, request.paths, configuration.settings.arrivals)
+    found = await asyncio.to_thread(find, request.paths, configuration.settings)
     standing = await _standing(configuration.settings, [seen.file for seen in found.seen])
     taken, left = [], found.skipped
     for photo in found.photos:
@@ -160,7 +160,7 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
     for file, is_summary in ((request.output_jsonl, False), (request.summary, True)):
         if file:
             check_scan_file(file, summary=is_summary)
-    found = await asyncio.to_thread(find, request.paths, configuration.settings.arrivals)
+    found = await asyncio.to_thread(find, request.paths, configuration.settings)
     async with rooms.opened(configuration) as house:
         catch_up = CatchUp(house, request.job, show)
         wanted = await catch_up.wanted(found)
@@ -200,7 +200,7 @@ def _write_files(request: Request, catch_up: CatchUp, house: Rooms) -> None:
         )
 
 
-def find(paths: Sequence[Path], arrivals: Arrivals) -> Found:
+def find(paths: Sequence[Path], settings: Settings) -> Found:
     """Look for photos below *paths*: folders, or single files.
 
     Raises:
@@ -209,7 +209,7 @@ def find(paths: Sequence[Path], arrivals: Arrivals) -> Found:
     """
     found = Found()
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - resolve() would follow the user's links
-        filters = _filters_for(path, arrivals)
+        filters = _filters_for(path, settings)
         if _is_folder(path):
             found.seen += walk(
                 path, filters, skipped=lambda p, why: found.skipped.append(Skip(p, why))
@@ -221,12 +221,15 @@ def find(paths: Sequence[Path], arrivals: Arrivals) -> Found:
     return found
 
 
-def _filters_for(path: Path, arrivals: Arrivals) -> Filters:
+def _filters_for(path: Path, settings: Settings) -> Filters:
     """Return what is taken at *path*: as the daemon takes it, if it is at or below a root."""
-    root = next((r for r in arrivals.roots if path.is_relative_to(r.path)), None)
+    arrivals = settings.arrivals
+    above = (r for r in arrivals.roots if path.is_relative_to(r.path))
+    root = max(above, key=lambda r: len(r.path.parts), default=None)
     ignore = [*arrivals.ignore, *(root.ignore if root else ())]
     recursive = arrivals.recursive if root is None or root.recursive is None else root.recursive
-    return Filters(arrivals.image_extensions, ignore, recursive=recursive)
+    apart = apart_in(path, settings.own_folders, OWN_FOLDER)
+    return Filters(arrivals.image_extensions, ignore, recursive=recursive, apart=apart)
 
 
 def _is_folder(path: Path) -> bool:

@@ -139,7 +139,14 @@ class Daemon:
                     shift.wake()
                     return
 
-        return Arrivals(house.settings.arrivals, known=house.ledger.known, admit=admit)
+        return Arrivals(
+            house.settings.arrivals,
+            known=house.ledger.known,
+            stamps=house.ledger.stamps,
+            unknown=house.ledger.unknown,
+            admit=admit,
+            own=house.settings.own_folders,
+        )
 
     async def _last_words(self, house: Rooms) -> None:
         """Deliver and summarise what is left; on a full disk it waits in the ledger."""

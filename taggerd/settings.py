@@ -133,6 +133,19 @@ class Arrivals(Section):
         description='Globs of names or paths below a root to leave alone, e.g. ["*_preview.jpg"].',
     )
 
+    @field_validator("roots")
+    @classmethod
+    def _once(cls, roots: list[Root]) -> list[Root]:
+        """Refuse a folder named twice; one in another is served by the inner one's settings."""
+        seen: set[str] = set()
+        for root in roots:
+            path = os.path.normpath(root.path)
+            if path in seen:
+                message = f"the import folder {path!r} is named twice: keep one of the two"
+                raise ValueError(message)
+            seen.add(path)
+        return roots
+
     @field_validator("image_extensions")
     @classmethod
     def _known(cls, extensions: list[str]) -> list[str]:
@@ -389,6 +402,12 @@ class Settings(BaseSettings):
     def journal_directory(self) -> Path:
         """Folder of the day files."""
         return self.journal.directory or self.state_directory / "outputs"
+
+    @property
+    def own_folders(self) -> tuple[Path, ...]:
+        """Folders whose pictures are taggerd's own, never photos, wherever they lie."""
+        folders = self.state_directory, self.journal_directory / "thumbnails"
+        return tuple(folder.absolute() for folder in folders)
 
     def dumped(self) -> dict[str, Any]:
         """Return the tree as plain values, secrets masked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,16 @@ from taggerd.arrivals.watch import Pace
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from taggerd import settings
-    from taggerd.arrivals.root import Admit, Known
+    from taggerd.arrivals.root import Admit, Known, Stamps, Unknown
     from taggerd.photo import Photo
 
 log = structlog.get_logger(__name__)
+
+_NUMBER = re.compile(r"\d+")
 
 _STEADY_SECONDS = 60.0
 """A task that ran so long before it failed starts again at once."""
@@ -40,10 +43,13 @@ class Arrivals:
         *,
         known: Known,
         admit: Admit,
+        stamps: Stamps | None = None,
+        unknown: Unknown | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         pace: Pace | None = None,
+        own: Sequence[Path] = (),
     ) -> None:
         """Serve the roots of *arrivals*.
 
@@ -52,14 +58,22 @@ class Arrivals:
             known: gives the stamps on record of the files directly in a folder.
             admit: takes settled files into the queue; they are safe there once it returns. The
                 files of one stem come together.
+            stamps: gives the same as *known* for many folders at once, more cheaply: a walk that
+                finds nothing new then costs little more than the looking.
+            unknown: says which of some files are not on record as they are; without it *known* is
+                asked for the whole of their folders.
             clock: monotonic, seconds.
             wall: seconds since the epoch.
             jitter: random numbers from 0 to 1.
             pace: how often things are looked at.
+            own: folders that taggerd writes into, which are left alone where they lie in a root:
+                its thumbnails would come as photos, whose thumbnails would come as photos.
 
         """
         self._pace = pace or Pace()
-        around = Surroundings(known, admit, clock, wall, jitter, self._pace)
+        around = Surroundings(
+            known, stamps, unknown, admit, clock, wall, jitter, self._pace, own, self._speak_of
+        )
         self._clock = clock
         self._roots = [WatchedRoot(root, arrivals, around) for root in arrivals.roots]
         self._said: dict[Path, tuple[str, str]] = {}
@@ -124,6 +138,7 @@ class Arrivals:
             except Exception as error:  # the others must go on, and so must this one
                 log.exception("an import folder's task failed", root=printable(root.path))
                 root.failed(error)
+                self._speak_of(root.health())
             if self._clock() - began > _STEADY_SECONDS:
                 retry = self._pace.first_retry
             await asyncio.sleep(retry)
@@ -138,14 +153,19 @@ class Arrivals:
         self.ready.set()
 
     async def _report(self) -> None:
-        """Log each change of a root's health once."""
+        """Look at the health of roots that may not be able to speak for themselves: hung ones."""
         while True:
             await asyncio.sleep(self._pace.look)
             for health in self.health():
-                said = (health.state, health.detail)
-                if self._said.get(health.path) != said:
-                    self._said[health.path] = said
-                    _say(health)
+                self._speak_of(health)
+
+    def _speak_of(self, health: RootHealth) -> None:
+        """Log each change of a root's health once."""
+        # "3 of 40 folders", then "4 of 40", is one thing that is said.
+        said = (health.state, _NUMBER.sub("", health.detail))
+        if self._said.get(health.path) != said:
+            self._said[health.path] = said
+            _say(health)
 
 
 def _say(health: RootHealth) -> None:

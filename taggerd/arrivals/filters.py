@@ -5,19 +5,22 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taggerd.photo import IMAGE_EXTENSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 NOT_AN_IMAGE = "not an image extension"
 SIDECAR = "sidecar"
 COPY = "temporary file of a copy"
 HIDDEN = "hidden"
 TRASH = "in the trash"
+COPY_FOLDER = "temporary folder of a copy"
+OTHER_ROOT = "an import folder of its own"
+OWN_FOLDER = "taggerd's own folder"
 DEEPER = "in a folder below, and recursive is off"
 
 _COPY_ENDINGS = (".part", ".tmp", ".crdownload", ".partial", ".filepart")
@@ -26,6 +29,10 @@ _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
 _TRASH_FOLDERS = frozenset({"$RECYCLE.BIN", "#recycle", "@Recycle", ".Trash", ".Trashes"})
 _MACHINE_FOLDERS = frozenset({"@eaDir", "#snapshot", ".stversions", "System Volume Information"})
 """Thumbnails, snapshots and old versions that NAS systems, Syncthing and Windows keep beside."""
+
+
+_COPY_FOLDER = "rpd-tmp"
+"""Rapid Photo Downloader copies into ``rpd-tmp-…`` in the import folder, and renames from there."""
 
 
 def _is_copy(name: str) -> bool:
@@ -53,25 +60,34 @@ class Filters:
         ignore_globs: Iterable[str] = (),
         *,
         recursive: bool = True,
+        apart: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the names that end in one of *extensions* and match none of *ignore_globs*."""
+        """Take the names that end in one of *extensions* and match none of *ignore_globs*.
+
+        *apart* names folders below the root, relative to it, that are not taken, and why.
+        """
         self._extensions = frozenset(extensions)
         self._globs = [_compiled(glob) for glob in ignore_globs]
+        cased = {e for ext in self._extensions for e in (f".{ext}", f".{ext.upper()}")}
+        self._plain_endings = {e for e in cased if len(e) == 4 and not self._globs}  # noqa: PLR2004 - ".jpg"
         self.recursive = recursive
+        self._apart = apart or {}
 
     def verdict(self, path: Path | str, root: Path | str, *, is_dir: bool = False) -> str:
         """Return ``""`` if *path* below *root* is taken, else the reason why not, in words."""
         relative = os.path.relpath(path, root)
-        parts = Path(relative).parts
-        if parts[:1] == (os.pardir,):
+        if relative == os.pardir or relative.startswith("../"):
             return "outside of the import folder"
-        if not parts:
-            return ""
-        for depth in range(1, len(parts)):
-            reason = self.of_folder(parts[depth - 1], "/".join(parts[:depth]))
+        return "" if relative == os.curdir else self.below(relative, is_dir=is_dir)
+
+    def below(self, relative: str, *, is_dir: bool = False) -> str:
+        """Say the same of a path *relative* to the root, without ``.`` and ``..`` in it."""
+        *folders, name = relative.split("/")
+        for depth, folder in enumerate(folders, 1):
+            reason = self.of_folder(folder, "/".join(folders[:depth]))
             if reason:
                 return reason
-        return (self.of_folder if is_dir else self.of_file)(parts[-1], relative)
+        return (self.of_folder if is_dir else self.of_file)(name, relative)
 
     def of_folder(self, name: str, relative: str) -> str:
         """Judge one folder by its *name* and path *relative* to the root; its parents are taken."""
@@ -79,11 +95,18 @@ class Filters:
             return TRASH
         if name in _MACHINE_FOLDERS:
             return f"inside {name}"
-        if name[0] == ".":
-            return HIDDEN
+        if name[0] == "." or name.startswith(_COPY_FOLDER):
+            return HIDDEN if name[0] == "." else COPY_FOLDER
         if not self.recursive:
             return DEEPER
-        return self._ignored(name, relative, is_dir=True)
+        return self._apart.get(relative, "") or self._ignored(name, relative, is_dir=True)
+
+    def plain(self, name: str) -> bool:
+        """Say whether the file *name* is taken at first sight; :meth:`of_file` has the last word.
+
+        Of a million files in a library nearly all are.
+        """
+        return name[-4:] in self._plain_endings and name[0] not in ".~"
 
     def of_file(self, name: str, relative: str) -> str:
         """Judge one file by its *name* and path *relative* to the root; its folders are taken."""
@@ -111,6 +134,12 @@ class Filters:
             if (is_dir or not folders_alone) and (matches(name) or matches(relative)):
                 return f"ignored by arrivals.ignore {glob!r}"
         return ""
+
+
+def apart_in(root: Path, folders: Iterable[Path], reason: str) -> dict[str, str]:
+    """Return those of *folders* that lie below *root*, as :class:`Filters` takes them."""
+    below = (folder for folder in folders if root in folder.parents)
+    return {os.fspath(folder.relative_to(root)): reason for folder in below}
 
 
 def _compiled(glob: str) -> tuple[str, Callable[[str], object], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 
@@ -18,11 +19,21 @@ _POLLED = frozenset(
 """Kinds on which another machine, or another layer, changes files without an event here."""
 
 
-def kind_of_file_system(path: Path, mountinfo: bytes | None = None) -> str:
-    """Return the kind of file system *path* lies on, e.g. ``"ext4"``; ``""`` if it is not told.
+class Mount(NamedTuple):
+    """One mounted file system."""
+
+    number: str
+    """Another one each time that something is mounted."""
+    point: Path
+    kind: str
+    """E.g. ``"ext4"``."""
+
+
+def mounts_of(path: Path, mountinfo: bytes | None = None) -> tuple[Path, list[Mount]]:
+    """Return where *path* really is, the mount it lies on, and those below it.
 
     *mountinfo* is the table to read, by default the kernel's own (proc(5)). Of several mounts on
-    one point the last one is on top.
+    one point the last one is on top, and the only one returned.
 
     Raises:
         OSError: where the kernel's table cannot be read.
@@ -30,16 +41,22 @@ def kind_of_file_system(path: Path, mountinfo: bytes | None = None) -> str:
     """
     table = MOUNTINFO.read_bytes() if mountinfo is None else mountinfo
     real = os.fsencode(os.path.realpath(path))
-    longest, kind = -1, ""
+    holder: tuple[bytes, Mount] | None = None
+    below: dict[bytes, Mount] = {}
     for line in table.splitlines():
         mount, found, about = line.partition(b" - ")
         fields = mount.split(b" ")
         if not found or len(fields) < 5:  # noqa: PLR2004 - proc(5): the fifth is the mount point
             continue
         point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), fields[4]).rstrip(b"/")
-        if len(point) >= longest and (real == point or real.startswith(point + b"/")):
-            longest, kind = len(point), about.split(b" ", 1)[0].decode("ascii", "replace")
-    return kind
+        kind = about.split(b" ", 1)[0].decode("ascii", "replace")
+        one = Mount(fields[0].decode("ascii", "replace"), Path(os.fsdecode(point or b"/")), kind)
+        if real == point or real.startswith(point + b"/"):
+            if holder is None or len(point) >= len(holder[0]):
+                holder = point, one
+        elif point.startswith(real + b"/"):
+            below[point] = one
+    return Path(os.fsdecode(real)), [*([holder[1]] if holder else []), *below.values()]
 
 
 def must_be_polled(kind: str) -> bool:

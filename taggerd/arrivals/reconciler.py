@@ -35,7 +35,6 @@ class _Whole:
     """The walk of the whole root that is under way."""
 
     ticket: int
-    seconds: float = 0.0
     directories: int = 0
     unreadable: int = 0
     first_unreadable: str = ""
@@ -61,8 +60,6 @@ class Reconciler:
         """The newest ticket of :meth:`request` that has been served."""
         self.directories = 0
         """Folders below the root, itself included, at the last whole walk."""
-        self.seconds = 0.0
-        """What the last whole walk took on the disk."""
         self.unreadable = ""
         """One line about what could not be read in the last whole walk, or nothing."""
 
@@ -72,6 +69,12 @@ class Reconciler:
         self._wanted += 1
         self._places.clear()
         return self._wanted
+
+    def restart(self) -> None:
+        """Drop a walk that an error may have cut short, and ask for another."""
+        self._place_walk = self._whole_walk = None
+        self._whole = _Whole(self.completed)
+        self.request()
 
     def places(self, single: Iterable[str], trees: Iterable[str]) -> None:
         """Ask for the folders *single* to be read again, and *trees* with what is below."""
@@ -119,7 +122,7 @@ class Reconciler:
                     break  # Its end is acted upon before the next one begins.
             if folder is not None:
                 found.append(folder)
-                files += len(folder.files)
+                files += len(folder.rows)
         return found
 
     def _next_of_a_place(self) -> Folder | None:
@@ -132,20 +135,17 @@ class Reconciler:
         return folder
 
     def _next_of_the_whole(self) -> Folder | None:
-        began = self._clock()
         if self._whole_walk is None:
             # In this order: a root that cannot be read raises, and the request stands.
             self._whole_walk = folders(self._root, self._filters, skipped=self._skipped)
             self._whole = _Whole(self._wanted)
         folder = next(self._whole_walk, None)
-        self._whole.seconds += self._clock() - began
         if folder is not None:
             self._whole.directories += 1
         else:
             self._whole_walk = None
             self.completed = self._whole.ticket
             self.directories = self._whole.directories
-            self.seconds = self._whole.seconds
             self.unreadable = _unreadable(self._whole)
         return folder
 

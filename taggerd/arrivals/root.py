@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from taggerd.arrivals.dirty import Batch, Dirty
-from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.filters import OTHER_ROOT, OWN_FOLDER, Filters, apart_in
 from taggerd.arrivals.lane import Lane
-from taggerd.arrivals.mounts import kind_of_file_system, must_be_polled
+from taggerd.arrivals.mounts import Mount, mounts_of, must_be_polled
 from taggerd.arrivals.reconciler import Reconciler
 from taggerd.arrivals.settling import Settling
 from taggerd.arrivals.walk import RootOffline, Seen, offline_reason, see
@@ -21,13 +21,19 @@ from taggerd.arrivals.watch import Pace, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from taggerd import settings
+    from taggerd.arrivals.walk import Folder, Row
     from taggerd.photo import PhotoFile, Stamp
 
     Known = Callable[[Path], Awaitable[Mapping[Path, Stamp]]]
     """Gives the stamps on record of the files directly in a folder."""
+    Stamps = Callable[[Sequence[Path]], Awaitable[Sequence[AbstractSet[Row]]]]
+    """The same for many folders at once, as rows."""
+    Unknown = Callable[[Sequence[PhotoFile]], Awaitable[Sequence[PhotoFile]]]
+    """Returns those of some files that are not on record as they are."""
     Admit = Callable[[Sequence[PhotoFile]], Awaitable[None]]
     """Takes settled files into the queue; they are safe there once it returns."""
 
@@ -59,6 +65,8 @@ class Surroundings:
     """What a root is given from outside."""
 
     known: Known
+    stamps: Stamps | None
+    unknown: Unknown | None
     admit: Admit
     clock: Callable[[], float]
     """Monotonic, seconds."""
@@ -67,6 +75,10 @@ class Surroundings:
     jitter: Callable[[], float]
     """Random, 0 to 1."""
     pace: Pace
+    own: Sequence[Path]
+    """Folders that taggerd writes into: the pictures in them are its own."""
+    speak: Callable[[RootHealth], None]
+    """Told of a root's health after each look at it."""
 
 
 class _Look(NamedTuple):
@@ -76,6 +88,13 @@ class _Look(NamedTuple):
     device: int = 0
     inode: int = 0
     empty: bool = False
+    mounts: frozenset[Mount] = frozenset()
+    """At the root and on folders below that are taken."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What is equal while it is the same root, on the same file systems."""
+        return self.device, self.inode, self.mounts
 
 
 class WatchedRoot:
@@ -99,8 +118,13 @@ class WatchedRoot:
         settle = arrivals.settle_seconds if root.settle_seconds is None else root.settle_seconds
         self._settle_seconds = settle
         recursive = arrivals.recursive if root.recursive is None else root.recursive
+        others = (other.path for other in arrivals.roots)
         self.filters = Filters(
-            arrivals.image_extensions, [*arrivals.ignore, *root.ignore], recursive=recursive
+            arrivals.image_extensions,
+            [*arrivals.ignore, *root.ignore],
+            recursive=recursive,
+            apart=apart_in(root.path, others, OTHER_ROOT)
+            | apart_in(root.path, around.own, OWN_FOLDER),
         )
         self._lane = Lane(f"arrivals {root.path}", around.clock)
         self._dirty = Dirty(self.wake)
@@ -126,6 +150,7 @@ class WatchedRoot:
         self._next_look = -math.inf
         self._next_walk = math.inf
         self._last_walk: float | None = None
+        self._walk_seconds = 0.0
         self.stood = asyncio.Event()
         """Set once the root is watched, or known to be polled or offline."""
 
@@ -145,7 +170,8 @@ class WatchedRoot:
 
     def look_again(self, path: Path) -> None:
         """Have the file *path* settle anew if it is there and not as it is known. Any thread."""
-        self._dirty.file(str(path))
+        if not self.filters.verdict(path, self.path):
+            self._dirty.file(str(path))
 
     def failed(self, error: Exception) -> None:
         """Note that :meth:`run` ended with *error*; what it had in hand is found by a walk."""
@@ -187,7 +213,9 @@ class WatchedRoot:
         """
         self._loop = asyncio.get_running_loop()
         self._next_look = -math.inf
-        self._reconciler.request()
+        # Whatever an error left half done is not gone on with: the walk finds it all again.
+        self._settling = self._new_settling(trust_times=self._settling.trust_times)
+        self._reconciler.restart()
         while True:
             if self._clock() >= self._next_look:
                 await self._supervise()
@@ -209,11 +237,11 @@ class WatchedRoot:
                 done.set_result(None)
 
     async def _supervise(self) -> None:
-        look = await self._lane.run(_look, self.path)
+        look = await self._lane.run(_look, self.path, self.filters)
         last = self._place
         if look.offline:
             await self._leave(look.offline)
-        elif last is None or (look.device, look.inode) != (last.device, last.inode):
+        elif last is None or look.identity != last.identity:
             if last is not None and look.device != last.device and look.empty:
                 # Not taken for the root with nothing in it: rather a disk that was unmounted.
                 await self._leave("another, empty folder is in its place: is its disk mounted?")
@@ -223,6 +251,7 @@ class WatchedRoot:
             await self._attach(look)
         elif self._mode == "inotify" and await self._watch.check():
             self._reconciler.request()
+        self._around.speak(self.health())
         self.stood.set()
         self._next_look = self._clock() + self._pace.look
 
@@ -235,7 +264,7 @@ class WatchedRoot:
 
     async def _attach(self, look: _Look) -> None:
         """Go on duty: watch first, then walk, so that nothing comes in between."""
-        foreign = await self._lane.run(_changes_unseen, self.path)
+        foreign = any(must_be_polled(mount.kind) for mount in look.mounts)
         polled = self._asked_mode == "poll" or (self._asked_mode == "auto" and foreign)
         self._mode = "poll" if polled else "inotify"
         self._watch.forgive()
@@ -289,31 +318,42 @@ class WatchedRoot:
         """Read a few folders further and compare them with what is known."""
         if not self._reconciler.pending:
             return
-        before = self._reconciler.completed
+        before, began = self._reconciler.completed, self._clock()
         try:
             found = await self._lane.run(self._reconciler.step)
         except RootOffline:
             self._next_look = -math.inf
             return
-        news: list[Seen] = []
         for folder in found:
             self._watch.expect(folder)
-            if folder.files:
-                known = await self._around.known(folder.path)
-                news += [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
+        news: list[Seen] = []
+        for folder in await self._unlike_the_record(found):
+            known = await self._around.known(folder.path)
+            news += [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
         if news:
             await self._lane.run(self._observe, news, event=False)
+        self._walk_seconds += self._clock() - began
         if self._reconciler.completed != before:
             self._watch.walked()
             if not len(self._settling):
                 self._failure = ""
             self._last_walk = self._around.wall()
             self._next_walk = self._clock() + self._interval()
+            self._walk_seconds = 0.0
+
+    async def _unlike_the_record(self, found: list[Folder]) -> list[Folder]:
+        """Return those of *found* that do not look exactly as they did: mostly none."""
+        filled = [folder for folder in found if folder.rows]
+        if self._around.stamps is None or not filled:
+            return filled
+        recorded = await self._around.stamps([folder.path for folder in filled])
+        pairs = zip(filled, recorded, strict=True)
+        return [folder for folder, rows in pairs if rows != set(folder.rows)]
 
     def _interval(self) -> float:
         """Return the seconds until the next whole walk."""
         if self._mode == "poll" or self._watch.fault:
-            return max(self._poll_seconds, _POLL_SHARE * self._reconciler.seconds)
+            return max(self._poll_seconds, _POLL_SHARE * self._walk_seconds)
         return self._reconcile_seconds * (0.9 + 0.2 * self._around.jitter())
 
     def _observe(self, news: Sequence[Seen], *, event: bool) -> None:
@@ -329,13 +369,18 @@ class WatchedRoot:
         if due is None or due > self._clock():
             return
         settled = await self._lane.run(self._settling.due, self._clock())
-        known: dict[Path, Stamp] = {}
-        for folder in {file.path.parent for file in settled}:
-            known.update(await self._around.known(folder))
-        fresh = [file for file in settled if known.get(file.path) != file.stamp]
-        for batch in _batches(fresh):
+        for batch in _batches(await self._unknown(settled)):
             await self._around.admit(batch)
             self._failure = ""
+
+    async def _unknown(self, files: Sequence[PhotoFile]) -> Sequence[PhotoFile]:
+        """Return those of *files* that are not known as they are."""
+        if self._around.unknown is not None:
+            return await self._around.unknown(files)
+        known: dict[Path, Stamp] = {}
+        for folder in {file.path.parent for file in files}:
+            known.update(await self._around.known(folder))
+        return [file for file in files if known.get(file.path) != file.stamp]
 
     def _answer_waiters(self) -> None:
         completed = self._reconciler.completed
@@ -352,16 +397,20 @@ class WatchedRoot:
                 await asyncio.sleep(0)
                 return
             until = min(until, self._next_walk, self._settling.next_due() or math.inf)
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self._awake.wait(), timeout=max(0.0, until - self._clock()))
-        await asyncio.sleep(self._pace.gather)
+        except TimeoutError:
+            return  # Something is due: there are no events to be gathered for.
+        # What is due meanwhile is not kept waiting for a storm of events to pass.
+        room = (self._settling.next_due() or math.inf) - self._clock()
+        await asyncio.sleep(min(self._pace.gather, max(room, self._pace.gather / 5)))
         self._awake.clear()
 
     def _new_settling(self, *, trust_times: bool) -> Settling:
         return Settling(self._settle_seconds, wall=self._around.wall, trust_times=trust_times)
 
 
-def _look(path: Path) -> _Look:
+def _look(path: Path, filters: Filters) -> _Look:
     """Look at what is at the root's path. Blocks."""
     try:
         status = os.stat(path)  # noqa: PTH116 - as everywhere in this room
@@ -369,15 +418,23 @@ def _look(path: Path) -> _Look:
             empty = next(entries, None) is None
     except OSError as error:
         return _Look(offline_reason(path, error))
-    return _Look("", status.st_dev, status.st_ino, empty)
+    return _Look("", status.st_dev, status.st_ino, empty, _mounts(path, filters))
 
 
-def _changes_unseen(path: Path) -> bool:
-    """Say whether files can change at *path* without inotify telling us. Blocks."""
+def _mounts(path: Path, filters: Filters) -> frozenset[Mount]:
+    """Return the mount that *path* lies on and those on folders below it that are taken. Blocks.
+
+    A card that is mounted below the root comes without any event.
+    """
     try:
-        return must_be_polled(kind_of_file_system(path))
+        real, mounts = mounts_of(path)
     except OSError:
-        return False
+        return frozenset()
+    return frozenset(
+        mount
+        for mount in mounts
+        if real.is_relative_to(mount.point) or not filters.verdict(mount.point, real, is_dir=True)
+    )
 
 
 def _batches(files: Sequence[PhotoFile]) -> Iterator[list[PhotoFile]]:

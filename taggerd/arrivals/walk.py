@@ -8,13 +8,13 @@ import stat
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from taggerd.errors import ConfigurationError
 from taggerd.photo import PhotoFile, Stamp, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from taggerd.arrivals.filters import Filters
 
@@ -26,6 +26,10 @@ TOO_LONG = "its path is too long for the system"
 UNREADABLE = "cannot be read"
 _PATH_MAX = 4096
 """Bytes, the closing zero included: what the kernel takes as one path."""
+_KIND = 0o170000
+"""The bits of a mode that say what kind of file it is."""
+_NAME_MAX = 255
+"""Bytes: what Linux takes as one name."""
 
 
 class RootOffline(ConfigurationError):
@@ -40,16 +44,33 @@ class Seen(NamedTuple):
     """Nanoseconds since the epoch: the kernel's own, so `cp -p` cannot make it older."""
 
 
+Row: TypeAlias = "tuple[bytes, int, int, int, int]"
+"""A file's name, size, mtime_ns, inode and device: what is compared, a million times over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """One folder of the walk."""
 
     path: Path
     inode: int
-    files: list[Seen]
-    """The photos directly in it, by name."""
+    rows: list[Row]
+    """The photos directly in it."""
+    ctimes: list[int]
+    """Their ctimes, nanoseconds since the epoch."""
     whole: bool
     """False where it could not be read to its end: nothing follows from what is missing."""
+
+    @property
+    def files(self) -> list[Seen]:
+        """The photos directly in it, by name.
+
+        Made when asked for: of a folder without news, which most are, nobody does.
+        """
+        return [
+            Seen(PhotoFile(self.path / os.fsdecode(name), Stamp(*stamp)), ctime)
+            for (name, *stamp), ctime in sorted(zip(self.rows, self.ctimes, strict=True))
+        ]
 
 
 def walk(root: Path, filters: Filters, *, skipped: Skipped | None = None) -> Iterator[Seen]:
@@ -127,7 +148,7 @@ def _unheard(_path: Path, _reason: str) -> None:
 
 def _kind(mode: int) -> str:
     """Return ``""`` for a regular file, else in words why it is none."""
-    if stat.S_ISREG(mode):
+    if mode & _KIND == stat.S_IFREG:
         return ""
     if stat.S_ISLNK(mode):
         return "a symbolic link"
@@ -143,12 +164,6 @@ def _why(error: OSError) -> str:
     if error.errno in {errno.ELOOP, errno.ENOTDIR}:
         return "no longer a folder"
     return f"{UNREADABLE}: {(error.strerror or str(error)).lower()}"
-
-
-def _too_long(path: str) -> str:
-    """Say so where no program could open *path*: a folder can be deeper than a path is long."""
-    long = len(path) * 4 >= _PATH_MAX and len(os.fsencode(path)) >= _PATH_MAX
-    return TOO_LONG if long else ""
 
 
 def _descend(root: Path, filters: Filters, top: Path, skipped: Skipped) -> Iterator[Folder]:
@@ -177,7 +192,10 @@ class _Listing:
         self.filters = filters
         self.skipped = skipped
         self.flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-        self.files: list[Seen] = []
+        # Only where a name could bring the path beyond its limit is each path measured.
+        self.near_limit = len(os.fsencode(path)) + 1 + _NAME_MAX >= _PATH_MAX
+        self.rows: list[Row] = []
+        self.ctimes: list[int] = []
         self.deeper: list[tuple[str, str]] = []
         self.whole = True
 
@@ -191,37 +209,48 @@ class _Listing:
         try:
             inode = os.fstat(descriptor).st_ino
             with os.scandir(descriptor) as entries:
-                for entry in entries:
-                    self._take(entry)
+                self._take_all(entries)
         except OSError as error:
             self._report(self.path, error)
             self.whole = False
         finally:
             os.close(descriptor)
-        self.files.sort(key=lambda seen: seen.file.path.name)
-        return Folder(Path(self.path), inode, self.files, self.whole)
+        return Folder(Path(self.path), inode, self.rows, self.ctimes, self.whole)
 
-    def _take(self, entry: os.DirEntry[str]) -> None:
-        name = entry.name
-        path = f"{self.path}/{name}"
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                reason = self.filters.of_folder(name, self.prefix + name)
-                if not reason:
-                    self.deeper.append((path, f"{self.prefix}{name}/"))
-            else:
-                reason = self.filters.of_file(name, self.prefix + name)
-                if not reason:
-                    status = entry.stat(follow_symlinks=False)
-                    reason = _kind(status.st_mode) or _too_long(path)
+    def _take_all(self, entries: Iterable[os.DirEntry[str]]) -> None:
+        """Take the entries. This runs once for every file there is: it makes nothing to spare."""
+        plain, take, take_ctime = self.filters.plain, self.rows.append, self.ctimes.append
+        for entry in entries:
+            name = entry.name
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    reason = self._take_folder(name)
+                elif plain(name) or not (reason := self.filters.of_file(name, self.prefix + name)):
+                    is_now = entry.stat(follow_symlinks=False)
+                    reason = _kind(is_now.st_mode)
+                    if self.near_limit and not reason:
+                        reason = self._too_long(name)
                     if not reason:
-                        self.files.append(_seen(path, status))
-        except OSError as error:
-            self._report(path, error)
-            self.whole = False
-            return
-        if reason:
-            self.skipped(Path(path), reason)
+                        raw = name.encode("utf-8", "surrogateescape")
+                        stamp = is_now.st_size, is_now.st_mtime_ns, is_now.st_ino, is_now.st_dev
+                        take((raw, *stamp))
+                        take_ctime(is_now.st_ctime_ns)
+            except OSError as error:
+                self._report(f"{self.path}/{name}", error)
+                self.whole = False
+                continue
+            if reason:
+                self.skipped(Path(f"{self.path}/{name}"), reason)
+
+    def _take_folder(self, name: str) -> str:
+        reason = self.filters.of_folder(name, self.prefix + name)
+        if not reason:
+            self.deeper.append((f"{self.path}/{name}", f"{self.prefix}{name}/"))
+        return reason
+
+    def _too_long(self, name: str) -> str:
+        """Say so where no program could open it: a folder can be deeper than a path is long."""
+        return TOO_LONG if len(os.fsencode(f"{self.path}/{name}")) >= _PATH_MAX else ""
 
     def _report(self, path: str, error: OSError) -> None:
         """Report what cannot be read; what has just gone is no news."""

@@ -33,7 +33,7 @@ class Pace:
 
     look: float = 3.0
     """Between two looks at a root's health."""
-    gather: float = 0.05
+    gather: float = 0.02
     """For which events are gathered, so that a burst is taken in one go."""
     hung: float = 30.0
     """After which a file system counts as not answering."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -200,14 +201,16 @@ class _Hints(FileSystemEventHandler):
         try:
             self._note(event)
         except Exception:
-            log.exception("an event could not be read; the whole root is read instead")
             self._dirty.everything()
+            with contextlib.suppress(Exception):  # a log that cannot be written to: even then
+                log.exception("an event could not be read; the whole root is read instead")
 
     def _note(self, event: FileSystemEvent) -> None:
         where = os.fsdecode(event.dest_path or event.src_path)
-        path = self._root + where.removeprefix(self._real)
-        if self._filters.verdict(path, self._root, is_dir=event.is_directory):
+        relative = where.removeprefix(self._real).lstrip("/")
+        if relative and self._filters.below(relative, is_dir=event.is_directory):
             return
+        path = f"{self._root}/{relative}" if relative else self._root
         if event.is_directory:
             self._dirty.tree(path)
         else:

@@ -195,6 +195,13 @@ class Database:
         with self._storage_errors():
             return self._connection.execute(queries()[query], values).fetchall()
 
+    def tuples(self, query: str, /, **values: Value) -> set[tuple[Any, ...]]:
+        """Return all rows of the named *query* as plain tuples: for very many of them."""
+        with self._storage_errors():
+            cursor = self._connection.cursor()
+            cursor.row_factory = None
+            return set(cursor.execute(queries()[query], values))
+
     def row(self, query: str, /, **values: Value) -> Row | None:
         """Return the first row of the named *query*, if there is one."""
         rows = self.rows(query, **values)

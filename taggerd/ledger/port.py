@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from taggerd.photo import Answer, Photo, PhotoFile, Sidecar, Stamp
@@ -166,6 +167,18 @@ class Ledger(Protocol):
 
     async def known(self, folder: Path) -> dict[Path, Stamp]:
         """Return the files known in *folder* itself, with the stamps they were admitted with."""
+
+    async def stamps(
+        self, folders: Sequence[Path]
+    ) -> Sequence[AbstractSet[tuple[bytes, int, int, int, int]]]:
+        """Return for each of *folders* what is known in it: name, size, mtime_ns, inode, device.
+
+        As :meth:`known`, cheaply and for many folders at once. A stamp with a number beyond 64
+        signed bits may be left out, or come in a form that equals no stamp: ask :meth:`known`.
+        """
+
+    async def unknown(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
+        """Return those of *files* that are not known, or not as they are: to be admitted."""
 
     async def folders(self, below: Path) -> list[Path]:
         """Return the folders with known files: *below* and those under it, in order of path."""

@@ -49,6 +49,14 @@ FROM files WHERE folder = :folder AND stem = :stem;
 SELECT stem, suffix, size, mtime_ns, inode, device
 FROM folders CROSS JOIN files ON files.folder = folders.id WHERE folders.path = :path;
 
+-- name: file_stamp
+SELECT size, mtime_ns, inode, device FROM folders CROSS JOIN files ON files.folder = folders.id
+WHERE folders.path = :folder AND stem = :stem AND suffix = :suffix;
+
+-- name: folder_stamps
+SELECT CAST(stem || suffix AS BLOB), size, mtime_ns, inode, device
+FROM folders CROSS JOIN files ON files.folder = folders.id WHERE folders.path = :path;
+
 -- name: photo_files
 SELECT folders.path AS folder, stem, suffix, size, mtime_ns, inode, device
 FROM files JOIN folders ON folders.id = files.folder WHERE files.photo = :photo;

@@ -198,6 +198,23 @@ class SqliteLedger:
         return {file.path: file.stamp for file in files}
 
     @_in_thread
+    def stamps(self, folders: Sequence[Path]) -> list[set[tuple[bytes, int, int, int, int]]]:
+        """See the port."""
+        return [self._database.tuples("folder_stamps", path=folder_bytes(path)) for path in folders]
+
+    async def unknown(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
+        """See the port."""
+        return [file for batch in _batches(files) for file in await self._unknown(batch)]
+
+    @_in_thread
+    def _unknown(self, files: Sequence[PhotoFile]) -> list[PhotoFile]:
+        return [file for file in files if not self._is_known(file)]
+
+    def _is_known(self, file: PhotoFile) -> bool:
+        row = self._database.row("file_stamp", **Place.of(file.path)._asdict())
+        return row is not None and stamp_of(row) == file.stamp
+
+    @_in_thread
     def folders(self, below: Path) -> list[Path]:
         """See the port."""
         low, high = folder_range(below)

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Self
 
 import pytest
+import structlog
 
 from taggerd import settings
 from taggerd.arrivals import root as root_module
@@ -354,18 +355,24 @@ async def test_a_root_deleted_and_made_again(
     await service.until_all_known(2)
 
 
+async def mounted(point: Path) -> None:
+    """Mount an empty file system at *point*, or skip the test."""
+    mount = ["mount", "-t", "tmpfs", "taggerd-test", os.fspath(point)]
+    done = await asyncio.to_thread(subprocess.run, mount, check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip("mounting needs root: " + done.stderr.decode().strip())
+
+
+async def unmounted(point: Path) -> None:
+    """Take it away again."""
+    await asyncio.to_thread(subprocess.run, ["umount", "-l", os.fspath(point)], check=True)
+
+
 async def test_a_mount_over_the_root(service: Service, root: Path) -> None:
     """An empty file system in the root's place is not the root emptied; a filled one is served."""
     (root / "a.jpg").touch()
     await service.until_all_known(1)
-    mounted = await asyncio.to_thread(
-        subprocess.run,
-        ["mount", "-t", "tmpfs", "taggerd-test", os.fspath(root)],
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode:
-        pytest.skip("mounting needs root: " + mounted.stderr.decode().strip())
+    await mounted(root)
     try:
         await service.until(lambda: service.health.state == "offline")
         assert "mounted" in service.health.detail
@@ -373,11 +380,7 @@ async def test_a_mount_over_the_root(service: Service, root: Path) -> None:
         await service.until_all_known(1)
         assert service.health.state == "watching"
     finally:
-        await asyncio.to_thread(
-            subprocess.run,
-            ["umount", "-l", os.fspath(root)],
-            check=True,
-        )
+        await unmounted(root)
     (root / "b.jpg").touch()
     await service.until_all_known(2)
     await service.until(lambda: service.health.state == "watching")
@@ -393,6 +396,32 @@ async def test_polling(root: Path) -> None:
         await service.until_all_known(9)
         assert (service.health.mode, service.health.state) == ("poll", "polling")
         assert service.health.watches == 0
+
+
+async def test_how_long_until_the_next_walk(root: Path) -> None:
+    """Polling rests ten times as long as a walk took; a watched root is walked at random times."""
+    polled = Service(root, mode="poll", poll_seconds=3).arrivals._roots[0]
+    assert polled._interval() == 3
+    polled._walk_seconds = 7
+    assert polled._interval() == 70
+    watched = Service(root, reconcile_minutes=10).arrivals._roots[0]
+    times = [watched._interval() for _ in range(50)]
+    assert 540 <= min(times) < max(times) <= 660
+
+
+async def test_polling_measures_its_walks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a walk takes is put down for the rest that follows it."""
+    rests: list[float] = []
+    interval = root_module.WatchedRoot._interval
+
+    def noted(self: WatchedRoot) -> float:
+        rests.append(self._walk_seconds)
+        return interval(self)
+
+    monkeypatch.setattr(root_module.WatchedRoot, "_interval", noted)
+    async with Service(root, mode="poll") as service:
+        await service.until(lambda: len(rests) > 3)
+        assert 0 < max(rests) < 1
 
 
 async def test_not_recursive(root: Path) -> None:
@@ -463,10 +492,10 @@ async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.Monk
     release = threading.Event()
     look = root_module._look
 
-    def hanging(path: Path) -> object:
+    def hanging(path: Path, filters: Filters) -> object:
         if path == hung:
             release.wait(10)
-        return look(path)
+        return look(path, filters)
 
     monkeypatch.setattr(root_module, "_look", hanging)
     async with Service(hung, good) as service:
@@ -490,6 +519,79 @@ async def test_a_reconcile_can_be_waited_for_and_asked_for_by_any_thread(root: P
         assert second > walked
         await asyncio.to_thread(service.arrivals.request_reconcile, "from a thread")
         await service.until(lambda: service.health.last_reconcile != second)
+
+
+async def test_a_root_in_another_is_served_once_by_its_own_settings(tmp_path: Path) -> None:
+    """What lies in an inner import folder is the inner one's alone, seen by walk or by event."""
+    outer, inner = tmp_path / "outer", tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "a.jpg").touch()
+    async with Service(outer, inner) as service:
+        await service.until_all_known(1)
+        (inner / "b.jpg").touch()
+        (outer / "c.jpg").touch()
+        await service.until_all_known(3)
+        await service.arrivals.reconcile("a test")
+        of_outer, of_inner = service.arrivals._roots
+        assert of_outer.filters.verdict(inner / "a.jpg", outer) == "an import folder of its own"
+        assert of_inner.filters.verdict(inner / "a.jpg", inner) == ""
+        assert (of_outer.health().directories, of_inner.health().directories) == (1, 1)
+
+
+def test_a_root_named_twice_is_refused(tmp_path: Path) -> None:
+    """The same folder twice is a mistake that is named, however it is written."""
+    with pytest.raises(ValueError, match="named twice"):
+        settings.Arrivals.model_validate({"roots": [tmp_path, f"{tmp_path}/x/.."]})
+
+
+async def test_taggerd_s_own_pictures_are_no_photos(root: Path) -> None:
+    """A state directory below an import folder does not feed its thumbnails back."""
+    state = root / "state"
+    (state / "thumbnails").mkdir(parents=True)
+    (state / "thumbnails" / "old.jpg").touch()
+    service = Service(root)
+    service.arrivals = Arrivals(
+        settings.Arrivals(roots=[settings.Root(path=root)], settle_seconds=SETTLE_SECONDS),  # type: ignore[call-arg]
+        known=service.records.known,
+        admit=service.records.admit,
+        pace=PACE,
+        own=[state],
+    )
+    async with service:
+        (state / "thumbnails" / "new.jpg").touch()
+        (root / "a.jpg").touch()
+        await service.until(lambda: bool(service.records.admitted))
+        await service.arrivals.reconcile("a test")
+        await asyncio.sleep(2 * SETTLE_SECONDS)
+        assert {path.name for path, _ in service.records.admitted} == {"a.jpg"}
+
+
+async def test_a_card_mounted_below_the_root(service: Service, root: Path) -> None:
+    """A mount below the root makes no event; it is noticed, read and watched all the same."""
+    card = root / "card"
+    card.mkdir()
+    await service.until(lambda: service.health.watches == 2)
+    await mounted(card)
+    try:
+        await service.until(lambda: service.health.watches == 2)
+        (card / "a.jpg").touch()
+        await service.until_all_known(1)
+        (card / "b.jpg").touch()
+        await service.until_all_known(2)
+    finally:
+        await unmounted(card)
+    (card / "c.jpg").touch()
+    await service.until_all_known(1)
+
+
+async def test_what_is_said_once(service: Service) -> None:
+    """A change of health is logged once, and not again because a number in it moved."""
+    with structlog.testing.capture_logs() as lines:
+        for missing in (3, 4, 5):
+            service.watched._failure = f"{missing} of 40 folders are not watched"
+            await asyncio.sleep(3 * PACE.look)
+    said = [line["event"] for line in lines if "is degraded" in line["event"]]
+    assert said == ["import folder is degraded"]
 
 
 async def test_stopping_ends_all_threads(root: Path) -> None:

@@ -52,6 +52,7 @@ def test_photos_are_taken(below: str) -> None:
         ("$RECYCLE.BIN/x.jpg", "in the trash"),
         ("#recycle/x.jpg", "in the trash"),
         (".trashed-1700000000-IMG_1.jpg", "in the trash"),
+        ("rpd-tmp-x1_9/0a1b2c.jpg", "temporary folder of a copy"),
         ("../elsewhere/x.jpg", "outside of the import folder"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taggerd.arrivals.mounts import kind_of_file_system, must_be_polled
+from taggerd.arrivals.mounts import mounts_of, must_be_polled
 
 TABLE = rb"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 36 22 0:32 / /mnt/nas rw,relatime shared:17 master:3 - nfs4 nas:/photos rw,vers=4.2
@@ -32,12 +32,25 @@ a torn line
 )
 def test_the_longest_mount_point_and_the_topmost_mount_decide(path: str, kind: str) -> None:
     """The nearest mount above a path tells its kind; of two on one point, the later."""
-    assert kind_of_file_system(Path(path), TABLE) == kind
+    _, (mount, *_) = mounts_of(Path(path), TABLE)
+    assert mount.kind == kind
 
 
 def test_the_kernel_s_own_table() -> None:
     """The real table can be read."""
-    assert kind_of_file_system(Path("/proc")) == "proc"
+    _, (mount, *_) = mounts_of(Path("/proc"))
+    assert mount.kind == "proc"
+
+
+def test_the_mounts_below_a_path() -> None:
+    """Mounts below are told too, the topmost of each point, and no neighbour's."""
+    _, mounts = mounts_of(Path("/mnt/nas"), TABLE)
+    assert [(str(m.point), m.kind) for m in mounts] == [
+        ("/mnt/nas", "nfs4"),
+        ("/mnt/nas/local disk", "xfs"),
+    ]
+    _, mounts = mounts_of(Path("/mnt"), TABLE)
+    assert {m.number for m in mounts} == {"22", "36", "37", "39", "40"}
 
 
 @pytest.mark.parametrize(

@@ -301,6 +301,13 @@ async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
     await ledger.admit([a, b, beside])
     assert await ledger.known(ROOT) == {a.path: a.stamp}
     assert await ledger.known(ROOT / "nowhere") == {}
+    rows, none = await ledger.stamps([ROOT, ROOT / "nowhere"])
+    assert rows == {(os.fsencode(a.path.name), *a.stamp)}
+    assert none == set()
+    changed = replace(a, stamp=a.stamp._replace(size=a.stamp.size + 1))
+    new = file("C.JPG", folder=ROOT / "nowhere")
+    assert await ledger.unknown([a, b, new]) == [new]
+    assert await ledger.unknown([changed]) == [changed]
     assert await ledger.folders(ROOT) == [ROOT, ROOT / "sub"]
     assert await ledger.folders(Path("/")) == [ROOT, ROOT / "sub", Path("/srv/import2")]
 

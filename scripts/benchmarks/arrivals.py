@@ -1,0 +1,345 @@
+# ruff: noqa: S101 - what a part takes for granted is asserted
+"""What noticing photos costs: `scripts/bench arrivals` prints one Markdown table.
+
+Every part runs in a process of its own, so that its memory is its own, and is measured against
+something plain on the same tree in the same run: `find -printf`, or a bare walk by `os.scandir`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from taggerd import settings
+from taggerd.arrivals.arrivals import Arrivals
+from taggerd.arrivals.dirty import Dirty
+from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.watcher import Watcher
+from taggerd.ledger import SqliteLedger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+    from taggerd.photo import PhotoFile
+
+FILES_PER_FOLDER = 200
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder with a random name is made in it
+ROUNDS = 5
+"""A time is the median of so many."""
+SETTLE_SECONDS = 1.0
+
+
+@dataclass
+class Figure:
+    """One line of the table."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool
+
+
+class Serving:
+    """Arrivals with a real ledger, as the daemon runs them."""
+
+    def __init__(self, ledger: SqliteLedger, root: Path) -> None:
+        """Serve *root*; settings are the default ones but for the time to settle."""
+        self.ledger = ledger
+        self.admitted: Counter[Path] = Counter()
+        self.admitted_at: dict[Path, float] = {}
+        self.arrivals = Arrivals(
+            settings.Arrivals.model_validate(
+                {"roots": [{"path": root, "mode": "inotify"}], "settle_seconds": SETTLE_SECONDS}
+            ),
+            known=ledger.known,
+            stamps=ledger.stamps,
+            unknown=ledger.unknown,
+            admit=self._admit,
+        )
+
+    async def _admit(self, files: Sequence[PhotoFile]) -> None:
+        await self.ledger.admit(files)
+        now = time.time()
+        for file in files:
+            self.admitted[file.path] += 1
+            self.admitted_at[file.path] = now
+
+    async def until_admitted(self, number: int, seconds: float) -> None:
+        """Wait until *number* files are admitted, but no longer than *seconds*."""
+        end = time.monotonic() + seconds
+        while len(self.admitted) < number and time.monotonic() < end:  # noqa: ASYNC110 - of no weight
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def serving(root: Path, state: Path) -> AsyncIterator[Serving]:
+    """Serve *root* with a ledger in *state*."""
+    ledger = await SqliteLedger.open(state)
+    service = Serving(ledger, root)
+    task = asyncio.create_task(service.arrivals.run())
+    try:
+        await service.arrivals.ready.wait()
+        yield service
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await ledger.close()
+
+
+def fill(top: Path, files: int) -> None:
+    """Make *files* empty photos in folders of some hundred."""
+    for folder in range(files // FILES_PER_FOLDER):
+        path = top / f"{folder // 100:03}" / f"{folder % 100:03}"
+        path.mkdir(parents=True)
+        for number in range(FILES_PER_FOLDER):
+            os.close(os.open(f"{path}/IMG_{number:04}.JPG", os.O_CREAT | os.O_WRONLY))
+
+
+def make_folders(top: Path, folders: int) -> None:
+    """Make a tree of *folders* folders, a hundred in each."""
+    for folder in range(folders // 101):
+        for number in range(100):
+            (top / f"{folder:04}" / f"{number:03}").mkdir(parents=True)
+
+
+def peak_mib() -> float:
+    """Return the most memory this process has had, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def median_seconds(work: Callable[[], object]) -> float:
+    """Return the median time of *work*."""
+    return statistics.median(_seconds(work) for _ in range(ROUNDS))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def find(top: Path) -> None:
+    """Do what a reconcile is measured against."""
+    line = ["find", os.fspath(top), "-printf", "%s %T@ %i\\n"]  # find's own backslash
+    subprocess.run(line, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - our own line
+
+
+def bare_walk(top: Path) -> int:
+    """Walk by `os.scandir` alone and return the number of folders."""
+    stack, folders = [os.fspath(top)], 0
+    while stack:
+        folders += 1
+        with os.scandir(stack.pop()) as entries:
+            stack += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return folders
+
+
+# The parts. Each is given an empty folder for the tree and one for the state.
+
+
+async def reconcile(top: Path, state: Path, files: int, most_mib: int) -> list[Figure]:
+    """Compare a tree in which nothing is new with the ledger."""
+    fill(top, files)
+    # Filled by another process: what the first meeting took is not the reconcile's memory.
+    await asyncio.to_thread(_in_a_process, "admit", top, state, files)
+    async with serving(top, state) as service:
+        await service.arrivals.reconcile("warm up")
+        times, finds = [], []
+        for _ in range(ROUNDS):
+            finds.append(_seconds(lambda: find(top)))
+            began = time.perf_counter()
+            await service.arrivals.reconcile("measured")
+            times.append(time.perf_counter() - began)
+        seconds, plain = statistics.median(times), statistics.median(finds)
+        assert not service.admitted
+    ratio, peak = seconds / plain, peak_mib()
+    what = f"reconcile of {files:,} files, nothing new"
+    measured = f"{ratio:.2f} x ({seconds:.2f} s : {plain:.2f} s)"
+    return [
+        Figure(f"{what}, against `find -printf`", "<= 2.5 x", measured, ratio <= 2.5),  # noqa: PLR2004 - the target
+        Figure(f"{what}, peak memory", f"<= {most_mib} MB", f"{peak:.0f} MB", peak <= most_mib),
+    ]
+
+
+async def admit(top: Path, state: Path, files: int) -> list[Figure]:
+    """Have a tree admitted for the first time."""
+    time.sleep(SETTLE_SECONDS)  # noqa: ASYNC251 - all that was made is to be old
+    async with serving(top, state) as service:
+        await service.until_admitted(files, 600)
+        assert len(service.admitted) == files
+    return []
+
+
+async def watches(top: Path, _state: Path, folders: int) -> list[Figure]:
+    """Watch a tree of folders, as at a start."""
+    make_folders(top, folders)
+    count = bare_walk(top)
+    plain = median_seconds(lambda: bare_walk(top))
+    times, grown = [], 0.0
+    for _ in range(ROUNDS):
+        watcher = Watcher(top, Filters(), Dirty(lambda: None))
+        before = _resident_bytes()
+        times.append(_seconds(watcher.start))
+        grown = grown or (_resident_bytes() - before) / count
+        assert len(watcher.watched()) == count
+        watcher.stop()
+    ratio = statistics.median(times) / plain
+    what = f"watches on {count:,} folders"
+    measured = f"{ratio:.2f} x ({ratio * plain:.2f} s : {plain:.2f} s)"
+    return [
+        Figure(f"{what}, against a walk by scandir", "<= 3 x", measured, ratio <= 3),  # noqa: PLR2004 - the target
+        Figure(f"{what}, memory a folder", "<= 1,024 B", f"{grown:.0f} B", grown <= 1024),  # noqa: PLR2004 - the target
+    ]
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def burst(top: Path, state: Path, rate: int, seconds: int) -> list[Figure]:
+    """Have *rate* new files a second come for *seconds*."""
+    async with serving(top, state) as service:
+        began = time.perf_counter()
+        await _written(top, rate, seconds)
+        took = time.perf_counter() - began
+        await service.until_admitted(rate * seconds, 60)
+        lost = rate * seconds - len(service.admitted)
+        twice = sum(1 for times in service.admitted.values() if times > 1)
+    met = not lost and not twice and took < 1.1 * seconds
+    measured = f"{lost} lost, {twice} twice, written in {took:.1f} s"
+    return [Figure(f"{rate:,} new files a second for {seconds} s", "none lost", measured, met)]
+
+
+async def _written(top: Path, rate: int, seconds: float) -> None:
+    """Have another process write files."""
+    named = f"write {rate} {round(seconds * 1000)}"
+    line = [sys.executable, __file__, "--part", named, "--at", os.fspath(top)]
+    writer = await asyncio.create_subprocess_exec(*line, stdout=asyncio.subprocess.DEVNULL)
+    if await writer.wait():
+        message = "the files could not be written"
+        raise RuntimeError(message)
+
+
+async def write(top: Path, _state: Path, rate: int, milliseconds: int) -> list[Figure]:
+    """Make the files of a burst, at an even pace."""
+    began = time.perf_counter()
+    for number in range(rate * milliseconds // 1000):
+        if number % 100 == 0:
+            time.sleep(max(0.0, began + number / rate - time.perf_counter()))  # noqa: ASYNC251 - alone in its process
+            (top / f"{number // 500:04}").mkdir(exist_ok=True)
+        (top / f"{number // 500:04}" / f"{number:06}.jpg").write_bytes(b"photo")
+    return []
+
+
+async def latency(top: Path, state: Path, files: int) -> list[Figure]:
+    """Measure from the moment a file has settled until it is admitted."""
+    async with serving(top, state) as service:
+        await _written(top, 10 * files, 0.1)
+        await service.until_admitted(files, 30)
+        changed = {path: path.lstat().st_ctime_ns / 1e9 for path in service.admitted}
+        # Counted from its last change, so the way of its event to us is part of the time.
+        late = [service.admitted_at[path] - at - SETTLE_SECONDS for path, at in changed.items()]
+    p99 = statistics.quantiles(late, n=100)[98] * 1000
+    what = f"from settled to admitted, p99 of {files:,} files at once"
+    return [Figure(what, "<= 100 ms", f"{p99:.0f} ms", p99 <= 100)]  # noqa: PLR2004 - the target
+
+
+async def idle(top: Path, state: Path, folders: int, seconds: int) -> list[Figure]:
+    """Measure what watching a quiet tree costs."""
+    make_folders(top, folders)
+    async with serving(top, state) as service:
+        await service.arrivals.reconcile("a first look")
+        await asyncio.sleep(10)
+        began = time.process_time()
+        await asyncio.sleep(seconds)
+        share = (time.process_time() - began) / seconds * 100
+        (health,) = service.arrivals.health()
+        assert health.state == "watching", health
+    what = f"idle CPU with {health.watches:,} folders watched, {seconds} s"
+    return [Figure(what, "<= 0.3 % of a core", f"{share:.2f} %", share <= 0.3)]  # noqa: PLR2004 - the target
+
+
+PARTS: dict[str, Callable[..., Coroutine[None, None, list[Figure]]]] = {
+    "reconcile": reconcile,
+    "admit": admit,
+    "watches": watches,
+    "burst": burst,
+    "write": write,
+    "latency": latency,
+    "idle": idle,
+}
+ORDER = ("reconcile 200000 150", "watches 50000", "burst 5000 10", "latency 1000", "idle 50000 60")
+MILLION = "reconcile 1000000 250"
+
+
+def _in_a_process(part: str, top: Path, state: Path, *arguments: int) -> list[Figure]:
+    """Run one part in a process of its own."""
+    named = " ".join([part, *map(str, arguments)])
+    line = [sys.executable, __file__, "--part", named, "--at", top, "--state", state]
+    done = subprocess.run(line, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ourselves
+    return [Figure(**figure) for figure in json.loads(done.stdout)]
+
+
+def _run_part(named: str, top: Path, state: Path) -> None:
+    """Run one part here and print its figures as JSON."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    name, *numbers = named.split()
+    figures = asyncio.run(PARTS[name](top, state, *map(int, numbers)))
+    print(json.dumps([asdict(figure) for figure in figures]))  # noqa: T201 - what it is for
+
+
+def _measured(named: str) -> list[Figure]:
+    """Run one part on a tree of its own, which is removed whatever happens."""
+    name, *numbers = named.split()
+    # Where the rate of writing matters, the tree is in memory: a slow disk is not to be measured.
+    fast = MEMORY if name in {"burst", "latency"} and os.access(MEMORY, os.W_OK) else None
+    state = Path(tempfile.mkdtemp(prefix="taggerd-bench-state-"))
+    top = Path(tempfile.mkdtemp(prefix="taggerd-bench-import-", dir=fast))
+    try:
+        return _in_a_process(name, top, state, *map(int, numbers))
+    finally:
+        shutil.rmtree(top)
+        shutil.rmtree(state)
+
+
+def main() -> int:
+    """Print the table; exit 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--million", action="store_true", help="also 1,000,000 files: minutes")
+    parser.add_argument("--only", choices=[part.split()[0] for part in ORDER], help="one part")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--at", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--state", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        _run_part(options.part, options.at, options.state)
+        return 0
+    chosen = [part for part in ORDER if options.only in {None, part.split()[0]}]
+    met = True
+    print("| what | target | measured | met |\n| --- | --- | --- | --- |")  # noqa: T201 - the result
+    for part in [*chosen, *([MILLION] if options.million else [])]:
+        for figure in _measured(part):
+            met = met and figure.met
+            yes = "yes" if figure.met else "no"
+            print(f"| {figure.what} | {figure.target} | {figure.measured} | {yes} |", flush=True)  # noqa: T201 - the result
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""Faults of the watching: whatever is lost on the way, the disk is the truth in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+from arriving import PACE, Arriving, on_disk
+
+from taggerd.arrivals import watcher
+from taggerd.arrivals.reconciler import Reconciler
+from taggerd.arrivals.settling import Settling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+INOTIFY = Path("/proc/sys/fs/inotify")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return an empty import folder."""
+    path = tmp_path / "import"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def limit() -> Iterator[Callable[[str, int], None]]:
+    """Return a function that sets a limit of inotify's, which is put back after the test."""
+    before: dict[Path, str] = {}
+
+    def set_limit(name: str, value: int) -> None:
+        path = INOTIFY / name
+        was = path.read_text()
+        try:
+            path.write_text(str(value))
+        except OSError as error:
+            pytest.skip(f"only root on its own kernel may set {path}: {error.strerror}")
+        before.setdefault(path, was)
+
+    try:
+        yield set_limit
+    finally:
+        for path, value in before.items():
+            path.write_text(value)
+
+
+def watches_in_use() -> int:
+    """Count the inotify watches of all of this user's programs."""
+    count = 0
+    for listed in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        try:
+            count += listed.read_bytes().count(b"inotify wd:")
+        except OSError:
+            continue
+    return count
+
+
+def fill(top: Path, folders: int, files: int) -> None:
+    """Make *folders* folders with *files* photos each."""
+    for folder in range(folders):
+        (top / f"{folder:03}").mkdir(parents=True)
+        for number in range(files):
+            (top / f"{folder:03}" / f"{number:04}.jpg").touch()
+
+
+async def shell(command: str, cwd: Path) -> None:
+    """Run a line of shell."""
+    done = await asyncio.to_thread(
+        subprocess.run, ["sh", "-euc", command], cwd=cwd, check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+async def test_a_burst_that_overflows_the_kernel_s_queue(
+    root: Path, tmp_path: Path, limit: Callable[[str, int], None]
+) -> None:
+    """Of 20,000 files in 200 folders through a queue of 64 events each is queued exactly once."""
+    limit("max_queued_events", 64)
+    async with Arriving(tmp_path / "state", root) as service:
+        await asyncio.to_thread(fill, root, 200, 100)
+        watching = service.root._watch._watcher
+        assert watching is not None
+        await service.until(lambda: watching.overflows > 0)
+        await service.arrivals.reconcile("a test")
+        await service.until(lambda: len(service.admitted) >= 20_000, 40)
+        assert await service.missed() == set()
+        assert (await service.ledger.counts()).queued == 20_000
+        assert (len(service.admitted), service.admitted.total()) == (20_000, 20_000)
+
+
+async def test_half_of_the_watches_are_missing(
+    root: Path, tmp_path: Path, limit: Callable[[str, int], None]
+) -> None:
+    """With watches for half of the folders the root is degraded, says why, and misses nothing."""
+    folders = 400
+    fill(root, folders, 1)
+    in_use = watches_in_use()
+    limit("max_user_watches", in_use + folders // 2)
+    async with Arriving(tmp_path / "state", root) as service:
+        await service.until_none_is_missed()
+        await service.until(lambda: service.health.state == "degraded")
+        assert "raise fs.inotify.max_user_watches" in service.health.detail
+        for folder in range(folders):
+            (root / f"{folder:03}" / "later.jpg").touch()
+        (root / "new" / "deep").mkdir(parents=True)
+        (root / "new" / "deep" / "later.jpg").touch()
+        await service.until_none_is_missed()
+        assert set(service.admitted.values()) == {1}
+        assert service.health.state == "degraded"
+        limit("max_user_watches", in_use + 10 * folders)
+        await service.until(lambda: service.health.state == "watching")
+
+
+BURSTS = {
+    "deep folders": "for n in $(seq 60); do mkdir -p $n/b/c && cp -r ../source/0 $n/b/c; done",
+    "cp -r": "cp -r ../source copied",
+    "cp -pr": "cp -pr ../source copied",
+    "tar": "tar -C .. -c source | tar -x",
+    "mv": "mv ../source moved && mkdir -p x/y && mv moved x/y/again",
+}
+
+
+@pytest.mark.parametrize("burst", BURSTS.values(), ids=BURSTS)
+async def test_trees_that_come_at_once(root: Path, tmp_path: Path, burst: str) -> None:
+    """Of 3,000 files in trees made, copied, unpacked or moved in, none is missed or doubled."""
+    for folder in range(60):
+        (tmp_path / "source" / str(folder)).mkdir(parents=True)
+        for number in range(50):
+            (tmp_path / "source" / str(folder) / f"{number}.jpg").write_bytes(b"x" * number)
+    async with Arriving(tmp_path / "state", root) as service:
+        await shell(burst, root)
+        await service.until(lambda: len({path for path, _ in service.admitted}) >= 3_000, 30)
+        await service.until_none_is_missed()
+        here = on_disk(root)
+        of_these = [n for (path, _), n in service.admitted.items() if path in here]
+        assert (len(of_these), set(of_these)) == (3_000, {1})
+        assert (await service.ledger.counts()).queued == 3_000
+
+
+COPIERS = {
+    ".part": "cp {0} a.jpg.part; sleep 0.6; mv a.jpg.part a.jpg",
+    ".tmp": "cp {0} a.tmp; sleep 0.6; mv a.tmp a.jpg",
+    "dot file": "cp {0} .a.jpg; sleep 0.6; mv .a.jpg a.jpg",
+    "rapid photo downloader": (
+        "mkdir rpd-tmp-4j2k; cp -p {0} rpd-tmp-4j2k/8f31.jpg; sleep 0.6;"
+        "mkdir 2026; mv rpd-tmp-4j2k/8f31.jpg 2026/a.jpg; rmdir rpd-tmp-4j2k"
+    ),
+    "gphoto2": "cp {0} tmpfile8aZ3kQ; sleep 0.6; mv tmpfile8aZ3kQ a.jpg",
+    "rsync": "rsync -a --bwlimit=2M {0} ./a.jpg",
+    "rsync's name": "cp {0} .a.jpg.x7Kq2Z; touch -d 1999-01-01 .a.jpg.x7Kq2Z; sleep 0.6;"
+    "mv .a.jpg.x7Kq2Z a.jpg",
+    "syncthing": "cp {0} .syncthing.a.jpg.tmp; sleep 0.6; mv .syncthing.a.jpg.tmp a.jpg",
+    "lightroom": (  # copies straight to the name, with pauses, and sets the time at the end
+        "head -c 1000000 {0} > a.jpg; sleep 0.2; tail -c +1000001 {0} >> a.jpg;touch -r {0} a.jpg"
+    ),
+    "cp -p": "cp -p {0} a.jpg",
+}
+
+
+@pytest.mark.parametrize("copier", COPIERS.values(), ids=COPIERS)
+async def test_importers(root: Path, tmp_path: Path, copier: str) -> None:
+    """What an importer copies is seen once, under its last name, when it is whole."""
+    if copier.startswith("rsync") and shutil.which("rsync") is None:
+        pytest.skip("rsync is not installed")
+    whole = tmp_path / "whole.jpg"
+    whole.write_bytes(bytes(3_000_000))
+    os.utime(whole, (631_152_000, 631_152_000))
+    async with Arriving(tmp_path / "state", root) as service:
+        await shell(copier.format(whole), root)
+        await service.until(lambda: bool(service.admitted))
+        await asyncio.sleep(0.6)  # twice the time to settle: anything else would come by now
+        await service.arrivals.reconcile("a test")
+        (((path, stamp), times),) = service.admitted.items()
+        assert (path.name, stamp.size, times) == ("a.jpg", 3_000_000, 1)
+        assert await service.missed() == set()
+
+
+@pytest.mark.parametrize("at", ["start", "later"])
+async def test_names_that_lead_astray(root: Path, tmp_path: Path, at: str) -> None:
+    """Links are not followed, what is no file is left alone, odd names are handled or named."""
+
+    def make() -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "secret.jpg").touch()
+        (root / "deep").mkdir()
+        (root / "deep" / "loop").symlink_to(root)
+        (root / "escape").symlink_to(outside)
+        (root / "escape.jpg").symlink_to(outside / "secret.jpg")
+        (root / "dangling.jpg").symlink_to(tmp_path / "nothing")
+        (root / "one.jpg").touch()
+        (root / "two.jpg").hardlink_to(root / "one.jpg")
+        os.mkfifo(root / "fifo.jpg")
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(root / "socket.jpg"))
+        Path(os.fsdecode(os.fsencode(root) + b"/r\xe9union \xff.jpg")).touch()
+        folder = os.open(root, os.O_RDONLY)
+        for _ in range(25):  # 5,000 characters in all: deeper than a path may be long
+            os.mkdir("d" * 200, dir_fd=folder)
+            below = os.open("d" * 200, os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        os.close(os.open("deep.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+        os.close(folder)
+
+    if at == "start":
+        make()
+    try:
+        async with Arriving(tmp_path / "state", root) as service:
+            if at == "later":
+                make()
+            await service.until(lambda: len(service.admitted) == 3)
+            await asyncio.wait_for(service.arrivals.reconcile("a test"), 10)
+            names = {os.fsencode(path.name) for path, _ in service.admitted}
+            assert names == {b"one.jpg", b"two.jpg", b"r\xe9union \xff.jpg"}
+            assert set(service.admitted.values()) == {1}
+            assert "too long for the system" in service.health.detail
+            (root / "after.jpg").touch()
+            await service.until(lambda: len(service.admitted) == 4)
+    finally:
+        await shell("rm -rf import", tmp_path)  # pytest's own cleaning cannot go so deep
+
+
+def _killed(*_: object, **__: object) -> NoReturn:
+    message = "injected"
+    raise MemoryError(message)
+
+
+@pytest.mark.parametrize(
+    ("victim", "method", "by"),
+    [
+        (watcher._Hints, "_note", "an event"),
+        (watcher._Hints, "dispatch", "an event"),
+        (watcher._Inotify, "handle_event", "an event"),
+        (Reconciler, "_next_of_the_whole", "a walk"),
+        (Settling, "due", "an event"),
+        (Settling, "_unchanged", "an event"),
+        (Settling, "observe", "an event"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+@pytest.mark.filterwarnings("ignore:Exception in thread")
+async def test_a_thread_killed_by_an_error(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: type, method: str, by: str
+) -> None:
+    """It is restarted, that is reported, and what came meanwhile and later is not lost."""
+    fill(root, 5, 5)
+    async with Arriving(tmp_path / "state", root) as service:
+        await service.until_none_is_missed()
+        states = []
+        with monkeypatch.context() as fault:
+            died = asyncio.Event()
+            loop = asyncio.get_running_loop()
+
+            def killed(*_: object, **__: object) -> NoReturn:
+                loop.call_soon_threadsafe(died.set)
+                _killed()
+
+            fault.setattr(victim, method, killed)
+            (root / "during.jpg").touch()
+            (root / "000" / "during.jpg").touch()
+            if by == "a walk":
+                service.arrivals.request_reconcile("a test")
+            await asyncio.wait_for(died.wait(), 10)
+            end = time.monotonic() + 4 * PACE.look
+            while time.monotonic() < end:
+                states.append(service.health.state)
+                await asyncio.sleep(0.01)
+        if method != "_note":  # the one that cannot raise: nothing is to be restarted
+            assert "degraded" in states
+        await service.until_none_is_missed()
+        await service.until(lambda: service.health.state == "watching")
+        (root / "000" / "later.jpg").touch()
+        await service.until_none_is_missed()
+        assert set(service.admitted.values()) == {1}
+
+
+async def test_a_walk_cut_short_does_not_count_as_done(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a walk that an error ends is answered by the next one, which is whole."""
+    fill(root, 300, 1)
+    async with Arriving(tmp_path / "state", root) as service:
+        await service.until_none_is_missed()
+        step, calls = Reconciler._next_of_the_whole, 0
+
+        def fails_half_way(self: Reconciler) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == 150:
+                assert self._whole_walk is not None
+                self._whole_walk.close()  # type: ignore[attr-defined]  # as an error in it would
+                _killed()
+            return step(self)
+
+        monkeypatch.setattr(Reconciler, "_next_of_the_whole", fails_half_way)
+        await asyncio.wait_for(service.arrivals.reconcile("a test"), 10)
+        assert calls >= 150 + 300
