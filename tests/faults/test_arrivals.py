@@ -184,6 +184,24 @@ async def test_importers(root: Path, tmp_path: Path, copier: str) -> None:
         assert await service.missed() == set()
 
 
+async def test_what_is_known_is_not_admitted_again(root: Path, tmp_path: Path) -> None:
+    """Neither by an event without a change, nor by walks, nor after a restart."""
+    fill(root, 3, 3)
+    async with Arriving(tmp_path / "state", root) as service:
+        await service.until_none_is_missed()
+        for path in on_disk(root):
+            with path.open("r+b"):
+                pass
+        await asyncio.sleep(0.6)  # twice the time to settle: they would come by now
+        await service.arrivals.reconcile("a test")
+        assert service.admitted.total() == 9
+    async with Arriving(tmp_path / "state", root) as service:
+        await service.arrivals.reconcile("a test")
+        (root / "new.jpg").touch()
+        await service.until_none_is_missed()
+        assert {path.name for path, _ in service.admitted} == {"new.jpg"}
+
+
 @pytest.mark.parametrize("at", ["start", "later"])
 async def test_names_that_lead_astray(root: Path, tmp_path: Path, at: str) -> None:
     """Links are not followed, what is no file is left alone, odd names are handled or named."""
@@ -197,6 +215,7 @@ async def test_names_that_lead_astray(root: Path, tmp_path: Path, at: str) -> No
         (root / "escape").symlink_to(outside)
         (root / "escape.jpg").symlink_to(outside / "secret.jpg")
         (root / "dangling.jpg").symlink_to(tmp_path / "nothing")
+        (root / ".hidden.jpg").touch()
         (root / "one.jpg").touch()
         (root / "two.jpg").hardlink_to(root / "one.jpg")
         os.mkfifo(root / "fifo.jpg")
