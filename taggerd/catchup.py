@@ -22,9 +22,10 @@ from taggerd.ledger import Standing
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
 from taggerd.shift import Shift
+from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from taggerd.configuration import Configuration
     from taggerd.photo import Photo, PhotoFile
@@ -52,6 +53,8 @@ class Found:
 
     seen: list[Seen] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
+    archives: list[Seen] = field(default_factory=list)
+    """To be unpacked; where ``arrivals.unpack`` is off they are skipped."""
 
     @property
     def photos(self) -> list[Photo]:
@@ -131,6 +134,7 @@ async def listing(configuration: Configuration, request: Request) -> Listing:
     found = await asyncio.to_thread(find, request.paths, configuration.settings.arrivals)
     standing = await _standing(configuration.settings, [seen.file for seen in found.seen])
     taken, left = [], found.skipped
+    left += [Skip(a.file.path, "an archive: a scan unpacks it once") for a in found.archives]
     for photo in found.photos:
         reason = needless(photo, standing, request.job)
         if reason:
@@ -162,6 +166,7 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
             check_scan_file(file, summary=is_summary)
     found = await asyncio.to_thread(find, request.paths, configuration.settings.arrivals)
     async with rooms.opened(configuration) as house:
+        await _unpack(found, house, request.job)
         catch_up = CatchUp(house, request.job, show)
         wanted = await catch_up.wanted(found)
         try:
@@ -178,6 +183,40 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
             if catch_up.lines:
                 await asyncio.to_thread(_write_files, request, catch_up, house)
     return catch_up.tally
+
+
+async def _unpack(found: Found, house: Rooms, job: Job) -> None:
+    """Unpack the archives that were found, as they settle, and add what is in them to *found*."""
+    arrivals = house.settings.arrivals
+    if job.dry_run:
+        found.skipped += [Skip(a.file.path, "an archive: not unpacked now") for a in found.archives]
+        return
+    unpacking = Unpacking(arrivals, house.ledger, house.workers)
+    await unpacking.sweep()
+    folders: list[Path] = []
+    async for file in _settled(found.archives, arrivals.settle_seconds):
+        known = await unpacking.known(file.path.parent)
+        if known.get(file.path) != file.stamp:
+            folder = await unpacking.unpack(file)
+            folders += [folder] if folder else []
+    below = await asyncio.to_thread(find, folders, arrivals)
+    there = {seen.file.path for seen in found.seen}
+    found.seen += [seen for seen in below.seen if seen.file.path not in there]
+    found.skipped += below.skipped
+
+
+async def _settled(files: Sequence[Seen], settle_seconds: float) -> AsyncIterator[PhotoFile]:
+    """Give *files* as they settle; what still grows when patience ends is left to the next scan."""
+    settling = Settling(settle_seconds, limit=len(files) + 1)
+    now = time.monotonic()
+    for seen in files:
+        settling.observe(seen, now, event=False)
+    while len(settling) and time.monotonic() < now + PATIENCE_SECONDS:
+        for file in await asyncio.to_thread(settling.due, time.monotonic()):
+            yield file
+        due = settling.next_due()
+        if due is not None:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 async def _probed(house: Rooms) -> None:
@@ -217,7 +256,9 @@ def find(paths: Sequence[Path], arrivals: Arrivals) -> Found:
         else:
             _find_file(path, filters, found)
     by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders are named once
-    found.seen = list(by_path.values())
+    found.seen = []
+    for seen in by_path.values():
+        (found.archives if is_archive(seen.file) else found.seen).append(seen)
     return found
 
 
@@ -226,7 +267,7 @@ def _filters_for(path: Path, arrivals: Arrivals) -> Filters:
     root = next((r for r in arrivals.roots if path.is_relative_to(r.path)), None)
     ignore = [*arrivals.ignore, *(root.ignore if root else ())]
     recursive = arrivals.recursive if root is None or root.recursive is None else root.recursive
-    return Filters(arrivals.image_extensions, ignore, recursive=recursive)
+    return Filters(arrivals.extensions(recursive=recursive), ignore, recursive=recursive)
 
 
 def _is_folder(path: Path) -> bool:

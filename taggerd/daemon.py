@@ -22,6 +22,7 @@ from taggerd.errors import ConfigurationError, StartError, StorageError, Taggerd
 from taggerd.pipeline import Job
 from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
+from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +97,14 @@ class Daemon:
             within=tuple(root.path for root in settings.arrivals.roots),
         )
         shift = Shift(house, job, report=lambda outcome: self._count(outcome, arrivals))
-        arrivals = self._arrivals(house, shift)
+        unpacking = Unpacking(
+            settings.arrivals,
+            house.ledger,
+            house.workers,
+            unpacked=lambda folder: arrivals.look_below(folder),  # noqa: PLW0108 - made below
+        )
+        await unpacking.sweep()
+        arrivals = self._arrivals(house, shift, unpacking)
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
@@ -106,6 +114,7 @@ class Daemon:
                 parts.create_task(house.scribe.run(ended), name="scribe"),
                 parts.create_task(self._preflight(house), name="preflight"),
                 parts.create_task(self._recover(house), name="recovery"),
+                parts.create_task(unpacking.run(), name="unpacking"),
                 parts.create_task(self._heartbeat(house, arrivals, shift), name="heartbeat"),
             ]
             working = parts.create_task(
@@ -122,13 +131,15 @@ class Daemon:
                 part.cancel()
         await self._last_words(house)
 
-    def _arrivals(self, house: Rooms, shift: Shift) -> Arrivals:
+    def _arrivals(self, house: Rooms, shift: Shift, unpacking: Unpacking) -> Arrivals:
         """Watch the roots and admit what settles."""
 
         async def admit(files: Sequence[PhotoFile]) -> None:
-            while True:
+            unpacking.put(file for file in files if is_archive(file))
+            photos = [file for file in files if not is_archive(file)]
+            while photos:
                 try:
-                    await house.ledger.admit(files)
+                    await house.ledger.admit(photos)
                 except StorageError as error:
                     log.error("photos wait outside of the queue", reason=str(error))
                     await asyncio.sleep(MACHINE_REST_SECONDS)
@@ -136,7 +147,7 @@ class Daemon:
                     shift.wake()
                     return
 
-        return Arrivals(house.settings.arrivals, known=house.ledger.known, admit=admit)
+        return Arrivals(house.settings.arrivals, known=unpacking.known, admit=admit)
 
     async def _last_words(self, house: Rooms) -> None:
         """Deliver and summarise what is left; on a full disk it waits in the ledger."""

@@ -101,6 +101,12 @@ class Arrivals:
                 if file.path.is_relative_to(root.path):
                     root.look_again(file.path)
 
+    def look_below(self, folder: Path) -> None:
+        """Have *folder*, which was just made, read with all that is in it. From any thread."""
+        for root in self._roots:
+            if folder.is_relative_to(root.path):
+                root.look_below(folder)
+
     async def reconcile(self, reason: str) -> None:
         """Have every root that is online walked from now on, and wait for the end of it.
 

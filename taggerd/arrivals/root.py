@@ -100,7 +100,9 @@ class WatchedRoot:
         self._settle_seconds = settle
         recursive = arrivals.recursive if root.recursive is None else root.recursive
         self.filters = Filters(
-            arrivals.image_extensions, [*arrivals.ignore, *root.ignore], recursive=recursive
+            arrivals.extensions(recursive=recursive),
+            [*arrivals.ignore, *root.ignore],
+            recursive=recursive,
         )
         self._lane = Lane(f"arrivals {root.path}", around.clock)
         self._dirty = Dirty(self.wake)
@@ -146,6 +148,10 @@ class WatchedRoot:
     def look_again(self, path: Path) -> None:
         """Have the file *path* settle anew if it is there and not as it is known. Any thread."""
         self._dirty.file(str(path))
+
+    def look_below(self, folder: Path) -> None:
+        """Have *folder* read with all that is in it. From any thread."""
+        self._dirty.tree(str(folder))
 
     def failed(self, error: Exception) -> None:
         """Note that :meth:`run` ended with *error*; what it had in hand is found by a walk."""
@@ -352,8 +358,10 @@ class WatchedRoot:
                 await asyncio.sleep(0)
                 return
             until = min(until, self._next_walk, self._settling.next_due() or math.inf)
+        # Not wait_for(): until Python 3.12 it loses a cancellation that comes with the wake-up.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._awake.wait(), timeout=max(0.0, until - self._clock()))
+            async with asyncio.timeout(max(0.0, until - self._clock())):
+                await self._awake.wait()
         await asyncio.sleep(self._pace.gather)
         self._awake.clear()
 
