@@ -23,7 +23,7 @@ from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, W
 from taggerd.photo import Keyword, Stamp, extension, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from taggerd.ledger import Json, Ledger
     from taggerd.photo import Photo, PhotoFile
@@ -147,7 +147,8 @@ class Unpacking:
     async def _unpack(self, file: PhotoFile) -> Path | None:
         order = self._order(file)
         contents = await self._workers.run(archives.contents, order)
-        if await self._is_known(file, contents.identity):
+        entries = await self._entries(file.path.parent)
+        if await asyncio.to_thread(_is_among, entries, file, contents.identity):
             await self._remember(file, contents.identity)
             return None
         place = await asyncio.to_thread(archives.unpacked_before, order, contents.identity)
@@ -198,17 +199,6 @@ class Unpacking:
 
     # What is remembered.
 
-    async def _is_known(self, file: PhotoFile, identity: str) -> bool:
-        """Say whether this archive was unpacked before it was touched, copied over or renamed."""
-        entries = await self._entries(file.path.parent)
-        return any(
-            name == file.path.name
-            or entry.stamp == file.stamp
-            or not os.path.lexists(file.path.with_name(name))
-            for name, entry in entries.items()
-            if entry.identity == identity
-        )
-
     async def _entries(self, folder: Path) -> dict[str, _Entry]:
         held = await self._ledger.recall(_key(folder))
         entries: dict[str, _Entry] = {}
@@ -246,6 +236,17 @@ async def keywords_of_archive(photo: Photo, arrivals: Arrivals) -> tuple[Keyword
     named = (word.replace("{archive}", printable(archive)) for word in arrivals.archive_keywords)
     words = dict.fromkeys(word.strip() for word in named)
     return tuple(Keyword(word) for word in words if word)
+
+
+def _is_among(entries: Mapping[str, _Entry], file: PhotoFile, identity: str) -> bool:
+    """Say whether this archive is one of *entries*, touched, copied over or renamed since."""
+    return any(
+        name == file.path.name
+        or entry.stamp == file.stamp
+        or not os.path.lexists(file.path.with_name(name))
+        for name, entry in entries.items()
+        if entry.identity == identity
+    )
 
 
 def _key(folder: Path) -> str:

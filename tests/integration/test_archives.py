@@ -87,7 +87,7 @@ def test_what_was_unpacked_and_deleted_does_not_come_back(
     daemon = unpacking.start("--input-dir", inbox)
     daemon.send_signal(signal.SIGHUP)
     photo(inbox / "later.jpg", 9)
-    until(lambda: (inbox / "later.jpg.xmp").exists())
+    until((inbox / "later.jpg.xmp").exists)
     assert unpacking.stop(daemon) == 0
     assert not (inbox / "a").exists()
     assert not (inbox / "b").exists()
@@ -141,10 +141,12 @@ def test_archives_that_cannot_be_unpacked_are_named_and_harm_nobody(
     entry = encrypted.index(b"PK\x01\x02")
     encrypted[entry + 8] |= 1
     (inbox / "locked.zip").write_bytes(encrypted)
-    with zipfile.ZipFile(inbox / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
-        with bomb.open("bomb.jpg", "w") as member:
-            for _ in range(200):
-                member.write(bytes(1 << 20))
+    with (
+        zipfile.ZipFile(inbox / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb,
+        bomb.open("bomb.jpg", "w") as member,
+    ):
+        for _ in range(200):
+            member.write(bytes(1 << 20))
     daemon = unpacking.start("--input-dir", inbox)
     until(lambda: sidecars(inbox / "good") == 5)
     until(lambda: unpacking.log().count("an archive is not unpacked") == 3)
@@ -154,7 +156,7 @@ def test_archives_that_cannot_be_unpacked_are_named_and_harm_nobody(
         assert word in log
     daemon = unpacking.start("--input-dir", inbox)
     photo(inbox / "later.jpg", 9)
-    until(lambda: (inbox / "later.jpg.xmp").exists())
+    until((inbox / "later.jpg.xmp").exists)
     assert unpacking.stop(daemon) == 0
     assert unpacking.log().count("an archive is not unpacked") == 3
     assert sorted(path.name for path in inbox.iterdir() if path.is_dir()) == ["good"]
@@ -182,7 +184,7 @@ def test_a_killed_run_leaves_nothing_behind_and_nothing_twice(
     (inbox / "gone.zip").unlink()
     unpacking.environment["TAGGERD__ARRIVALS__IGNORE"] = '["0*.jpg", "1*.jpg"]'
     daemon = unpacking.start("--input-dir", inbox)
-    until(lambda: (inbox / "big" / "1499.jpg").exists())
+    until((inbox / "big" / "1499.jpg").exists)
     assert unpacking.stop(daemon) == 0
     assert not list(inbox.glob(".taggerd-unpacking-*"))
     assert not list(inbox.glob("big-*"))
@@ -196,7 +198,7 @@ def test_a_scan_and_the_daemon_unpack_it_once(unpacking: Program, card: Path, in
     assert sidecars(inbox / "a") == 5
     daemon = unpacking.start("--input-dir", inbox)
     photo(inbox / "later.jpg", 9)
-    until(lambda: (inbox / "later.jpg.xmp").exists())
+    until((inbox / "later.jpg.xmp").exists)
     unpacking.stop(daemon)
     shutil.rmtree(unpacking.state)
     assert unpacking("scan", inbox).returncode == 0
