@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd import settings
-    from taggerd.arrivals.root import Admit, Known
+    from taggerd.arrivals.missing import Absences, Known
+    from taggerd.arrivals.root import Admit
     from taggerd.photo import Photo
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ class Arrivals:
         *,
         known: Known,
         admit: Admit,
+        absences: Absences | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -52,6 +54,7 @@ class Arrivals:
             known: gives the stamps on record of the files directly in a folder.
             admit: takes settled files into the queue; they are safe there once it returns. The
                 files of one stem come together.
+            absences: is told of files on record that are gone; None: nobody asks.
             clock: monotonic, seconds.
             wall: seconds since the epoch.
             jitter: random numbers from 0 to 1.
@@ -59,7 +62,7 @@ class Arrivals:
 
         """
         self._pace = pace or Pace()
-        around = Surroundings(known, admit, clock, wall, jitter, self._pace)
+        around = Surroundings(known, admit, clock, wall, jitter, self._pace, absences)
         self._clock = clock
         self._roots = [WatchedRoot(root, arrivals, around) for root in arrivals.roots]
         self._said: dict[Path, tuple[str, str]] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from taggerd.arrivals.dirty import Batch, Dirty
 from taggerd.arrivals.filters import Filters
 from taggerd.arrivals.lane import Lane
+from taggerd.arrivals.missing import RollCall
 from taggerd.arrivals.mounts import kind_of_file_system, must_be_polled
 from taggerd.arrivals.reconciler import Reconciler
 from taggerd.arrivals.settling import Settling
@@ -20,14 +21,13 @@ from taggerd.arrivals.walk import RootOffline, Seen, offline_reason, see
 from taggerd.arrivals.watch import Pace, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from taggerd import settings
+    from taggerd.arrivals.missing import Absences, Known
     from taggerd.photo import PhotoFile, Stamp
 
-    Known = Callable[[Path], Awaitable[Mapping[Path, Stamp]]]
-    """Gives the stamps on record of the files directly in a folder."""
     Admit = Callable[[Sequence[PhotoFile]], Awaitable[None]]
     """Takes settled files into the queue; they are safe there once it returns."""
 
@@ -67,6 +67,7 @@ class Surroundings:
     jitter: Callable[[], float]
     """Random, 0 to 1."""
     pace: Pace
+    absences: Absences | None = None
 
 
 class _Look(NamedTuple):
@@ -115,6 +116,7 @@ class WatchedRoot:
             pace=around.pace,
         )
         self._reconciler = Reconciler(root.path, self.filters, around.clock)
+        self._roll_call = RollCall(root.path, around.known, around.absences, self._lane)
         self._settling = self._new_settling(trust_times=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
@@ -202,6 +204,7 @@ class WatchedRoot:
                 await self._take_dirty()
                 await self._walk_on()
                 await self._release()
+                await self._roll_call.go_on(self._is_still_there)
             self._answer_waiters()
             await self._pause()
 
@@ -237,6 +240,7 @@ class WatchedRoot:
         if not self._offline:
             await self._watch.remove()
             self._reconciler.clear()
+            self._roll_call.stop()
         self._offline = reason
 
     async def _attach(self, look: _Look) -> None:
@@ -306,7 +310,9 @@ class WatchedRoot:
             self._watch.expect(folder)
             if folder.files:
                 known = await self._around.known(folder.path)
-                news += [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
+                other = [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
+                self._roll_call.saw(folder, known, other)
+                news += other
         if news:
             await self._lane.run(self._observe, news, event=False)
         if self._reconciler.completed != before:
@@ -315,6 +321,11 @@ class WatchedRoot:
                 self._failure = ""
             self._last_walk = self._around.wall()
             self._next_walk = self._clock() + self._interval()
+            await self._roll_call.begin()
+
+    async def _is_still_there(self) -> bool:
+        look, place = await self._lane.run(_look, self.path), self._place
+        return place is not None and (look.device, look.inode) == (place.device, place.inode)
 
     def _interval(self) -> float:
         """Return the seconds until the next whole walk."""
@@ -354,7 +365,7 @@ class WatchedRoot:
         """Wait until there is something to do."""
         until = self._next_look
         if not self._offline:
-            if self._reconciler.pending:
+            if self._reconciler.pending or self._roll_call.under_way:
                 await asyncio.sleep(0)
                 return
             until = min(until, self._next_walk, self._settling.next_due() or math.inf)

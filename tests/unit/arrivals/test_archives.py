@@ -165,27 +165,27 @@ def test_what_cannot_be_given_a_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "flagged", "expected"),
+    ("raw", "flags", "expected"),
     [
-        ("Müller.jpg".encode(), True, "Müller.jpg"),
-        ("Müller.jpg".encode(), False, "Müller.jpg"),
-        (b"M\x81ller.jpg", False, "Müller.jpg"),  # cp437
-        (b"M\xfcller.jpg", False, "Mⁿller.jpg"),  # Latin-1, taken for cp437 as the format says
-        ("写真.jpg".encode(), False, "写真.jpg"),
+        ("Müller.jpg".encode(), 0x800, "Müller.jpg"),
+        ("Müller.jpg".encode(), 0, "Müller.jpg"),
+        (b"M\x81ller.jpg", 0, "Müller.jpg"),  # cp437
+        (b"M\xfcller.jpg", 0, "Mⁿller.jpg"),  # Latin-1, taken for cp437 as the format says
+        ("写真.jpg".encode(), 0, "写真.jpg"),
     ],
 )
 def test_names_are_what_they_were_meant_to_be(
     tmp_path: Path,
     raw: bytes,
-    flagged: bool,
-    expected: str,  # noqa: FBT001 - a table of cases
+    flags: int,
+    expected: str,
 ) -> None:
     """UTF-8 where it is said or where it is; else cp437, never an error."""
     stand_in = b"N" * len(raw[:-4]) + b".jpg"
     data = bytearray(zipped(tmp_path / "a.zip", {stand_in.decode(): b"1"}).read_bytes())
     for head, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        flags = data.index(head) + at
-        data[flags : flags + 2] = struct.pack("<H", 0x800 if flagged else 0)
+        place = data.index(head) + at
+        data[place : place + 2] = struct.pack("<H", flags)
     (tmp_path / "a.zip").write_bytes(bytes(data).replace(stand_in, raw))
     assert files(unpacked(tmp_path / "a.zip")) == {expected: b"1"}
 
@@ -262,7 +262,7 @@ def test_members_that_share_their_bytes_are_a_bomb(tmp_path: Path) -> None:
     tail = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 50, 50, len(directory), start, 0)
     # As long as it says, so that only the sum can tell.
     archive.write_bytes(data[:start] + directory + tail)
-    with pytest.raises(ArchiveError, match="overlap|bomb"):
+    with pytest.raises(ArchiveError, match="overlap"):
         archives.contents(order(archive))
 
 
