@@ -55,6 +55,8 @@ class Found:
     skipped: list[Skip] = field(default_factory=list)
     archives: list[Seen] = field(default_factory=list)
     """To be unpacked; where ``arrivals.unpack`` is off they are skipped."""
+    refused: list[Skip] = field(default_factory=list)
+    """Archives that could not be unpacked."""
 
     @property
     def photos(self) -> list[Photo]:
@@ -194,11 +196,13 @@ async def _unpack(found: Found, house: Rooms, job: Job) -> None:
     unpacking = Unpacking(arrivals, house.ledger, house.workers)
     await unpacking.sweep()
     folders: list[Path] = []
+    growing = {seen.file.path for seen in found.archives}
     async for file in _settled(found.archives, arrivals.settle_seconds):
-        known = await unpacking.known(file.path.parent)
-        if known.get(file.path) != file.stamp:
-            folder = await unpacking.unpack(file)
-            folders += [folder] if folder else []
+        growing.discard(file.path)
+        unpacked = await unpacking.unpack(file)
+        folders += [unpacked.folder] if unpacked.folder else []
+        found.refused += [Skip(file.path, unpacked.reason)] if unpacked.reason else []
+    found.refused += [Skip(path, "still being written, or gone") for path in sorted(growing)]
     below = await asyncio.to_thread(find, folders, arrivals)
     there = {seen.file.path for seen in found.seen}
     found.seen += [seen for seen in below.seen if seen.file.path not in there]
@@ -335,6 +339,7 @@ class CatchUp:
         # What cannot be read may hold photos, and what was named itself was meant.
         tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
         tally.skipped = [s for s in found.skipped if s not in tally.failed]
+        tally.failed += found.refused
         wanted: set[Path] = set()
         for photo in photos:
             reason = needless(photo, standing, self._job)

@@ -48,6 +48,17 @@ class _Entry(NamedTuple):
     stamp: Stamp
     identity: str
     """Empty for one that could not be unpacked."""
+    reason: str = ""
+    """Why it could not be."""
+
+
+class Unpacked(NamedTuple):
+    """What became of an archive."""
+
+    folder: Path | None = None
+    """The new folder; None where nothing was unpacked."""
+    reason: str = ""
+    """Why it could not be unpacked; empty if all is well."""
 
 
 def is_archive(file: PhotoFile) -> bool:
@@ -112,27 +123,30 @@ class Unpacking:
                 if self._pending.get(file.path) == file.stamp:
                     del self._pending[file.path]
 
-    async def unpack(self, file: PhotoFile) -> Path | None:
-        """Unpack one settled archive if it was not yet; return the new folder, if there is one.
-
-        What is wrong with it, or with its folder, is logged.
-        """
+    async def unpack(self, file: PhotoFile) -> Unpacked:
+        """Unpack one settled archive, if it was not yet. What is wrong is logged too."""
         shown = printable(file.path)
         try:
+            held = (await self._entries(file.path.parent)).get(file.path.name)
+            if held is not None and held.stamp == file.stamp:
+                return Unpacked(reason=held.reason)
             with _locked(file.path) as ours:
                 if ours:
-                    return await self._unpack(file)
-            self._put_off[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
+                    return Unpacked(await self._unpack(file))
+            reason = "another taggerd is unpacking it"
         except (ArchiveError, WorkerLost) as error:
-            log.warning("an archive is not unpacked", archive=shown, reason=str(error))
+            reason = str(error)
+            log.warning("an archive is not unpacked", archive=shown, reason=reason)
             with suppress(StorageError):
-                await self._remember(file, "")
-        except PhotoMoved:
-            pass  # the walk or the event that sees what it is now brings it back
+                await self._remember(file, "", reason)
+            return Unpacked(reason=reason)
+        except PhotoMoved as moved:  # the walk or the event that sees what it is now brings it back
+            return Unpacked(reason=str(moved))
         except (StorageError, StartError) as error:
-            log.error("an archive cannot be unpacked yet", archive=shown, reason=str(error))
-            self._put_off[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
-        return None
+            reason = str(error)
+            log.error("an archive cannot be unpacked yet", archive=shown, reason=reason)
+        self._put_off[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
+        return Unpacked(reason=reason)
 
     async def sweep(self) -> None:
         """Remove what runs that were killed left half unpacked."""
@@ -204,15 +218,16 @@ class Unpacking:
         entries: dict[str, _Entry] = {}
         for name, entry in (held if isinstance(held, dict) else {}).items():
             if isinstance(entry, dict) and isinstance(stamp := entry.get("stamp"), list):
-                entries[name] = _Entry(Stamp(*map(_int, stamp)), str(entry.get("identity", "")))
+                entries[name] = _Entry(
+                    Stamp(*map(_int, stamp)), str(entry["identity"]), str(entry["reason"])
+                )
         return entries
 
-    async def _remember(self, file: PhotoFile, identity: str) -> None:
+    async def _remember(self, file: PhotoFile, identity: str, reason: str = "") -> None:
         entries = await self._entries(file.path.parent)
-        entries[file.path.name] = _Entry(file.stamp, identity)
+        entries[file.path.name] = _Entry(file.stamp, identity, reason)
         noted: Json = {
-            name: {"stamp": list(entry.stamp), "identity": entry.identity}
-            for name, entry in entries.items()
+            name: {**entry._asdict(), "stamp": list(entry.stamp)} for name, entry in entries.items()
         }
         await self._ledger.note(_key(file.path.parent), noted)
 

@@ -160,6 +160,10 @@ def test_archives_that_cannot_be_unpacked_are_named_and_harm_nobody(
     assert unpacking.stop(daemon) == 0
     assert unpacking.log().count("an archive is not unpacked") == 3
     assert sorted(path.name for path in inbox.iterdir() if path.is_dir()) == ["good"]
+    scanned = unpacking("scan", inbox)
+    assert scanned.returncode == 1
+    for name in ("damaged.zip", "locked.zip", "bomb.zip"):
+        assert name in scanned.stdout + scanned.stderr
 
 
 def test_a_killed_run_leaves_nothing_behind_and_nothing_twice(
