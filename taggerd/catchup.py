@@ -25,7 +25,7 @@ from taggerd.shift import Shift
 from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from taggerd.configuration import Configuration
     from taggerd.photo import Photo, PhotoFile
@@ -195,32 +195,13 @@ async def _unpack(found: Found, house: Rooms, job: Job) -> None:
         return
     unpacking = Unpacking(arrivals, house.ledger, house.workers)
     await unpacking.sweep()
-    folders: list[Path] = []
-    growing = {seen.file.path for seen in found.archives}
-    async for file in _settled(found.archives, arrivals.settle_seconds):
-        growing.discard(file.path)
-        unpacked = await unpacking.unpack(file)
-        folders += [unpacked.folder] if unpacked.folder else []
-        found.refused += [Skip(file.path, unpacked.reason)] if unpacked.reason else []
-    found.refused += [Skip(path, "still being written, or gone") for path in sorted(growing)]
+    unpacked = await unpacking.unpack_all(found.archives, patience_seconds=PATIENCE_SECONDS)
+    found.refused += [Skip(path, done.reason) for path, done in unpacked.items() if done.reason]
+    folders = [done.folder for done in unpacked.values() if done.folder]
     below = await asyncio.to_thread(find, folders, arrivals)
     there = {seen.file.path for seen in found.seen}
     found.seen += [seen for seen in below.seen if seen.file.path not in there]
     found.skipped += below.skipped
-
-
-async def _settled(files: Sequence[Seen], settle_seconds: float) -> AsyncIterator[PhotoFile]:
-    """Give *files* as they settle; what still grows when patience ends is left to the next scan."""
-    settling = Settling(settle_seconds, limit=len(files) + 1)
-    now = time.monotonic()
-    for seen in files:
-        settling.observe(seen, now, event=False)
-    while len(settling) and time.monotonic() < now + PATIENCE_SECONDS:
-        for file in await asyncio.to_thread(settling.due, time.monotonic()):
-            yield file
-        due = settling.next_due()
-        if due is not None:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 async def _probed(house: Rooms) -> None:

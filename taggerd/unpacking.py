@@ -19,12 +19,14 @@ from urllib.parse import quote_from_bytes
 import structlog
 
 from taggerd.arrivals import archives
+from taggerd.arrivals.settling import Settling
 from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, WorkerLost
 from taggerd.photo import Keyword, Stamp, extension, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from taggerd.arrivals.walk import Seen
     from taggerd.ledger import Json, Ledger
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Arrivals
@@ -147,6 +149,23 @@ class Unpacking:
             log.error("an archive cannot be unpacked yet", archive=shown, reason=reason)
         self._put_off[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
         return Unpacked(reason=reason)
+
+    async def unpack_all(
+        self, files: Sequence[Seen], *, patience_seconds: float
+    ) -> dict[Path, Unpacked]:
+        """Unpack archives as they settle; what still grows when patience ends is named as such."""
+        settling = Settling(self._arrivals.settle_seconds, limit=len(files) + 1)
+        done = {seen.file.path: Unpacked(reason="still being written, or gone") for seen in files}
+        give_up_at = self._clock() + patience_seconds
+        for seen in files:
+            settling.observe(seen, self._clock(), event=False)
+        while len(settling) and self._clock() < give_up_at:
+            for file in await asyncio.to_thread(settling.due, self._clock()):
+                done[file.path] = await self.unpack(file)
+            due = settling.next_due()
+            if due is not None:
+                await asyncio.sleep(max(0.0, due - self._clock()))
+        return done
 
     async def sweep(self) -> None:
         """Remove what runs that were killed left half unpacked."""

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taggerd.arrivals import archives
+from taggerd.arrivals import archives, members
 from taggerd.arrivals.archives import Limits, Order
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError
 from taggerd.photo import Stamp
@@ -89,27 +89,30 @@ def test_photos_and_sidecars_are_taken_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "why"),
     [
-        "/etc/evil.jpg",
-        "../evil.jpg",
-        "a/../../evil.jpg",
-        "..\\evil.jpg",
-        "C:\\evil.jpg",
-        "C:evil.jpg",
-        "\\\\host\\share\\evil.jpg",
-        "..",
-        "a/\x01evil.jpg",
-        "evil\n.jpg",
-        "x" * 300 + ".jpg",
-        "/".join("d" * 50) + "/evil.jpg",
+        ("/etc/evil.jpg", members.ABSOLUTE),
+        ("../evil.jpg", members.OUTSIDE),
+        ("a/../../evil.jpg", members.OUTSIDE),
+        ("..\\evil.jpg", members.OUTSIDE),
+        ("C:\\evil.jpg", members.ABSOLUTE),
+        ("C:evil.jpg", members.ABSOLUTE),
+        ("\\\\host\\share\\evil.jpg", members.ABSOLUTE),
+        ("..", members.OUTSIDE),
+        ("a/\x01evil.jpg", members.CONTROL),
+        ("evil\n.jpg", members.CONTROL),
+        ("x" * 300 + ".jpg", members.TOO_LONG),
+        ("/".join("d" * 50) + "/evil.jpg", members.TOO_LONG),
     ],
 )
-def test_no_name_leads_anywhere_else(tmp_path: Path, name: str) -> None:
+def test_no_name_leads_anywhere_else(tmp_path: Path, name: str, why: str) -> None:
     """A member whose name is hostile is left out; the good one beside it is taken."""
     inner = tmp_path / "in"
     inner.mkdir()
-    folder = unpacked(zipped(inner / "a.zip", {name: b"evil", "good.jpg": b"good"}))
+    archive = zipped(inner / "a.zip", {name: b"evil", "good.jpg": b"good"})
+    ((_, reason),) = archives.contents(order(archive)).named
+    assert reason == why
+    folder = unpacked(archive)
     assert files(tmp_path).keys() == {"in/a.zip", "in/a/good.jpg"}
     assert files(folder) == {"good.jpg": b"good"}
     assert not Path("/etc/evil.jpg").exists()
@@ -277,6 +280,17 @@ def test_a_member_that_is_longer_than_it_says_is_a_damage(tmp_path: Path) -> Non
         unpacked(archive)
     written = sum(path.stat().st_size for path in tmp_path.rglob("*.jpg"))
     assert written <= 1000
+
+
+def test_a_member_that_is_shorter_than_it_says_is_a_damage(tmp_path: Path) -> None:
+    """Half a photo whose checksum is right all the same is not taken for a whole one."""
+    archive = bomb(tmp_path / "a.zip", 1)
+    data = bytearray(archive.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = struct.pack("<I", (1 << 20) + 10)
+    archive.write_bytes(data)
+    with pytest.raises(ArchiveError, match="not as long as it says"):
+        unpacked(archive)
 
 
 @pytest.mark.parametrize("spoiled", ["flipped", "cut", "empty", "text"])
