@@ -17,6 +17,7 @@ from taggerd.arrivals.filters import Filters
 from taggerd.arrivals.settling import Settling
 from taggerd.arrivals.walk import UNREADABLE, Seen, see, walk
 from taggerd.errors import ConfigurationError, StorageError
+from taggerd.forgetting import Forgetting
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import Standing
 from taggerd.photo import group, printable
@@ -55,6 +56,8 @@ class Found:
     skipped: list[Skip] = field(default_factory=list)
     archives: list[Seen] = field(default_factory=list)
     """To be unpacked; where ``arrivals.unpack`` is off they are skipped."""
+    folders: list[Path] = field(default_factory=list)
+    """Those that were named and read."""
     refused: list[Skip] = field(default_factory=list)
     """Archives that could not be unpacked."""
 
@@ -171,6 +174,10 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
         await _unpack(found, house, request.job)
         catch_up = CatchUp(house, request.job, show)
         wanted = await catch_up.wanted(found)
+        if not request.job.dry_run:
+            forgetting = Forgetting(house.ledger, house.settings.arrivals.forget_days)
+            for folder in found.folders:
+                await forgetting.call_roll(folder)
         try:
             if wanted:
                 show.probing(house.asking.base_url)
@@ -238,6 +245,7 @@ def find(paths: Sequence[Path], arrivals: Arrivals) -> Found:
             found.seen += walk(
                 path, filters, skipped=lambda p, why: found.skipped.append(Skip(p, why))
             )
+            found.folders.append(path)
         else:
             _find_file(path, filters, found)
     by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders are named once

@@ -18,16 +18,15 @@ import structlog
 
 from taggerd import __version__, rooms, status
 from taggerd.arrivals.arrivals import Arrivals
-from taggerd.arrivals.missing import Absences
 from taggerd.errors import ConfigurationError, StartError, StorageError, TaggerdError
+from taggerd.forgetting import Forgetting
 from taggerd.pipeline import Job
 from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
 from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from taggerd.configuration import Configuration
     from taggerd.photo import PhotoFile
@@ -38,7 +37,6 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
 RECOVER_SECONDS = 60.0
-DAY_SECONDS = 86_400.0
 
 
 class Daemon:
@@ -150,21 +148,11 @@ class Daemon:
                     shift.wake()
                     return
 
-        async def missing(root: Path, paths: Collection[Path]) -> None:
-            grace = house.settings.arrivals.forget_days * DAY_SECONDS
-            try:
-                forgotten = await house.ledger.missing(root, paths, grace_seconds=grace)
-            except StorageError as error:
-                log.warning("what is gone could not be noted", reason=str(error))
-                return
-            if forgotten:
-                log.info("photos that are gone are forgotten", files=len(forgotten))
-
         return Arrivals(
             house.settings.arrivals,
             known=unpacking.known,
             admit=admit,
-            absences=Absences(house.ledger.folders, missing),
+            absences=Forgetting(house.ledger, house.settings.arrivals.forget_days).absences,
         )
 
     async def _last_words(self, house: Rooms) -> None:

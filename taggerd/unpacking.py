@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_from_bytes
@@ -24,7 +24,7 @@ from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, W
 from taggerd.photo import Keyword, Stamp, extension, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from taggerd.arrivals.walk import Seen
     from taggerd.ledger import Json, Ledger
@@ -132,7 +132,7 @@ class Unpacking:
             held = (await self._entries(file.path.parent)).get(file.path.name)
             if held is not None and held.stamp == file.stamp:
                 return Unpacked(reason=held.reason)
-            with _locked(file.path) as ours:
+            async with _locked(file.path) as ours:
                 if ours:
                     return Unpacked(await self._unpack(file))
             reason = "another taggerd is unpacking it"
@@ -171,7 +171,7 @@ class Unpacking:
         """Remove what runs that were killed left half unpacked."""
         left = await self._ledger.recall(_UNDER_WAY)
         for scratch, archive in (left if isinstance(left, dict) else {}).items():
-            with _locked(Path(str(archive))) as ours:
+            async with _locked(Path(str(archive))) as ours:
                 if ours:
                     with suppress(OSError):  # the next start tries again
                         await asyncio.to_thread(archives.clear, Path(scratch))
@@ -291,24 +291,29 @@ def _int(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[bool]:
     """Lock the archive against other taggerds; say whether it is ours.
 
     Where it cannot be opened or the file system has no locks, it counts as ours.
     """
+    descriptor, ours = await asyncio.to_thread(_lock, path)
+    try:
+        yield ours
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(path: Path) -> tuple[int | None, bool]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        yield True
-        return
-    ours = True
+        return None, True
     try:
-        with suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                ours = False
-        yield ours
-    finally:
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return descriptor, False
+    except OSError:
+        return descriptor, True
+    return descriptor, True

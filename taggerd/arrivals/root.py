@@ -195,6 +195,7 @@ class WatchedRoot:
         """
         self._loop = asyncio.get_running_loop()
         self._next_look = -math.inf
+        self._roll_call.stop()
         self._reconciler.request()
         while True:
             if self._clock() >= self._next_look:

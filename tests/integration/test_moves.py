@@ -132,6 +132,28 @@ def test_a_deleted_photo_is_forgotten_after_the_grace_time(
     assert backend.photo_requests == 2 * ASKED
 
 
+def test_scans_forget_as_the_daemon_does(
+    counted: Program, inbox: Path, backend: CountingBackend
+) -> None:
+    """A nightly scan notes what is gone, and forgets it when its time is over; a dry one does not.
+
+    A scan of another folder says nothing about this one.
+    """
+    for number in range(2):
+        photo(inbox / str(number) / "IMG.jpg", number)
+    assert counted("scan", inbox).returncode == 0
+    shutil.rmtree(inbox / "0")
+    assert counted("scan", "--dry-run", inbox).returncode == 0
+    assert counted("scan", inbox / "1").returncode == 0
+    assert on_record(counted, gone=True) == 0
+    assert counted("scan", inbox).returncode == 0
+    assert (on_record(counted), on_record(counted, gone=True)) == (2, 1)
+    counted.environment["TAGGERD__ARRIVALS__FORGET_DAYS"] = "0"
+    assert counted("scan", inbox).returncode == 0
+    assert on_record(counted) == 1
+    assert backend.photo_requests == 2 * ASKED
+
+
 @pytest.mark.parametrize("hidden", ["root", "folder"])
 def test_nothing_is_forgotten_that_is_only_out_of_sight(
     powerless: Program, inbox: Path, tmp_path: Path, backend: CountingBackend, hidden: str
