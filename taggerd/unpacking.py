@@ -275,9 +275,7 @@ async def keywords_of_archive(photo: Photo, arrivals: Arrivals) -> tuple[Keyword
 def _is_among(entries: Mapping[str, _Entry], file: PhotoFile, identity: str) -> bool:
     """Say whether this archive is one of *entries*, touched, copied over or renamed since."""
     return any(
-        name == file.path.name
-        or entry.stamp == file.stamp
-        or not os.path.lexists(file.path.with_name(name))
+        name == file.path.name or not os.path.lexists(file.path.with_name(name))
         for name, entry in entries.items()
         if entry.identity == identity
     )
