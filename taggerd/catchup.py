@@ -17,11 +17,13 @@ from taggerd.arrivals.filters import OWN_FOLDER, SIDECAR, Filters, apart_in
 from taggerd.arrivals.settling import Settling
 from taggerd.arrivals.walk import UNREADABLE, Seen, see, walk
 from taggerd.errors import ConfigurationError, StorageError
+from taggerd.forgetting import Forgetting
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import Standing
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
 from taggerd.shift import Shift
+from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +54,12 @@ class Found:
 
     seen: list[Seen] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
+    archives: list[Seen] = field(default_factory=list)
+    """To be unpacked; where ``arrivals.unpack`` is off they are skipped."""
+    folders: list[Path] = field(default_factory=list)
+    """Those that were named and read."""
+    refused: list[Skip] = field(default_factory=list)
+    """Archives that could not be unpacked."""
 
     @property
     def photos(self) -> list[Photo]:
@@ -131,6 +139,7 @@ async def listing(configuration: Configuration, request: Request) -> Listing:
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     standing = await _standing(configuration.settings, [seen.file for seen in found.seen])
     taken, left = [], found.skipped
+    left += [Skip(a.file.path, "an archive: a scan unpacks it once") for a in found.archives]
     for photo in found.photos:
         reason = needless(photo, standing, request.job)
         if reason:
@@ -162,8 +171,13 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
             check_scan_file(file, summary=is_summary)
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     async with rooms.opened(configuration) as house:
+        await _unpack(found, house, request.job)
         catch_up = CatchUp(house, request.job, show)
         wanted = await catch_up.wanted(found)
+        if not request.job.dry_run:
+            forgetting = Forgetting(house.ledger, house.settings.arrivals.forget_days)
+            for folder in found.folders:
+                await forgetting.call_roll(folder)
         try:
             if wanted:
                 show.probing(house.asking.base_url)
@@ -178,6 +192,23 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
             if catch_up.lines:
                 await asyncio.to_thread(_write_files, request, catch_up, house)
     return catch_up.tally
+
+
+async def _unpack(found: Found, house: Rooms, job: Job) -> None:
+    """Unpack the archives that were found, as they settle, and add what is in them to *found*."""
+    arrivals = house.settings.arrivals
+    if job.dry_run:
+        found.skipped += [Skip(a.file.path, "an archive: not unpacked now") for a in found.archives]
+        return
+    unpacking = Unpacking(arrivals, house.ledger, house.workers)
+    await unpacking.sweep()
+    unpacked = await unpacking.unpack_all(found.archives, patience_seconds=PATIENCE_SECONDS)
+    found.refused += [Skip(path, done.reason) for path, done in unpacked.items() if done.reason]
+    folders = [done.folder for done in unpacked.values() if done.folder]
+    below = await asyncio.to_thread(find, folders, house.settings)
+    there = {seen.file.path for seen in found.seen}
+    found.seen += [seen for seen in below.seen if seen.file.path not in there]
+    found.skipped += below.skipped
 
 
 async def _probed(house: Rooms) -> None:
@@ -214,10 +245,13 @@ def find(paths: Sequence[Path], settings: Settings) -> Found:
             found.seen += walk(
                 path, filters, skipped=lambda p, why: found.skipped.append(Skip(p, why))
             )
+            found.folders.append(path)
         else:
             _find_file(path, filters, found)
     by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders are named once
-    found.seen = list(by_path.values())
+    found.seen = []
+    for seen in by_path.values():
+        (found.archives if is_archive(seen.file) else found.seen).append(seen)
     return found
 
 
@@ -229,7 +263,8 @@ def _filters_for(path: Path, settings: Settings) -> Filters:
     ignore = [*arrivals.ignore, *(root.ignore if root else ())]
     recursive = arrivals.recursive if root is None or root.recursive is None else root.recursive
     apart = apart_in(path, settings.own_folders, OWN_FOLDER)
-    return Filters(arrivals.image_extensions, ignore, recursive=recursive, apart=apart)
+    extensions = arrivals.extensions(recursive=recursive)
+    return Filters(extensions, ignore, recursive=recursive, apart=apart)
 
 
 def _is_folder(path: Path) -> bool:
@@ -297,6 +332,7 @@ class CatchUp:
         # What cannot be read may hold photos, and what was named itself was meant.
         tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
         tally.skipped = [s for s in found.skipped if s not in tally.failed and s.reason != SIDECAR]
+        tally.failed += found.refused
         wanted: set[Path] = set()
         for photo in photos:
             reason = needless(photo, standing, self._job)

@@ -19,10 +19,12 @@ import structlog
 from taggerd import __version__, rooms, status
 from taggerd.arrivals.arrivals import Arrivals
 from taggerd.errors import ConfigurationError, StartError, StorageError, TaggerdError
+from taggerd.forgetting import Forgetting
 from taggerd.photo import printable
 from taggerd.pipeline import Job
 from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
+from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +99,14 @@ class Daemon:
             within=tuple(root.path for root in settings.arrivals.roots),
         )
         shift = Shift(house, job, report=lambda outcome: self._count(outcome, arrivals))
-        arrivals = self._arrivals(house, shift)
+        unpacking = Unpacking(
+            settings.arrivals,
+            house.ledger,
+            house.workers,
+            unpacked=lambda folder: arrivals.look_below(folder),  # noqa: PLW0108 - made below
+        )
+        await unpacking.sweep()
+        arrivals = self._arrivals(house, shift, unpacking)
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
@@ -108,6 +117,7 @@ class Daemon:
                 parts.create_task(house.scribe.run(ended), name="scribe"),
                 parts.create_task(self._preflight(house), name="preflight"),
                 parts.create_task(self._recover(house), name="recovery"),
+                parts.create_task(unpacking.run(), name="unpacking"),
                 parts.create_task(self._heartbeat(house, arrivals, shift), name="heartbeat"),
                 parts.create_task(self._watchdog(), name="watchdog"),
             ]
@@ -125,13 +135,15 @@ class Daemon:
                 part.cancel()
         await self._last_words(house)
 
-    def _arrivals(self, house: Rooms, shift: Shift) -> Arrivals:
+    def _arrivals(self, house: Rooms, shift: Shift, unpacking: Unpacking) -> Arrivals:
         """Watch the roots and admit what settles."""
 
         async def admit(files: Sequence[PhotoFile]) -> None:
-            while True:
+            unpacking.put(file for file in files if is_archive(file))
+            photos = [file for file in files if not is_archive(file)]
+            while photos:
                 try:
-                    await house.ledger.admit(files)
+                    await house.ledger.admit(photos)
                 except StorageError as error:
                     log.error("photos wait outside of the queue", reason=str(error))
                     await asyncio.sleep(MACHINE_REST_SECONDS)
@@ -139,13 +151,16 @@ class Daemon:
                     shift.wake()
                     return
 
+        archives = house.settings.arrivals.unpack
         return Arrivals(
             house.settings.arrivals,
-            known=house.ledger.known,
-            stamps=house.ledger.stamps,
-            unknown=house.ledger.unknown,
+            known=unpacking.known,
+            # The short cuts know of photos alone.
+            stamps=None if archives else house.ledger.stamps,
+            unknown=None if archives else house.ledger.unknown,
             admit=admit,
             own=house.settings.own_folders,
+            absences=Forgetting(house.ledger, house.settings.arrivals.forget_days).absences,
         )
 
     async def _last_words(self, house: Rooms) -> None:

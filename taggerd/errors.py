@@ -31,6 +31,7 @@
     │   ├── SidecarRefused          the one that exists cannot be understood safely
     │   ├── SidecarChanged          somebody else wrote it at the same moment
     │   └── SidecarUnwritable       read-only folder or file, permission
+    ├── ArchiveError                an archive is not unpacked: damaged, encrypted, too large
     └── StorageError                disk full or failing: work pauses, nothing is charged
 
 A message is one line: what, where, what to do. The first line of a class's docstring is the message
@@ -193,6 +194,10 @@ class SidecarChanged(SidecarError):
 
 class SidecarUnwritable(SidecarError):
     """The sidecar cannot be written there."""
+
+
+class ArchiveError(TaggerdError):
+    """The archive cannot be unpacked."""
 
 
 class StorageError(TaggerdError):

@@ -22,6 +22,7 @@ from taggerd.arrivals.settling import confirm
 from taggerd.errors import AnswerError, StorageError
 from taggerd.ledger import Outgoing
 from taggerd.photo import Provenance, Record, Tags
+from taggerd.unpacking import keywords_of_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -103,7 +104,7 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
         way.answers[answer.role] = answer
         way.paid.append(answer)
         way.stages[answer.role] = answer.seconds
-    way.tags = await tags_of(way.answers, rooms)
+    way.tags = await tags_of(way.answers, photo, rooms)
 
     await confirm(photo)
     if job.writes:
@@ -177,15 +178,20 @@ def recalled(
     return chosen
 
 
-async def tags_of(answers: Mapping[str, Answer], rooms: Rooms) -> Tags:
-    """Make tags of the *answers*: keywords cleaned by the user's rules as they are now."""
+async def tags_of(answers: Mapping[str, Answer], photo: Photo, rooms: Rooms) -> Tags:
+    """Make tags of the *answers*: keywords cleaned by the user's rules as they are now.
+
+    The user's own keywords for what came out of an archive go first, spelled as they are.
+    """
     said = answers["keywords"].keywords if "keywords" in answers else ()
     # In a worker: the rules of English plurals take a second to load and would stall the loop.
     cleaned = await rooms.workers.run(metadata.clean_keywords, said, rooms.settings.keywords)
+    own = await keywords_of_archive(photo, rooms.settings.arrivals)
+    spelled = {keyword.word.casefold() for keyword in own}
     return Tags(
         caption=answers["caption"].text if "caption" in answers else "",
         description=answers["description"].text if "description" in answers else "",
-        keywords=cleaned,
+        keywords=(*own, *(k for k in cleaned if k.word.casefold() not in spelled)),
     )
 
 

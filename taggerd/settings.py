@@ -132,6 +132,38 @@ class Arrivals(Section):
         [],
         description='Globs of names or paths below a root to leave alone, e.g. ["*_preview.jpg"].',
     )
+    forget_days: float = Field(
+        30.0,
+        ge=0,
+        le=36500,
+        description="Days after which a photo that is gone is forgotten; its answers are kept.",
+    )
+    unpack: bool = Field(
+        default=False,
+        description="Unpack the photos and sidecars of a ZIP into a folder beside it, once; the "
+        "ZIP stays. Not where recursive is off.",
+    )
+    archive_keywords: list[str] = Field(
+        [],
+        description='Keywords for every photo that came out of a ZIP; "{archive}" stands for the '
+        "ZIP's name without its extension.",
+    )
+    unpack_members: int = Field(
+        20_000, ge=1, le=1_000_000, description="A ZIP with more members is left alone."
+    )
+    unpack_gigabytes: float = Field(
+        50.0, gt=0, le=100_000, description="A ZIP that unpacks to more is left alone, gigabytes."
+    )
+    unpack_ratio: float = Field(
+        100.0,
+        gt=1,
+        le=10_000,
+        description="A ZIP that unpacks to more times its own size is taken for a bomb.",
+    )
+
+    def extensions(self, *, recursive: bool) -> list[str]:
+        """Return the extensions of all that is waited for: photos, and archives where unpacked."""
+        return [*self.image_extensions, *(["zip"] if self.unpack and recursive else [])]
 
     @field_validator("roots")
     @classmethod

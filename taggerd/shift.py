@@ -211,7 +211,9 @@ class Shift:
     async def _rest(self, seconds: float) -> None:
         """Wait until a photo ends, somebody wakes us, or it is time to look again."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            # Not wait_for(): until Python 3.12 it loses a cancellation that comes with the waking.
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _backend_usable(self) -> None:
         """Wait while the breaker is open, or until the shift is stopped."""

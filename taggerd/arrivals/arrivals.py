@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd import settings
-    from taggerd.arrivals.root import Admit, Known, Stamps, Unknown
+    from taggerd.arrivals.missing import Absences, Known
+    from taggerd.arrivals.root import Admit, Stamps, Unknown
     from taggerd.photo import Photo
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class Arrivals:
         admit: Admit,
         stamps: Stamps | None = None,
         unknown: Unknown | None = None,
+        absences: Absences | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -62,6 +64,7 @@ class Arrivals:
                 finds nothing new then costs little more than the looking.
             unknown: says which of some files are not on record as they are; without it *known* is
                 asked for the whole of their folders.
+            absences: is told of files on record that are gone; None: nobody asks.
             clock: monotonic, seconds.
             wall: seconds since the epoch.
             jitter: random numbers from 0 to 1.
@@ -72,7 +75,17 @@ class Arrivals:
         """
         self._pace = pace or Pace()
         around = Surroundings(
-            known, stamps, unknown, admit, clock, wall, jitter, self._pace, own, self._speak_of
+            known,
+            stamps,
+            unknown,
+            admit,
+            clock,
+            wall,
+            jitter,
+            self._pace,
+            own,
+            self._speak_of,
+            absences,
         )
         self._clock = clock
         self._roots = [WatchedRoot(root, arrivals, around) for root in arrivals.roots]
@@ -114,6 +127,12 @@ class Arrivals:
             for file in photo.files:
                 if file.path.is_relative_to(root.path):
                     root.look_again(file.path)
+
+    def look_below(self, folder: Path) -> None:
+        """Have *folder*, which was just made, read with all that is in it. From any thread."""
+        for root in self._roots:
+            if folder.is_relative_to(root.path):
+                root.look_below(folder)
 
     async def reconcile(self, reason: str) -> None:
         """Have every root that is online walked from now on, and wait for the end of it.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from taggerd.arrivals.dirty import Batch, Dirty
 from taggerd.arrivals.filters import OTHER_ROOT, OWN_FOLDER, Filters, apart_in
 from taggerd.arrivals.lane import Lane
+from taggerd.arrivals.missing import RollCall
 from taggerd.arrivals.mounts import Mount, mounts_of, must_be_polled
 from taggerd.arrivals.reconciler import Reconciler
 from taggerd.arrivals.settling import Settling
@@ -20,16 +21,15 @@ from taggerd.arrivals.walk import RootOffline, Seen, offline_reason, see
 from taggerd.arrivals.watch import Pace, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from taggerd import settings
+    from taggerd.arrivals.missing import Absences, Known
     from taggerd.arrivals.walk import Folder, Row
     from taggerd.photo import PhotoFile, Stamp
 
-    Known = Callable[[Path], Awaitable[Mapping[Path, Stamp]]]
-    """Gives the stamps on record of the files directly in a folder."""
     Stamps = Callable[[Sequence[Path]], Awaitable[Sequence[AbstractSet[Row]]]]
     """The same for many folders at once, as rows."""
     Unknown = Callable[[Sequence[PhotoFile]], Awaitable[Sequence[PhotoFile]]]
@@ -79,6 +79,7 @@ class Surroundings:
     """Folders that taggerd writes into: the pictures in them are its own."""
     speak: Callable[[RootHealth], None]
     """Told of a root's health after each look at it."""
+    absences: Absences | None = None
 
 
 class _Look(NamedTuple):
@@ -120,7 +121,7 @@ class WatchedRoot:
         recursive = arrivals.recursive if root.recursive is None else root.recursive
         others = (other.path for other in arrivals.roots)
         self.filters = Filters(
-            arrivals.image_extensions,
+            arrivals.extensions(recursive=recursive),
             [*arrivals.ignore, *root.ignore],
             recursive=recursive,
             apart=apart_in(root.path, others, OTHER_ROOT)
@@ -137,6 +138,7 @@ class WatchedRoot:
             pace=around.pace,
         )
         self._reconciler = Reconciler(root.path, self.filters, around.clock)
+        self._roll_call = RollCall(root.path, around.known, around.absences, self._lane)
         self._settling = self._new_settling(trust_times=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
@@ -172,6 +174,10 @@ class WatchedRoot:
         """Have the file *path* settle anew if it is there and not as it is known. Any thread."""
         if not self.filters.verdict(path, self.path):
             self._dirty.file(str(path))
+
+    def look_below(self, folder: Path) -> None:
+        """Have *folder* read with all that is in it. From any thread."""
+        self._dirty.tree(str(folder))
 
     def failed(self, error: Exception) -> None:
         """Note that :meth:`run` ended with *error*; what it had in hand is found by a walk."""
@@ -213,6 +219,7 @@ class WatchedRoot:
         """
         self._loop = asyncio.get_running_loop()
         self._next_look = -math.inf
+        self._roll_call.stop()
         # Whatever an error left half done is not gone on with: the walk finds it all again.
         self._settling = self._new_settling(trust_times=self._settling.trust_times)
         self._reconciler.restart()
@@ -224,6 +231,7 @@ class WatchedRoot:
                 await self._take_dirty()
                 await self._walk_on()
                 await self._release()
+                await self._roll_call.go_on(self._is_still_there)
             self._answer_waiters()
             await self._pause()
 
@@ -260,6 +268,7 @@ class WatchedRoot:
         if not self._offline:
             await self._watch.remove()
             self._reconciler.clear()
+            self._roll_call.stop()
         self._offline = reason
 
     async def _attach(self, look: _Look) -> None:
@@ -329,7 +338,9 @@ class WatchedRoot:
         news: list[Seen] = []
         for folder in await self._unlike_the_record(found):
             known = await self._around.known(folder.path)
-            news += [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
+            other = [s for s in folder.files if known.get(s.file.path) != s.file.stamp]
+            self._roll_call.saw(folder, known, other)
+            news += other
         if news:
             await self._lane.run(self._observe, news, event=False)
         self._walk_seconds += self._clock() - began
@@ -340,6 +351,7 @@ class WatchedRoot:
             self._last_walk = self._around.wall()
             self._next_walk = self._clock() + self._interval()
             self._walk_seconds = 0.0
+            await self._roll_call.begin()
 
     async def _unlike_the_record(self, found: list[Folder]) -> list[Folder]:
         """Return those of *found* that do not look exactly as they did: mostly none."""
@@ -347,8 +359,17 @@ class WatchedRoot:
         if self._around.stamps is None or not filled:
             return filled
         recorded = await self._around.stamps([folder.path for folder in filled])
-        pairs = zip(filled, recorded, strict=True)
-        return [folder for folder, rows in pairs if rows != set(folder.rows)]
+        unlike = []
+        for folder, rows in zip(filled, recorded, strict=True):
+            if rows == set(folder.rows):
+                self._roll_call.complete(folder.path)
+            else:
+                unlike.append(folder)
+        return unlike
+
+    async def _is_still_there(self) -> bool:
+        look, place = await self._lane.run(_look, self.path, self.filters), self._place
+        return place is not None and not look.offline and look.identity == place.identity
 
     def _interval(self) -> float:
         """Return the seconds until the next whole walk."""
@@ -393,12 +414,14 @@ class WatchedRoot:
         """Wait until there is something to do."""
         until = self._next_look
         if not self._offline:
-            if self._reconciler.pending:
+            if self._reconciler.pending or self._roll_call.under_way:
                 await asyncio.sleep(0)
                 return
             until = min(until, self._next_walk, self._settling.next_due() or math.inf)
+        # Not wait_for(): until Python 3.12 it loses a cancellation that comes with the wake-up.
         try:
-            await asyncio.wait_for(self._awake.wait(), timeout=max(0.0, until - self._clock()))
+            async with asyncio.timeout(max(0.0, until - self._clock())):
+                await self._awake.wait()
         except TimeoutError:
             return  # Something is due: there are no events to be gathered for.
         # What is due meanwhile is not kept waiting for a storm of events to pass.

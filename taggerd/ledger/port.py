@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -185,6 +185,15 @@ class Ledger(Protocol):
 
     async def forget(self, paths: Iterable[Path]) -> None:
         """Remove files, and photos that have no file left. Answers are kept."""
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> list[Path]:
+        """Note that of the known files in and below *below* just *paths* are not on the disk.
+
+        Those that have been missing whenever this was called, for *grace_seconds* or longer, are
+        forgotten as by :meth:`forget`, and returned. One that came back in between begins anew.
+        """
 
     # The way of a photo.
 

@@ -68,7 +68,16 @@ SELECT path FROM folders WHERE path >= :low AND path < :high ORDER BY path;
 INSERT INTO files (folder, stem, suffix, size, mtime_ns, inode, device, photo)
 VALUES (:folder, :stem, :suffix, :size, :mtime_ns, :inode, :device, :photo)
 ON CONFLICT DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,
-    inode = excluded.inode, device = excluded.device, photo = excluded.photo;
+    inode = excluded.inode, device = excluded.device, photo = excluded.photo, gone_since = NULL;
+
+-- name: gone_files
+SELECT folders.path AS folder, stem, suffix, gone_since
+FROM files INDEXED BY files_gone CROSS JOIN folders ON folders.id = files.folder
+WHERE gone_since IS NOT NULL AND folders.path >= :low AND folders.path < :high;
+
+-- name: set_gone
+UPDATE files SET gone_since = :gone_since
+WHERE folder = (SELECT id FROM folders WHERE path = :folder) AND stem = :stem AND suffix = :suffix;
 
 -- name: forget_file
 DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;

@@ -43,7 +43,15 @@ from taggerd.ledger.port import (
 from taggerd.ledger.statedirectory import DATABASE, StateDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from taggerd.ledger.database import Value
     from taggerd.photo import Answer, PhotoFile, Sidecar, Stamp
@@ -231,6 +239,35 @@ class SqliteLedger:
     def _forget(self, paths: Sequence[Path]) -> None:
         with self._database.transaction():
             admission.forget(self._database, paths, self._clock())
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> list[Path]:
+        """See the port."""
+        now = self._clock()
+        noted = await self._noted_gone(below)
+        for batch in _batches(path for path in noted if path not in paths):
+            await self._note_gone(batch, None)
+        for batch in _batches(path for path in paths if path not in noted):
+            await self._note_gone(batch, now)
+        noted = await self._noted_gone(below)
+        overdue = [path for path, since in noted.items() if now - since >= grace_seconds]
+        await self.forget(overdue)
+        return overdue
+
+    @_in_thread
+    def _noted_gone(self, below: Path) -> dict[Path, float]:
+        low, high = folder_range(below)
+        return {
+            path_of(row["folder"] + row["stem"] + row["suffix"]): row["gone_since"]
+            for row in self._database.rows("gone_files", low=low, high=high)
+        }
+
+    @_in_thread
+    def _note_gone(self, paths: Sequence[Path], since: float | None) -> None:
+        with self._database.transaction():
+            for path in paths:
+                self._database.do("set_gone", gone_since=since, **Place.of(path)._asdict())
 
     # The way of a photo.
 

@@ -162,7 +162,7 @@ def test_files_that_are_written_in_odd_ways(
     inbox: Path,
     tmp_path: Path,
     backend: CountingBackend,
-    running: bool,  # noqa: FBT001 - a parameter of the case
+    running: bool,
 ) -> None:
     """Each is asked about once, when it is whole, also where the service starts meanwhile."""
     taggerd.base_url = backend.base_url

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -604,3 +605,20 @@ async def test_stopping_ends_all_threads(root: Path) -> None:
     while {t for t in threading.enumerate() if "asyncio" not in t.name} - before:
         assert time.monotonic() < end
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("ticks", range(5))
+async def test_a_stop_that_comes_with_an_event_is_heard(root: Path, ticks: int) -> None:
+    """However close a wake-up comes before it: a root that goes on would hold up the service."""
+    service = Service(root, pace=replace(PACE, look=30, gather=0))
+    async with service:
+        await service.until(lambda: service.health.last_reconcile is not None)
+        await asyncio.sleep(0.05)  # it rests
+        service.watched._awake.set()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        assert service.task is not None
+        service.task.cancel()
+        ended, _ = await asyncio.wait({service.task}, timeout=2)
+        assert ended
+        service.task = asyncio.create_task(asyncio.sleep(9))

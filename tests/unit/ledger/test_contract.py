@@ -312,6 +312,59 @@ async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
     assert await ledger.folders(Path("/")) == [ROOT, ROOT / "sub", Path("/srv/import2")]
 
 
+async def missing(ledger: SqliteLedger, *names: str) -> list[str]:
+    """Note that just the files *names* are gone; return the names of those that are forgotten."""
+    paths = {ROOT / name for name in names}
+    return sorted(p.name for p in await ledger.missing(ROOT, paths, grace_seconds=100))
+
+
+async def test_what_is_missing_is_forgotten_after_the_grace_time(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Counted from when it was missed first; what is unknown or elsewhere does not matter."""
+    elsewhere = file(folder=Path("/srv/important"))
+    await ledger.admit([file("a.JPG"), file("b.JPG"), elsewhere])
+    assert await missing(ledger, "a.JPG", "never-seen.JPG") == []
+    state.now += 60
+    assert await missing(ledger, "a.JPG", "b.JPG") == []
+    state.now += 40
+    assert await missing(ledger, "a.JPG", "b.JPG") == ["a.JPG"]
+    assert (await ledger.known(ROOT)).keys() == {ROOT / "b.JPG"}
+    await ledger.missing(elsewhere.path.parent, {elsewhere.path}, grace_seconds=100)
+    state.now += 60
+    assert await missing(ledger, "b.JPG") == ["b.JPG"]
+    assert (await ledger.known(elsewhere.path.parent)).keys() == {elsewhere.path}
+    assert await ledger.folders(ROOT) == []
+
+
+@pytest.mark.parametrize("back", ["seen again", "admitted again"])
+async def test_what_comes_back_begins_anew(ledger: SqliteLedger, state: State, back: str) -> None:
+    """A file that was there in between has its whole grace time again."""
+    await ledger.admit([file("a.JPG")])
+    await missing(ledger, "a.JPG")
+    state.now += 90
+    if back == "seen again":
+        await missing(ledger)
+    else:
+        await ledger.admit([file("a.JPG", size=2000)])
+    state.now += 90
+    assert await missing(ledger, "a.JPG") == []
+    state.now += 99
+    assert await missing(ledger, "a.JPG") == []
+    state.now += 1
+    assert await missing(ledger, "a.JPG") == ["a.JPG"]
+
+
+async def test_the_grace_time_runs_on_while_nobody_looks(state: State) -> None:
+    """Since when a file is missing survives a restart."""
+    ledger = await state.open()
+    await ledger.admit([file("a.JPG")])
+    await missing(ledger, "a.JPG")
+    await ledger.close()
+    state.now += 100
+    assert await missing(await state.open(), "a.JPG") == ["a.JPG"]
+
+
 async def test_forgetting_leaves_answers(ledger: SqliteLedger, state: State) -> None:
     """A deleted photo is gone from the queue and the folders; what was paid for stays."""
     await ledger.admit([file()])

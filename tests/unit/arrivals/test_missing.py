@@ -1,0 +1,144 @@
+"""What is gone for certain, and what is only out of sight."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taggerd.arrivals import missing
+from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.lane import Lane
+from taggerd.arrivals.missing import Absences, RollCall, gone
+from taggerd.arrivals.walk import folders
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from taggerd.photo import Stamp
+
+    Stamps = dict[Path, Mapping[Path, Stamp]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give an import folder of two folders with two photos each."""
+    for name in ("a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg"):
+        path = tmp_path / "import" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+    return tmp_path / "import"
+
+
+def on_record(root: Path, device: int | None = None) -> Stamps:
+    """Return what is there now, as the ledger would give it later."""
+    known: Stamps = {}
+    for folder in folders(root, Filters()):
+        stamps = {seen.file.path: seen.file.stamp for seen in folder.files}
+        if device is not None:
+            stamps = {path: stamp._replace(device=device) for path, stamp in stamps.items()}
+        known[folder.path] = stamps
+    return known
+
+
+def names(paths: Collection[Path]) -> list[str]:
+    """Return the names of *paths*, sorted."""
+    return sorted(path.name for path in paths)
+
+
+def test_deleted_files_and_folders_are_gone(root: Path) -> None:
+    """One file, a whole folder, and a file in whose folder's place something else lies."""
+    known = on_record(root)
+    assert gone(root, known) == set()
+    (root / "a" / "1.jpg").unlink()
+    shutil.rmtree(root / "b")
+    assert names(gone(root, known)) == ["1.jpg", "3.jpg", "4.jpg"]
+    (root / "b").write_bytes(b"a file now")
+    assert names(gone(root, known)) == ["1.jpg", "3.jpg", "4.jpg"]
+
+
+def test_a_file_that_is_no_longer_taken_is_not_gone(root: Path) -> None:
+    """It may be ignored by now, or be a link: as long as something has the name, it stays."""
+    known = on_record(root)
+    (root / "a" / "1.jpg").unlink()
+    (root / "a" / "1.jpg").symlink_to("nowhere")
+    assert gone(root, known) == set()
+
+
+def test_an_unmounted_disk_is_not_a_deletion(root: Path) -> None:
+    """An empty folder where another disk was: its files are out of sight, at any depth."""
+    known = on_record(root, device=4711)
+    shutil.rmtree(root / "a")
+    (root / "a").mkdir()
+    assert gone(root, known) == set()
+    shutil.rmtree(root / "b")
+    assert names(gone(root, known)) == ["3.jpg", "4.jpg"]  # its parent holds something
+    (root / "a").rmdir()
+    assert gone(root, known) == set()  # the root itself is empty: it was the mount point
+    root.rmdir()
+    assert gone(root, on_record(root.parent) | known) == set()
+
+
+@pytest.mark.parametrize("failure", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_what_cannot_be_read_is_not_gone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, failure: int
+) -> None:
+    """A folder without permission, a disk or share that fails: nothing follows from it."""
+    known = on_record(root)
+    shutil.rmtree(root / "a")
+
+    def fails(_path: object) -> list[str]:
+        raise OSError(failure, os.strerror(failure))
+
+    monkeypatch.setattr(missing.os, "listdir", fails)
+    assert gone(root, known) == set()
+    monkeypatch.undo()
+    monkeypatch.setattr(missing.os, "scandir", fails)
+    assert gone(root, known) == set()
+
+
+def test_the_roll_is_called_where_something_may_be_missing(root: Path) -> None:
+    """Complete folders are passed over; all the missing are told at once, or none if it is gone."""
+    known = on_record(root)
+    asked: list[Path] = []
+    told: list[list[str]] = []
+    there = True
+
+    async def known_in(folder: Path) -> Mapping[Path, Stamp]:
+        asked.append(folder)
+        return known[folder]
+
+    async def all_folders(below: Path) -> list[Path]:
+        return [folder for folder in known if folder.is_relative_to(below)]
+
+    async def absent(_root: Path, paths: Collection[Path]) -> None:
+        told.append(names(paths))
+
+    async def still_there() -> bool:
+        return there
+
+    async def walk_and_call() -> None:
+        lane = Lane("test", time.monotonic)
+        roll_call = RollCall(root, known_in, Absences(all_folders, absent), lane)
+        for folder in folders(root, Filters()):
+            news = [s for s in folder.files if known[folder.path].get(s.file.path) != s.file.stamp]
+            roll_call.saw(folder, known[folder.path], news)
+        await roll_call.begin()
+        while roll_call.under_way:
+            await roll_call.go_on(still_there)
+        lane.close()
+
+    (root / "a" / "1.jpg").unlink()
+    (root / "a" / "new.jpg").write_bytes(b"1")  # as many as before, but not the same
+    asyncio.run(walk_and_call())
+    assert told == [["1.jpg"]]
+    assert root / "b" not in asked
+    there = False
+    asyncio.run(walk_and_call())
+    assert told == [["1.jpg"]]

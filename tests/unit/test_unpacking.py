@@ -1,0 +1,211 @@
+"""Unpacking: what is remembered of archives, what is tried again, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import zipfile
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taggerd import settings
+from taggerd.arrivals import archives
+from taggerd.errors import StorageError, WorkerLost
+from taggerd.ledger import SqliteLedger
+from taggerd.photo import Keyword, Photo, PhotoFile, Stamp
+from taggerd.unpacking import RETRY_SECONDS, Unpacking, keywords_of_archive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+
+class Inline:
+    """Runs in this process what workers would run in theirs."""
+
+    def __init__(self) -> None:
+        """Fail at nothing."""
+        self.calls: list[str] = []
+        self.failure: Exception | None = None
+        self.called = asyncio.Event()
+
+    async def run(self, function: Callable[..., object], *args: object) -> object:
+        """Call *function*, or fail as told."""
+        self.calls.append(function.__name__)
+        self.called.set()
+        if self.failure is not None:
+            raise self.failure
+        return function(*args)
+
+
+class House:
+    """An import folder, a ledger, and a clock that is set."""
+
+    def __init__(self, folder: Path, ledger: SqliteLedger) -> None:
+        """Begin at the clock's zero."""
+        self.folder = folder
+        self.ledger = ledger
+        self.workers = Inline()
+        self.now = 0.0
+        self.unpacked = asyncio.Event()
+        self.unpacking = self.restarted()
+
+    def restarted(self) -> Unpacking:
+        """Return another run on the same ledger."""
+        return Unpacking(
+            settings.Arrivals.model_validate({"unpack": True}),
+            self.ledger,
+            self.workers,  # type: ignore[arg-type]  # it has what is used
+            unpacked=lambda _folder: self.unpacked.set(),
+            clock=lambda: self.now,
+        )
+
+    def archive(self, name: str = "a.zip", data: bytes = b"1") -> PhotoFile:
+        """Make an archive of one photo."""
+        with zipfile.ZipFile(self.folder / name, "w") as made:
+            made.writestr("x.jpg", data)
+        return self.file(name)
+
+    def file(self, name: str = "a.zip") -> PhotoFile:
+        """Return an archive as it is now."""
+        path = self.folder / name
+        return PhotoFile(path, Stamp.of(path.lstat()))
+
+    async def knows(self, file: PhotoFile) -> bool:
+        """Say whether a walk would pass *file* over."""
+        return (await self.unpacking.known(self.folder)).get(file.path) == file.stamp
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Give a house with an empty import folder."""
+    folder = tmp_path / "import"
+    folder.mkdir()
+    ledger = await SqliteLedger.open(tmp_path / "state")
+    yield House(folder, ledger)
+    await ledger.close()
+
+
+async def test_it_is_unpacked_once_and_known_from_then_on(house: House) -> None:
+    """Also by the next run, also when it was touched, copied over with itself or renamed."""
+    file = house.archive()
+    assert not await house.knows(file)
+    assert (await house.unpacking.unpack(file)).folder == house.folder / "a"
+    assert await house.knows(file)
+    shutil.rmtree(house.folder / "a")
+    house.unpacking = house.restarted()
+    assert await house.knows(file)
+    os.utime(file.path, (1, 1))
+    assert not await house.knows(house.file())
+    assert await house.unpacking.unpack(house.file()) == (None, "")
+    assert await house.knows(house.file())
+    file.path.rename(house.folder / "b.zip")
+    assert await house.unpacking.unpack(house.file("b.zip")) == (None, "")
+    assert [path.name for path in house.folder.iterdir()] == ["b.zip"]
+    assert house.workers.calls.count("unpack") == 1
+
+
+async def test_another_content_or_another_archive_is_unpacked(house: House) -> None:
+    """A replaced one into a free name; a copy that lies beside it into its own."""
+    await house.unpacking.unpack(house.archive())
+    assert (await house.unpacking.unpack(house.archive(data=b"22"))).folder == house.folder / "a-2"
+    shutil.copy(house.folder / "a.zip", house.folder / "copy.zip")
+    copied = await house.unpacking.unpack(house.file("copy.zip"))
+    assert copied.folder == house.folder / "copy"
+
+
+async def test_a_disk_without_room_is_tried_again_later(house: House) -> None:
+    """Not at every walk, and not never; a restart tries at once. Nothing is left behind."""
+    file = house.archive()
+    house.workers.failure = StorageError("no room")
+    assert await house.unpacking.unpack(file) == (None, "no room")
+    assert await house.knows(file)
+    house.now = RETRY_SECONDS - 1
+    assert await house.knows(file)
+    house.now = RETRY_SECONDS + 1
+    assert not await house.knows(file)
+    house.workers.failure = None
+    assert (await house.unpacking.unpack(file)).folder is not None
+
+
+async def test_an_archive_that_kills_its_process_is_refused_for_good(house: House) -> None:
+    """Its bytes are at fault; others bytes under its name get another try."""
+    file = house.archive()
+    house.workers.failure = WorkerLost("it swelled")
+    assert await house.unpacking.unpack(file) == (None, "it swelled")
+    house.workers.failure = None
+    house.unpacking = house.restarted()
+    assert await house.knows(file)
+    assert await house.unpacking.unpack(file) == (None, "it swelled")
+    assert (await house.unpacking.unpack(house.archive(data=b"22"))).folder == house.folder / "a"
+
+
+async def test_what_fails_half_way_leaves_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hidden folder goes with the failure."""
+    file = house.archive()
+
+    def fails(_order: object, _identity: str) -> Path:
+        message = "cannot be renamed"
+        raise StorageError(message)
+
+    monkeypatch.setattr(archives, "put_in_place", fails)
+    fails.__name__ = "put_in_place"
+    assert (await house.unpacking.unpack(file)).reason == "cannot be renamed"
+    assert [path.name for path in house.folder.iterdir()] == ["a.zip"]
+
+
+async def test_one_that_another_taggerd_is_at_is_left_to_it(house: House) -> None:
+    """Two at once would make two folders."""
+    file = house.archive()
+    with file.path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        done = await house.unpacking.unpack(file)
+    assert done == (None, "another taggerd is unpacking it")
+    assert house.workers.calls == []
+    assert (await house.unpacking.unpack(file)).folder is not None
+
+
+async def test_no_archive_ends_the_service(house: House) -> None:
+    """Whatever one of them does, the next one has its turn; waiting ones are known."""
+    first, second = house.archive("first.zip"), house.archive("second.zip")
+    house.workers.failure = RuntimeError("unheard of")
+    house.unpacking.put([first])
+    assert await house.knows(first)
+    running = asyncio.create_task(house.unpacking.run())
+    await asyncio.wait_for(house.workers.called.wait(), 10)
+    house.workers.failure = None
+    house.unpacking.put([second])
+    await asyncio.wait_for(house.unpacked.wait(), 10)
+    assert (house.folder / "second").is_dir()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert await house.knows(first)
+
+
+async def test_own_keywords_are_trimmed_and_nothing_else(house: House) -> None:
+    """Spelled as the user spells them, each once, and only for what came out of an archive."""
+    arrivals = settings.Arrivals.model_validate(
+        {
+            "archive_keywords": [
+                " The Smiths' Weddings ",
+                "{archive}",
+                "",
+                "a",
+                "The Smiths' Weddings",
+            ]
+        }
+    )
+    await house.unpacking.unpack(house.archive("2025 {x}.zip"))
+    inside = Photo((house.file("2025 {x}/x.jpg"),))
+    words = await keywords_of_archive(inside, arrivals)
+    assert words == (Keyword("The Smiths' Weddings"), Keyword("2025 {x}"), Keyword("a"))
+    (house.folder / "y.jpg").touch()
+    assert await keywords_of_archive(Photo((house.file("y.jpg"),)), arrivals) == ()
+    assert await keywords_of_archive(inside, settings.Arrivals()) == ()
