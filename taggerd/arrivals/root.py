@@ -348,7 +348,11 @@ class WatchedRoot:
             return filled
         recorded = await self._around.stamps([folder.path for folder in filled])
         pairs = zip(filled, recorded, strict=True)
-        return [folder for folder, rows in pairs if rows != set(folder.rows)]
+        return [
+            folder
+            for folder, rows in pairs
+            if len(rows) != len(folder.rows) or not all(map(rows.__contains__, folder.rows))
+        ]
 
     def _interval(self) -> float:
         """Return the seconds until the next whole walk."""
