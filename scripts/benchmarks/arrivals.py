@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -332,6 +333,9 @@ def main() -> int:
         return 0
     chosen = [part for part in ORDER if options.only in {None, part.split()[0]}]
     met = True
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that the trees are removed then too
     print("| what | target | measured | met |\n| --- | --- | --- | --- |")  # noqa: T201 - the result
     for part in [*chosen, *([MILLION] if options.million else [])]:
         for figure in _measured(part):

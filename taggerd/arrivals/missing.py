@@ -113,23 +113,21 @@ def _gone_from(root: Path, folder: Path, files: Mapping[Path, Stamp]) -> list[Pa
     place = _nearest(root, folder) if missing else None
     if place is None:
         return []
-    # They lay on another disk, and there is nothing here: rather one that was unmounted.
-    return [path for path in missing if not place.empty or files[path].device == place.device]
+    # On another disk than what is here now: rather one that was unmounted, folder and all.
+    return [path for path in missing if files[path].device == place]
 
 
-class _Place(NamedTuple):
-    device: int
-    empty: bool
+def _nearest(root: Path, folder: Path) -> int | None:
+    """Return the device of the nearest folder that is there, at or above *folder*.
 
-
-def _nearest(root: Path, folder: Path) -> _Place | None:
-    """Look at the nearest folder that is there, at or above *folder*; None where *root* is not."""
+    None where *root* is not there, or not to be looked at.
+    """
     for place in (folder, *folder.parents):
         if not place.is_relative_to(root):
             break
         try:
-            with os.scandir(place) as entries:
-                return _Place(os.stat(place).st_dev, next(entries, None) is None)  # noqa: PTH116 - as everywhere in this room
+            with os.scandir(place):
+                return os.stat(place).st_dev  # noqa: PTH116 - as everywhere in this room
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:

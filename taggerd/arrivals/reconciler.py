@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from taggerd.arrivals.filters import Filters
 
 _STEP_SECONDS = 0.05
-_STEP_FILES = 2_000
+_STEP_FILES = 5_000
 """A step ends after either, so that what happens meanwhile waits no longer than that."""
 _MOST_PLACES = 1_000
 """Past so many single folders to read, the whole root is read instead."""

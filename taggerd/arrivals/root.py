@@ -361,7 +361,7 @@ class WatchedRoot:
         recorded = await self._around.stamps([folder.path for folder in filled])
         unlike = []
         for folder, rows in zip(filled, recorded, strict=True):
-            if rows == set(folder.rows):
+            if len(rows) == len(folder.rows) and all(map(rows.__contains__, folder.rows)):
                 self._roll_call.complete(folder.path)
             else:
                 unlike.append(folder)
