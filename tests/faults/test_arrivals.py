@@ -170,7 +170,7 @@ COPIERS = {
 async def test_importers(root: Path, tmp_path: Path, copier: str) -> None:
     """What an importer copies is seen once, under its last name, when it is whole."""
     if copier.startswith("rsync") and shutil.which("rsync") is None:
-        pytest.skip("rsync is not installed")
+        pytest.skip("rsync is not installed: apt-get install rsync")
     whole = tmp_path / "whole.jpg"
     whole.write_bytes(bytes(3_000_000))
     os.utime(whole, (631_152_000, 631_152_000))

@@ -149,7 +149,10 @@ def test_the_timer_starts_the_scan() -> None:
     assert (UNITS / "taggerd-scan@.service").exists()
 
 
-@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is missing")
+@pytest.mark.skipif(
+    shutil.which("systemd-sysusers") is None,
+    reason="systemd-sysusers is missing: apt-get install systemd",
+)
 def test_the_user_is_made(tmp_path: Path) -> None:
     """The service's user is the one that sysusers.d makes."""
     (tmp_path / "etc").mkdir()

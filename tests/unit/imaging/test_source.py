@@ -164,7 +164,7 @@ def test_faults(number: int, kind: type[TaggerdError]) -> None:
     assert "\n" not in str(error)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything: run as another user")
 def test_permission(photo: Path) -> None:
     """A photo that may not be read is unreadable, and the message says what to check."""
     photo.chmod(0)

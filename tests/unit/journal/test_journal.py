@@ -49,7 +49,7 @@ def test_a_file_in_the_way_is_a_wrong_setting(tmp_path: Path) -> None:
         journal.open()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: run as another user")
 def test_a_read_only_folder_is_a_wrong_setting(tmp_path: Path) -> None:
     """It is said at start, not at the first photo."""
     journal = Journal(tmp_path / "outputs", retention_days=0, compress_after_days=0)

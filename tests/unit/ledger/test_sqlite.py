@@ -48,7 +48,7 @@ async def test_an_unusable_state_directory_is_one_clear_line(state: State) -> No
     await state.open(exclusive=True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: run as another user")
 async def test_a_read_only_state_directory_is_one_clear_line(state: State) -> None:
     """Permissions are said as such."""
     state.directory.mkdir(mode=0o500)

@@ -56,7 +56,7 @@ def pairs(corpus: Path, tmp_path: Path, merged: Run) -> tuple[Path, Path, set[st
 def _exiftool(folder: Path) -> dict[str, dict[str, object]]:
     program = shutil.which("exiftool")
     if program is None:
-        pytest.skip("exiftool is not installed: no second reader to compare with")
+        pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
     command = [program, "-struct", "-j", "-G1", "-a", "-u", "-q", str(folder)]
     output = subprocess.run(command, capture_output=True, check=True).stdout
     return {Path(read["SourceFile"]).name: read for read in json.loads(output)}

@@ -69,7 +69,7 @@ def test_an_existing_sidecar_keeps_its_mode_and_attributes(
     try:
         os.setxattr(path, "user.tag", b"red")
     except OSError:
-        pytest.skip("this file system has no extended attributes")
+        pytest.skip("no extended attributes here: set TMPDIR to a disk that has them")
     (done,) = write(photo, tags, provenance, Options())
     assert done.written
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
@@ -144,7 +144,7 @@ def test_a_read_only_sidecar_stays(
     assert path.read_bytes() == sidecar()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into any folder")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into any folder: run as another user")
 def test_a_read_only_folder(photo: Photo, tags: Tags, provenance: Provenance) -> None:
     """It is the sidecar's error, not the photo's and not a crash."""
     photo.folder.chmod(0o555)
