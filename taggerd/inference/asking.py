@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from taggerd.errors import BackendError, PhotoError
 from taggerd.inference.breaker import Breaker, NotProbed
 from taggerd.inference.profiles import ROLES
-from taggerd.inference.questions import questions
+from taggerd.inference.questions import offer, questions
 from taggerd.photo import Picture, Stamp
 
 if TYPE_CHECKING:
@@ -35,11 +35,21 @@ class Asking:
         profile: Profile,
         backend: Backend,
         models: Mapping[str, str] | None = None,
+        vocabulary: Sequence[str] = (),
     ) -> None:
-        """Ask *backend* by *profile*; *models* are those that a registry resolved, by role."""
+        """Ask *backend* by *profile*.
+
+        Args:
+            settings: in force.
+            profile: the prompts.
+            backend: who is asked.
+            models: those that a registry resolved, by role.
+            vocabulary: the user's own words for keywords, where they are few.
+        """
         self._settings = settings
         self._backend = backend
         self._models = models or {}
+        self._vocabulary = vocabulary
         self.profile = profile
         self.breaker = Breaker(self.probe)
         self._questions: tuple[Question, ...] = ()
@@ -125,6 +135,8 @@ class Asking:
             default_model,
             self._settings.keywords.max,
             self._models,
+            language=self._settings.metadata.language,
+            offered=offer(self._vocabulary, self._settings.keywords.mode),
         )
 
 
