@@ -31,8 +31,13 @@ _ECHO_WORDS = 6
 """This many words in a row out of the prompt are an echo."""
 _PARROTED = 4
 """Of this many keywords and more, two thirds out of the prompt are an echo."""
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
-"""Controls but for white space, and the sign that stands for bytes which are no text."""
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]"
+    r"|\\u00(?:0[0-8bcef]|1[0-9a-f]|7f)|\\ufffd",
+    re.IGNORECASE,
+)
+"""Controls but for white space, and the sign that stands for bytes which are no text; JSON spells
+them out."""
 _LOOP_WORDS = 8
 """The same word this often in a row is a model that is stuck."""
 
@@ -75,14 +80,14 @@ def read_answer(question: Question, completion: Completion) -> tuple[str, tuple[
         message = f"{who} was cut at its token limit{spent}; raise roles.{question.role}.max_tokens"
         raise AnswerCut(message, raw=raw)
     unwrapped = unthought(raw[:LONGEST_CONTENT])
-    if _CONTROL.search(unwrapped):
-        message = f"{who}: held back, there are control characters in it: {say(unwrapped)}"
-        raise AnswerHeldBack(message, raw=raw)
     said = bare(unwrapped)
     if not said:
         only = " but its thoughts" if completion.thought else ""
         message = f"{who} answered with nothing{only}"
         raise AnswerEmpty(message, raw=raw)
+    if _CONTROL.search(unwrapped):
+        message = f"{who}: held back, there are control characters in it: {say(unwrapped)}"
+        raise AnswerHeldBack(message, raw=raw)
     if question.wants == "keywords":
         return "", _keywords(question, said, who, raw)
     return _text(question, said, who, raw), ()

@@ -46,6 +46,8 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_JOINERS = "\u200c\u200d"
+"""Not seen, but letters of Persian and Indic scripts and parts of emoji hang on them."""
 _ACRONYM = re.compile(r"(?=.*[A-Z])[A-Z0-9][A-Z0-9&.-]{1,4}")
 _JOINTS = re.compile("[\\s\\-_/|'\u2019.]+")
 _CAPITAL_NOUNS = frozenset({"de", "gsw", "lb", "nds"})
@@ -168,7 +170,8 @@ def _score(score: float | None) -> float | None:
 
 def _trimmed(text: str, *, english: bool) -> str:
     """Return *text* as one line without list marks, quotes and a leading English article."""
-    text = "".join(c for c in unicodedata.normalize("NFC", text) if c.isprintable() or c.isspace())
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(c for c in text if c.isprintable() or c.isspace() or c in _JOINERS)
     text = _LISTED.sub("", " ".join(text.replace("_", " ").split()))
     text = _balanced(text.strip(_TRIMMED))
     return _ARTICLE.sub("", text) if english else text

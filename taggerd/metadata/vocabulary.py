@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import ConfigurationError
@@ -34,6 +35,7 @@ MOST_SHOWN = 120
 MOST_SHOWN_CHARACTERS = 1500
 
 _LINE_END = re.compile("\r\n|\r|\n")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd-\uffff]")
 
 
 class Place(NamedTuple):
@@ -157,7 +159,7 @@ def _decoded(data: bytes) -> str:
     else:
         encoding = "utf-8-sig"
     try:
-        return data.decode(encoding)
+        return unicodedata.normalize("NFC", data.decode(encoding))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"line {line}: not UTF-8 text; save the list as UTF-8"
@@ -170,7 +172,7 @@ def _lines(text: str) -> Iterator[_Line]:
         body = " ".join(line.split())
         if not body:
             continue
-        if not body.isprintable() or len(body) > LONGEST_WORD:
+        if _CONTROL.search(body) or len(body) > LONGEST_WORD:
             message = f"line {number}: not a keyword: {printable(body[:40])!r}"
             raise ValueError(message)
         yield _Line(number, len(line) - len(line.lstrip("\t")), body)
