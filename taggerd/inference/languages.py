@@ -18,6 +18,8 @@ _TOGETHER = {
     "Jpan": ("Hira", "Kana", "Hani"), "Kore": ("Hang",),
     "Hans": ("Hani", "Bopo"), "Hant": ("Hani", "Bopo"),
 }  # fmt: skip
+_ROMANISED = frozenset({"Deva", "Hans", "Hant", "Jpan", "Kore"})
+"""Scripts of languages for which CLDR has a romanised form (hi-Latn) that nobody means unnamed."""
 _SYLLABLES = "Hani|Hira|Kana|Hang|Bopo"
 _WEIGHT = 3
 """Letters that one sign of Chinese, Japanese or Korean counts for: a word there has one or two."""
@@ -58,12 +60,13 @@ def _letters_of(tag: str) -> regex.Pattern[str]:
         named = {locale.script}
     else:
         likely = get_global("likely_subtags").get(locale.language, "")
+        romanised = {"Latn"} if _ROMANISED & set(likely.split("_")) else set()
         kin = (name.split("_") for name in [likely, *locale_identifiers()])
         named = {
             parts[1]
             for parts in kin
             if parts[0] == locale.language and len(parts) > 1 and len(parts[1]) == _SCRIPT_LETTERS
-        }
+        } - romanised
     scripts = {script for name in named or {"Latn"} for script in _TOGETHER.get(name, (name,))}
     return regex.compile("[" + "".join(rf"\p{{Script={s}}}" for s in sorted(scripts)) + "]")
 

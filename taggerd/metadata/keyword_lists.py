@@ -175,9 +175,7 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     paths = _human_paths(lists, ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
-    # A level that flat lists did not get from us, or lost since, does not go there now.
-    withheld = {key(level) for path in ownership.paths for level in path[:-1]}
-    withheld -= frozenset(map(key, ownership.keywords))
+    withheld = frozenset(map(key, _withheld(lists, ownership)))
     machine = _machine(given or _earlier(ownership), taken, refused, withheld, key)
     machine = machine._replace(root=root if machine.words else "")
     mirrored: set[tuple[str, str]] = set()
@@ -228,6 +226,17 @@ def _taken_out(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
         for word in ownership.keywords
         if word not in held or (word not in parents and any(word not in words for words in telling))
     )
+
+
+def _withheld(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
+    """Return the levels that flat lists did not get from us, or lost since: they get none now."""
+    flat = [
+        each.machine_words
+        for each in lists
+        if each.name in ownership.lists and each.machine and not each.kind.separator
+    ]
+    levels = frozenset(level for path in ownership.paths for level in path[:-1])
+    return levels - {w for w in ownership.keywords if all(w in words for words in flat)}
 
 
 def _earlier(ownership: Ownership) -> list[Keyword]:

@@ -278,9 +278,10 @@ def _singular(word: str) -> str:
 def _plural(word: str) -> str:
     """Return the plural of an English *word* or phrase, as a list of words may have it."""
     head, space, last = word.rpartition(" ")
+    before, hyphen, last = last.rpartition("-")
     if not last.isascii() or not last.isalpha():
         return word
-    return f"{head}{space}{_inflect().plural_noun(last) or last}"
+    return f"{head}{space}{before}{hyphen}{_inflect().plural_noun(last) or last}"
 
 
 @cache
