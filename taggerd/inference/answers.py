@@ -31,6 +31,7 @@ _ECHO_WORDS = 6
 """This many words in a row out of the prompt are an echo."""
 _PARROTED = 4
 """Of this many keywords and more, two thirds out of the prompt are an echo."""
+_QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]"
     r"|\\u00(?:0[0-8bcef]|1[0-9a-f]|7f)|\\ufffd",
@@ -188,18 +189,23 @@ def _says_something(text: str) -> bool:
     return any(c.isalpha() for c in letters)
 
 
-def _asked(question: Question) -> str:
+def _asked(question: Question, *, examples: bool = True) -> str:
     """Return the words of what was asked, but for those that an answer may well repeat."""
     prompt = question.prompt
     if question.offered:
         prompt = prompt.replace(question.offered, " ")
+    if not examples:
+        prompt = _QUOTED.sub(" ", prompt)
     return f" {' '.join(_WORDS.findall(f'{question.system} {prompt}'.casefold()))} "
 
 
 def _is_piece(word: str, question: Question) -> bool:
-    """Say whether a keyword of several words is a piece of the prompt: "main colours"."""
+    """Say whether a keyword of several words is a piece of the prompt: "main colours".
+
+    What a prompt has in quotes is an example, which a model may well take up.
+    """
     said = _WORDS.findall(word.casefold())
-    return len(said) > 1 and f" {' '.join(said)} " in _asked(question)
+    return len(said) > 1 and f" {' '.join(said)} " in _asked(question, examples=False)
 
 
 def _parrots(keywords: Sequence[Keyword], question: Question) -> bool:

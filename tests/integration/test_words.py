@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
@@ -88,7 +87,6 @@ def test_an_answer_in_the_wrong_script_is_shown_and_not_written(program: Program
     assert "not in the letters of Japanese" in aside["reason"]
     (record,) = program.records()
     assert record["error_kind"] == "AnswerHeldBack"
-    assert record["raw"]["answer"] in json.dumps(record["error"]) + record["raw"]["answer"]
     assert "picture" in record["raw"]["answer"]
     assert not (program.home / "photos" / "a.jpg.xmp").exists()
 

@@ -143,6 +143,13 @@ def test_a_short_vocabulary_is_offered_and_may_be_repeated() -> None:
     assert offer((), "prefer") == ""
 
 
+def test_an_example_in_quotes_is_no_echo(question: Callable[..., Question]) -> None:
+    """What a user's own prompt gives as an example may be the very word for a photo."""
+    content = Completion(content='["golden hour", "street photography", "dog", "sea"]')
+    asked = question("keywords", prompt='Words like "golden hour", and street photography.')
+    assert [k.word for k in read_answer(asked, content)[1]] == ["golden hour", "dog", "sea"]
+
+
 @pytest.mark.parametrize(
     ("content", "kept"),
     [
