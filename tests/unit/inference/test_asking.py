@@ -7,9 +7,11 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from taggerd.errors import BackendBlind
+from taggerd.inference import describer
 from taggerd.inference.asking import Asking, control_picture
 from taggerd.inference.profiles import load_profile
 from taggerd.inference.sameness import PICTURES
@@ -34,18 +36,32 @@ async def _said(asking: Asking, picture: Picture, *digests: str) -> list[str]:
 
 
 async def _asking(
-    scripted: type[Scripted], reply: Callable[[dict[str, Any]], Any]
+    scripted: type[Scripted], reply: Callable[[dict[str, Any]], Any], *, preflight: bool = False
 ) -> tuple[Asking, Scripted]:
-    server = scripted(reply=reply)
-    settings = Settings.model_validate({"backend": {"preflight": False, "model": "eye"}})
+    """Ask a backend that answers as *reply* says; preflight's own questions by what it sees."""
+
+    def answered(body: dict[str, Any]) -> httpx.Response:
+        if any(message["role"] == "system" for message in body["messages"]):
+            answer: httpx.Response = reply(body)
+            return answer
+        probe = json.dumps(body | {"model": describer.MODEL}).encode()
+        status, said = describer.respond("POST", "/v1/chat/completions", probe)
+        return httpx.Response(status, json=said | {"model": "eye"})
+
+    server = scripted(reply=answered)
+    settings = Settings.model_validate({"backend": {"preflight": preflight, "model": "eye"}})
     asking = Asking(settings, load_profile("default"), server.backend())
     assert await asking.probe() is None
     server.requests.clear()
     return asking, server
 
 
+@pytest.mark.parametrize("preflight", [True, False])
 async def test_the_same_caption_for_every_picture_is_held_back(
-    scripted: type[Scripted], say: Callable[..., Any], picture: Picture
+    scripted: type[Scripted],
+    say: Callable[..., Any],
+    picture: Picture,
+    preflight: bool,
 ) -> None:
     """The backend is at fault, no photo; it stays so until the control picture is told apart."""
     mended = False
@@ -54,7 +70,7 @@ async def test_the_same_caption_for_every_picture_is_held_back(
         seen = mended and CONTROL in json.dumps(body)
         return say("Hills under a blue sky" if seen else "A person standing outside")
 
-    asking, _ = await _asking(scripted, reply)
+    asking, _ = await _asking(scripted, reply, preflight=preflight)
     few = [f"{n}" for n in range(PICTURES - 1)]
     assert await _said(asking, picture, *few, *few) == ["A person standing outside"] * 2 * len(few)
     with pytest.raises(BackendBlind, match=r"same caption for every picture.*person standing"):
