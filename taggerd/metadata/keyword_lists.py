@@ -288,8 +288,10 @@ def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
     """Return every human keyword once, with its hierarchy where any list knows it.
 
     A copy that taggerd made of a word, and that somebody has since taken out of a complete list,
-    stays where it is but is not spread again.
+    stays where it is but is not spread again; nor is one of a word that still stands, which may be
+    spelled otherwise there ("AC-DC" for "AC/DC").
     """
+    originals = [path for each in lists for _, path in each.human]
     telling = [e for e in lists if e.name in _COMPLETE and e.found is not None]
     first_pass = not ownership.lists
     paths: dict[Path, Path] = {}
@@ -298,7 +300,8 @@ def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
         held += [
             path
             for _, path in each.mirrored
-            if first_pass or all(other.has(path) for other in telling)
+            if same(each.entry(path)) not in {same(each.entry(p)) for p in originals}
+            and (first_pass or all(other.has(path) for other in telling))
         ]
         for path in held:
             paths.setdefault(tuple(same(level) for level in path), path)

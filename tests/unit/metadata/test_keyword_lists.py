@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taggerd import settings
 from taggerd.metadata.merging import Merged, merge
+from taggerd.metadata.namespaces import named
+from taggerd.metadata.xmp import Document
 from taggerd.photo import Keyword, Provenance, Tags
 
 Make = Callable[..., bytes]
@@ -266,3 +272,43 @@ def test_words_are_compared_by_their_language(sidecar: Make, texts: Read) -> Non
     french = _placed(before, Keyword("fil"), language="fr")
     assert texts(french, "dc:subject") == ["fils", "fil"]
     assert texts(_placed(before, Keyword("fil")), "dc:subject") == ["fils"]
+
+
+_WORD = st.sampled_from(["Dog", "dogs", "Cat", "Animals", "Sea", "a/b", "Fils", "AI", "WHAT"])
+_KEYWORD = st.builds(
+    lambda word, path: Keyword(word, None, tuple(path), tuple(p for p in path if p != "WHAT")),
+    _WORD,
+    st.lists(_WORD, max_size=2, unique=True),
+)
+_HUMAN = st.lists(st.lists(_WORD, min_size=1, max_size=2), max_size=3)
+_ROOT = st.sampled_from(["", "AI", "made"])
+
+
+@hypothesis.settings(deadline=None, max_examples=40)
+@given(_HUMAN, _HUMAN, st.lists(st.tuples(st.lists(_KEYWORD, max_size=4), _ROOT), max_size=3))
+def test_passes_leave_no_trace_of_earlier_ones(
+    flat: list[list[str]],
+    levels: list[list[str]],
+    passes: list[tuple[list[Keyword], str]],
+) -> None:
+    """Whatever was said before, what stands in the end is the human's and the last pass's."""
+    before = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/" '
+        'xmlns:lr="http://ns.adobe.com/lightroom/1.0/">'
+        + _list("dc:subject", "Bag", *(path[-1] for path in flat))
+        + _list("lr:hierarchicalSubject", "Bag", *("|".join(path) for path in levels))
+        + "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+    data = before
+    for keywords, root in passes:
+        data = _placed(data, *keywords, root=root)
+        assert _placed(data, *keywords, root=root) == data
+    final = (Keyword("Whale", None, ("Animals",), ("Animals",)),)
+    for name in ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"):
+        held = Document(before).texts(named(name))
+        after = Document(_placed(data, *final)).texts(named(name))
+        once = Document(_placed(before, *final)).texts(named(name))
+        assert sorted(after) == sorted(once)
+        assert not Counter(held) - Counter(after)
