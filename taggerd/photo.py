@@ -149,6 +149,10 @@ class Keyword(NamedTuple):
     word: str
     score: float | None = None
     """The model's own confidence, 0 to 1, where it gave one."""
+    path: tuple[str, ...] = ()
+    """The words above it in the user's vocabulary, from the root down."""
+    parents: tuple[str, ...] = ()
+    """Those of *path* that are written as keywords of their own, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +177,7 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict for storage."""
-        return asdict(self) | {"keywords": [list(k) for k in self.keywords]}
+        return asdict(self) | {"keywords": [[k.word, k.score] for k in self.keywords]}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Answer:

@@ -184,14 +184,18 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, rooms: Rooms) -> 
     The user's own keywords for what came out of an archive go first, spelled as they are.
     """
     said = answers["keywords"].keywords if "keywords" in answers else ()
+    settings = rooms.settings
     # In a worker: the rules of English plurals take a second to load and would stall the loop.
-    cleaned = await rooms.workers.run(metadata.clean_keywords, said, rooms.settings.keywords)
-    own = await keywords_of_archive(photo, rooms.settings.arrivals)
-    spelled = {keyword.word.casefold() for keyword in own}
+    spelled = await rooms.workers.run(
+        metadata.spell, said, settings.keywords, settings.metadata.language
+    )
+    cleaned = metadata.choose(spelled, settings.keywords, rooms.vocabulary)
+    own = await keywords_of_archive(photo, settings.arrivals)
+    given = {keyword.word.casefold() for keyword in own}
     return Tags(
         caption=answers["caption"].text if "caption" in answers else "",
         description=answers["description"].text if "description" in answers else "",
-        keywords=(*own, *(k for k in cleaned if k.word.casefold() not in spelled)),
+        keywords=(*own, *(k for k in cleaned if k.word.casefold() not in given)),
     )
 
 

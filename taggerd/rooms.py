@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from taggerd.inference import Asking, Backend, chosen, load_profile
 from taggerd.journal import Journal
 from taggerd.ledger import SqliteLedger
-from taggerd.metadata import Options
+from taggerd.metadata import Options, load_vocabulary
 from taggerd.scribe import Scribe
 from taggerd.workers import Workers
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from taggerd.configuration import Configuration
     from taggerd.ledger import Ledger
+    from taggerd.metadata import Vocabulary
     from taggerd.settings import Settings
 
 
@@ -39,6 +40,8 @@ class Rooms:
     journal: Journal
     scribe: Scribe
     metadata_options: Options
+    vocabulary: Vocabulary | None = None
+    """The user's list of keywords, where there is one."""
 
     def now(self) -> datetime:
         """Return the local time, aware."""
@@ -54,8 +57,19 @@ class Rooms:
             stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
 
 
-def asking_of(configuration: Configuration) -> Asking:
-    """Make the inference room; nothing is sent.
+def vocabulary_of(settings: Settings) -> Vocabulary | None:
+    """Read the user's list of keywords, if one is named.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+
+    """
+    path = settings.keywords.vocabulary
+    return load_vocabulary(path) if path else None
+
+
+def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None) -> Asking:
+    """Make the inference room; nothing is sent. A short *vocabulary* is named in the prompt.
 
     Raises:
         ConfigurationError: the profile, the registry or the address cannot be used.
@@ -67,17 +81,19 @@ def asking_of(configuration: Configuration) -> Asking:
     backend = settings.backend
     if registry.base_url:
         backend = backend.model_copy(update={"base_url": registry.base_url})
-    return Asking(settings, profile, Backend(backend), registry.models)
+    words = vocabulary.shown if vocabulary else ()
+    return Asking(settings, profile, Backend(backend), registry.models, words)
 
 
 def check(configuration: Configuration) -> None:
-    """Refuse settings that could not be served: a profile or registry that is not there or wrong.
+    """Refuse settings that could not be served: a file they name is not there or wrong.
 
     Raises:
         ConfigurationError: one line.
 
     """
     load_profile(configuration.settings.prompts.profile, configuration.prompts_directory)
+    vocabulary_of(configuration.settings)
     chosen(configuration.settings.backend, configuration.settings.roles)
 
 
@@ -129,8 +145,9 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
 
     """
     settings = configuration.settings
+    vocabulary = vocabulary_of(settings)
     asking, journal, workers = (
-        asking_of(configuration),
+        asking_of(configuration, vocabulary),
         journal_of(settings),
         Workers(settings.workers),
     )
@@ -149,7 +166,10 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
                     naming=settings.sidecar.naming,
                     overwrite=settings.metadata.overwrite,
                     backup_originals=settings.metadata.backup_originals,
+                    language=settings.metadata.language,
+                    root=settings.ownership.keyword,
                 ),
+                vocabulary=vocabulary,
             )
     finally:
         await asking.close()

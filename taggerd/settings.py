@@ -337,9 +337,35 @@ class Fields(Section):
     )
 
 
+def _known_language(tag: str) -> str:
+    """Return a language tag (BCP 47) as it is usually written; one that is unknown is refused."""
+    if not tag.strip():
+        return ""
+    from babel.core import Locale, UnknownLocaleError  # noqa: PLC0415 - few people need it
+
+    tag = tag.strip().replace("_", "-")
+    try:
+        Locale.parse(tag, sep="-")
+    except (ValueError, UnknownLocaleError):
+        message = f'{tag!r} is no language that is known; write one as "fr", "pt-BR" or "zh-Hant"'
+        raise ValueError(message) from None
+    first, *rest = tag.split("-")
+    cased = (part.title() if len(part) == _SCRIPT_LETTERS else part.upper() for part in rest)
+    return "-".join([first.lower(), *cased])
+
+
+_SCRIPT_LETTERS = 4
+"""Letters of a script in a language tag (ISO 15924); regions have two, or three digits."""
+
+
 class Metadata(Section):
     """What is written."""
 
+    language: str = Field(
+        "",
+        description='Language of texts and keywords, e.g. "fr", "pt-BR", "ja" (BCP 47); empty: as '
+        "the prompts have it, with English rules for keywords.",
+    )
     overwrite: bool = Field(
         default=False, description="Replace texts that a human wrote (said in the record)."
     )
@@ -347,6 +373,29 @@ class Metadata(Section):
         default=False, description="Keep the bytes of a sidecar before it changes, beside it."
     )
     fields: Fields = Field(Fields(), description="Which answer goes into which XMP property.")
+
+    @field_validator("language")
+    @classmethod
+    def _language(cls, tag: str) -> str:
+        return _known_language(tag)
+
+
+class Ownership(Section):
+    """How the words that taggerd wrote are marked, beside its own record in every sidecar."""
+
+    keyword: str = Field(
+        "",
+        description='A word, e.g. "AI", under which machine keywords are listed once more in the '
+        "hierarchical lists; empty: nowhere.",
+    )
+
+    @field_validator("keyword")
+    @classmethod
+    def _one_level(cls, word: str) -> str:
+        if set(word) & set("|/") or not word.isprintable():
+            message = "must be one word or name, without | and /"
+            raise ValueError(message)
+        return " ".join(word.split())
 
 
 class SidecarNames(Section):
@@ -359,11 +408,24 @@ class SidecarNames(Section):
     )
 
 
+VocabularyMode = Literal["prefer", "only"]
+
+
 class Keywords(Section):
     """How keywords are cleaned."""
 
     max: int = Field(15, ge=1, le=100, description="Most keywords a photo gets from the model.")
     stop: list[str] = Field([], description="Words never written as keywords.")
+    vocabulary: Folder | None = Field(
+        None,
+        description="Your list of keywords: Lightroom's (tab-indented, {synonym}, [not exported]) "
+        "or one word a line, UTF-8.",
+    )
+    mode: VocabularyMode = Field(
+        "prefer",
+        description="prefer: words that the vocabulary knows are spelled and placed as in it; "
+        "only: all others are dropped.",
+    )
 
 
 class Journal(Section):
@@ -420,6 +482,7 @@ class Settings(BaseSettings):
     workers: Workers = Field(Workers(), description="The processes that touch foreign bytes.")
     queue: Queue = Field(Queue(), description="The order of work.")
     metadata: Metadata = Field(Metadata(), description="What is written.")
+    ownership: Ownership = Field(Ownership(), description="How machine words are marked.")
     sidecar: SidecarNames = Field(SidecarNames(), description="How a new sidecar is called.")
     keywords: Keywords = Field(Keywords(), description="How keywords are cleaned.")
     journal: Journal = Field(Journal(), description="Records, summaries, metrics and report pages.")

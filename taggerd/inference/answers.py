@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from taggerd.errors import AnswerCut, AnswerEmpty, AnswerHeldBack, AnswerNotJson
 from taggerd.inference.keyword_forms import keywords_in_json, keywords_in_prose
+from taggerd.inference.languages import english_name, wrong_script
 from taggerd.inference.wrapping import bare, find_json, one_line, say, unlabelled, unthought
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from taggerd.inference.completion import Completion
     from taggerd.inference.questions import Question
     from taggerd.photo import Keyword
@@ -26,6 +29,16 @@ LONGEST_TEXT_ELSE = 2000
 
 _ECHO_WORDS = 6
 """This many words in a row out of the prompt are an echo."""
+_PARROTED = 4
+"""Of this many keywords and more, two thirds out of the prompt are an echo."""
+_QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]"
+    r"|\\u00(?:0[0-8bcef]|1[0-9a-f]|7f)|\\ufffd",
+    re.IGNORECASE,
+)
+"""Controls but for white space, and the sign that stands for bytes which are no text; JSON spells
+them out."""
 _LOOP_WORDS = 8
 """The same word this often in a row is a model that is stuck."""
 
@@ -67,11 +80,15 @@ def read_answer(question: Question, completion: Completion) -> tuple[str, tuple[
         spent = " while still thinking" if completion.thought else ""
         message = f"{who} was cut at its token limit{spent}; raise roles.{question.role}.max_tokens"
         raise AnswerCut(message, raw=raw)
-    said = bare(unthought(raw[:LONGEST_CONTENT]))
+    unwrapped = unthought(raw[:LONGEST_CONTENT])
+    said = bare(unwrapped)
     if not said:
         only = " but its thoughts" if completion.thought else ""
         message = f"{who} answered with nothing{only}"
         raise AnswerEmpty(message, raw=raw)
+    if _CONTROL.search(unwrapped):
+        message = f"{who}: held back, there are control characters in it: {say(unwrapped)}"
+        raise AnswerHeldBack(message, raw=raw)
     if question.wants == "keywords":
         return "", _keywords(question, said, who, raw)
     return _text(question, said, who, raw), ()
@@ -137,13 +154,18 @@ def _keywords(question: Question, said: str, who: str, raw: str) -> tuple[Keywor
         message = f"{who} gave no keywords"
         raise AnswerEmpty(message, raw=raw)
     kept = tuple(k for k in given if _says_something(k.word))
-    if not kept:
-        message = f"{who}: held back, numbers or placeholders for keywords: {say(said)}"
+    own = tuple(k for k in kept if not _is_piece(k.word, question))
+    reason = ""
+    if 2 * len(kept) <= len(given):
+        reason = "numbers or placeholders for keywords"
+    elif 2 * len(own) <= len(kept) or _parrots(own, question):
+        reason = "it repeats the prompt"
+    elif wrong_script(" ".join(k.word for k in own), question.language):
+        reason = f"it is not in the letters of {english_name(question.language)}"
+    if reason:
+        message = f"{who}: held back, {reason}: {say(said)}"
         raise AnswerHeldBack(message, raw=raw)
-    if _echoes(" ".join(k.word for k in kept), question):
-        message = f"{who}: held back, it repeats the prompt: {say(said)}"
-        raise AnswerHeldBack(message, raw=raw)
-    return kept
+    return own
 
 
 def _suspicion(text: str, question: Question) -> str:
@@ -156,6 +178,8 @@ def _suspicion(text: str, question: Question) -> str:
         return "it repeats the prompt"
     if _loops(text):
         return "it says one word over and over"
+    if wrong_script(text, question.language):
+        return f"it is not in the letters of {english_name(question.language)}"
     return ""
 
 
@@ -165,11 +189,39 @@ def _says_something(text: str) -> bool:
     return any(c.isalpha() for c in letters)
 
 
+def _asked(question: Question, *, examples: bool = True) -> str:
+    """Return the words of what was asked, but for those that an answer may well repeat."""
+    prompt = question.prompt
+    if question.offered:
+        prompt = prompt.replace(question.offered, " ")
+    if not examples:
+        prompt = _QUOTED.sub(" ", prompt)
+    return f" {' '.join(_WORDS.findall(f'{question.system} {prompt}'.casefold()))} "
+
+
+def _is_piece(word: str, question: Question) -> bool:
+    """Say whether a keyword of several words is a piece of the prompt: "main colours".
+
+    What a prompt has in quotes is an example, which a model may well take up.
+    """
+    said = _WORDS.findall(word.casefold())
+    return len(said) > 1 and f" {' '.join(said)} " in _asked(question, examples=False)
+
+
+def _parrots(keywords: Sequence[Keyword], question: Question) -> bool:
+    """Say whether a list of keywords is what the prompt asks for, not what the picture shows."""
+    said = [_WORDS.findall(k.word.casefold()) for k in keywords]
+    if _echoes(" ".join(word for words in said for word in words), question):
+        return True
+    asked = frozenset(_asked(question).split())
+    repeated = sum(asked.issuperset(words) for words in said)
+    return len(said) >= _PARROTED and 3 * repeated > 2 * len(said)
+
+
 def _echoes(text: str, question: Question) -> bool:
     """Say whether *text* is a piece of what was asked, or holds a long piece of it."""
     said = _WORDS.findall(text.casefold())
-    asked = " ".join(_WORDS.findall(f"{question.system} {question.prompt}".casefold()))
-    asked = f" {asked} "
+    asked = _asked(question)
     if len(said) < _ECHO_WORDS:
         # Short pieces are also how people write: "main subject" is an echo, "photo" a word.
         return len(said) > 2 and f" {' '.join(said)} " in asked  # noqa: PLR2004 - see above

@@ -7,10 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taggerd.inference.languages import sentence
 from taggerd.inference.profiles import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from taggerd import settings
     from taggerd.inference.profiles import Profile, Wants
@@ -28,6 +29,10 @@ class Question:
     max_tokens: int
     """Longest answer, tokens."""
     wants: Wants
+    offered: str = ""
+    """The part of the prompt whose words an answer may well repeat: the user's own vocabulary."""
+    language: str = ""
+    """Of the answer, BCP 47; empty: not said."""
 
     @property
     def identity(self) -> str:
@@ -40,12 +45,15 @@ class Question:
         return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
 
 
-def questions(
+def questions(  # noqa: PLR0913 - the switches are named
     roles: settings.Roles,
     profile: Profile,
     default_model: str,
     max_keywords: int,
     resolved_models: Mapping[str, str] | None = None,
+    *,
+    language: str = "",
+    offered: str = "",
 ) -> tuple[Question, ...]:
     """Return the questions about every photo, in the order in which they are asked.
 
@@ -55,6 +63,8 @@ def questions(
         default_model: for roles without a model of their own.
         max_keywords: fills ``{max_keywords}`` in a prompt.
         resolved_models: model per role from the registry; roles that it lacks take the default.
+        language: of the answers, BCP 47; empty: the prompts' own.
+        offered: a sentence that names the user's vocabulary; for keywords.
     """
     resolved = resolved_models or {}
     asked = []
@@ -62,15 +72,28 @@ def questions(
         own = getattr(roles, name)
         given = profile.roles[name]
         # Not str.format: prompts hold JSON, whose braces are not placeholders.
-        prompt = (own.prompt or given.prompt).replace("{max_keywords}", str(max_keywords))
+        prompt = (own.prompt or given.prompt).replace("{max_keywords}", str(max_keywords)).strip()
+        words = offered if given.wants == "keywords" else ""
         asked.append(
             Question(
                 role=name,
                 model=own.model or resolved.get(name, "") or default_model,
                 system=profile.system,
-                prompt=prompt.strip(),
+                prompt=" ".join(filter(None, (prompt, words, sentence(language)))),
                 max_tokens=own.max_tokens or given.max_tokens,
                 wants=given.wants,
+                offered=words,
+                language=language,
             )
         )
     return tuple(asked)
+
+
+def offer(vocabulary: Sequence[str], mode: settings.VocabularyMode) -> str:
+    """Return the sentence that names the user's own words for keywords; empty without any."""
+    if not vocabulary:
+        return ""
+    words = ", ".join(vocabulary)
+    if mode == "only":
+        return f"Choose only from these words, as they are spelled here: {words}."
+    return f"Where one of these words fits, take it as it is spelled here: {words}."

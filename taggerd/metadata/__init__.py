@@ -1,13 +1,24 @@
 """XMP sidecars: what is in them, what may change, and how it is written without a loss.
 
-The door is :mod:`.sidecars` (:func:`write`, :func:`plan`, :func:`tagged_digest`) and
-:func:`clean_keywords`. A merge is decided in :mod:`.texts` and :mod:`.keyword_lists`, carried out
-on the sidecar's own bytes by :mod:`.splice` and proved there by parsing the result again.
+The door is :mod:`.sidecars` (:func:`write`, :func:`plan`, :func:`tagged_digest`), with
+:func:`spell` and :func:`choose` for keywords. A merge is decided in :mod:`.texts` and
+:mod:`.keyword_lists`, carried out on the sidecar's own bytes by :mod:`.splice` and proved there by
+parsing the result again.
 
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
-from taggerd.metadata.keywords import clean_keywords
+from taggerd.metadata.keywords import spell
 from taggerd.metadata.sidecars import Options, plan, tagged_digest, write
+from taggerd.metadata.vocabulary import Vocabulary, choose, load_vocabulary
 
-__all__ = ["Options", "clean_keywords", "plan", "tagged_digest", "write"]
+__all__ = [
+    "Options",
+    "Vocabulary",
+    "choose",
+    "load_vocabulary",
+    "plan",
+    "spell",
+    "tagged_digest",
+    "write",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from taggerd.errors import SidecarRefused
@@ -18,9 +19,11 @@ from taggerd.metadata.splice import Array, Entry
 from taggerd.metadata.tree import BLANK
 from taggerd.metadata.wording import one_line
 from taggerd.metadata.xmp import Form, Item, Property
+from taggerd.photo import Keyword
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from taggerd.metadata.ownership import Ownership
     from taggerd.metadata.splice import Draft
@@ -56,12 +59,38 @@ _COMPLETE = ("dc:subject", "digiKam:TagsList")
 class Union(NamedTuple):
     """What the lists hold now that is not a human's own entry."""
 
-    keywords: tuple[str, ...]
-    """Machine keywords, exactly as they stand in ``dc:subject``."""
+    machine: Machine
     rejected: tuple[str, ...]
     lists: frozenset[str]
     mirrored: frozenset[tuple[str, str]]
     notes: tuple[str, ...]
+
+
+class Machine(NamedTuple):
+    """Machine keywords, exactly as they stand in the lists."""
+
+    words: tuple[str, ...] = ()
+    """In flat lists: the keywords, then those of their parents that are written too."""
+    paths: tuple[Path, ...] = ()
+    """Of two levels or more: the keywords that have a place in a hierarchy."""
+    root: str = ""
+    """Where there are levels, all of them are there once more below this word."""
+
+    @classmethod
+    def of(cls, ownership: Ownership) -> Machine:
+        """Return what an earlier pass wrote."""
+        return cls(ownership.keywords, ownership.paths, ownership.root)
+
+    def entries(self, kind: _Kind) -> list[Path]:
+        """Return every entry that a list of this *kind* has of them."""
+        if not kind.separator:
+            return [(word,) for word in self.words]
+        placed = {path[-1]: path for path in self.paths}
+        above = {level for path in self.paths for level in path[:-1]}
+        entries = [
+            placed.get(word, (word,)) for word in self.words if word in placed or word not in above
+        ]
+        return entries + [(self.root, *path) for path in entries if self.root]
 
 
 @dataclass(slots=True)
@@ -73,7 +102,8 @@ class _List:
     found: Property | None
     human: list[tuple[Item | None, Path]] = field(default_factory=list)
     """None: text in a form without items."""
-    machine: dict[str, Item] = field(default_factory=dict)
+    machine: dict[Path, Item] = field(default_factory=dict)
+    """By their entry."""
     mirrored: list[tuple[Item, Path]] = field(default_factory=list)
 
     def path(self, text: str) -> Path:
@@ -82,6 +112,11 @@ class _List:
             return (text.strip(BLANK),)
         levels = (level.strip(BLANK) for level in text.split(self.kind.separator))
         return tuple(level for level in levels if level)
+
+    @property
+    def machine_words(self) -> frozenset[str]:
+        """Every word of ours that is in this list, on whichever level."""
+        return frozenset(level for path in self.machine for level in path)
 
     def entry(self, path: Path) -> str:
         """Return *path* as this list writes it: the leaf alone where the list is flat."""
@@ -103,16 +138,24 @@ def same(word: str) -> str:
     return " ".join(unicodedata.normalize("NFC", word).casefold().split())
 
 
-def write_keywords(
-    draft: Draft, words: Iterable[str], fields: Sequence[str], ownership: Ownership
+def write_keywords(  # noqa: PLR0913 - the switches are named
+    draft: Draft,
+    given: Sequence[Keyword],
+    fields: Sequence[str],
+    ownership: Ownership,
+    *,
+    root: str = "",
+    english: bool = True,
 ) -> Union:
-    """Put the machine keywords *words* and every human keyword into every list of *draft*.
+    """Put the machine keywords *given* and every human keyword into every list of *draft*.
 
     Args:
         draft: the sidecar.
-        words: cleaned machine keywords; none: the earlier ones stay.
+        given: cleaned machine keywords; none: the earlier ones stay.
         fields: lists to be made where they are missing.
         ownership: what earlier passes wrote.
+        root: see :class:`Machine`.
+        english: words are compared by English rules.
 
     Raises:
         SidecarRefused: a list has a form in which words cannot be added without a loss.
@@ -123,15 +166,18 @@ def write_keywords(
         if name in fields or named(name) in draft.document
     ]
     if not lists:
-        return Union((), ownership.rejected, frozenset(), frozenset(), _notes(draft.document))
+        return Union(
+            Machine(), ownership.rejected, frozenset(), frozenset(), _notes(draft.document)
+        )
+    key = partial(alike, english=english)
     gone = _taken_out(lists, ownership)
-    rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)])
+    rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
     paths = _human_paths(lists, ownership)
-    taken = {alike(path[-1]) for path in paths} | {alike(word) for word in rejected}
-    given = [one_line(word) for word in words]
-    machine = tuple(
-        word for word in _unique(given or ownership.keywords) if alike(word) not in taken
-    )
+    refused = frozenset(map(key, rejected))
+    taken = refused | {key(level) for path in paths for level in path}
+    withheld = frozenset(map(key, _withheld(lists, ownership)))
+    machine = _machine(given or _earlier(ownership), taken, refused, withheld, key)
+    machine = machine._replace(root=root if machine.words else "")
     mirrored: set[tuple[str, str]] = set()
     for each in lists:
         mirrored |= _update(draft, each, paths, machine)
@@ -151,12 +197,12 @@ def _read(document: Document, name: str, ownership: Ownership) -> _List:
         raise SidecarRefused(message)
     if found.text.strip(BLANK):
         each.human.append((None, each.path(found.text)))
-    ours = {each.entry((word,)): word for word in ownership.keywords}
+    ours = {each.entry(entry): entry for entry in Machine.of(ownership).entries(kind)}
     for item in found.items:
-        word = ours.get(item.text) if item.plain and name in ownership.lists else None
+        entry = ours.get(item.text) if item.plain and name in ownership.lists else None
         path = each.path(item.text)
-        if word is not None and word not in each.machine:
-            each.machine[word] = item
+        if entry is not None and entry not in each.machine:
+            each.machine[entry] = item
         elif item.plain and (name, item.text) in ownership.mirrored and path:
             each.mirrored.append((item, path))
         elif path and path[-1]:
@@ -169,23 +215,83 @@ def _taken_out(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
 
     A word is taken out if no list has it any more, or if a complete list lacks it and still has
     others of ours. A list that lost all of them was written by a program that never read them.
+    A parent is taken out if no list has it: digiKam writes none into ``dc:subject``.
     """
     recorded = [each for each in lists if each.name in ownership.lists]
-    telling = [each for each in recorded if each.name in _COMPLETE and each.machine]
+    telling = [each.machine_words for each in recorded if each.name in _COMPLETE and each.machine]
+    held = frozenset().union(*(each.machine_words for each in recorded))
+    parents = {level for path in ownership.paths for level in path[:-1]}
     return frozenset(
         word
         for word in ownership.keywords
-        if any(word not in each.machine for each in telling)
-        or not any(word in each.machine for each in recorded)
+        if word not in held or (word not in parents and any(word not in words for words in telling))
     )
+
+
+def _withheld(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
+    """Return the levels that flat lists did not get from us, or lost since: they get none now."""
+    flat = [
+        each.machine_words
+        for each in lists
+        if each.name in ownership.lists and each.machine and not each.kind.separator
+    ]
+    levels = frozenset(level for path in ownership.paths for level in path[:-1])
+    return levels - {w for w in ownership.keywords if all(w in words for words in flat)}
+
+
+def _earlier(ownership: Ownership) -> list[Keyword]:
+    """Return the keywords of an earlier pass."""
+    placed = {path[-1]: path for path in ownership.paths}
+    above = {level for path in ownership.paths for level in path[:-1]}
+    written = frozenset(ownership.keywords)
+    return [
+        Keyword(word, None, path[:-1], tuple(level for level in path[:-1] if level in written))
+        for word in ownership.keywords
+        if word in placed or word not in above
+        for path in [placed.get(word, (word,))]
+    ]
+
+
+def _machine(
+    given: Iterable[Keyword],
+    taken: AbstractSet[str],
+    refused: AbstractSet[str],
+    withheld: AbstractSet[str],
+    key: Callable[[str], str],
+) -> Machine:
+    """Return what of the *given* keywords may be written.
+
+    Args:
+        given: keywords, each with its place.
+        taken: keys of what humans wrote and of what was rejected; no word of ours is one of them.
+        refused: keys of the words that are no level above others either.
+        withheld: keys of the levels that are no words of their own.
+        key: what spellings of one word share.
+    """
+    words: dict[str, str] = {}
+    paths: dict[str, Path] = {}
+    parents: dict[str, str] = {}
+    for keyword in given:
+        word = one_line(keyword.word)
+        if not word or key(word) in taken or key(word) in words:
+            continue
+        words[key(word)] = word
+        above = [one_line(level) for level in keyword.path if key(level) not in refused]
+        if above:
+            paths[key(word)] = (*above, word)
+        parents |= {key(level): one_line(level) for level in keyword.parents}
+    words |= {k: parents[k] for k in parents if k not in taken | withheld and k not in words}
+    return Machine(tuple(words.values()), tuple(paths.values()))
 
 
 def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
     """Return every human keyword once, with its hierarchy where any list knows it.
 
     A copy that taggerd made of a word, and that somebody has since taken out of a complete list,
-    stays where it is but is not spread again.
+    stays where it is but is not spread again; nor is one of a word that still stands, which may be
+    spelled otherwise there ("AC-DC" for "AC/DC").
     """
+    originals = [path for each in lists for _, path in each.human]
     telling = [e for e in lists if e.name in _COMPLETE and e.found is not None]
     first_pass = not ownership.lists
     paths: dict[Path, Path] = {}
@@ -194,7 +300,8 @@ def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
         held += [
             path
             for _, path in each.mirrored
-            if first_pass or all(other.has(path) for other in telling)
+            if same(each.entry(path)) not in {same(each.entry(p)) for p in originals}
+            and (first_pass or all(other.has(path) for other in telling))
         ]
         for path in held:
             paths.setdefault(tuple(same(level) for level in path), path)
@@ -203,7 +310,7 @@ def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
 
 
 def _update(
-    draft: Draft, each: _List, paths: Sequence[Path], machine: Sequence[str]
+    draft: Draft, each: _List, paths: Sequence[Path], machine: Machine
 ) -> set[tuple[str, str]]:
     """Bring one list up to date; return what is mirrored in it."""
     new: dict[str, str] = {}
@@ -212,8 +319,9 @@ def _update(
             new.setdefault(same(each.entry(path)), each.entry(path))
     mirrored = {(each.name, item.text) for item, _ in each.mirrored}
     mirrored |= {(each.name, text) for text in new.values()}
-    add = [*new.values(), *(each.entry((w,)) for w in machine if w not in each.machine)]
-    drop = [item for word, item in each.machine.items() if word not in machine]
+    ours = machine.entries(each.kind)
+    add = [*new.values(), *(each.entry(path) for path in ours if path not in each.machine)]
+    drop = [item for path, item in each.machine.items() if path not in ours]
     _rewrite(draft, each, drop, add)
     return mirrored
 
@@ -233,12 +341,12 @@ def _rewrite(draft: Draft, each: _List, drop: Sequence[Item], add: Sequence[str]
     draft.put(name, Array(each.kind.array, tuple(Entry(text) for text in [*kept, *add])))
 
 
-def _unique(words: Iterable[str]) -> tuple[str, ...]:
+def _unique(words: Iterable[str], key: Callable[[str], str]) -> tuple[str, ...]:
     """Return *words* without those that are alike to an earlier one."""
     first: dict[str, str] = {}
     for word in words:
         if word:
-            first.setdefault(alike(word), word)
+            first.setdefault(key(word), word)
     return tuple(first.values())
 
 

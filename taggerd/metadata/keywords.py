@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.photo import Keyword
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 MOST_WORDS = 4
 """A keyword of more words is a sentence."""
 LONGEST = 64
-"""Characters; a sentence in a script without spaces is longer."""
+"""Characters."""
+LONGEST_UNSPACED = 20
+"""Characters of a keyword in Chinese, Japanese or Korean, which do not part words by spaces."""
 
-_SPLIT = re.compile(r"[,;|\n\r\t、，；]+")  # noqa: RUF001 - the commas of CJK scripts are meant
+_SPLIT = re.compile(r"[,;|\n\r\t、，；،؛]+")  # noqa: RUF001 - the commas of other scripts are meant
 _LISTED = re.compile(r"^(?:[-*•·#>]+|\(?\d{1,2}[.)])\s+|^#+")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 _TRIMMED = " \t\"'`“”‘’«»*_.,;:!?()[]{}<>-–—"  # noqa: RUF001 - typographic quotes are meant
@@ -38,10 +40,19 @@ _DATE = re.compile(
     rf"|\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}\.?(?:,?\s+\d{{2,4}})?"
     r"|\d{1,4}[-/.:]\d{1,2}[-/.:]\d{1,4}(?:[T ].*)?"
     r"|\d{1,2}:\d{2}(?::\d{2})?\s*(?:am|pm)?|\d{1,2}\s*(?:am|pm)"
-    r"|\d{4}s?)$",
+    r"|\d{4}s?"
+    r"|\d{1,2}\.?\s+(?:de\s+)?[^\W\d]+\.?\s+(?:de\s+)?\d{4}"  # 5 mai 2024, 5 de mayo de 2024
+    r"|(?:\d+\s*[年月日년월일]\s*)+)$",
     re.IGNORECASE,
 )
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_JOINERS = "\u200c\u200d"
+"""Not seen, but letters of Persian and Indic scripts and parts of emoji hang on them."""
 _ACRONYM = re.compile(r"(?=.*[A-Z])[A-Z0-9][A-Z0-9&.-]{1,4}")
+_JOINTS = re.compile("[\\s\\-_/|'\u2019.]+")
+_CAPITAL_NOUNS = frozenset({"de", "gsw", "lb", "nds"})
+"""Languages that write every noun with a capital."""
+_DOTTED_I = frozenset({"az", "tr"})
 _MIXED = re.compile(r"[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
 
 _SINGULAR = frozenset(
@@ -72,48 +83,84 @@ _IRREGULAR = {
 _SINGULAR_ENDINGS = ("ss", "us", "is", "ics", "itis", "'s", "\u2019s")
 
 
-def clean_keywords(
-    raw: Iterable[Keyword | tuple[str, float | None]], options: settings.Keywords
-) -> tuple[Keyword, ...]:
+class Spelled(NamedTuple):
+    """A keyword in its one spelling."""
+
+    keyword: Keyword
+    forms: tuple[str, ...]
+    """How a list of words may have it (see :func:`folded`): as it is, singular, plural."""
+
+
+def spell(
+    raw: Iterable[Keyword | tuple[str, float | None]], options: settings.Keywords, language: str
+) -> tuple[Spelled, ...]:
     """Return the keywords of *raw* that are worth keeping, in their order, in one spelling each.
 
-    NFC; lower case but for names and acronyms; English plurals made singular; no leading article;
-    no two that differ by case, number, spaces or hyphens only; no digits, coordinates, dates,
-    sentences or stop words; at most ``options.max``. Words in other scripts than Latin are only
-    trimmed. The first of two equal words stays, with the better score.
+    NFC; lower case but for names and acronyms; no two that differ by case, spaces or hyphens only;
+    no digits, coordinates, dates, sentences or stop words. In English also: plurals made singular,
+    no leading article. Words in other scripts than Latin are only trimmed. The first of two equal
+    words stays, with the better score.
 
     Args:
         raw: words with the model's confidence, 0 to 1, or None; another number counts as None.
-        options: how many, and the user's stop list.
+        options: the user's stop list.
+        language: BCP 47; empty: English.
     """
+    english = is_english(language)
     words = [
-        (part, _score(score)) for text, score in raw for part in map(_trimmed, _SPLIT.split(text))
+        (part, _score(score))
+        for text, score, *_ in raw
+        for part in (_trimmed(part, english=english) for part in _SPLIT.split(text))
     ]
     words = [(word, score) for word, score in words if _is_word(word)]
-    named = _meaningful_capitals([word for word, _ in words])
-    stopped = {alike(word) for word in options.stop}
+    named = _meaningful_capitals([word for word, _ in words], english=english)
+    stopped = {alike(word, english=english) for word in options.stop}
     kept: dict[str, Keyword] = {}
     for word, score in words:
-        spelled = _spelled(word, named)
-        key = alike(spelled)
-        if not key or key in stopped or alike(word) in stopped:
+        spelled = _spelled(word, named, language)
+        key = alike(spelled, english=english)
+        if not key or key in stopped or alike(word, english=english) in stopped:
             continue
         held = kept.get(key)
         if held is None:
             kept[key] = Keyword(spelled, score)
         elif score is not None and (held.score is None or held.score < score):
             kept[key] = Keyword(held.word, score)
-    return tuple(kept.values())[: options.max]
+    return tuple(Spelled(word, _forms(word.word, english=english)) for word in kept.values())
+
+
+def is_english(language: str) -> bool:
+    """Say whether *language* (BCP 47) is English, which it is where nothing is said."""
+    return language.partition("-")[0].lower() in {"", "en"}
 
 
 @lru_cache(maxsize=20_000)
-def alike(word: str) -> str:
-    """Return what spellings of one word share: without case, number, spaces, hyphens, article."""
-    folded = unicodedata.normalize("NFC", word).casefold()
-    folded = _ARTICLE.sub("", " ".join(folded.split()))
-    if _is_latin(folded):
-        folded = _singular(folded)
-    return re.sub("[\\s\\-_/|'\u2019.]+", "", folded) or folded
+def alike(word: str, *, english: bool = True) -> str:
+    """Return what spellings of one word share: without case, spaces, hyphens, number, article.
+
+    Number and article only where words are taken for *english*.
+    """
+    plain = " ".join(unicodedata.normalize("NFC", word).casefold().split())
+    if english:
+        plain = _ARTICLE.sub("", plain)
+        if _is_latin(plain):
+            plain = _singular(plain)
+    return _JOINTS.sub("", plain) or plain
+
+
+def folded(word: str) -> str:
+    """Return *word* without case, spaces, hyphens and an English article: cheap, no inflection."""
+    plain = _ARTICLE.sub("", " ".join(unicodedata.normalize("NFC", word).casefold().split()))
+    return _JOINTS.sub("", plain) or plain
+
+
+def _forms(word: str, *, english: bool) -> tuple[str, ...]:
+    """Return the forms under which a list of words may have *word*, the nearest first."""
+    forms = [word]
+    if english and _is_latin(word):
+        one = _singular(word.casefold())
+        forms += [one, _plural(one)]
+    return tuple(dict.fromkeys(map(folded, forms)))
 
 
 def _score(score: float | None) -> float | None:
@@ -121,12 +168,13 @@ def _score(score: float | None) -> float | None:
     return score if score is not None and 0 <= score <= 1 else None
 
 
-def _trimmed(text: str) -> str:
-    """Return *text* as one line without list marks, quotes and a leading article."""
-    text = "".join(c for c in unicodedata.normalize("NFC", text) if c.isprintable() or c.isspace())
+def _trimmed(text: str, *, english: bool) -> str:
+    """Return *text* as one line without list marks, quotes and a leading English article."""
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(c for c in text if c.isprintable() or c.isspace() or c in _JOINERS)
     text = _LISTED.sub("", " ".join(text.replace("_", " ").split()))
     text = _balanced(text.strip(_TRIMMED))
-    return _ARTICLE.sub("", text)
+    return _ARTICLE.sub("", text) if english else text
 
 
 def _balanced(text: str) -> str:
@@ -141,7 +189,7 @@ def _is_word(word: str) -> bool:
     """Say whether *word* is something to search by: not a number, date, place or sentence."""
     if not any(c.isalpha() for c in word) or len(word) > LONGEST:
         return False
-    if len(word.split()) > MOST_WORDS:
+    if len(word.split()) > MOST_WORDS or len(_UNSPACED.findall(word)) > LONGEST_UNSPACED:
         return False
     return not (_DATE.match(word) or _COORDINATE.search(word))
 
@@ -156,13 +204,13 @@ def _is_latin(word: str) -> bool:
     return all(_latin_letter(c) for c in word if c.isalpha())
 
 
-def _meaningful_capitals(words: list[str]) -> frozenset[str]:
+def _meaningful_capitals(words: list[str], *, english: bool) -> frozenset[str]:
     """Return the words whose capitals mean something: names and acronyms.
 
     A model that capitalises or shouts everything says nothing by it, nor does the capital of the
     first word of an answer. Where capitals are few, they mark names.
     """
-    lower = {alike(word) for word in words if word.islower()}
+    lower = {alike(word, english=english) for word in words if word.islower()}
     rest = words[1:]
     few = 2 * sum(map(_is_titled, rest)) < len(rest)
     shouting = len(words) > 1 and all(word.isupper() for word in words)
@@ -170,7 +218,7 @@ def _meaningful_capitals(words: list[str]) -> frozenset[str]:
     return frozenset(
         word
         for word in words
-        if alike(word) not in lower
+        if alike(word, english=english) not in lower
         and (
             (few and _is_titled(word) and (word != first or " " in word))
             or (not shouting and not word.islower() and not _is_titled(word))
@@ -183,15 +231,26 @@ def _is_titled(word: str) -> bool:
     return word[:1].isupper() and not word.isupper() and not _MIXED.search(word)
 
 
-def _spelled(word: str, named: frozenset[str]) -> str:
+def _spelled(word: str, named: frozenset[str], language: str) -> str:
     """Return *word* in its one spelling."""
     if not _is_latin(word):
         return word
     if word in named and _is_titled(word):
         return word
+    first = language.partition("-")[0].lower()
+    if first in _CAPITAL_NOUNS:
+        return word
     parts = word.split(" ")
-    kept = [part if word in named and _keeps_case(part) else part.lower() for part in parts]
-    return _singular(" ".join(kept))
+    kept = [part if word in named and _keeps_case(part) else _lower(part, first) for part in parts]
+    spelled = " ".join(kept)
+    return _singular(spelled) if is_english(language) else spelled
+
+
+def _lower(word: str, language: str) -> str:
+    """Return *word* in lower case; Turkish has two letters of the form I."""
+    if language in _DOTTED_I:
+        word = word.replace("\u0130", "i").replace("I", "\u0131")
+    return word.lower()
 
 
 def _keeps_case(part: str) -> bool:
@@ -213,6 +272,16 @@ def _singular(word: str) -> str:
     else:
         one = _inflect().singular_noun(last) or last
     return f"{head}{space}{before}{hyphen}{one}"
+
+
+@lru_cache(maxsize=20_000)
+def _plural(word: str) -> str:
+    """Return the plural of an English *word* or phrase, as a list of words may have it."""
+    head, space, last = word.rpartition(" ")
+    before, hyphen, last = last.rpartition("-")
+    if not last.isascii() or not last.isalpha():
+        return word
+    return f"{head}{space}{before}{hyphen}{_inflect().plural_noun(last) or last}"
 
 
 @cache

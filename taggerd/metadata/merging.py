@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taggerd.metadata.keyword_lists import write_keywords
+from taggerd.metadata.keywords import is_english
 from taggerd.metadata.ownership import DATE, DIGEST, Ownership
 from taggerd.metadata.splice import Array, Draft, Value
 from taggerd.metadata.texts import write_texts
@@ -27,8 +28,15 @@ class Merged:
     notes: tuple[str, ...]
 
 
-def merge(
-    data: bytes, tags: Tags, provenance: Provenance, fields: Fields, *, overwrite: bool = False
+def merge(  # noqa: PLR0913 - the switches are named
+    data: bytes,
+    tags: Tags,
+    provenance: Provenance,
+    fields: Fields,
+    *,
+    overwrite: bool = False,
+    language: str = "",
+    root: str = "",
 ) -> Merged:
     """Merge *tags* into the sidecar *data*.
 
@@ -38,6 +46,8 @@ def merge(
         provenance: recorded in taggerd's namespace.
         fields: which answer goes where.
         overwrite: replace texts that a human wrote.
+        language: the texts' own, BCP 47: they are written in it besides ``x-default``.
+        root: a word under which machine keywords are listed once more where there are levels.
 
     Raises:
         SidecarRefused: it cannot be merged without a doubt; the message says why.
@@ -46,11 +56,21 @@ def merge(
     document = Document(encoded.text)
     ownership = Ownership.read(document)
     draft = Draft(document)
-    written, notes = write_texts(draft, tags, fields, ownership, overwrite=overwrite)
-    words = [keyword.word for keyword in tags.keywords]
-    union = write_keywords(draft, words, fields.keywords, ownership)
+    written, notes = write_texts(
+        draft, tags, fields, ownership, overwrite=overwrite, language=language
+    )
+    union = write_keywords(
+        draft,
+        tags.keywords,
+        fields.keywords,
+        ownership,
+        root=root,
+        english=is_english(language),
+    )
     record = Ownership(
-        keywords=union.keywords,
+        keywords=union.machine.words,
+        paths=union.machine.paths,
+        root=union.machine.root,
         rejected=union.rejected,
         lists=union.lists,
         mirrored=union.mirrored,

@@ -10,7 +10,9 @@ property       form  holds
 ``profile``    text  the prompt profile
 ``models``     Bag   ``role=model``
 ``digest``     text  BLAKE2b-256 of the file that was looked at
-``keywords``   Bag   the exact machine keywords in the lists
+``keywords``   Bag   the exact machine keywords in the lists, flat
+``paths``      Bag   those that have a place in the user's hierarchy, ``Animals|Dog``
+``root``       text  the word under which they are listed once more in hierarchical lists, ``AI``
 ``rejected``   Bag   machine keywords that somebody took out: never written again
 ``lists``      Bag   the keyword lists that got the machine keywords, ``dc:subject``
 ``mirrored``   Bag   human keywords copied from another list, ``digiKam:TagsList Places/Beach``
@@ -49,6 +51,11 @@ class Ownership:
     """Which words in a sidecar are taggerd's."""
 
     keywords: tuple[str, ...] = ()
+    """As they stand in flat lists: the words, then those of their parents that are written too."""
+    paths: tuple[tuple[str, ...], ...] = ()
+    """From the root down, each of two levels or more; as hierarchical lists have them."""
+    root: str = ""
+    """Every entry of a hierarchical list is there once more below this word; empty: it is not."""
     rejected: tuple[str, ...] = ()
     lists: frozenset[str] = frozenset()
     mirrored: frozenset[tuple[str, str]] = frozenset()
@@ -65,6 +72,8 @@ class Ownership:
 
         return cls(
             keywords=bag("keywords"),
+            paths=tuple(tuple(path.split("|")) for path in bag("paths") if "|" in path),
+            root="".join(bag("root")[:1]),
             rejected=bag("rejected"),
             lists=frozenset(bag("lists")),
             mirrored=frozenset(_pairs(bag("mirrored"))),
@@ -80,6 +89,7 @@ class Ownership:
         bags = {
             "models": [f"{role}={model}" for role, model in sorted(provenance.models.items())],
             "keywords": self.keywords,
+            "paths": ["|".join(path) for path in self.paths],
             "rejected": self.rejected,
             "lists": sorted(self.lists),
             "mirrored": [" ".join(pair) for pair in sorted(self.mirrored)],
@@ -90,6 +100,7 @@ class Ownership:
             "date": provenance.date.isoformat(timespec="seconds"),
             "profile": provenance.profile,
             "digest": provenance.digest,
+            "root": self.root,
         }
         record: dict[Name, Value | None] = {
             Name(TAGGERD, local): text or None for local, text in texts.items()

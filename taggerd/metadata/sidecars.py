@@ -39,6 +39,22 @@ class Options:
     """Replace texts that a human wrote."""
     backup_originals: bool = False
     """Keep the bytes of a sidecar before it changes, beside it."""
+    language: str = ""
+    """The texts' language, BCP 47; empty: not said."""
+    root: str = ""
+    """Machine keywords are listed once more under this one."""
+
+    def merged(self, data: bytes, tags: Tags, provenance: Provenance) -> Merged:
+        """Merge *tags* into the sidecar *data*; see :func:`.merging.merge`."""
+        return merge(
+            data,
+            tags,
+            provenance,
+            self.fields,
+            overwrite=self.overwrite,
+            language=self.language,
+            root=self.root,
+        )
 
 
 def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
@@ -99,7 +115,7 @@ def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Option
     old = replacing.read(path)
     if old is None:
         return _create(target, tags, provenance, options)
-    merged = merge(old.data, tags, provenance, options.fields, overwrite=options.overwrite)
+    merged = options.merged(old.data, tags, provenance)
     if merged.data == old.data:
         replacing.clear(path)
         return _outcome(path, merged, written=False)
@@ -120,7 +136,7 @@ def _create(target: Target, tags: Tags, provenance: Provenance, options: Options
         seeds = fields | seeds
         notes += said
     blank = new_sidecar(names_of(seeds), provenance.version)
-    merged = merge(blank, tags, provenance, options.fields, overwrite=options.overwrite)
+    merged = options.merged(blank, tags, provenance)
     replacing.create(target.path, merged.data, photo)
     outcome = Merged(merged.data, (*notes, *merged.notes))
     return _outcome(target.path, outcome, written=True, created=True)

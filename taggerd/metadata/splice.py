@@ -116,21 +116,40 @@ class Draft:
         else:
             self._cut(old.node)
 
-    def reword(self, old: Property, item: Item | None, text: str) -> None:
-        """Give *item* of the array *old* a new *text*; None: a new first item, ``x-default``."""
+    def reword(
+        self, old: Property, said: Sequence[tuple[Item, str | None]], new: Sequence[Entry] = ()
+    ) -> None:
+        """Give items of the array *old* new texts, and add *new* ones.
+
+        Args:
+            old: an array of languages.
+            said: items with their texts; None takes one out. At least one item must stay.
+            new: ``x-default`` goes first, all others last.
+        """
         container = _container(old)
-        meanings = [canonical(i.node) for i in old.items]
-        if item is None:
-            meanings.insert(0, _li_meaning(Entry(text, "x-default")))
-            li = (
-                f'<{container.prefix}li xml:lang="x-default">{escaped(text)}</{container.prefix}li>'
-            )
-            first = old.items[0].node
-            self._edits.append(Edit(first.start, first.start, (li + self._gap(first)).encode()))
-        else:
-            index = old.items.index(item)
-            meanings[index] = (*meanings[index][:2], text, ())
-            self._fill(item.node, escaped(text))
+        texts = {id(item.node): text for item, text in said}
+        kept = [item for item in old.items if texts.get(id(item.node), "") is not None]
+        meanings: list[Canonical] = []
+        for item in kept:
+            meaning = canonical(item.node)
+            text = texts.get(id(item.node))
+            if text is not None and text != item.text:
+                self._fill(item.node, escaped(text))
+                meaning = (*meaning[:2], text, ())
+            meanings.append(meaning)
+        for item in old.items:
+            if texts.get(id(item.node), "") is None:
+                self._cut(item.node)
+        first, last = kept[0].node, kept[-1].node
+        for entry in new:
+            tag, language = f"{container.prefix}li", quoteattr(entry.language)
+            li = f"<{tag} xml:lang={language}>{escaped(entry.text)}</{tag}>"
+            if entry.language == "x-default":
+                meanings.insert(0, _li_meaning(entry))
+                self._edits.append(Edit(first.start, first.start, (li + self._gap(first)).encode()))
+            else:
+                meanings.append(_li_meaning(entry))
+                self._edits.append(Edit(last.end, last.end, (self._gap(last) + li).encode()))
         self._expect(old.name, (container.name.local, *meanings))
 
     def relist(self, old: Property, drop: Collection[Item], add: Sequence[str]) -> None:

@@ -45,12 +45,25 @@ class _Standing(NamedTuple):
     """The item that readers show, in a list of languages."""
     human: bool
     ours: bool
+    copies: tuple[Item, ...] = ()
+    """Our words in other languages than the one that readers show."""
+    others: tuple[Item, ...] = ()
+    """All that is in such languages and not ours."""
 
 
-def write_texts(
-    draft: Draft, tags: Tags, fields: Fields, ownership: Ownership, *, overwrite: bool
+def write_texts(  # noqa: PLR0913 - the switches are named
+    draft: Draft,
+    tags: Tags,
+    fields: Fields,
+    ownership: Ownership,
+    *,
+    overwrite: bool,
+    language: str = "",
 ) -> tuple[Mapping[str, str], list[str]]:
     """Put the caption and the description of *tags* into *draft*.
+
+    Fields that hold languages get the text as ``x-default`` and, where the *language* (BCP 47) is
+    said, once more in that. A copy that humans wrote in some language stays.
 
     Returns:
         per field the hash of the machine text that stands in it now; notes for the record.
@@ -66,13 +79,14 @@ def write_texts(
         if standing.human and not replaced:
             if text:
                 notes.append(f"kept {field}: a human wrote it")
+            _drop_copies(draft, standing)
         elif twin is not None and twin.human and not overwrite:
-            if standing.ours and standing.found is not None and len(standing.found.items) <= 1:
-                draft.remove(named(field))  # a second item is another language, not ours
+            if standing.ours and standing.found is not None and not standing.others:
+                draft.remove(named(field))
         elif not text:
             if standing.ours:
                 written[field] = ownership.written.get(field) or text_hash(_shown(standing))
-        elif _write(draft, field, standing, text):
+        elif _write(draft, field, standing, text, language):
             written[field] = text_hash(text)
             notes += _replaced(field, standing)
         else:
@@ -114,9 +128,12 @@ def _standing(draft: Draft, field: str, ownership: Ownership) -> _Standing:
     item = _default_item(found)
     shown = item.text if item else found.text
     ours = ownership.owns(shown) and (item is None or item.plain)
-    texts = [found.text, *(each.text for each in found.items)]
+    rest = [each for each in found.items if each is not item]
+    copies = tuple(each for each in rest if each.plain and ownership.owns(each.text))
+    others = tuple(each for each in rest if each not in copies)
+    texts = [shown, *(each.text for each in others)]
     human = not ours and not all(is_camera_text(text) for text in texts)
-    return _Standing(found, item, human=human, ours=ours)
+    return _Standing(found, item, human=human, ours=ours, copies=copies, others=others)
 
 
 def _default_item(found: Property) -> Item | None:
@@ -134,18 +151,43 @@ def _shown(standing: _Standing) -> str:
     return standing.found.text if standing.found else ""
 
 
-def _write(draft: Draft, field: str, standing: _Standing, text: str) -> bool:
+def _drop_copies(draft: Draft, standing: _Standing) -> None:
+    """Take out what we said in other languages: it would hide the human's words from some."""
+    if standing.found is not None and standing.copies:
+        draft.reword(standing.found, [(item, None) for item in standing.copies])
+
+
+def _write(draft: Draft, field: str, standing: _Standing, text: str, language: str) -> bool:
     """Make *field* say *text*; False if its form does not allow that without a loss."""
     found, item = standing.found, standing.item
-    if found is not None and _shown(standing) == text:
-        return True
+    language = "" if field in _PLAIN else language
     if found is not None and found.items:
+        if item is not None and item.text == text and not (language or standing.copies):
+            return True
         if found.form is not Form.ARRAY or (item is not None and not item.plain):
             return False
-        draft.reword(found, item, text)
+        if item is not None or standing.others:
+            _reword(draft, standing, text, language)
+            return True
+    elif found is not None and _shown(standing) == text and not language:
         return True
     if found is not None and not (found.replaceable and found.form is not Form.OTHER):
         return False
-    value = text if field in _PLAIN else Array("Alt", (Entry(text, "x-default"),))
-    draft.put(named(field), value)
+    entries = [Entry(text, "x-default"), *([Entry(text, language)] if language else [])]
+    draft.put(named(field), text if field in _PLAIN else Array("Alt", tuple(entries)))
     return True
+
+
+def _reword(draft: Draft, standing: _Standing, text: str, language: str) -> None:
+    """Say *text* in an array of languages that has items which stay."""
+    found, item = standing.found, standing.item
+    if found is None:
+        return
+    spoken = language.lower()
+    said = [(each, text if each.language == spoken else None) for each in standing.copies]
+    said += [(item, text)] if item is not None else []
+    new = [] if item is not None else [Entry(text, "x-default")]
+    if language and all(each.language != spoken for each in found.items):
+        new.append(Entry(text, language))
+    if new or any(each.text != wanted for each, wanted in said):
+        draft.reword(found, said, new)

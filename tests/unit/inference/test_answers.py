@@ -76,7 +76,7 @@ def words_of(content: str) -> list[str]:
         'Here you go: {"caption": "A red boat on a lake"} Anything else?',
         "1. A red boat on a lake\n2. A lake with a boat",
         "- A red boat on a lake",
-        "A red\u200b boat on\x07 a\x00 lake",
+        "A red\u200b boat on a\u00ad lake",
         "\ufeffA red boat on a \u202elake",
         '{"caption": "A red boat on a lake\\ud800"}',
     ],

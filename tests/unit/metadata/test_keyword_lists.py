@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taggerd import settings
-from taggerd.metadata.merging import Merged
+from taggerd.metadata.merging import Merged, merge
+from taggerd.metadata.namespaces import named
+from taggerd.metadata.xmp import Document
+from taggerd.photo import Keyword, Provenance, Tags
 
 Make = Callable[..., bytes]
 Run = Callable[..., Merged]
@@ -171,3 +179,136 @@ def test_no_list_at_all_rejects_nothing(merged: Run, sidecar: Make, texts: Read)
     data = merged(sidecar(), "dog", fields=settings.Fields(keywords=[])).data
     assert texts(data, "dc:subject") == []
     assert texts(merged(data, "dog").data, "dc:subject") == ["dog"]
+
+
+DOG = Keyword("Dog", None, ("WHAT", "Animals"), ("Animals",))
+SEA = Keyword("sea")
+PROVENANCE = Provenance(
+    version="0.1.0",
+    date=datetime(2025, 1, 2, tzinfo=UTC),
+    profile="default",
+    models={"keywords": "eye"},
+    digest="ab" * 32,
+)
+
+
+def _placed(data: bytes, *keywords: Keyword, root: str = "", language: str = "") -> bytes:
+    tags = Tags(keywords=keywords)
+    return merge(data, tags, PROVENANCE, settings.Fields(), root=root, language=language).data
+
+
+def test_a_place_in_the_hierarchy_is_written_as_each_list_has_it(
+    sidecar: Make, texts: Read
+) -> None:
+    """Levels by | and by /; flat lists get the exported parents too; the record has all of it."""
+    data = _placed(sidecar(), DOG, SEA)
+    assert texts(data, "dc:subject") == ["Dog", "sea", "Animals"]
+    assert texts(data, "lr:hierarchicalSubject") == ["WHAT|Animals|Dog", "sea"]
+    assert texts(data, "digiKam:TagsList") == ["WHAT/Animals/Dog", "sea"]
+    assert texts(data, "taggerd:keywords") == ["Dog", "sea", "Animals"]
+    assert texts(data, "taggerd:paths") == ["WHAT|Animals|Dog"]
+    assert _placed(data, DOG, SEA) == data
+    assert _placed(data) == data
+
+
+def test_a_later_pass_takes_places_away_again(sidecar: Make, texts: Read) -> None:
+    """Every word and level that was ours goes with its keyword; a human's stay."""
+    before = sidecar("<dc:subject><rdf:Bag><rdf:li>Fido</rdf:li></rdf:Bag></dc:subject>")
+    data = _placed(_placed(before, DOG, SEA, root="AI"), SEA)
+    assert texts(data, "dc:subject") == ["Fido", "sea"]
+    assert texts(data, "lr:hierarchicalSubject") == ["Fido", "sea"]
+    assert texts(data, "digiKam:TagsList") == ["Fido", "sea"]
+    assert texts(data, "taggerd:paths") == []
+    assert texts(data, "taggerd:root") == []
+
+
+def test_a_root_for_machine_words(sidecar: Make, texts: Read) -> None:
+    """Beside their own place, where there are levels; flat lists and human words do not get it."""
+    before = sidecar("<dc:subject><rdf:Bag><rdf:li>Fido</rdf:li></rdf:Bag></dc:subject>")
+    data = _placed(before, DOG, SEA, root="AI")
+    assert texts(data, "dc:subject") == ["Fido", "Dog", "sea", "Animals"]
+    assert texts(data, "digiKam:TagsList") == [
+        "Fido", "WHAT/Animals/Dog", "sea", "AI/WHAT/Animals/Dog", "AI/sea",
+    ]  # fmt: skip
+    assert texts(data, "taggerd:root") == ["AI"]
+    assert _placed(data, DOG, SEA, root="AI") == data
+
+
+def test_a_human_parent_stays_human(sidecar: Make, texts: Read) -> None:
+    """It is not written twice, and it does not go when our keyword goes."""
+    before = sidecar("<dc:subject><rdf:Bag><rdf:li>animals</rdf:li></rdf:Bag></dc:subject>")
+    data = _placed(before, DOG)
+    assert texts(data, "dc:subject") == ["animals", "Dog"]
+    assert texts(data, "taggerd:keywords") == ["Dog"]
+    assert texts(_placed(data, SEA), "dc:subject") == ["animals", "sea"]
+
+
+def test_a_placed_word_that_was_taken_out_never_comes_back(sidecar: Make, texts: Read) -> None:
+    """Not in its place, not flat, not by another list's path."""
+    data = _placed(sidecar(), DOG, SEA)
+    edited = data.replace(b"<rdf:li>Dog</rdf:li>", b"", 1)
+    again = _placed(edited, DOG, SEA)
+    assert texts(again, "dc:subject") == ["sea"]
+    assert texts(again, "lr:hierarchicalSubject") == ["sea"]
+    assert texts(again, "taggerd:rejected") == ["Dog"]
+    assert texts(_placed(again, DOG._replace(path=(), parents=())), "dc:subject") == []
+
+
+def test_a_program_that_lists_no_parents_rejects_none(sidecar: Make, texts: Read) -> None:
+    """DigiKam writes only the leaves into dc:subject: the hierarchy stays, the parent stays out."""
+    data = _placed(sidecar(), DOG)
+    rewritten = data.replace(b"<rdf:li>Animals</rdf:li>", b"", 1)
+    cat = Keyword("Cat", None, ("WHAT", "Animals"), ("Animals",))
+    again = _placed(rewritten, DOG, cat)
+    assert texts(again, "digiKam:TagsList") == ["WHAT/Animals/Dog", "WHAT/Animals/Cat"]
+    assert texts(again, "taggerd:rejected") == []
+    third = _placed(again, DOG, cat)
+    assert texts(third, "dc:subject") == ["Dog", "Cat"]
+
+
+def test_words_are_compared_by_their_language(sidecar: Make, texts: Read) -> None:
+    """In French "fils" is no plural of "fil"."""
+    before = sidecar("<dc:subject><rdf:Bag><rdf:li>fils</rdf:li></rdf:Bag></dc:subject>")
+    french = _placed(before, Keyword("fil"), language="fr")
+    assert texts(french, "dc:subject") == ["fils", "fil"]
+    assert texts(_placed(before, Keyword("fil")), "dc:subject") == ["fils"]
+
+
+_WORD = st.sampled_from(["Dog", "dogs", "Cat", "Animals", "Sea", "a/b", "Fils", "AI", "WHAT"])
+_KEYWORD = st.builds(
+    lambda word, path: Keyword(word, None, tuple(path), tuple(p for p in path if p != "WHAT")),
+    _WORD,
+    st.lists(_WORD, max_size=2, unique=True),
+)
+_HUMAN = st.lists(st.lists(_WORD, min_size=1, max_size=2), max_size=3)
+_ROOT = st.sampled_from(["", "AI", "made"])
+
+
+@hypothesis.settings(deadline=None, max_examples=40)
+@given(_HUMAN, _HUMAN, st.lists(st.tuples(st.lists(_KEYWORD, max_size=4), _ROOT), max_size=3))
+def test_passes_leave_no_trace_of_earlier_ones(
+    flat: list[list[str]],
+    levels: list[list[str]],
+    passes: list[tuple[list[Keyword], str]],
+) -> None:
+    """Whatever was said before, what stands in the end is the human's and the last pass's."""
+    before = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/" '
+        'xmlns:lr="http://ns.adobe.com/lightroom/1.0/">'
+        + _list("dc:subject", "Bag", *(path[-1] for path in flat))
+        + _list("lr:hierarchicalSubject", "Bag", *("|".join(path) for path in levels))
+        + "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+    data = before
+    for keywords, root in passes:
+        data = _placed(data, *keywords, root=root)
+        assert _placed(data, *keywords, root=root) == data
+    final = (Keyword("Whale", None, ("Animals",), ("Animals",)),)
+    for name in ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"):
+        held = Document(before).texts(named(name))
+        after = Document(_placed(data, *final)).texts(named(name))
+        once = Document(_placed(before, *final)).texts(named(name))
+        assert sorted(after) == sorted(once)
+        assert not Counter(held) - Counter(after)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from taggerd import settings
-from taggerd.metadata import clean_keywords
+from taggerd.metadata import choose, spell
 
 
-def _clean(*words: str, most: int = 15, stop: tuple[str, ...] = ()) -> list[str]:
+def _clean(
+    *words: str, most: int = 15, stop: tuple[str, ...] = (), language: str = ""
+) -> list[str]:
     options = settings.Keywords(max=most, stop=list(stop))
-    return [k.word for k in clean_keywords([(word, None) for word in words], options)]
+    spelled = spell([(word, None) for word in words], options, language)
+    return [k.word for k in choose(spelled, options)]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,43 @@ def test_the_stop_list_and_the_limit() -> None:
 
 def test_scores_stay_with_their_words() -> None:
     """The better score of two spellings; a number that is no confidence is none."""
-    cleaned = clean_keywords(
-        [("dog", 0.4), ("dogs", 0.9), ("sea", 7.0), ("sky", None)], settings.Keywords()
-    )
-    assert [tuple(k) for k in cleaned] == [("dog", 0.9), ("sea", None), ("sky", None)]
+    given = [("dog", 0.4), ("dogs", 0.9), ("sea", 7.0), ("sky", None)]
+    cleaned = choose(spell(given, settings.Keywords(), ""), settings.Keywords())
+    assert [k[:2] for k in cleaned] == [("dog", 0.9), ("sea", None), ("sky", None)]
+
+
+@pytest.mark.parametrize(
+    ("language", "given", "expected"),
+    [
+        # English rules are for English: "fils" is a son, and no plural of "fil".
+        ("fr", ["Fils", "fil", "plages", "the"], ["fils", "fil", "plages", "the"]),
+        ("en-GB", ["the Beaches", "beach"], ["beach"]),
+        ("", ["the Beaches", "beach"], ["beach"]),
+        # German writes nouns with a capital.
+        ("de", ["Hund", "Strand", "rot"], ["Hund", "Strand", "rot"]),
+        ("tr", ["\u0130STANBUL", "ISPARTA", "deniz"], ["istanbul", "\u0131sparta", "deniz"]),
+        ("ja", ["\u72ac", "\u6d77\u3001\u7a7a"], ["\u72ac", "\u6d77", "\u7a7a"]),
+        ("ja", ["\u6771\u4eac Tower", "iPhone"], ["\u6771\u4eac Tower", "iPhone"]),
+        ("ar", ["\u0628\u062d\u0631\u060c \u0628"], ["\u0628\u062d\u0631", "\u0628"]),
+        # The joiner that Persian needs stays.
+        ("fa", ["\u062e\u0647\u200c\u0647\u0627"], ["\u062e\u0647\u200c\u0647\u0627"]),
+        ("ru", ["\u041c\u043e\u0441", "\u043f\u0435"], ["\u041c\u043e\u0441", "\u043f\u0435"]),
+    ],
+)  # fmt: skip
+def test_each_language_has_its_own_rules(
+    language: str, given: list[str], expected: list[str]
+) -> None:
+    """Plurals and articles are English; capitals are German; the rest is trimmed and composed."""
+    assert _clean(*given, language=language) == expected
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "5 mai 2024", "5 de mayo de 2024", "2024\u5e745\u67081\u65e5", "\uff12\uff10\uff12\uff14",
+        "\u72ac\u304c\u5e83\u3044\u7802\u6d5c\u306e\u4e0a\u3092\u3068\u3066\u3082\u901f\u304f\u8d70\u3063\u3066\u3044\u308b\u3068\u3053\u308d",
+    ],
+)  # fmt: skip
+def test_dates_and_sentences_of_other_languages_are_dropped(nothing: str) -> None:
+    """A sentence without spaces is told by its length."""
+    assert _clean(nothing, language="ja") == []

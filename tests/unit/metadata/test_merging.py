@@ -10,6 +10,8 @@ import pytest
 
 from taggerd import settings
 from taggerd.metadata.merging import Merged, digest_in, merge
+from taggerd.metadata.namespaces import named
+from taggerd.metadata.xmp import Document
 from taggerd.photo import Provenance, Tags
 
 Make = Callable[..., bytes]
@@ -259,3 +261,58 @@ def test_bytes_outside_our_properties_stay(merged: Run, sidecar: Make) -> None:
         "xmp:Rating = '5'",
     ):
         assert piece.encode() in result
+
+
+def _languages(data: bytes, field: str) -> dict[str, str]:
+    found = Document(data).read(named(field))
+    return {item.language: item.text for item in found.items} if found else {}
+
+
+def _said(data: bytes, language: str, text: str, *, overwrite: bool = False) -> bytes:
+    fields, tags = settings.Fields(), Tags(caption=text, description=text)
+    provenance = Provenance(
+        version="0.1.0",
+        date=datetime(2025, 1, 2, tzinfo=UTC),
+        profile="default",
+        models={},
+        digest="ab" * 32,
+    )
+    return merge(data, tags, provenance, fields, overwrite=overwrite, language=language).data
+
+
+def test_a_language_is_written_besides_the_default(sidecar: Make) -> None:
+    """In every field that holds languages; another pass rewords both, another setting takes it."""
+    data = _said(sidecar(), "pt-BR", "Um cachorro")
+    fields = ("dc:description", "tiff:ImageDescription", "dc:title")
+    for field in (*fields, "Iptc4xmpCore:AltTextAccessibility"):
+        assert _languages(data, field) == {"x-default": "Um cachorro", "pt-br": "Um cachorro"}
+    assert b'xml:lang="pt-BR"' in data
+    assert _said(data, "pt-BR", "Um cachorro") == data
+    again = _said(data, "pt-BR", "Dois cachorros")
+    assert _languages(again, "dc:title") == {
+        "x-default": "Dois cachorros",
+        "pt-br": "Dois cachorros",
+    }
+    french = _said(again, "fr", "Deux chiens")
+    assert _languages(french, "dc:title") == {"x-default": "Deux chiens", "fr": "Deux chiens"}
+    assert _languages(_said(french, "", "Two dogs"), "dc:title") == {"x-default": "Two dogs"}
+
+
+def test_a_human_text_is_not_hidden_by_our_language(sidecar: Make) -> None:
+    """Whoever rewrote the default is shown in every language: our copy goes."""
+    data = _said(sidecar(), "fr", "Un chien").replace(b"Un chien", b"Mon chien Rex", 1)
+    assert _languages(data, "dc:description")["x-default"] == "Mon chien Rex"
+    again = _said(data, "fr", "Un chat")
+    assert _languages(again, "dc:description") == {"x-default": "Mon chien Rex"}
+    assert _languages(again, "tiff:ImageDescription") == {}
+
+
+def test_a_human_translation_stays(sidecar: Make) -> None:
+    """Ours are replaced around it, in its own language too where it is the setting's."""
+    body = _alt("dc:title", ("x-default", ""), ("fr", "Mon chien"), ("de", "Mein Hund"))
+    french = _languages(_said(sidecar(body), "fr", "Un chien"), "dc:title")
+    assert french == {"x-default": "", "fr": "Mon chien", "de": "Mein Hund"}
+    data = _said(sidecar(), "fr", "Un chien")
+    edited = data.replace(b'xml:lang="fr">Un chien', b'xml:lang="fr">Mon chien')
+    again = _said(edited, "fr", "Un chat")
+    assert _languages(again, "dc:title") == {"x-default": "Un chat", "fr": "Mon chien"}

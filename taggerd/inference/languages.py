@@ -1,0 +1,75 @@
+"""Languages: their names for a prompt, and whether an answer is in the letters of one.
+
+Names and scripts come from CLDR (Babel), the script of a letter from Unicode (regex). A language
+that is written in several scripts (Serbian, Uzbek) may be answered in any of them, unless its tag
+names one. Languages of one script, French and English, are not told apart here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import regex
+from babel.core import Locale, get_global
+from babel.localedata import locale_identifiers
+
+_TOGETHER = {
+    # Scripts of CLDR that are several of Unicode. Chinese characters alone are no Korean today.
+    "Jpan": ("Hira", "Kana", "Hani"), "Kore": ("Hang",),
+    "Hans": ("Hani", "Bopo"), "Hant": ("Hani", "Bopo"),
+}  # fmt: skip
+_ROMANISED = frozenset({"Deva", "Hans", "Hant", "Jpan", "Kore"})
+"""Scripts of languages for which CLDR has a romanised form (hi-Latn) that nobody means unnamed."""
+_SYLLABLES = "Hani|Hira|Kana|Hang|Bopo"
+_WEIGHT = 3
+"""Letters that one sign of Chinese, Japanese or Korean counts for: a word there has one or two."""
+_LETTER = regex.compile(r"(?=\p{Letter})[^\p{Script=Common}\p{Script=Inherited}]")
+_SIGN = regex.compile("[" + "".join(rf"\p{{Script={s}}}" for s in _SYLLABLES.split("|")) + "]")
+
+
+def english_name(tag: str) -> str:
+    """Return what the language *tag* (BCP 47) is called in English, ``"Portuguese (Brazil)"``."""
+    return Locale.parse(tag, sep="-").get_display_name("en") or tag
+
+
+def sentence(tag: str) -> str:
+    """Return the sentence of a prompt that asks for an answer in the language *tag*."""
+    return f"Write in {english_name(tag)}." if tag else ""
+
+
+def wrong_script(text: str, tag: str) -> bool:
+    """Say whether most letters of *text* are of a script that the language *tag* is not written in.
+
+    Names in Latin letters within Japanese are normal, so the majority decides. An empty *tag* is
+    written in every script.
+    """
+    if not tag:
+        return False
+    letters = _LETTER.findall(text)
+    right = _letters_of(tag)
+    weights = [(_WEIGHT if _SIGN.match(c) else 1, right.match(c) is not None) for c in letters]
+    good = sum(weight for weight, fits in weights if fits)
+    return 2 * good < sum(weight for weight, _ in weights)
+
+
+@cache
+def _letters_of(tag: str) -> regex.Pattern[str]:
+    """Return what matches one letter of the scripts that the language *tag* is written in."""
+    locale = Locale.parse(tag, sep="-")
+    if locale.script:
+        named = {locale.script}
+    else:
+        likely = get_global("likely_subtags").get(locale.language, "")
+        romanised = {"Latn"} if _ROMANISED & set(likely.split("_")) else set()
+        kin = (name.split("_") for name in [likely, *locale_identifiers()])
+        named = {
+            parts[1]
+            for parts in kin
+            if parts[0] == locale.language and len(parts) > 1 and len(parts[1]) == _SCRIPT_LETTERS
+        } - romanised
+    scripts = {script for name in named or {"Latn"} for script in _TOGETHER.get(name, (name,))}
+    return regex.compile("[" + "".join(rf"\p{{Script={s}}}" for s in sorted(scripts)) + "]")
+
+
+_SCRIPT_LETTERS = 4
+"""Letters of a script's code (ISO 15924)."""
