@@ -57,6 +57,8 @@ class Scribe:
             StorageError: as for :meth:`deliver`.
 
         """
+        # A crash may have come between the last records and the pages they belong on.
+        self._stale.update(await asyncio.to_thread(self._journal.stale))
         while self._stale:
             day = min(self._stale)
             await asyncio.to_thread(self._journal.summarise, day)
@@ -68,8 +70,6 @@ class Scribe:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver and summarise until *stop*; a full disk is waited for."""
-        # A crash may have come between the last records and the pages they belong on.
-        self._stale.update(self._journal.days()[-1:])
         clock = asyncio.get_running_loop().time
         summarise_at = clock()
         while not stop.is_set():

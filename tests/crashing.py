@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import signal
@@ -130,7 +131,9 @@ class Trial:
     @property
     def complete(self) -> bool:
         """Whether every photo has its record."""
-        return len(self.program.records()) >= PHOTOS
+        files = (self.program.outputs / "results").glob("*.jsonl")
+        # The last line may be torn: the program is dead, or writing it.
+        return sum(file.read_bytes().count(b"\n") for file in files) >= PHOTOS
 
     def die_at(self, where: str, times: int) -> bool:
         """Live until the boundary *where* is reached; False: all was done before that."""
@@ -190,6 +193,8 @@ class Trial:
             assert ledger.execute("SELECT state, count(*) FROM photos GROUP BY 1").fetchall() == [
                 ("recorded", PHOTOS)
             ]
+        pages = (self.program.outputs / "metrics").glob("*.json")
+        assert sum(json.loads(page.read_text())["counts"]["photos"] for page in pages) == PHOTOS
         until(lambda: not self._orphans(), 5)
         return self._check_requests()
 

@@ -21,14 +21,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STEPS = ("admit", "claim", "survived", "answers", "checkpoint", "written", "finish")
+_STEPS = ("claim", "survived", "answers", "checkpoint", "written", "finish")
 _OUTBOX = ("outbox", "delivered")
 _CALLS = ("prepare", "tagged_digest", "clean_keywords", "write")
 """Functions that run in a worker process."""
-_STATEMENTS = ("put_file", "claim", "survived", "put_question", "put_answer", "put_sidecar")
+_STATEMENTS = ("claim", "survived", "put_question", "put_answer", "put_sidecar")
 _INSIDE_WRITE = (
     "targets", "opened", "half", "written", "synced", "placed", "renamed", "unlinked", "lasting"
 )  # fmt: skip
+
+ADMITTED = ("admit:before", "put_file:uncommitted", "admit:after")
+"""From the folder into the queue; once."""
 
 ON_THE_WAY = (
     *(f"{name}:{side}" for name in (*_STEPS, *_CALLS) for side in ("before", "after")),
@@ -38,7 +41,7 @@ ON_THE_WAY = (
     "prepare/done",
     *(f"write/{point}" for point in _INSIDE_WRITE),
 )
-"""A photo's way, from the folder to its record in the outbox."""
+"""A photo's way, from the queue to its record in the outbox."""
 
 TO_THE_JOURNAL = (
     "outbox:before",
@@ -59,7 +62,7 @@ TO_THE_JOURNAL = (
 )
 """From the outbox into the day file, and the pages made of it."""
 
-BOUNDARIES = (*ON_THE_WAY, *TO_THE_JOURNAL)
+BOUNDARIES = (*ADMITTED, *ON_THE_WAY, *TO_THE_JOURNAL)
 
 
 def _die() -> NoReturn:
@@ -121,7 +124,7 @@ def _wrap_ledger(fuse: _Fuse) -> None:
     from taggerd.ledger import sqlite  # noqa: PLC0415 - only in the program that dies
     from taggerd.ledger.database import Database  # noqa: PLC0415 - likewise
 
-    for name in (*_STEPS, *_OUTBOX):
+    for name in ("admit", *_STEPS, *_OUTBOX):
         _around(sqlite.SqliteLedger, name, fuse)
     do = Database.do
 

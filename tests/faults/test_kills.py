@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Trial, fill
-from dying import ON_THE_WAY, TO_THE_JOURNAL
+from dying import BOUNDARIES, ON_THE_WAY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,11 +48,9 @@ def test_a_kill_at_every_step(
     batch of records in the day file.
     """
     trial = Trial(origin, backend, command)
-    for where in (*ON_THE_WAY, *TO_THE_JOURNAL):
-        once = where in TO_THE_JOURNAL or where.startswith(("admit", "put_file"))
-        if not trial.die_at(where, 1 if once else chance.randint(1, 2)):
-            print(f"all done before {where}")
-            trial.finish()
+    for where in BOUNDARIES:
+        times = chance.randint(1, 2) if where in ON_THE_WAY else 1
+        if not trial.die_at(where, times):
             trial.check()
             trial = Trial(origin, backend, command)
             assert trial.die_at(where, 1), f"{where} is never reached"
