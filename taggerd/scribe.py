@@ -33,6 +33,7 @@ class Scribe:
         self._journal = journal
         self._now = now
         self._stale: set[str] = set()
+        self._looked_back = False
         self._tidied = ""
         self.trouble = ""
         """Why records wait in the ledger; empty while all is well."""
@@ -57,8 +58,10 @@ class Scribe:
             StorageError: as for :meth:`deliver`.
 
         """
-        # A crash may have come between the last records and the pages they belong on.
-        self._stale.update(await asyncio.to_thread(self._journal.stale))
+        if not self._looked_back:
+            # A crash may have come between the last records and the pages they belong on.
+            self._stale.update(await asyncio.to_thread(self._journal.stale))
+            self._looked_back = True
         while self._stale:
             day = min(self._stale)
             await asyncio.to_thread(self._journal.summarise, day)

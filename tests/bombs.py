@@ -23,7 +23,9 @@ def png(path: Path, width: int, height: int) -> Path:
     pixels = b"".join((*(packing.compress(row) for _ in range(height)), packing.flush()))
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b""))
@@ -109,9 +111,7 @@ def heic(path: Path, columns: int, rows: int, *, missing: int) -> Path:
             + _full(b"ipma", 0, struct.pack(">IHBB", 1 + tiles, 1, 1, 3) + of_tiles),
         ),
         _full(b"iloc", 1, struct.pack(">BBH", 0x44, 0, 1 + tiles) + _place(1, 1, 0, 8) + places),
-        _box(
-            b"idat", struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, 64 * columns, 64 * rows)
-        ),
+        _box(b"idat", struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, 64 * columns, 64 * rows)),
     )
     path.write_bytes(start + _box(b"mdat", tile) + _full(b"meta", 0, b"".join(meta)))
     return path

@@ -146,7 +146,8 @@ class Trial:
         if life.poll() is None:
             life.kill()
             life.wait()
-            raise AssertionError(f"{where}: neither died nor ended\n{self.log()}")
+            message = f"{where}: neither died nor ended\n{self.log()}"
+            raise AssertionError(message)
         if life.returncode == -signal.SIGKILL:
             self.kills.append(key)
             return True

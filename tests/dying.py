@@ -1,7 +1,7 @@
 """taggerd as it is, but killed by SIGKILL at a named instant.
 
-``python -m dying WHERE COUNT ARGUMENTS…`` runs ``taggerd ARGUMENTS…`` and dies the COUNTth time that
-it comes to WHERE, one of :data:`BOUNDARIES`. Inside the worker process both die at once, as in a
+``python -m dying WHERE COUNT ARGUMENTS…`` runs ``taggerd ARGUMENTS…`` and dies the COUNTth time
+that it comes to WHERE, one of :data:`BOUNDARIES`. Inside the worker process both die at once, as in a
 power cut. The program itself knows nothing of this: its functions are wrapped from here.
 """
 
@@ -173,7 +173,7 @@ def _wrap_journal(fuse: _Fuse) -> None:
 
     def dying_fsync(descriptor: int) -> None:
         fsync(descriptor)
-        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         if name.endswith(".jsonl"):
             fuse.reach("append:synced")
         elif name.endswith(disk.TEMPORARY_SUFFIX) and "/summaries/" in name:
@@ -223,7 +223,7 @@ def _wrap_replacing(point: str) -> None:
 
     def dying_open(descriptor: int, mode: str, **options: Any) -> Any:  # noqa: ANN401 - a file
         if mode != "wb":
-            return builtins.open(descriptor, mode, **options)  # noqa: PTH123 - stands for it
+            return builtins.open(descriptor, mode, **options)
         if point == "opened":
             _die_with_parent()
         return Half(io.FileIO(descriptor, "w"))

@@ -164,8 +164,8 @@ class Journal:
             return sorted(
                 day
                 for day, path in found
-                # The metrics are made last.
-                if _mtime_ns(path) > _mtime_ns(self.metrics / f"{day}.json")
+                # The metrics are made last; a file system's clock may tick slowly.
+                if _mtime_ns(path) >= _mtime_ns(self.metrics / f"{day}.json")
             )
 
     def counts(self, day: str) -> dict[str, int]:

@@ -89,7 +89,8 @@ class _Shared:
     """Whether ``IMG.xmp`` speaks for one file of a photo.
 
     It may be another picture's: ``IMG.JPG`` and ``IMG.PNG`` from two phones lie in one folder and
-    are two photos; and beside ``IMG.CR3.jpg``, ``IMG.CR3.xmp`` is that of ``IMG.CR3``. Then its own ``photoshop:SidecarForExtension`` decides, else it is left alone.
+    are two photos; and beside ``IMG.CR3.jpg``, ``IMG.CR3.xmp`` is that of ``IMG.CR3``. Then its own
+    ``photoshop:SidecarForExtension`` decides, else it is left alone.
     """
 
     def __init__(self, path: Path, members: list[Path]) -> None:
