@@ -1,8 +1,8 @@
 """taggerd as it is, but killed by SIGKILL at a named instant.
 
 ``python -m dying WHERE COUNT ARGUMENTS…`` runs ``taggerd ARGUMENTS…`` and dies the COUNTth time
-that it comes to WHERE, one of :data:`BOUNDARIES`. Inside the worker process both die at once, as in a
-power cut. The program itself knows nothing of this: its functions are wrapped from here.
+that it comes to WHERE, one of :data:`BOUNDARIES`. Inside the worker process both die at once, as in
+a power cut. The program itself knows nothing of this: its functions are wrapped from here.
 """
 
 from __future__ import annotations
