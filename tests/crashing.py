@@ -138,7 +138,7 @@ class Trial:
     def die_at(self, where: str, times: int) -> bool:
         """Live until the boundary *where* is reached; False: all was done before that."""
         life, key = self.begin(where, str(times))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while life.poll() is None and time.monotonic() < deadline:
             if self._arguments[0] == "run" and self.complete:
                 life.terminate()
@@ -157,7 +157,7 @@ class Trial:
     def die_after(self, seconds: float, sign: Callable[[], bool]) -> bool:
         """Live until *seconds* after *sign*; False: all was done before that."""
         life, key = self.begin()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while life.poll() is None and not sign() and time.monotonic() < deadline:
             _wait(life, 0.005)
         if _wait(life, seconds):
@@ -173,10 +173,10 @@ class Trial:
         life, _ = self.begin()
         if self._arguments[0] == "run":
             try:
-                until(lambda: self.complete or life.poll() is not None)
+                until(lambda: self.complete or life.poll() is not None, 120)
             finally:
                 life.terminate()
-        assert life.wait(60) == 0, self.log()
+        assert life.wait(120) == 0, self.log()
 
     def check(self) -> int:
         """Assert that nobody could tell that there was a kill; return the requests it cost."""
