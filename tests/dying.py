@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _STEPS = ("claim", "survived", "answers", "checkpoint", "written", "finish")
 _OUTBOX = ("outbox", "delivered")
-_CALLS = ("prepare", "tagged_digest", "clean_keywords", "write")
+_CALLS = ("prepare", "tagged_digest", "spell", "write")
 """Functions that run in a worker process."""
 _STATEMENTS = ("claim", "survived", "put_question", "put_answer", "put_sidecar")
 _INSIDE_WRITE = (
