@@ -33,6 +33,7 @@ class Scribe:
         self._journal = journal
         self._now = now
         self._stale: set[str] = set()
+        self._looked_back = False
         self._tidied = ""
         self.trouble = ""
         """Why records wait in the ledger; empty while all is well."""
@@ -57,6 +58,10 @@ class Scribe:
             StorageError: as for :meth:`deliver`.
 
         """
+        if not self._looked_back:
+            # A crash may have come between the last records and the pages they belong on.
+            self._stale.update(await asyncio.to_thread(self._journal.stale))
+            self._looked_back = True
         while self._stale:
             day = min(self._stale)
             await asyncio.to_thread(self._journal.summarise, day)
@@ -68,8 +73,6 @@ class Scribe:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver and summarise until *stop*; a full disk is waited for."""
-        # A crash may have come between the last records and the pages they belong on.
-        self._stale.update(self._journal.days()[-1:])
         clock = asyncio.get_running_loop().time
         summarise_at = clock()
         while not stop.is_set():

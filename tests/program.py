@@ -181,6 +181,8 @@ class CountingBackend:
         """Serve at once, on loopback."""
         self.requests: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, bytes]] = []
+        """Key and body of each request about a photo, in order."""
         self.key = ""
         """The API key that is asked for; empty: none."""
         self.script: Callable[[str, bytes], Reply | None] = lambda _path, _body: None
@@ -191,7 +193,10 @@ class CountingBackend:
 
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                if outer.key and self.headers.get("Authorization") != f"Bearer {outer.key}":
+                shown = self.headers.get("Authorization", "").removeprefix("Bearer ")
+                if self.command == "POST" and _is_about_a_photo(json.loads(body)):
+                    outer.asked.append((shown, body))
+                if outer.key and shown != outer.key:
                     status, headers, answer = 401, {}, b'{"error": {"message": "bad key"}}'
                 else:
                     status, headers, answer = outer.answer(self.command, self.path, body)

@@ -151,6 +151,23 @@ class Journal:
         found = _day_files(self.results)
         return sorted({day for day, _, kind in found if kind in {"jsonl", "jsonl.gz"}})
 
+    def stale(self) -> list[str]:
+        """Return the days with records that came after the day's pages were made, oldest first.
+
+        Whoever appended them died before it made the pages anew, or is about to.
+
+        Raises:
+            StorageError: the disk fails.
+        """
+        found = [(day, path) for day, path, kind in _day_files(self.results) if kind == "jsonl"]
+        with failing_as_storage("read", self.results):
+            return sorted(
+                day
+                for day, path in found
+                # The metrics are made last; a file system's clock may tick slowly.
+                if _mtime_ns(path) >= _mtime_ns(self.metrics / f"{day}.json")
+            )
+
     def counts(self, day: str) -> dict[str, int]:
         """Return the day's counts: ``records, photos, tagged, failed, dry_run, ...``.
 
@@ -228,6 +245,14 @@ def _is_day(day: str) -> bool:
         return date.fromisoformat(day).isoformat() == day
     except ValueError:
         return False
+
+
+def _mtime_ns(path: Path) -> int:
+    """Return when *path* was last written to; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _checked(day: str) -> str:

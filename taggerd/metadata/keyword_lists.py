@@ -105,6 +105,8 @@ class _List:
     machine: dict[Path, Item] = field(default_factory=dict)
     """By their entry."""
     mirrored: list[tuple[Item, Path]] = field(default_factory=list)
+    _said: tuple[frozenset[str], frozenset[str]] | None = None
+    """Entries and levels, once they have been asked for: a list may hold 100,000 items."""
 
     def path(self, text: str) -> Path:
         """Take an item's text apart into levels."""
@@ -126,11 +128,15 @@ class _List:
 
     def has(self, path: Path) -> bool:
         """Say whether a human's entry in this list already says *path*."""
+        if self._said is None:
+            held = [p for _, p in self.human] + [p for _, p in self.mirrored]
+            self._said = (
+                frozenset(same(self.entry(p)) for p in held),
+                frozenset(same(level) for p in held for level in p),
+            )
+        entries, levels = self._said
         wanted = same(self.entry(path))
-        held = [p for _, p in self.human] + [p for _, p in self.mirrored]
-        if any(same(self.entry(p)) == wanted for p in held):
-            return True
-        return len(path) == 1 and any(same(level) == wanted for p in held for level in p)
+        return wanted in entries or (len(path) == 1 and wanted in levels)
 
 
 def same(word: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taggerd.errors import SidecarRefused
 from taggerd.metadata.keyword_lists import write_keywords
 from taggerd.metadata.keywords import is_english
 from taggerd.metadata.ownership import DATE, DIGEST, Ownership
 from taggerd.metadata.splice import Array, Draft, Value
 from taggerd.metadata.texts import write_texts
-from taggerd.metadata.transcode import decode
+from taggerd.metadata.transcode import LARGEST, decode
 from taggerd.metadata.xmp import Document, Form, Property
 
 if TYPE_CHECKING:
@@ -80,7 +81,11 @@ def merge(  # noqa: PLR0913 - the switches are named
     merged_notes = (*notes, *union.notes)
     if draft.changed <= {DATE}:
         return Merged(data, merged_notes)
-    return Merged(encoded.restore(draft.apply()), merged_notes)
+    data = encoded.restore(draft.apply())
+    if len(data) > LARGEST:  # nobody, ourselves included, would read it again
+        message = f"would become larger than {LARGEST // (1024 * 1024)} MB"
+        raise SidecarRefused(message)
+    return Merged(data, merged_notes)
 
 
 def digest_in(data: bytes) -> str:

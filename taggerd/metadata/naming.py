@@ -89,7 +89,8 @@ class _Shared:
     """Whether ``IMG.xmp`` speaks for one file of a photo.
 
     It may be another picture's: ``IMG.JPG`` and ``IMG.PNG`` from two phones lie in one folder and
-    are two photos. Then its own ``photoshop:SidecarForExtension`` decides, else it is left alone.
+    are two photos; and beside ``IMG.CR3.jpg``, ``IMG.CR3.xmp`` is that of ``IMG.CR3``. Then its own
+    ``photoshop:SidecarForExtension`` decides, else it is left alone.
     """
 
     def __init__(self, path: Path, members: list[Path]) -> None:
@@ -99,7 +100,7 @@ class _Shared:
 
     @property
     def ambiguous(self) -> bool:
-        """Say whether a picture that is not of this photo has the same stem."""
+        """Say whether a picture that is not of this photo has the same stem, or is the stem."""
         if self._known_ambiguous is None:
             try:
                 names = [path.name for path in self._path.parent.iterdir()]
@@ -112,7 +113,7 @@ class _Shared:
         stem, dot, ending = name.rpartition(".")
         return (
             bool(dot)
-            and stem == self._path.stem
+            and self._path.stem in {stem, name}
             and ending.lower() in IMAGE_EXTENSIONS
             and name not in self._members
         )

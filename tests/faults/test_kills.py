@@ -1,87 +1,92 @@
-"""Killed at random instants, again and again: nothing is lost, doubled or left behind."""
+"""Killed at every step and at random instants: nothing is lost, doubled or left behind."""
 
 from __future__ import annotations
 
+import os
 import random
-import signal
-import sqlite3
-import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from program import Program, photo, until
+from crashing import Trial, fill
+from dying import BOUNDARIES, ON_THE_WAY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from program import CountingBackend
 
-PHOTOS = 60
-KILLS = 25
+KILLS = 100
+"""At random instants, of each command."""
 
 
-def undated(sidecar: Path) -> str:
-    """Return a sidecar's text without the one line that differs from run to run."""
-    lines = sidecar.read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if "<taggerd:date>" not in line)
+@pytest.fixture
+def chance() -> random.Random:
+    """Return chance, from a seed that is told and can be given again."""
+    seed = int(os.environ.get("TAGGERD_TEST_SEED") or random.randrange(1 << 32))  # noqa: S311 - instants, no secrets
+    print(f"TAGGERD_TEST_SEED={seed}")  # noqa: T201 - to be tried again
+    return random.Random(seed)  # noqa: S311 - likewise
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """Return a folder of 60 photos that no program touches."""
+    folder = tmp_path / "origin"
+    fill(folder)
+    return folder
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("command", ["run", "scan"])
-def test_random_kills(
-    taggerd: Program, inbox: Path, tmp_path: Path, backend: CountingBackend, command: str
+def test_a_kill_at_every_step(
+    origin: Path, backend: CountingBackend, chance: random.Random, command: str
 ) -> None:
-    """Every photo ends with the sidecar of an undisturbed run and one record; nothing else is left.
+    """Wherever it dies, the end is that of an undisturbed run.
 
-    At most one request a photo in flight is paid for again at each kill.
+    Dies at each boundary of `dying`: before, after and within each transaction, before and after
+    each task of the worker processes, at each point of a sidecar's replacement, and with half of a
+    batch of records in the day file.
     """
-    seed = random.randrange(1 << 32)  # noqa: S311 - instants, no secrets
-    print(f"seed {seed}")  # noqa: T201 - to be tried again
-    chance = random.Random(seed)  # noqa: S311 - likewise
-    for number in range(PHOTOS):
-        photo(inbox / f"{number:02}.jpg", number)
-    calm = Program(tmp_path / "calm")
-    calm.home.mkdir()
-    assert calm("scan", inbox, seconds=120).returncode == 0
-    expected = {sidecar.name: undated(sidecar) for sidecar in inbox.glob("*.xmp")}
-    for sidecar in inbox.glob("*.xmp"):
-        sidecar.unlink()
+    trial = Trial(origin, backend, command)
+    for where in BOUNDARIES:
+        times = chance.randint(1, 2) if where in ON_THE_WAY else 1
+        if not trial.die_at(where, times):
+            trial.check()
+            trial = Trial(origin, backend, command)
+            assert trial.die_at(where, 1), f"{where} is never reached"
+    trial.finish()
+    trial.check()
 
-    thinking = threading.Event()
 
-    def script(_path: str, _body: bytes) -> None:
-        thinking.wait(0.15)  # so that kills find requests on their way
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["run", "scan"])
+def test_kills_at_random_instants(
+    origin: Path, backend: CountingBackend, chance: random.Random, command: str
+) -> None:
+    """A hundred kills, from the first line of the program to its last, with requests on their way.
 
-    backend.script = script
-    taggerd.base_url = backend.base_url
-    arguments = ["run", "--input-dir", inbox] if command == "run" else ["scan", inbox]
-    kills = 0
-    while kills < KILLS and len(taggerd.records()) < PHOTOS:
-        victim = subprocess.Popen(
-            taggerd.command(*arguments),
-            env=taggerd.surroundings(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            victim.wait(chance.uniform(0.3, 2.5))
-        except subprocess.TimeoutExpired:
-            victim.send_signal(signal.SIGKILL)
-            victim.wait()
-            kills += 1
-    print(f"{kills} kills")  # noqa: T201 - to be judged
-    thinking.set()
-    daemon = taggerd.start("--input-dir", inbox)
-    until(lambda: len(taggerd.records()) >= PHOTOS)
-    taggerd.stop(daemon)
+    At each, at most one request of each photo in flight is asked again.
+    """
+    hasty = threading.Event()
 
-    records = taggerd.records()
-    assert sorted({record["image"] for record in records}) == sorted(map(str, inbox.glob("*.jpg")))
-    assert len(records) == PHOTOS
-    assert {record["error"] for record in records} == {""}
-    assert {sidecar.name: undated(sidecar) for sidecar in inbox.glob("*.xmp")} == expected
-    assert len(list(inbox.iterdir())) == 2 * PHOTOS, "something was left behind"
-    assert backend.photo_requests <= 3 * PHOTOS + KILLS * 8
-    with sqlite3.connect(taggerd.state / "ledger.sqlite") as ledger:
-        assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    def think(_path: str, body: bytes) -> None:
+        hasty.wait(0.15 if b'"system"' in body else 0)
+
+    backend.script = think
+    kills = again = 0
+    while kills < KILLS:
+        trial = Trial(origin, backend, command)
+        while kills < KILLS and not trial.complete:
+            if chance.random() < 0.2:
+                died = trial.die_after(chance.uniform(0.0, 0.8), lambda: True)
+            else:
+                calls = backend.requests.total()
+                died = trial.die_after(
+                    chance.uniform(0.0, 1.2), lambda n=calls: backend.requests.total() > n
+                )
+            kills += died
+        hasty.set()
+        trial.finish()
+        again += trial.check()
+        hasty.clear()
+    print(f"{kills} kills, {again} requests asked again")  # noqa: T201 - to be judged

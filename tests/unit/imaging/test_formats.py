@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import io
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import taggerd
 from taggerd import settings
 from taggerd.errors import PhotoUndecodable
 from taggerd.imaging import formats, jxl, prepare
 from taggerd.photo import Stamp
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytest.importorskip("pillow_jxl")
 
@@ -95,3 +94,31 @@ def test_cut_jpeg_xl(data: bytes) -> None:
     """A header that is not there ends in an error, not in a loop."""
     with pytest.raises(ValueError, match="codestream"):
         jxl.size_of(io.BytesIO(data))
+
+
+def test_pillow_never_guesses() -> None:
+    """Wherever Pillow opens bytes, it is told as what: none of its other decoders is ever run."""
+    package = Path(taggerd.__file__).parent
+    found = 0
+    for module in package.rglob("*.py"):
+        for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("Image.open"):
+                found += 1
+                named = [word.value for word in call.keywords if word.arg == "formats"]
+                assert named, f"{module.name}:{call.lineno}"
+                assert isinstance(named[0], ast.List), f"{module.name}:{call.lineno}"
+    assert found >= 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["GIF", "BMP", "PPM", "TGA", "PCX", "ICO", "EPS", "PSD", "JPEG2000"]
+)
+def test_formats_that_pillow_could_read_and_nobody_needs(tmp_path: Path, kind: str) -> None:
+    """A picture of another format, called JPEG, meets no decoder."""
+    path = tmp_path / "a.jpg"
+    if kind == "PSD":
+        path.write_bytes(b"8BPS\0\1" + bytes(60))
+    else:
+        Image.new("RGB", (8, 8)).save(path, kind)
+    with pytest.raises(PhotoUndecodable, match="nothing to decode"):
+        prepare(path, Stamp.of(path.lstat()), settings.Image())

@@ -49,6 +49,18 @@ def test_a_file_in_the_way_is_a_wrong_setting(tmp_path: Path) -> None:
         journal.open()
 
 
+def test_days_whose_pages_lack_records(journal: Journal, entry: MakesEntries) -> None:
+    """A day is stale from its records' delivery until its pages are made, whoever delivered."""
+    journal.deliver([entry(1, "2025-11-19"), entry(2, "2025-11-20")])
+    assert journal.stale() == ["2025-11-19", "2025-11-20"]
+    for day in journal.stale():
+        journal.summarise(day)
+        age(journal.results / f"{day}.jsonl", day)
+    assert journal.stale() == []
+    journal.deliver([entry(3, "2025-11-20")])
+    assert journal.stale() == ["2025-11-20"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: run as another user")
 def test_a_read_only_folder_is_a_wrong_setting(tmp_path: Path) -> None:
     """It is said at start, not at the first photo."""

@@ -68,6 +68,17 @@ def test_a_stem_shared_by_two_pictures_is_left_alone(
     assert [p.name for p in plan(photo, Options(naming=naming))] == ["a.jpg.xmp"]
 
 
+@pytest.mark.parametrize("naming", ["auto", "stem"])
+def test_a_sidecar_of_the_picture_that_another_is_named_after(
+    tmp_path: Path, photo_of: PhotoOf, naming: str
+) -> None:
+    """``a.dng.xmp`` is that of ``a.dng``, never the one of ``a.dng.jpg`` beside it."""
+    raw, exported = photo_of(tmp_path / "a.dng"), photo_of(tmp_path / "a.dng.jpg")
+    (tmp_path / "a.dng.xmp").write_bytes(b"<a/>")
+    assert [p.name for p in plan(raw, Options(naming=naming))] == ["a.dng.xmp"]
+    assert [p.name for p in plan(exported, Options(naming=naming))] == ["a.dng.jpg.xmp"]
+
+
 @pytest.mark.parametrize(
     ("meant", "expected"), [("JPG", ["a.xmp"]), ("png", ["a.jpg.xmp"]), ("CR3", ["a.jpg.xmp"])]
 )

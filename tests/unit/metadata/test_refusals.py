@@ -75,3 +75,13 @@ def test_empty_and_equal_abouts_are_one_subject(merged: Run, sidecar: Make) -> N
     """Adobe's toolkit takes an empty rdf:about as the same subject, and so is it here."""
     data = sidecar(descriptions='<rdf:Description rdf:about="a"/><rdf:Description rdf:about=""/>')
     assert b"dc:subject" in merged(data).data
+
+
+def test_a_sidecar_never_outgrows_what_is_read_again(merged: Run) -> None:
+    """Keywords that would be spread over three lists of 16 MB are left as they are."""
+    word = "x" * 1000
+    items = "".join(f"<rdf:li>{word}{n}</rdf:li>" for n in range(8000))
+    subject = f"<dc:subject><rdf:Bag>{items}</rdf:Bag></dc:subject>"
+    description = f'<rdf:Description rdf:about="" {_DC}>{subject}</rdf:Description>'
+    with pytest.raises(SidecarRefused, match="would become larger than 16 MB"):
+        merged(f"<rdf:RDF {_RDF}>{description}</rdf:RDF>".encode())

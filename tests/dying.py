@@ -1,0 +1,264 @@
+"""taggerd as it is, but killed by SIGKILL at a named instant.
+
+``python -m dying WHERE COUNT ARGUMENTS…`` runs ``taggerd ARGUMENTS…`` and dies the COUNTth time
+that it comes to WHERE, one of :data:`BOUNDARIES`. Inside the worker process both die at once, as in
+a power cut. The program itself knows nothing of this: its functions are wrapped from here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import inspect
+import io
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STEPS = ("claim", "survived", "answers", "checkpoint", "written", "finish")
+_OUTBOX = ("outbox", "delivered")
+_CALLS = ("prepare", "tagged_digest", "spell", "write")
+"""Functions that run in a worker process."""
+_STATEMENTS = ("claim", "survived", "put_question", "put_answer", "put_sidecar")
+_INSIDE_WRITE = (
+    "targets", "opened", "half", "written", "synced", "placed", "renamed", "unlinked", "lasting"
+)  # fmt: skip
+
+ADMITTED = ("admit:before", "put_file:uncommitted", "admit:after")
+"""From the folder into the queue; once."""
+
+ON_THE_WAY = (
+    *(f"{name}:{side}" for name in (*_STEPS, *_CALLS) for side in ("before", "after")),
+    *(f"{name}:{side}" for name in ("confirm", "thumbnail") for side in ("before", "after")),
+    *(f"{name}:uncommitted" for name in (*_STATEMENTS, "written", "finish", "send")),
+    "prepare/begun",
+    "prepare/done",
+    *(f"write/{point}" for point in _INSIDE_WRITE),
+)
+"""A photo's way, from the queue to its record in the outbox."""
+
+TO_THE_JOURNAL = (
+    "outbox:before",
+    "lend:uncommitted",
+    "outbox:after",
+    "deliver:before",
+    "append:before",
+    "append:half",
+    "append:written",
+    "append:synced",
+    "deliver:after",
+    "delivered:before",
+    "delivered:uncommitted",
+    "delivered:after",
+    "summarise:before",
+    "summarise:half",
+    "summarise:after",
+)
+"""From the outbox into the day file, and the pages made of it."""
+
+BOUNDARIES = (*ADMITTED, *ON_THE_WAY, *TO_THE_JOURNAL)
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def _die_with_parent() -> NoReturn:
+    os.kill(os.getppid(), signal.SIGKILL)
+    _die()
+
+
+class _Fuse:
+    """Counts how often a boundary was reached, in any thread."""
+
+    def __init__(self, where: str, count: int) -> None:
+        self.where = where
+        self._left = count
+        self._lock = threading.Lock()
+
+    def burn(self, where: str) -> bool:
+        """Say whether this is the time to die at *where*, or past it."""
+        if where != self.where:
+            return False
+        with self._lock:
+            self._left -= 1
+            return self._left <= 0
+
+    def reach(self, where: str) -> None:
+        """Die if it is time."""
+        if self.burn(where):
+            _die()
+
+
+def _around(owner: Any, name: str, fuse: _Fuse) -> None:  # noqa: ANN401 - a class or a module
+    """Make *owner*'s function, which may be a coroutine, die before or after its work."""
+    original = getattr(owner, name)
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever it takes
+            fuse.reach(f"{name}:before")
+            result = await original(*args, **kwargs)
+            fuse.reach(f"{name}:after")
+            return result
+    else:
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever it takes
+            fuse.reach(f"{name}:before")
+            result = original(*args, **kwargs)
+            fuse.reach(f"{name}:after")
+            return result
+
+    setattr(owner, name, call)
+
+
+def _wrap_ledger(fuse: _Fuse) -> None:
+    from taggerd.ledger import sqlite  # noqa: PLC0415 - only in the program that dies
+    from taggerd.ledger.database import Database  # noqa: PLC0415 - likewise
+
+    for name in ("admit", *_STEPS, *_OUTBOX):
+        _around(sqlite.SqliteLedger, name, fuse)
+    do = Database.do
+
+    @functools.wraps(do)
+    def dying_do(self: Database, query: str, /, **values: Any) -> int:  # noqa: ANN401 - SQL's
+        done = do(self, query, **values)
+        fuse.reach(f"{query}:uncommitted")
+        return done
+
+    Database.do = dying_do  # type: ignore[method-assign]
+
+
+def _wrap_workers(fuse: _Fuse) -> None:
+    from taggerd.workers import Workers  # noqa: PLC0415 - only in the program that dies
+
+    run = Workers.run
+
+    async def dying_run(self: Workers, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - whatever it takes
+        name = function.__name__
+        fuse.reach(f"{name}:before")
+        if fuse.where.startswith(f"{name}/") and fuse.burn(fuse.where):
+            result = await run(self, dying_call, fuse.where, function, args)
+        else:
+            result = await run(self, function, *args)
+        fuse.reach(f"{name}:after")
+        return result
+
+    Workers.run = dying_run  # type: ignore[assignment,method-assign]
+
+
+def _wrap_journal(fuse: _Fuse) -> None:
+    from taggerd.journal import dayfile, disk, journal  # noqa: PLC0415 - only where it dies
+
+    for name in ("thumbnail", "deliver", "summarise"):
+        _around(journal.Journal, name, fuse)
+    write_all, fsync = dayfile._write_all, os.fsync
+
+    def dying_write_all(descriptor: int, content: bytes) -> None:
+        fuse.reach("append:before")
+        if content and fuse.burn("append:half"):
+            half = len(content) // 2
+            os.write(descriptor, content[: half - (content[half - 1 : half] == b"\n")])
+            _die()
+        write_all(descriptor, content)
+        fuse.reach("append:written")
+
+    def dying_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if name.endswith(".jsonl"):
+            fuse.reach("append:synced")
+        elif name.endswith(disk.TEMPORARY_SUFFIX) and "/summaries/" in name:
+            fuse.reach("summarise:half")
+
+    dayfile._write_all = dying_write_all
+    os.fsync = dying_fsync
+
+
+def _wrap_pipeline(fuse: _Fuse) -> None:
+    from taggerd import pipeline  # noqa: PLC0415 - only in the program that dies
+
+    _around(pipeline, "confirm", fuse)
+
+
+def dying_call(where: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - the function's
+    """Call *function* in a worker process that dies at *where*, and the program with it."""
+    name, _, point = where.partition("/")
+    if point == "begun":
+        _die_with_parent()
+    if name == "write":
+        _wrap_replacing(point)
+    result = function(*args)
+    if point == "done":
+        _die_with_parent()
+    return result
+
+
+def _wrap_replacing(point: str) -> None:
+    """Die at *point* of the atomic replacement of a sidecar."""
+    from taggerd.metadata import naming, replacing  # noqa: PLC0415 - only where it dies
+
+    def after(owner: Any, name: str) -> None:  # noqa: ANN401 - a class or a module
+        original = getattr(owner, name)
+
+        def call(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401 - whatever it takes
+            original(*args, **kwargs)
+            _die_with_parent()
+
+        setattr(owner, name, call)
+
+    class Half(io.BufferedWriter):
+        def write(self, data: Any) -> NoReturn:  # noqa: ANN401 - bytes
+            super().write(data[: len(data) // 2])
+            self.flush()
+            _die_with_parent()
+
+    def dying_open(descriptor: int, mode: str, **options: Any) -> Any:  # noqa: ANN401 - a file
+        if mode != "wb":
+            return builtins.open(descriptor, mode, **options)
+        if point == "opened":
+            _die_with_parent()
+        return Half(io.FileIO(descriptor, "w"))
+
+    if point in {"opened", "half"}:
+        replacing.open = dying_open  # type: ignore[attr-defined]
+    elif point == "unlinked":
+        replacing._sync_folder = lambda _path: _die_with_parent()
+    else:
+        after(
+            *{
+                "targets": (naming, "targets"),
+                "written": (replacing, "_dress"),
+                "synced": (os, "fsync"),
+                "placed": (replacing, "_place"),
+                "renamed": (Path, "replace"),
+                "lasting": (replacing, "_sync_folder"),
+            }[point]
+        )
+
+
+def main() -> int:
+    """Run the program until it comes to the boundary."""
+    where, count, *arguments = sys.argv[1:]
+    if where not in BOUNDARIES:
+        sys.exit(f"no such boundary: {where}")
+    fuse = _Fuse(where, int(count))
+    for wrap in (_wrap_ledger, _wrap_workers, _wrap_journal, _wrap_pipeline):
+        wrap(fuse)
+    from taggerd import cli  # noqa: PLC0415 - after its functions are wrapped
+
+    return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    import dying  # workers import it by this name, to find `dying_call`
+
+    sys.exit(dying.main())

@@ -1,0 +1,137 @@
+"""Worker processes of a daemon that tags: killed or stopped, each costs one attempt of one photo.
+
+One that swells is met in `test_hostile_files`; what `taggerd.workers` does by itself, in its own
+tests.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+from program import photo, until
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from program import CountingBackend, Program
+
+PHOTOS = 6
+PROCESSES = 2
+"""``workers.processes``."""
+
+
+def workers(daemon: Popen[bytes]) -> list[int]:
+    """Return the process ids of the daemon's children, dead ones that nobody buried included."""
+    tasks = Path(f"/proc/{daemon.pid}/task").glob("*/children")
+    return sorted(int(pid) for task in tasks for pid in task.read_text().split())
+
+
+def state(pid: int) -> str:
+    """Return the letter that says what a process does: R, S, T (stopped), Z (dead) ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def reading(daemon: Popen[bytes], path: Path) -> int:
+    """Return the worker that has *path* open; 0: none."""
+    for pid in workers(daemon):
+        try:
+            if path in {file.readlink() for file in Path(f"/proc/{pid}/fd").iterdir()}:
+                return pid
+        except OSError:
+            continue  # it, or a file of it, has just gone
+    return 0
+
+
+def slow(path: Path) -> Path:
+    """Make a photo that takes a second to decode: long enough to meet a worker at it."""
+    noise = Image.effect_noise((4000, 3000), 80).convert("RGB")
+    noise.save(path, "JPEG", quality=90, progressive=True)
+    return path
+
+
+def several(folder: Path, first: int) -> None:
+    """Make some photos."""
+    for number in range(first, first + PHOTOS):
+        photo(folder / f"{number:02}.jpg", number)
+
+
+@pytest.mark.parametrize(
+    ("number", "deadline_seconds", "words"),
+    [
+        (signal.SIGKILL, 120, "SIGKILL"),
+        pytest.param(signal.SIGSTOP, 8, "workers.deadline_seconds", marks=pytest.mark.long),
+    ],
+)
+def test_a_worker_that_is_lost_costs_one_attempt_of_one_photo(
+    taggerd: Program, inbox: Path, number: signal.Signals, deadline_seconds: int, words: str
+) -> None:
+    """Its photo is tagged at the next attempt, no other is touched, and the pool is whole again."""
+    several(inbox, 0)
+    victim = slow(inbox / "slow.jpg")
+    taggerd.environment["TAGGERD__WORKERS__DEADLINE_SECONDS"] = str(deadline_seconds)
+    daemon = taggerd.start("--input-dir", inbox, ready=False)
+    lost = until(lambda: reading(daemon, victim))
+    os.kill(lost, number)
+    until(lambda: len(taggerd.records()) == PHOTOS + 1)
+    several(inbox, PHOTOS)
+    until(lambda: len(taggerd.records()) == 2 * PHOTOS + 1)
+
+    again = [line for line in taggerd.log().splitlines() if "tried again" in line]
+    assert len(again) == 1
+    assert "slow.jpg" in again[0]
+    assert words in again[0]
+    attempts = {Path(r["image"]).name: r["attempts"] for r in taggerd.records()}
+    assert attempts.pop("slow.jpg") == 2
+    assert set(attempts.values()) == {1}
+    assert {r["error"] for r in taggerd.records()} == {""}
+    standing = until(lambda: workers(daemon) if len(workers(daemon)) == PROCESSES else [])
+    assert lost not in standing
+    assert "Z" not in {state(pid) for pid in standing}
+    assert taggerd.stop(daemon) == 0
+
+
+def test_workers_are_limited_replaced_and_know_no_secret(
+    taggerd: Program, inbox: Path, backend: CountingBackend
+) -> None:
+    """As the system sees them: no key in their environment, limits set, new ones after N tasks."""
+    backend.key = "sk-never-to-be-seen"
+    taggerd.base_url = backend.base_url
+    taggerd.environment |= {
+        "TAGGERD__BACKEND__API_KEY": backend.key,
+        "TAGGERD__WORKERS__MEMORY_MEGABYTES": "700",
+        "TAGGERD__WORKERS__DEADLINE_SECONDS": "30",
+        "TAGGERD__WORKERS__FILES_PER_PROCESS": "4",
+    }
+    several(inbox, 0)
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: len(taggerd.records()) == PHOTOS)
+    first = set(workers(daemon))
+    several(inbox, PHOTOS)
+    until(lambda: len(taggerd.records()) == 2 * PHOTOS)
+    seen: list[list[int]] = [[]]
+
+    def at_rest() -> bool:
+        seen.append(workers(daemon))
+        return bool(seen[-1]) and seen[-1] == seen[-2]
+
+    until(at_rest)  # one that has done its tasks takes a moment to end
+    standing = set(seen[-1])
+
+    assert backend.key in Path(f"/proc/{daemon.pid}/environ").read_text()
+    assert standing
+    assert not standing & first, "never replaced"
+    for pid in standing:
+        assert backend.key not in Path(f"/proc/{pid}/environ").read_text()
+        limits = {
+            line[:25].strip(): line[25:].split()[0]
+            for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
+        }
+        assert limits["Max address space"] == str(700 << 20)
+        assert 60 < int(limits["Max cpu time"]) < 70  # twice the deadline, and what was used
+        assert limits["Max core file size"] == "0"
+        assert state(pid) != "Z"
