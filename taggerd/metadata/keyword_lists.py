@@ -8,7 +8,8 @@ is missing from that program. Nothing a human wrote is ever taken out of a list.
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -45,11 +46,18 @@ LISTS = {
     "dc:subject": _Kind("Bag", ""),
     "lr:hierarchicalSubject": _Kind("Bag", "|"),
     "digiKam:TagsList": _Kind("Seq", "/"),
+}
+"""Every list that gets the union where it is there."""
+
+LEFT_ALONE = {
     "MicrosoftPhoto:LastKeywordXMP": _Kind("Bag", "/"),
     "MicrosoftPhoto1:LastKeywordXMP": _Kind("Bag", "/"),
     "mediapro:CatalogSets": _Kind("Bag", "|"),
+    "lr:weightedFlatSubject": _Kind("Bag", ""),
 }
-"""Every list that gets the union where it is there; only the first three are ever made."""
+"""Lists of other programs: a first pass takes their words into the union, or a list made by it
+would hide them; they are never written to. An undo takes words of ours out of them that a program
+copied there."""
 
 _COMPLETE = ("dc:subject", "digiKam:TagsList")
 """Lists that every program which writes them writes whole: a word missing there was taken out.
@@ -167,12 +175,13 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     ]
     if not lists:
         return Union(
-            Machine(), ownership.rejected, frozenset(), frozenset(), _notes(draft.document)
+            Machine(), ownership.rejected, frozenset(), frozenset(), notes_on(draft.document)
         )
     key = partial(alike, english=english)
     gone = _taken_out(lists, ownership)
     rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
-    paths = _human_paths(lists, ownership)
+    sources = [] if ownership.lists else _left_alone(draft.document, ownership)
+    paths = _human_paths([*lists, *sources], ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
     withheld = frozenset(map(key, _withheld(lists, ownership)))
@@ -182,12 +191,76 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     for each in lists:
         mirrored |= _update(draft, each, paths, machine)
     names = frozenset(each.name for each in lists)
-    return Union(machine, rejected, names, frozenset(mirrored), _notes(draft.document))
+    return Union(machine, rejected, names, frozenset(mirrored), notes_on(draft.document))
+
+
+def withdraw_keywords(draft: Draft, ownership: Ownership) -> list[str]:
+    """Take every machine keyword out of every list, and every copy that taggerd made of a word.
+
+    A copy stays where its original is gone: then it is the only one left of a human's word.
+
+    Returns:
+        the machine keywords that were there.
+
+    Raises:
+        SidecarRefused: a list has a form out of which nothing can be taken without a loss.
+    """
+    everywhere = replace(ownership, lists=frozenset({*LISTS, *LEFT_ALONE}))
+    lists = [_read(draft.document, n, everywhere) for n in LISTS if named(n) in draft.document]
+    lists += _left_alone(draft.document, everywhere)
+    human = [path for each in lists for _, path in each.human]
+    here: dict[str, None] = {}
+    for each in lists:
+        here.update((each.path(item.text)[-1], None) for item in each.machine.values())
+        copies = [item for item, path in each.mirrored if _is_said(each, path, human)]
+        _rewrite(draft, each, [*each.machine.values(), *copies], [])
+    return list(here)
+
+
+def told_apart(document: Document, ownership: Ownership) -> tuple[list[str], list[str]]:
+    """Return the machine keywords and the human ones that the lists hold, levels by ``/``.
+
+    A list that cannot be understood is left out.
+    """
+    lists = []
+    for name in LISTS:
+        if named(name) in document:
+            with suppress(SidecarRefused):
+                lists.append(_read(document, name, ownership))
+    machine = {"/".join(each.path(i.text)) for each in lists for i in each.machine.values()}
+    words = [word for word in ownership.keywords if word in machine]
+    sources = [*lists, *_left_alone(document, replace(ownership, lists=frozenset(LEFT_ALONE)))]
+    human = [
+        "/".join(path) for path in _human_paths(sources, replace(ownership, lists=frozenset()))
+    ]
+    return [*words, *sorted(machine - set(words))], human
+
+
+def has_list(document: Document) -> bool:
+    """Say whether *document* has any keyword list, or had one that somebody has since emptied."""
+    lists = (*LISTS, *LEFT_ALONE, "taggerd:lists")
+    return any(named(name) in document for name in lists)
+
+
+def _is_said(each: _List, path: Path, human: Iterable[Path]) -> bool:
+    """Say whether a human's own entry in some list says *path*, as the list *each* writes it."""
+    wanted = same(each.entry(path))
+    return any(wanted in {same(each.entry(held)), *map(same, held)} for held in human)
+
+
+def _left_alone(document: Document, ownership: Ownership) -> list[_List]:
+    """Read the lists of other programs that can be read."""
+    lists = []
+    for name in LEFT_ALONE:
+        if named(name) in document:
+            with suppress(SidecarRefused):
+                lists.append(_read(document, name, ownership))
+    return lists
 
 
 def _read(document: Document, name: str, ownership: Ownership) -> _List:
     """Tell the items of one list apart: machine, mirrored, human."""
-    kind = LISTS[name]
+    kind = LISTS.get(name) or LEFT_ALONE[name]
     found = document.read(named(name))
     each = _List(name, kind, found)
     if found is None:
@@ -350,8 +423,11 @@ def _unique(words: Iterable[str], key: Callable[[str], str]) -> tuple[str, ...]:
     return tuple(first.values())
 
 
-def _notes(document: Document) -> tuple[str, ...]:
-    """Name a list that some reader may take before ours and that is not kept up."""
-    if named("acdsee:categories") in document:
-        return ("acdsee:categories is there and was left alone: ACDSee may show only its words",)
-    return ()
+SHADOWING = "was left alone: a program that reads it first does not see taggerd's keywords"
+"""How the note about such a list ends."""
+
+
+def notes_on(document: Document) -> tuple[str, ...]:
+    """Name the lists that some reader may take before ours and that are not kept up."""
+    there = (name for name in (*LEFT_ALONE, "acdsee:categories") if named(name) in document)
+    return tuple(f"{name.replace('1:', ':')} {SHADOWING}" for name in there)
