@@ -190,6 +190,26 @@ def test_parts_by_themselves(merged: Run, sidecar: Make, texts: Read) -> None:
     assert (done.end, done.data) == ("restored", before)
 
 
+def test_the_users_hierarchy_and_languages_go_too(
+    sidecar: Make, tags: Tags, provenance: Provenance, texts: Read
+) -> None:
+    """Of an edited one: parents, the root, and our words in another language; a human's stay."""
+    kept = "<lr:hierarchicalSubject><rdf:Bag><rdf:li>Animals|Cat</rdf:li></rdf:Bag>"
+    before = sidecar(WORDS + kept + "</lr:hierarchicalSubject>")
+    words = (Keyword("dog", None, ("Animals",), ("Animals",)), Keyword("sea"))
+    data = merge(
+        before, replace(tags, keywords=words), provenance, FIELDS, language="de", root="AI"
+    ).data
+    assert "AI|Animals|dog" in texts(data, "lr:hierarchicalSubject")
+    assert len(texts(data, "dc:description")) > 1
+    done = undo(data + b"\n", FIELDS)
+    assert done.data is not None
+    assert texts(done.data, "dc:subject") == ["Anna"]
+    assert texts(done.data, "lr:hierarchicalSubject") == ["Animals|Cat"]
+    for name in ("digiKam:TagsList", "dc:description", "dc:title"):
+        assert texts(done.data, name) == []
+
+
 def test_since_looks_at_the_local_day(sidecar: Make, tags: Tags, provenance: Provenance) -> None:
     """Tagged on that day or later; one that does not say when is left."""
     now = datetime(2025, 1, 2, 12, 0, tzinfo=UTC).astimezone()
