@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -102,7 +102,7 @@ class Machine(NamedTuple):
 
 
 @dataclass(slots=True)
-class _List:
+class KeywordList:
     """One list as it stands, its items told apart."""
 
     name: str
@@ -169,7 +169,7 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
         SidecarRefused: a list has a form in which words cannot be added without a loss.
     """
     lists = [
-        _read(draft.document, name, ownership)
+        read_list(draft.document, name, ownership)
         for name in LISTS
         if name in fields or named(name) in draft.document
     ]
@@ -180,8 +180,8 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     key = partial(alike, english=english)
     gone = _taken_out(lists, ownership)
     rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
-    sources = [] if ownership.lists else _left_alone(draft.document, ownership)
-    paths = _human_paths([*lists, *sources], ownership)
+    sources = [] if ownership.lists else left_alone(draft.document, ownership)
+    paths = human_paths([*lists, *sources], ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
     withheld = frozenset(map(key, _withheld(lists, ownership)))
@@ -194,75 +194,27 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     return Union(machine, rejected, names, frozenset(mirrored), notes_on(draft.document))
 
 
-def withdraw_keywords(draft: Draft, ownership: Ownership) -> list[str]:
-    """Take every machine keyword out of every list, and every copy that taggerd made of a word.
-
-    A copy stays where its original is gone: then it is the only one left of a human's word.
-
-    Returns:
-        the machine keywords that were there.
-
-    Raises:
-        SidecarRefused: a list has a form out of which nothing can be taken without a loss.
-    """
-    everywhere = replace(ownership, lists=frozenset({*LISTS, *LEFT_ALONE}))
-    lists = [_read(draft.document, n, everywhere) for n in LISTS if named(n) in draft.document]
-    lists += _left_alone(draft.document, everywhere)
-    human = [path for each in lists for _, path in each.human]
-    here: dict[str, None] = {}
-    for each in lists:
-        here.update((each.path(item.text)[-1], None) for item in each.machine.values())
-        copies = [item for item, path in each.mirrored if _is_said(each, path, human)]
-        _rewrite(draft, each, [*each.machine.values(), *copies], [])
-    return list(here)
-
-
-def told_apart(document: Document, ownership: Ownership) -> tuple[list[str], list[str]]:
-    """Return the machine keywords and the human ones that the lists hold, levels by ``/``.
-
-    A list that cannot be understood is left out.
-    """
-    lists = []
-    for name in LISTS:
-        if named(name) in document:
-            with suppress(SidecarRefused):
-                lists.append(_read(document, name, ownership))
-    machine = {"/".join(each.path(i.text)) for each in lists for i in each.machine.values()}
-    words = [word for word in ownership.keywords if word in machine]
-    sources = [*lists, *_left_alone(document, replace(ownership, lists=frozenset(LEFT_ALONE)))]
-    human = [
-        "/".join(path) for path in _human_paths(sources, replace(ownership, lists=frozenset()))
-    ]
-    return [*words, *sorted(machine - set(words))], human
-
-
 def has_list(document: Document) -> bool:
     """Say whether *document* has any keyword list, or had one that somebody has since emptied."""
     lists = (*LISTS, *LEFT_ALONE, "taggerd:lists")
     return any(named(name) in document for name in lists)
 
 
-def _is_said(each: _List, path: Path, human: Iterable[Path]) -> bool:
-    """Say whether a human's own entry in some list says *path*, as the list *each* writes it."""
-    wanted = same(each.entry(path))
-    return any(wanted in {same(each.entry(held)), *map(same, held)} for held in human)
-
-
-def _left_alone(document: Document, ownership: Ownership) -> list[_List]:
+def left_alone(document: Document, ownership: Ownership) -> list[KeywordList]:
     """Read the lists of other programs that can be read."""
     lists = []
     for name in LEFT_ALONE:
         if named(name) in document:
             with suppress(SidecarRefused):
-                lists.append(_read(document, name, ownership))
+                lists.append(read_list(document, name, ownership))
     return lists
 
 
-def _read(document: Document, name: str, ownership: Ownership) -> _List:
+def read_list(document: Document, name: str, ownership: Ownership) -> KeywordList:
     """Tell the items of one list apart: machine, mirrored, human."""
     kind = LISTS.get(name) or LEFT_ALONE[name]
     found = document.read(named(name))
-    each = _List(name, kind, found)
+    each = KeywordList(name, kind, found)
     if found is None:
         return each
     if found.form is Form.OTHER or (not found.items and not found.replaceable):
@@ -283,7 +235,7 @@ def _read(document: Document, name: str, ownership: Ownership) -> _List:
     return each
 
 
-def _taken_out(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
+def _taken_out(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[str]:
     """Return the machine keywords that somebody has taken out since they were written.
 
     A word is taken out if no list has it any more, or if a complete list lacks it and still has
@@ -301,7 +253,7 @@ def _taken_out(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
     )
 
 
-def _withheld(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
+def _withheld(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[str]:
     """Return the levels that flat lists did not get from us, or lost since: they get none now."""
     flat = [
         each.machine_words
@@ -357,7 +309,7 @@ def _machine(
     return Machine(tuple(words.values()), tuple(paths.values()))
 
 
-def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
+def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path]:
     """Return every human keyword once, with its hierarchy where any list knows it.
 
     A copy that taggerd made of a word, and that somebody has since taken out of a complete list,
@@ -383,7 +335,7 @@ def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
 
 
 def _update(
-    draft: Draft, each: _List, paths: Sequence[Path], machine: Machine
+    draft: Draft, each: KeywordList, paths: Sequence[Path], machine: Machine
 ) -> set[tuple[str, str]]:
     """Bring one list up to date; return what is mirrored in it."""
     new: dict[str, str] = {}
@@ -395,11 +347,11 @@ def _update(
     ours = machine.entries(each.kind)
     add = [*new.values(), *(each.entry(path) for path in ours if path not in each.machine)]
     drop = [item for path, item in each.machine.items() if path not in ours]
-    _rewrite(draft, each, drop, add)
+    rewrite(draft, each, drop, add)
     return mirrored
 
 
-def _rewrite(draft: Draft, each: _List, drop: Sequence[Item], add: Sequence[str]) -> None:
+def rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequence[str]) -> None:
     """Make the edits on one list."""
     name = named(each.name)
     if not add and not drop:

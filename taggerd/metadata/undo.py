@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, get_args
 
-from taggerd.metadata.keyword_lists import withdraw_keywords
+from taggerd.metadata.keyword_owners import withdraw_keywords
 from taggerd.metadata.merging import put_record, sealed_text
 from taggerd.metadata.namespaces import TAGGERD
 from taggerd.metadata.ownership import DATE, Ownership

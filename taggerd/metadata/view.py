@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd.errors import SidecarError, StorageError
 from taggerd.metadata import naming, replacing
 from taggerd.metadata.carried import Fields, carried, image_description
-from taggerd.metadata.keyword_lists import notes_on, told_apart
+from taggerd.metadata.keyword_lists import notes_on
+from taggerd.metadata.keyword_owners import told_apart
 from taggerd.metadata.namespaces import PREFIXES, TAGGERD, Name, named
 from taggerd.metadata.ownership import DATE, Ownership
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
