@@ -80,6 +80,8 @@ class Tally:
     failed: list[Skip] = field(default_factory=list)
     done_before: int = 0
     """Photos that needed nothing."""
+    undone: int = 0
+    """Photos whose tags were taken back and that nobody asked for again."""
     quarantined: list[Skip] = field(default_factory=list)
     """Photos that failed too often before and were left alone."""
     gone: list[Skip] = field(default_factory=list)
@@ -306,7 +308,13 @@ def needless(photo: Photo, standing: Mapping[Path, Standing], job: Job) -> str:
     if job.anew:
         return ""
     when = time.strftime("%Y-%m-%d", time.localtime(first.when))
-    return f"tagged on {when}" if first.state == "recorded" else f"asked and recorded on {when}"
+    return _DONE.get(first.state, "asked and recorded on {}").format(when)
+
+
+_DONE = {
+    "recorded": "tagged on {}",
+    "undone": "undone on {}; taggerd retry PATH or scan --retag tags it again",
+}
 
 
 class CatchUp:
@@ -341,6 +349,8 @@ class CatchUp:
                 wanted.update(file.path for file in photo.files)
             elif standing[photo.primary.path].state == "quarantined":
                 tally.quarantined.append(Skip(photo.primary.path, reason))
+            elif standing[photo.primary.path].state == "undone":
+                tally.undone += 1
             else:
                 tally.done_before += 1
         return [seen for seen in found.seen if seen.file.path in wanted]

@@ -94,6 +94,8 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
 
     held = await _held(claim, picture, rooms)
     if _may_be_tagged(claim, held, job) and await _is_tagged(photo, picture, rooms):
+        if job.writes:
+            await rooms.workers.run(metadata.yield_to_humans, photo, rooms.metadata_options)
         await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
         return None
 
@@ -113,6 +115,7 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
                 metadata.write, photo, way.tags, provenance(way, rooms), rooms.metadata_options
             )
         await ledger.written(claim, picture.digest, way.sidecars)
+        rooms.remark(way.sidecars)
 
     with suppress(StorageError):  # the scribe reports a full disk; the page does without
         await asyncio.to_thread(rooms.journal.thumbnail, picture.digest, picture.thumbnail)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+import structlog
 
 from taggerd.inference import Asking, Backend, chosen, load_profile
 from taggerd.journal import Journal
 from taggerd.ledger import SqliteLedger
-from taggerd.metadata import Options, load_vocabulary
+from taggerd.metadata import SHADOWING, Options, load_vocabulary
+from taggerd.photo import printable
 from taggerd.scribe import Scribe
 from taggerd.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from taggerd.configuration import Configuration
     from taggerd.ledger import Ledger
     from taggerd.metadata import Vocabulary
+    from taggerd.photo import Sidecar
     from taggerd.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 def local_now() -> datetime:
@@ -42,10 +48,20 @@ class Rooms:
     metadata_options: Options
     vocabulary: Vocabulary | None = None
     """The user's list of keywords, where there is one."""
+    remarked: set[str] = field(default_factory=set)
+    """Notes that have been logged in this run."""
 
     def now(self) -> datetime:
         """Return the local time, aware."""
         return local_now()
+
+    def remark(self, sidecars: Iterable[Sidecar]) -> None:
+        """Log once a run, not once a photo, that a list of another program may hide keywords."""
+        for sidecar in sidecars:
+            for note in sidecar.notes:
+                if note.endswith(SHADOWING) and note not in self.remarked:
+                    self.remarked.add(note)
+                    log.warning(note, first=printable(sidecar.path))
 
     @contextmanager
     def stopwatch(self, stages: dict[str, float], stage: str) -> Iterator[None]:
@@ -106,6 +122,18 @@ def journal_of(settings: Settings) -> Journal:
     )
 
 
+def metadata_options(settings: Settings) -> Options:
+    """Say how sidecars are written."""
+    return Options(
+        fields=settings.metadata.fields,
+        naming=settings.sidecar.naming,
+        overwrite=settings.metadata.overwrite,
+        backup_originals=settings.metadata.backup_originals,
+        language=settings.metadata.language,
+        root=settings.ownership.keyword,
+    )
+
+
 def has_ledger(settings: Settings) -> bool:
     """Say whether there is a ledger yet; opening one makes it."""
     return SqliteLedger.exists(settings.state_directory)
@@ -161,14 +189,7 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
                 asking=asking,
                 journal=journal,
                 scribe=Scribe(ledger, journal, now=local_now),
-                metadata_options=Options(
-                    fields=settings.metadata.fields,
-                    naming=settings.sidecar.naming,
-                    overwrite=settings.metadata.overwrite,
-                    backup_originals=settings.metadata.backup_originals,
-                    language=settings.metadata.language,
-                    root=settings.ownership.keyword,
-                ),
+                metadata_options=metadata_options(settings),
                 vocabulary=vocabulary,
             )
     finally:

@@ -262,7 +262,7 @@ class Shift:
         way = Way(claim, self._rooms.now())
         try:
             if claim.anew_since is not None and not self._job.anew:
-                # A scan with --overwrite-metadata asked for it, and knows what is to be replaced.
+                # A scan with --retag or --overwrite-metadata asked for it; it knows what may go.
                 await self._rooms.ledger.release(claim)
                 return
             outcome = await self._tagged(way)

@@ -15,7 +15,18 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from taggerd import __version__
-from taggerd.cli import config, list_registry, preflight, report, retry, run, scan, status
+from taggerd.cli import (
+    config,
+    list_registry,
+    preflight,
+    report,
+    retry,
+    run,
+    scan,
+    show,
+    status,
+    undo,
+)
 from taggerd.errors import TaggerdError
 
 if TYPE_CHECKING:
@@ -37,6 +48,8 @@ app.command("scan")(scan.scan)
 app.command("preflight")(preflight.preflight)
 app.command("status")(status.status)
 app.command("retry")(retry.retry)
+app.command("show")(show.show)
+app.command("undo")(undo.undo)
 app.command("report")(report.report)
 app.command("list-registry")(list_registry.list_registry)
 app.add_typer(config.app, name="config")

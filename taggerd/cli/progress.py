@@ -158,6 +158,7 @@ class Progress:
             (len(tally.elsewhere), "still in the queue"),
             (tally.growing, "still being written, to be scanned later"),
             (tally.done_before, "tagged before"),
+            (tally.undone, "undone before (taggerd retry PATH or scan --retag tags them again)"),
             (len(tally.quarantined), "set aside before"),
             (len(tally.skipped), "other files (--list says why they are left)"),
         ]
@@ -196,6 +197,7 @@ def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:
         "todo": tally.todo,
         "tagged": tally.fates["tagged"] + tally.fates["known"],
         "done_before": tally.done_before,
+        "undone": tally.undone,
         "growing": tally.growing,
         **lists,
         "outputs": printable(outputs),

@@ -59,6 +59,13 @@ def scan(
             help="Ask again about photos that are tagged; replace texts a human wrote.",
         ),
     ] = None,
+    retag: Annotated[
+        bool,
+        typer.Option(
+            "--retag",
+            help="Ask again about photos that are tagged; replace only what taggerd wrote.",
+        ),
+    ] = False,
     backup_originals: Annotated[
         bool | None, typer.Option(help="Keep the bytes of a sidecar before it changes.")
     ] = None,
@@ -163,7 +170,7 @@ def scan(
         run=f"scan-{uuid.uuid4().hex[:12]}",
         dry_run=dry_run,
         sidecars=not no_meta,
-        anew=bool(overwrite_metadata),
+        anew=retag or bool(overwrite_metadata),
     )
     request = catchup.Request(
         _paths([*(paths or []), *(input_dir or [])], loaded), job, output_jsonl, summary

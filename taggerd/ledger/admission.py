@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from taggerd.photo import PhotoFile
 
 
+UNDONE = 2
+"""In the column ``recorded``: tagged, and its sidecars were taken back on request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """On which terms files are admitted."""
@@ -105,7 +109,8 @@ def _wanted(database: Database, photo: int, terms: Terms) -> bool:
     row = database.one("photo", photo=photo)
     match row["state"]:
         case "recorded":
-            return terms.anew or (terms.sidecars and not row["sidecars_written"])
+            unwritten = not row["sidecars_written"] and row["recorded"] != UNDONE
+            return terms.anew or (terms.sidecars and unwritten)
         case "quarantined":
             return terms.sidecars and bool(row["retryable"])
         case "claimed":

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """A value that JSON can say."""
 
-State = Literal["new", "changed", "queued", "claimed", "recorded", "unwritten", "quarantined"]
+State = Literal[
+    "new", "changed", "queued", "claimed", "recorded", "unwritten", "undone", "quarantined"
+]  # fmt: skip
 """How a file stands: not seen before; seen with another stamp; waiting; worked on; tagged; tagged
-but for its sidecars (``--no-meta``, or they could not be written); set aside."""
+but for its sidecars (``--no-meta``, or they could not be written); tagged, and its sidecars taken
+back on request; set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +267,14 @@ class Ledger(Protocol):
         *retryable_sidecar* the next :meth:`admit` that wants sidecars takes it out again.
         """
 
+    async def undone(self, files: Iterable[Path]) -> int:
+        """Note that what was written into the sidecars of the photos of *files* was taken back.
+
+        Such a photo counts as unwritten and is left alone: :meth:`admit` queues it only if it
+        changed or is to be asked about anew, :meth:`retry` if it is named. Photos that are queued
+        or claimed stay so. Returns how many photos counted as written until now.
+        """
+
     # The journal's outbox.
 
     async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
@@ -287,7 +298,10 @@ class Ledger(Protocol):
         """List photos in quarantine, latest first."""
 
     async def retry(self, within: Sequence[Path] | None) -> int:
-        """Put photos in quarantine back into the queue, all or *within*; return how many."""
+        """Put photos in quarantine back into the queue, all or *within*; return how many.
+
+        *Within*, also those whose sidecars were taken back (:meth:`undone`): they were named.
+        """
 
     async def next_due(self, within: Sequence[Path] | None, run: str) -> float | None:
         """Return the earliest time at which this *run* may claim something; None: nothing waits.

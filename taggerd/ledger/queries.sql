@@ -83,7 +83,7 @@ WHERE folder = (SELECT id FROM folders WHERE path = :folder) AND stem = :stem AN
 DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
 
 -- name: file_standing
-SELECT size, mtime_ns, inode, device, state, retryable, sidecars_written, reason, since
+SELECT size, mtime_ns, inode, device, state, retryable, sidecars_written, recorded, reason, since
 FROM folders
 CROSS JOIN files ON files.folder = folders.id AND stem = :stem AND suffix = :suffix
 CROSS JOIN photos ON photos.id = files.photo
@@ -172,13 +172,14 @@ WHERE id = :photo AND token = :token;
 
 -- name: as_it_was
 UPDATE photos SET state = 'recorded', anew_since = NULL
-WHERE id = :photo AND state = 'queued' AND recorded AND NOT changed AND sidecars_written;
+WHERE id = :photo AND state = 'queued' AND recorded AND NOT changed
+    AND (sidecars_written OR recorded = 2);
 
 -- name: no_longer_wanted
 UPDATE photos SET
     state = CASE
         WHEN state = 'queued' AND anew_since IS NOT NULL AND recorded AND NOT changed
-            AND sidecars_written THEN 'recorded' ELSE state END,
+            AND (sidecars_written OR recorded = 2) THEN 'recorded' ELSE state END,
     anew_since = CASE WHEN state = 'claimed' THEN anew_since END,
     wanted_by = NULL, wanted_owner = NULL
 WHERE wanted_owner = :owner;
@@ -217,6 +218,19 @@ ON CONFLICT DO UPDATE SET at = excluded.at, answer = excluded.answer;
 
 -- name: sidecars
 SELECT name, digest FROM sidecars WHERE photo = :photo;
+
+-- name: undone
+UPDATE photos SET sidecars_written = 0, recorded = 2, since = :now
+WHERE state = 'recorded' AND sidecars_written AND id = (
+    SELECT photo FROM folders
+    JOIN files ON files.folder = folders.id AND stem = :stem AND suffix = :suffix
+    WHERE folders.path = :folder
+);
+
+-- name: undone_within
+SELECT photos.id
+FROM photos INDEXED BY photos_unwritten CROSS JOIN folders ON folders.id = photos.folder
+WHERE state = 'recorded' AND sidecars_written = 0 AND recorded = 2 AND {in_scope};
 
 -- name: written
 UPDATE photos SET recorded = recorded AND digest IS :digest, digest = :digest, changed = 0

@@ -195,7 +195,9 @@ class SqliteLedger:
         if stamp_of(row) != file.stamp:
             state = "changed"
         elif row["retryable"] if state == "quarantined" else not row["sidecars_written"]:
+            undone = state == "recorded" and row["recorded"] == admission.UNDONE
             state = "unwritten" if state in {"recorded", "quarantined"} else state
+            state = "undone" if undone else state
         return Standing(state, row["reason"], row["since"])
 
     @_in_thread
@@ -423,6 +425,17 @@ class SqliteLedger:
                 )
         return quarantined > 0
 
+    async def undone(self, files: Iterable[Path]) -> int:
+        """See the port."""
+        return sum([await self._undone(batch) for batch in _batches(files)])
+
+    @_in_thread
+    def _undone(self, files: Sequence[Path]) -> int:
+        now, database = self._clock(), self._database
+        with database.transaction():
+            places = (Place.of(path)._asdict() for path in files)
+            return sum(database.do("undone", now=now, **place) for place in places)
+
     # The journal's outbox.
 
     @_in_thread
@@ -473,6 +486,8 @@ class SqliteLedger:
         terms = admission.Terms(self._clock())
         with self._database.transaction():
             rows = self._database.rows("quarantined", limit=-1)
+            if within is not None:
+                rows += self._database.rows("undone_within")
             for row in rows:
                 admission.queue(self._database, row["id"], terms)
         return len(rows)

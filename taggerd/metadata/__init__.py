@@ -1,24 +1,48 @@
 """XMP sidecars: what is in them, what may change, and how it is written without a loss.
 
-The door is :mod:`.sidecars` (:func:`write`, :func:`plan`, :func:`tagged_digest`), with
-:func:`spell` and :func:`choose` for keywords. A merge is decided in :mod:`.texts` and
-:mod:`.keyword_lists`, carried out on the sidecar's own bytes by :mod:`.splice` and proved there by
-parsing the result again.
+The door is :mod:`.sidecars` (:func:`write`, :func:`withdraw`, :func:`plan`,
+:func:`tagged_digest`), with :func:`spell` and :func:`choose` for keywords. A merge is decided in
+:mod:`.texts` and :mod:`.keyword_lists`, carried out on the sidecar's own bytes by :mod:`.splice`
+and proved there by parsing the result again.
 
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
+from taggerd.metadata.keyword_lists import SHADOWING
 from taggerd.metadata.keywords import spell
-from taggerd.metadata.sidecars import Options, plan, tagged_digest, write
+from taggerd.metadata.readers import Shown
+from taggerd.metadata.sidecars import (
+    Options,
+    Withdrawal,
+    Withdrawn,
+    plan,
+    tagged_digest,
+    withdraw,
+    write,
+    yield_to_humans,
+)
+from taggerd.metadata.undo import PARTS, Part
+from taggerd.metadata.view import SidecarView, View, view
 from taggerd.metadata.vocabulary import Vocabulary, choose, load_vocabulary
 
 __all__ = [
+    "PARTS",
+    "SHADOWING",
     "Options",
+    "Part",
+    "Shown",
+    "SidecarView",
+    "View",
     "Vocabulary",
+    "Withdrawal",
+    "Withdrawn",
     "choose",
     "load_vocabulary",
     "plan",
     "spell",
     "tagged_digest",
+    "view",
+    "withdraw",
     "write",
+    "yield_to_humans",
 ]

@@ -68,6 +68,15 @@ def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
     return fields, tuple(notes)
 
 
+def image_description(path: Path) -> str:
+    """Return EXIF's ImageDescription as it is, also a camera's; empty if it cannot be read."""
+    try:
+        value = _read(path)[1].get("Exif.Image.ImageDescription")
+    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError):
+        return ""
+    return value.strip() if isinstance(value, str) else ""
+
+
 def _read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
     """Return the XMP packet, EXIF and IPTC of a file."""
     import pyexiv2  # noqa: PLC0415 - needs glibc 2.33 and is only for worker processes

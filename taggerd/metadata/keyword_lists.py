@@ -8,6 +8,7 @@ is missing from that program. Nothing a human wrote is ever taken out of a list.
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -45,11 +46,18 @@ LISTS = {
     "dc:subject": _Kind("Bag", ""),
     "lr:hierarchicalSubject": _Kind("Bag", "|"),
     "digiKam:TagsList": _Kind("Seq", "/"),
+}
+"""Every list that gets the union where it is there."""
+
+LEFT_ALONE = {
     "MicrosoftPhoto:LastKeywordXMP": _Kind("Bag", "/"),
     "MicrosoftPhoto1:LastKeywordXMP": _Kind("Bag", "/"),
     "mediapro:CatalogSets": _Kind("Bag", "|"),
+    "lr:weightedFlatSubject": _Kind("Bag", ""),
 }
-"""Every list that gets the union where it is there; only the first three are ever made."""
+"""Lists of other programs: a first pass takes their words into the union, or a list made by it
+would hide them; they are never written to. An undo takes words of ours out of them that a program
+copied there."""
 
 _COMPLETE = ("dc:subject", "digiKam:TagsList")
 """Lists that every program which writes them writes whole: a word missing there was taken out.
@@ -94,7 +102,7 @@ class Machine(NamedTuple):
 
 
 @dataclass(slots=True)
-class _List:
+class KeywordList:
     """One list as it stands, its items told apart."""
 
     name: str
@@ -167,18 +175,19 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
         SidecarRefused: a list has a form in which words cannot be added without a loss.
     """
     lists = [
-        _read(draft.document, name, ownership)
+        read_list(draft.document, name, ownership)
         for name in LISTS
         if name in fields or named(name) in draft.document
     ]
     if not lists:
         return Union(
-            Machine(), ownership.rejected, frozenset(), frozenset(), _notes(draft.document)
+            Machine(), ownership.rejected, frozenset(), frozenset(), notes_on(draft.document)
         )
     key = partial(alike, english=english)
     gone = _taken_out(lists, ownership)
     rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
-    paths = _human_paths(lists, ownership)
+    sources = [] if ownership.lists else left_alone(draft.document, ownership)
+    paths = human_paths([*lists, *sources], ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
     withheld = frozenset(map(key, _withheld(lists, ownership)))
@@ -188,14 +197,30 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     for each in lists:
         mirrored |= _update(draft, each, paths, machine)
     names = frozenset(each.name for each in lists)
-    return Union(machine, rejected, names, frozenset(mirrored), _notes(draft.document))
+    return Union(machine, rejected, names, frozenset(mirrored), notes_on(draft.document))
 
 
-def _read(document: Document, name: str, ownership: Ownership) -> _List:
+def has_list(document: Document) -> bool:
+    """Say whether *document* has any keyword list, or had one that somebody has since emptied."""
+    lists = (*LISTS, *LEFT_ALONE, "taggerd:lists")
+    return any(named(name) in document for name in lists)
+
+
+def left_alone(document: Document, ownership: Ownership) -> list[KeywordList]:
+    """Read the lists of other programs that can be read."""
+    lists = []
+    for name in LEFT_ALONE:
+        if named(name) in document:
+            with suppress(SidecarRefused):
+                lists.append(read_list(document, name, ownership))
+    return lists
+
+
+def read_list(document: Document, name: str, ownership: Ownership) -> KeywordList:
     """Tell the items of one list apart: machine, mirrored, human."""
-    kind = LISTS[name]
+    kind = LISTS.get(name) or LEFT_ALONE[name]
     found = document.read(named(name))
-    each = _List(name, kind, found)
+    each = KeywordList(name, kind, found)
     if found is None:
         return each
     if found.form is Form.OTHER or (not found.items and not found.replaceable):
@@ -216,7 +241,7 @@ def _read(document: Document, name: str, ownership: Ownership) -> _List:
     return each
 
 
-def _taken_out(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
+def _taken_out(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[str]:
     """Return the machine keywords that somebody has taken out since they were written.
 
     A word is taken out if no list has it any more, or if a complete list lacks it and still has
@@ -234,7 +259,7 @@ def _taken_out(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
     )
 
 
-def _withheld(lists: Sequence[_List], ownership: Ownership) -> frozenset[str]:
+def _withheld(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[str]:
     """Return the levels that flat lists did not get from us, or lost since: they get none now."""
     flat = [
         each.machine_words
@@ -290,7 +315,7 @@ def _machine(
     return Machine(tuple(words.values()), tuple(paths.values()))
 
 
-def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
+def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path]:
     """Return every human keyword once, with its hierarchy where any list knows it.
 
     A copy that taggerd made of a word, and that somebody has since taken out of a complete list,
@@ -316,7 +341,7 @@ def _human_paths(lists: Sequence[_List], ownership: Ownership) -> list[Path]:
 
 
 def _update(
-    draft: Draft, each: _List, paths: Sequence[Path], machine: Machine
+    draft: Draft, each: KeywordList, paths: Sequence[Path], machine: Machine
 ) -> set[tuple[str, str]]:
     """Bring one list up to date; return what is mirrored in it."""
     new: dict[str, str] = {}
@@ -328,11 +353,11 @@ def _update(
     ours = machine.entries(each.kind)
     add = [*new.values(), *(each.entry(path) for path in ours if path not in each.machine)]
     drop = [item for path, item in each.machine.items() if path not in ours]
-    _rewrite(draft, each, drop, add)
+    rewrite(draft, each, drop, add)
     return mirrored
 
 
-def _rewrite(draft: Draft, each: _List, drop: Sequence[Item], add: Sequence[str]) -> None:
+def rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequence[str]) -> None:
     """Make the edits on one list."""
     name = named(each.name)
     if not add and not drop:
@@ -356,8 +381,11 @@ def _unique(words: Iterable[str], key: Callable[[str], str]) -> tuple[str, ...]:
     return tuple(first.values())
 
 
-def _notes(document: Document) -> tuple[str, ...]:
-    """Name a list that some reader may take before ours and that is not kept up."""
-    if named("acdsee:categories") in document:
-        return ("acdsee:categories is there and was left alone: ACDSee may show only its words",)
-    return ()
+SHADOWING = "was left alone: a program that reads it first does not see taggerd's keywords"
+"""How the note about such a list ends."""
+
+
+def notes_on(document: Document) -> tuple[str, ...]:
+    """Name the lists that some reader may take before ours and that are not kept up."""
+    there = (name for name in (*LEFT_ALONE, "acdsee:categories") if named(name) in document)
+    return tuple(f"{name.replace('1:', ':')} {SHADOWING}" for name in there)

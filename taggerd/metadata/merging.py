@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from taggerd import settings
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.keyword_lists import write_keywords
+from taggerd.metadata.keyword_lists import LISTS, has_list, write_keywords
 from taggerd.metadata.keywords import is_english
+from taggerd.metadata.namespaces import named
 from taggerd.metadata.ownership import DATE, DIGEST, Ownership
-from taggerd.metadata.splice import Array, Draft, Value
-from taggerd.metadata.texts import write_texts
+from taggerd.metadata.reversal import SEAL, Origin, joined, kept, origin, sealed
+from taggerd.metadata.splice import Array, Draft, Value, splice
+from taggerd.metadata.texts import lacking_texts, write_texts
 from taggerd.metadata.transcode import LARGEST, decode
 from taggerd.metadata.xmp import Document, Form, Property
+from taggerd.photo import Tags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from taggerd.metadata.namespaces import Name
-    from taggerd.photo import Provenance, Tags
+    from taggerd.metadata.transcode import Encoded
+    from taggerd.photo import Provenance
     from taggerd.settings import Fields
 
 
@@ -29,7 +36,7 @@ class Merged:
     notes: tuple[str, ...]
 
 
-def merge(  # noqa: PLR0913 - the switches are named
+def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     data: bytes,
     tags: Tags,
     provenance: Provenance,
@@ -38,6 +45,8 @@ def merge(  # noqa: PLR0913 - the switches are named
     overwrite: bool = False,
     language: str = "",
     root: str = "",
+    made: bool = False,
+    carry: Callable[[], Mapping[str, Value]] = dict,
 ) -> Merged:
     """Merge *tags* into the sidecar *data*.
 
@@ -49,17 +58,21 @@ def merge(  # noqa: PLR0913 - the switches are named
         overwrite: replace texts that a human wrote.
         language: the texts' own, BCP 47: they are written in it besides ``x-default``.
         root: a word under which machine keywords are listed once more where there are levels.
+        made: taggerd has just made *data*; an undo takes the whole file away again.
+        carry: gives what the photo's own file says; asked only where the sidecar lacks a field
+            that is to be written, because the words there would be hidden by ours.
 
     Raises:
         SidecarRefused: it cannot be merged without a doubt; the message says why.
     """
     encoded = decode(data)
     document = Document(encoded.text)
+    before = Origin(made=True) if made else origin(encoded, document)
+    if not made:
+        document, before = _carried(document, before, tags, fields, carry, overwrite=overwrite)
     ownership = Ownership.read(document)
     draft = Draft(document)
-    written, notes = write_texts(
-        draft, tags, fields, ownership, overwrite=overwrite, language=language
-    )
+    texts = write_texts(draft, tags, fields, ownership, overwrite=overwrite, language=language)
     union = write_keywords(
         draft,
         tags.keywords,
@@ -75,17 +88,88 @@ def merge(  # noqa: PLR0913 - the switches are named
         rejected=union.rejected,
         lists=union.lists,
         mirrored=union.mirrored,
-        written=written,
+        written=texts.written,
+        replaced=texts.replaced,
     )
-    _put_record(draft, record.properties(provenance))
-    merged_notes = (*notes, *union.notes)
+    put_record(draft, record.properties(provenance))
+    notes = (*texts.notes, *union.notes)
     if draft.changed <= {DATE}:
-        return Merged(data, merged_notes)
-    data = encoded.restore(draft.apply())
+        return Merged(data, notes)
+    data = encoded.restore(sealed_text(draft, encoded, before))
     if len(data) > LARGEST:  # nobody, ourselves included, would read it again
         message = f"would become larger than {LARGEST // (1024 * 1024)} MB"
         raise SidecarRefused(message)
-    return Merged(data, merged_notes)
+    return Merged(data, notes)
+
+
+def yielded(data: bytes) -> bytes:
+    """Return the sidecar *data* without machine texts that hide what a human wrote since.
+
+    Readers take either of two fields for one thing (``dc:description``, ``tiff:ImageDescription``):
+    where a human has edited one, ours in the other goes.
+
+    Raises:
+        SidecarRefused: it cannot be understood.
+    """
+    encoded = decode(data)
+    document = Document(encoded.text)
+    ownership = Ownership.read(document)
+    draft = Draft(document)
+    texts = write_texts(draft, Tags(), settings.Fields(), ownership, overwrite=False)
+    if not draft.changed:
+        return data
+    record = replace(ownership, written=texts.written, replaced=texts.replaced)
+    put_record(draft, record.words())
+    return encoded.restore(sealed_text(draft, encoded, origin(encoded, document)))
+
+
+def sealed_text(draft: Draft, encoded: Encoded, before: Origin) -> bytes:
+    """Carry out *draft*, check the result, and leave in it the way back to *before*.
+
+    Raises:
+        SidecarRefused: the result does not say what it should, or anything else changed.
+    """
+    if not before.made and before.text is None:
+        if SEAL in draft.document:
+            draft.remove(SEAL)
+        return draft.apply(encoded.settled)
+    draft.put(SEAL, "")
+    edits = draft.edits(encoded.settled)
+    text, says = sealed(before, splice(draft.document.data, edits), edits)
+    draft.check(text, {SEAL: says})
+    return text
+
+
+def _carried(  # noqa: PLR0913 - see merge
+    document: Document,
+    before: Origin,
+    tags: Tags,
+    fields: Fields,
+    carry: Callable[[], Mapping[str, Value]],
+    *,
+    overwrite: bool,
+) -> tuple[Document, Origin]:
+    """Put the photo's own words into the fields that the sidecar lacks and that are to be written.
+
+    Without it, the machine's words in the sidecar would hide the human's in the photo from readers
+    that look no further than the sidecar.
+    """
+    lacking = lacking_texts(document, tags, fields, overwrite=overwrite)
+    if tags.keywords and not has_list(document):
+        lacking += LISTS
+    if not lacking:
+        return document, before
+    said = carry()
+    found = {field: said[field] for field in lacking if field in said}
+    if not found:
+        return document, before
+    draft = Draft(document)
+    for field, value in found.items():
+        draft.put(named(field), value)
+    edits = draft.edits()
+    text = splice(document.data, edits)
+    draft.check(text)
+    return Document(text), replace(before, spans=tuple(joined(kept(edits), before.spans)))
 
 
 def digest_in(data: bytes) -> str:
@@ -98,7 +182,7 @@ def digest_in(data: bytes) -> str:
     return texts[0] if texts else ""
 
 
-def _put_record(draft: Draft, record: dict[Name, Value | None]) -> None:
+def put_record(draft: Draft, record: dict[Name, Value | None]) -> None:
     """Bring taggerd's own namespace up to date."""
     document = draft.document
     for name, value in record.items():

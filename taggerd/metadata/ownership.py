@@ -17,6 +17,8 @@ property       form  holds
 ``lists``      Bag   the keyword lists that got the machine keywords, ``dc:subject``
 ``mirrored``   Bag   human keywords copied from another list, ``digiKam:TagsList Places/Beach``
 ``written``    Bag   per text field the hash of what was written, ``dc:title 0f3a…``
+``replaced``   Bag   per text field the human words that gave way to it (``--overwrite-metadata``)
+``undo``       text  the way back, byte for byte (see :mod:`.reversal`)
 ============== ===== ======================================================================
 """
 
@@ -31,7 +33,7 @@ from taggerd.metadata.namespaces import TAGGERD, Name
 from taggerd.metadata.splice import Array, Entry, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from taggerd.metadata.xmp import Document
     from taggerd.photo import Provenance
@@ -62,6 +64,8 @@ class Ownership:
     """(list, item text)."""
     written: Mapping[str, str] = field(default_factory=dict)
     """Field → hash."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Field → the words that stood there before and come back with an undo."""
 
     @classmethod
     def read(cls, document: Document) -> Ownership:
@@ -78,37 +82,53 @@ class Ownership:
             lists=frozenset(bag("lists")),
             mirrored=frozenset(_pairs(bag("mirrored"))),
             written=dict(_pairs(bag("written"))),
+            replaced=dict(_pairs(bag("replaced"))),
         )
 
     def owns(self, text: str) -> bool:
         """Say whether *text* is one that taggerd wrote, in whichever field it stands now."""
         return text_hash(text) in self.written.values()
 
+    @property
+    def empty(self) -> bool:
+        """Say whether no word in the sidecar is taggerd's."""
+        return not (self.keywords or self.mirrored or self.written or self.replaced)
+
     def properties(self, provenance: Provenance) -> dict[Name, Value | None]:
         """Return the record as properties; None for one that is not to be there."""
+        models = [f"{role}={model}" for role, model in sorted(provenance.models.items())]
+        texts = {
+            "version": provenance.version,
+            "date": provenance.date.isoformat(timespec="seconds"),
+            "profile": provenance.profile,
+            "digest": provenance.digest,
+        }
+        record: dict[Name, Value | None] = {
+            Name(TAGGERD, local): text or None for local, text in texts.items()
+        }
+        return record | _bags({"models": models}) | self.words()
+
+    def words(self) -> dict[Name, Value | None]:
+        """Return what the record says of words, as properties."""
         bags = {
-            "models": [f"{role}={model}" for role, model in sorted(provenance.models.items())],
             "keywords": self.keywords,
             "paths": ["|".join(path) for path in self.paths],
             "rejected": self.rejected,
             "lists": sorted(self.lists),
             "mirrored": [" ".join(pair) for pair in sorted(self.mirrored)],
             "written": [" ".join(pair) for pair in sorted(self.written.items())],
+            "replaced": [" ".join(pair) for pair in sorted(self.replaced.items())],
         }
-        texts = {
-            "version": provenance.version,
-            "date": provenance.date.isoformat(timespec="seconds"),
-            "profile": provenance.profile,
-            "digest": provenance.digest,
-            "root": self.root,
-        }
-        record: dict[Name, Value | None] = {
-            Name(TAGGERD, local): text or None for local, text in texts.items()
-        }
-        for local, words in bags.items():
-            entries = tuple(Entry(word) for word in words)
-            record[Name(TAGGERD, local)] = Array("Bag", entries) if entries else None
-        return record
+        return _bags(bags) | {Name(TAGGERD, "root"): self.root or None}
+
+
+def _bags(bags: Mapping[str, Sequence[str]]) -> dict[Name, Value | None]:
+    """Return *bags* as properties; None for an empty one, which is not to be there."""
+    record: dict[Name, Value | None] = {}
+    for local, words in bags.items():
+        entries = tuple(Entry(word) for word in words)
+        record[Name(TAGGERD, local)] = Array("Bag", entries) if entries else None
+    return record
 
 
 def _pairs(words: Iterable[str]) -> list[tuple[str, str]]:

@@ -137,6 +137,24 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
     _sync_folder(path)
 
 
+def remove(path: Path, old: Old) -> None:
+    """Take the sidecar *path*, which is *old*, off the disk.
+
+    Raises:
+        SidecarChanged, SidecarUnwritable, StorageError: as :func:`replace`.
+    """
+    clear(path)
+    if not old.stat.st_mode & 0o222 or not os.access(path, os.W_OK):
+        message = "is read-only"
+        raise SidecarUnwritable(message)
+    _check_unchanged(path, old)
+    try:
+        path.unlink()
+    except OSError as error:
+        _give_up(error, path, "cannot be removed")
+    _sync_folder(path)
+
+
 def _check_unchanged(path: Path, old: Old) -> None:
     now = read(path)
     if now is None or now.data != old.data:

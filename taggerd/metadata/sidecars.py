@@ -5,19 +5,23 @@ Everything here runs in a worker process: a new sidecar is seeded from the photo
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from taggerd import settings
 from taggerd.errors import SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import naming, replacing
 from taggerd.metadata.carried import Fields, carried, names_of
-from taggerd.metadata.merging import Merged, digest_in, merge
+from taggerd.metadata.merging import Merged, digest_in, merge, yielded
 from taggerd.metadata.new import new_sidecar
+from taggerd.metadata.undo import PARTS, End, Part, undo
 from taggerd.photo import Sidecar, printable
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
+    from datetime import date, datetime
     from pathlib import Path
 
     from taggerd.metadata.naming import Naming, Target
@@ -25,6 +29,34 @@ if TYPE_CHECKING:
 
 _TRIES = 5
 """Merges of one sidecar that another program keeps writing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """What is to be taken back."""
+
+    parts: frozenset[Part] = PARTS
+    since: date | None = None
+    """Only what was tagged on this local day or later; None: all."""
+    dry_run: bool = False
+    """Only say what would happen."""
+    now: datetime | None = None
+    """Local time, for the name of a backup."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """What became of one sidecar."""
+
+    path: Path
+    end: End | Literal["refused"]
+    parts: tuple[str, ...] = ()
+    """What was taken out of it, where it was edited since or only in part."""
+    reason: str = ""
+    """Why it is as it was."""
+    backup: Path | None = None
+    untagged: bool = False
+    """Nothing of taggerd's is in it now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +76,15 @@ class Options:
     root: str = ""
     """Machine keywords are listed once more under this one."""
 
-    def merged(self, data: bytes, tags: Tags, provenance: Provenance) -> Merged:
+    def merged(
+        self,
+        data: bytes,
+        tags: Tags,
+        provenance: Provenance,
+        *,
+        made: bool = False,
+        carry: Callable[[], Fields] = dict,
+    ) -> Merged:
         """Merge *tags* into the sidecar *data*; see :func:`.merging.merge`."""
         return merge(
             data,
@@ -54,6 +94,8 @@ class Options:
             overwrite=self.overwrite,
             language=self.language,
             root=self.root,
+            made=made,
+            carry=carry,
         )
 
 
@@ -74,6 +116,21 @@ def tagged_digest(photo: Photo, options: Options) -> str:
     return digests.pop() if len(digests) == 1 else ""
 
 
+def yield_to_humans(photo: Photo, options: Options) -> None:
+    """Take machine texts out of the sidecars of *photo* that hide what a human wrote since.
+
+    One that cannot be understood or written stays as it is: it is spoken of when it is tagged.
+
+    Raises:
+        StorageError: the disk is full or failing.
+    """
+    for path in plan(photo, options):
+        with suppress(SidecarError):
+            old = replacing.read(path)
+            if old is not None and (data := yielded(old.data)) != old.data:
+                replacing.replace(path, old, data)
+
+
 def write(
     photo: Photo, tags: Tags, provenance: Provenance, options: Options
 ) -> tuple[Sidecar, ...]:
@@ -90,6 +147,55 @@ def write(
         _write_one(target, tags, provenance, options)
         for target in naming.targets(photo, options.naming)
     )
+
+
+def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
+    """Take taggerd's words out of the sidecar at *path*.
+
+    One that is refused or cannot be written stays as it is byte for byte, and ``reason`` says why.
+
+    Raises:
+        StorageError: the disk is full or failing.
+    """
+    reason = ""
+    for _ in range(_TRIES):
+        try:
+            return _withdraw(path, wanted, options)
+        except SidecarChanged as error:
+            reason = f"{error}; run taggerd undo again"
+        except SidecarUnwritable as error:
+            return Withdrawn(path=path, end="refused", reason=f"{error}; make it writable")
+        except SidecarError as error:
+            return Withdrawn(path=path, end="refused", reason=f"{error}; left as it was")
+    return Withdrawn(path=path, end="refused", reason=reason)
+
+
+def _withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
+    """Read, undo and write once."""
+    old = replacing.read(path)
+    if old is None:
+        return Withdrawn(path=path, end="nothing", reason="is not there", untagged=True)
+    undone = undo(old.data, options.fields, wanted.parts, wanted.since)
+    backup = kept = None
+    if options.backup_originals and wanted.now is not None:
+        backup = _backup_name(path, wanted.now)
+    if undone.end != "nothing" and not wanted.dry_run:
+        if undone.data is None:
+            replacing.remove(path, old)
+        else:
+            kept = replacing.replace(path, old, undone.data, backup=backup)
+    return Withdrawn(
+        path=path,
+        end=undone.end,
+        parts=undone.parts,
+        reason=undone.reason,
+        backup=kept,
+        untagged=undone.untagged,
+    )
+
+
+def _backup_name(path: Path, now: datetime) -> Path:
+    return path.with_name(f"{path.name}.orig-{now:%Y%m%dT%H%M%S}")
 
 
 def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
@@ -115,13 +221,15 @@ def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Option
     old = replacing.read(path)
     if old is None:
         return _create(target, tags, provenance, options)
-    merged = options.merged(old.data, tags, provenance)
+    own = _Own(target)
+    merged = options.merged(old.data, tags, provenance, carry=own.fields)
+    merged = Merged(merged.data, (*own.notes, *merged.notes))
     if merged.data == old.data:
         replacing.clear(path)
         return _outcome(path, merged, written=False)
     backup = None
     if options.backup_originals:
-        backup = path.with_name(f"{path.name}.orig-{provenance.date:%Y%m%dT%H%M%S}")
+        backup = _backup_name(path, provenance.date)
     kept = replacing.replace(path, old, merged.data, backup=backup)
     return _outcome(path, merged, written=True, backup=kept)
 
@@ -129,17 +237,29 @@ def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Option
 def _create(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
     """Make a new sidecar, starting with what the photo's files carry."""
     photo = _stat(target.files[0])
-    seeds: Fields = {}
-    notes: list[str] = []
-    for file in target.files:
-        fields, said = carried(file)
-        seeds = fields | seeds
-        notes += said
-    blank = new_sidecar(names_of(seeds), provenance.version)
-    merged = options.merged(blank, tags, provenance)
+    own = _Own(target)
+    blank = new_sidecar(names_of(own.fields()), provenance.version)
+    merged = options.merged(blank, tags, provenance, made=True)
     replacing.create(target.path, merged.data, photo)
-    outcome = Merged(merged.data, (*notes, *merged.notes))
+    outcome = Merged(merged.data, (*own.notes, *merged.notes))
     return _outcome(target.path, outcome, written=True, created=True)
+
+
+class _Own:
+    """What a photo's own files say of it; read only when it is asked for."""
+
+    def __init__(self, target: Target) -> None:
+        self._files = target.files
+        self.notes: tuple[str, ...] = ()
+
+    def fields(self) -> Fields:
+        """Return what the files carry, the first file's words before the others'."""
+        seeds: Fields = {}
+        for file in self._files:
+            fields, notes = carried(file)
+            seeds = fields | seeds
+            self.notes += notes
+        return seeds
 
 
 def _stat(photo: Path) -> os.stat_result:

@@ -8,6 +8,7 @@ what it meant before. If not, the sidecar is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from xml.sax.saxutils import quoteattr
 
@@ -17,7 +18,7 @@ from taggerd.metadata.tree import BLANK, Canonical, Node, attribute_span, canoni
 from taggerd.metadata.xmp import Document, Form, Item, Property
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 _LI = Name(RDF, "li")
 _LANGUAGE = Name(XML, "lang")
@@ -167,23 +168,37 @@ class Draft:
             lines = "".join(f"{gap}<{tag}>{escaped(word)}</{tag}>" for word in add)
             self._edits.append(Edit(last.end, last.end, lines.encode()))
 
-    def apply(self) -> bytes:
+    def edits(self, settled: Callable[[bytes], bytes] = bytes) -> list[Edit]:
+        """Return the edits; *settled* says how new bytes read once they are on the disk."""
+        edits = [*self._edits, *self._insertion()]
+        return [edit._replace(new=settled(edit.new)) for edit in edits]
+
+    def apply(self, settled: Callable[[bytes], bytes] = bytes) -> bytes:
         """Return the new bytes.
 
         Raises:
             SidecarRefused: the result does not say what it should, or anything else changed.
         """
-        edits = [*self._edits, *self._insertion()]
-        data = splice(self.document.data, edits)
+        data = splice(self.document.data, self.edits(settled))
+        self.check(data)
+        return data
+
+    def check(self, data: bytes, also: Mapping[Name, str] = MappingProxyType({})) -> None:
+        """Prove that *data* is the document with the edits made, and with the texts *also* says.
+
+        Raises:
+            SidecarRefused: it does not say what it should, or anything else changed.
+        """
         after = Document(data)
-        for name, expected in self._expected.items():
-            if _summary(after.read(name)) != expected:
+        expected = {**self._expected, **{name: _meaning(text) for name, text in also.items()}}
+        for name, meaning in expected.items():
+            if _summary(after.read(name)) != meaning:
                 message = f"cannot be merged: {short(name)} did not come out as written"
                 raise SidecarRefused(message)
-        if after.foreign(self.changed) != self.document.foreign(self.changed):
+        changed = frozenset(expected)
+        if after.foreign(changed) != self.document.foreign(changed):
             message = "cannot be merged without altering something else in it"
             raise SidecarRefused(message)
-        return data
 
     def _expect(self, name: Name, meaning: Canonical | None) -> None:
         if name in self._expected:

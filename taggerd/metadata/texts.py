@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from taggerd.metadata.namespaces import named
 from taggerd.metadata.ownership import text_hash
-from taggerd.metadata.splice import Array, Entry
+from taggerd.metadata.splice import Array, Draft, Entry
+from taggerd.metadata.tree import BLANK
 from taggerd.metadata.wording import (
     LONGEST_ALT_TEXT,
     is_camera_text,
@@ -18,10 +20,10 @@ from taggerd.metadata.xmp import Form, Item, Property
 from taggerd.settings import TextField
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
     from taggerd.metadata.ownership import Ownership
-    from taggerd.metadata.splice import Draft
+    from taggerd.metadata.xmp import Document
     from taggerd.photo import Tags
     from taggerd.settings import Fields
 
@@ -30,9 +32,9 @@ _FIELDS: tuple[TextField, ...] = get_args(TextField)
 _PLAIN = frozenset({"photoshop:Headline"})
 """Fields of plain text; the others are language alternatives (Alt)."""
 
-_NEVER_OVERWRITTEN = frozenset({"dc:title"})
+NEVER_OVERWRITTEN = frozenset({"dc:title"})
 
-_TWINS = {"dc:description": "tiff:ImageDescription", "tiff:ImageDescription": "dc:description"}
+TWINS = {"dc:description": "tiff:ImageDescription", "tiff:ImageDescription": "dc:description"}
 """Two names for one thing. Readers take either first, so a machine text in one would hide the
 human text in the other."""
 
@@ -51,6 +53,17 @@ class _Standing(NamedTuple):
     """All that is in such languages and not ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What became of the text fields."""
+
+    written: dict[str, str] = field(default_factory=dict)
+    """Field → hash of the machine text that stands in it now."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Field → the words that stood there before."""
+    notes: list[str] = field(default_factory=list)
+
+
 def write_texts(  # noqa: PLR0913 - the switches are named
     draft: Draft,
     tags: Tags,
@@ -59,39 +72,95 @@ def write_texts(  # noqa: PLR0913 - the switches are named
     *,
     overwrite: bool,
     language: str = "",
-) -> tuple[Mapping[str, str], list[str]]:
+) -> Texts:
     """Put the caption and the description of *tags* into *draft*.
 
     Fields that hold languages get the text as ``x-default`` and, where the *language* (BCP 47) is
     said, once more in that. A copy that humans wrote in some language stays.
-
-    Returns:
-        per field the hash of the machine text that stands in it now; notes for the record.
     """
-    wanted = _wanted(tags, fields)
+    wanted = wanted_texts(tags, fields)
     standings: dict[str, _Standing] = {f: _standing(draft, f, ownership) for f in _FIELDS}
-    written: dict[str, str] = {}
-    notes: list[str] = []
-    for field, standing in standings.items():
-        text = wanted.get(field, "")
-        twin = standings.get(_TWINS.get(field, ""))
-        replaced = overwrite and field not in _NEVER_OVERWRITTEN and bool(text)
+    texts = Texts()
+    for name, standing in standings.items():
+        text = wanted.get(name, "")
+        twin = standings.get(TWINS.get(name, ""))
+        replaced = overwrite and name not in NEVER_OVERWRITTEN and bool(text)
         if standing.human and not replaced:
             if text:
-                notes.append(f"kept {field}: a human wrote it")
+                texts.notes.append(f"kept {name}: a human wrote it")
             _drop_copies(draft, standing)
         elif twin is not None and twin.human and not overwrite:
-            if standing.ours and standing.found is not None and not standing.others:
-                draft.remove(named(field))
+            if standing.ours and not standing.others:
+                _withdraw(draft, name, standing, ownership.replaced.get(name, ""))
         elif not text:
             if standing.ours:
-                written[field] = ownership.written.get(field) or text_hash(_shown(standing))
-        elif _write(draft, field, standing, text, language):
-            written[field] = text_hash(text)
-            notes += _replaced(field, standing)
+                texts.written[name] = ownership.written.get(name) or text_hash(_shown(standing))
+                texts.replaced.update(_given_way(name, standing, ownership))
+        elif _write(draft, name, standing, text, language):
+            texts.written[name] = text_hash(text)
+            texts.replaced.update(_given_way(name, standing, ownership))
+            texts.notes.extend(_replaced(name, standing))
         else:
-            notes.append(f"kept {field}: it is in a form that is not overwritten")
-    return written, notes
+            texts.notes.append(f"kept {name}: it is in a form that is not overwritten")
+    return texts
+
+
+def standing_texts(document: Document, ownership: Ownership) -> list[tuple[str, str, bool]]:
+    """Return per text field what it says, and whether it is taggerd's own."""
+    said: list[tuple[str, str, bool]] = []
+    for name in _FIELDS:
+        standing = _standing(Draft(document), name, ownership)
+        if text := _shown(standing).strip():
+            said.append((name, text, standing.ours))
+    return said
+
+
+def lacking_texts(document: Document, tags: Tags, fields: Fields, *, overwrite: bool) -> list[str]:
+    """Return the fields that are to be written and of which *document* has nothing at all."""
+    return [
+        name
+        for name in wanted_texts(tags, fields)
+        if named(name) not in document
+        and named(TWINS.get(name, name)) not in document
+        and (name in NEVER_OVERWRITTEN or not overwrite)
+    ]
+
+
+def withdraw_texts(draft: Draft, ownership: Ownership, fields: Collection[str]) -> list[str]:
+    """Take the machine texts out of *fields*, and put back the words that gave way to them.
+
+    Returns:
+        the fields that changed.
+    """
+    changed: list[str] = []
+    for name in (f for f in _FIELDS if f in fields):
+        standing = _standing(draft, name, ownership)
+        before = ownership.replaced.get(name, "")
+        if standing.human:
+            _drop_copies(draft, standing)
+        elif standing.ours or standing.copies or (before and standing.found is None):
+            _withdraw(draft, name, standing, before)
+        if named(name) in draft.changed:
+            changed.append(name)
+    return changed
+
+
+def _withdraw(draft: Draft, name: str, standing: _Standing, before: str) -> None:
+    """Take our words out of one field; what stood there *before* comes back."""
+    if before and _write(draft, name, standing, before, ""):
+        return
+    found, item = standing.found, standing.item
+    ours = [*standing.copies, *([item] if item is not None and standing.ours else [])]
+    if found is not None and found.form is Form.ARRAY and len(ours) < len(found.items):
+        draft.relist(found, ours, [])
+    else:
+        draft.remove(named(name))
+
+
+def _given_way(name: str, standing: _Standing, ownership: Ownership) -> dict[str, str]:
+    """Return the words to be put back into the field *name* by an undo, if there are any."""
+    before = ownership.replaced.get(name, "") if standing.ours else _shown(standing)
+    return {name: before} if before.strip(BLANK) else {}
 
 
 def _replaced(field: str, standing: _Standing) -> list[str]:
@@ -104,17 +173,17 @@ def _replaced(field: str, standing: _Standing) -> list[str]:
     return []
 
 
-def _wanted(tags: Tags, fields: Fields) -> dict[str, str]:
+def wanted_texts(tags: Tags, fields: Fields) -> dict[str, str]:
     """Return the text that each field is to hold; the caption's fields win a tie."""
     wanted: dict[str, str] = {}
     pairs: list[tuple[TextField, str]] = [(f, tags.description) for f in fields.description]
     pairs += [(f, tags.caption) for f in fields.caption]
-    for field, text in pairs:
-        fitting = xml_text(text) if field in _TWINS else one_line(text)
-        if field == "Iptc4xmpCore:AltTextAccessibility":
+    for name, text in pairs:
+        fitting = xml_text(text) if name in TWINS else one_line(text)
+        if name == "Iptc4xmpCore:AltTextAccessibility":
             fitting = shortened(fitting, LONGEST_ALT_TEXT)
         if fitting:
-            wanted[field] = fitting
+            wanted[name] = fitting
     return wanted
 
 

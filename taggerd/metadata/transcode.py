@@ -43,6 +43,13 @@ class Encoded:
             text = text.decode("utf-8").encode(self.encoding, "xmlcharrefreplace")
         return self.mark + text
 
+    def settled(self, text: bytes) -> bytes:
+        """Return *text* (UTF-8) as it reads after :meth:`restore` and :func:`decode`."""
+        if self.encoding == "utf-8":
+            return text
+        kept = text.decode("utf-8").encode(self.encoding, "xmlcharrefreplace")
+        return kept.decode(self.encoding).encode("utf-8")
+
 
 def decode(data: bytes) -> Encoded:
     """Find out the encoding of *data* and return it as UTF-8.

@@ -81,6 +81,8 @@ def test_when_a_sidecar_of_ours_ends_the_way(
         ("recorded", Job(run="r", anew=True), True),
         ("recorded", Job(run="r", dry_run=True), False),
         ("unwritten", Job(run="r"), True),
+        ("undone", Job(run="r"), False),
+        ("undone", Job(run="r", anew=True), True),
         ("unwritten", Job(run="r", sidecars=False), False),
         ("unwritten", Job(run="r", dry_run=True), False),
         ("quarantined", Job(run="r", anew=True), False),

@@ -162,6 +162,33 @@ async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
     assert (claim.digest, claim.recorded, claim.changed) == (DIGEST, True, False)
 
 
+async def test_what_was_undone_is_left_until_it_is_asked_for(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Neither another look nor a dry run queues it; a retry that names it, or asking anew, does."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    assert await ledger.undone([file().path]) == 0
+    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+    assert await ledger.undone([file().path, ROOT / "other.jpg"]) == 1
+    assert await ledger.undone([file().path]) == 0
+    assert (await ledger.standing([file()]))[file().path].state == "undone"
+    counts = await ledger.counts()
+    assert (counts.recorded, counts.unwritten) == (0, 1)
+    assert await ledger.admit([file()]) == Admitted(unchanged=1)
+    assert await ledger.retry(None) == 0
+    assert await ledger.admit([file()], anew=True, run="scan") == Admitted(requeued=1)
+    claim = (await ledger.claim(1, within=None, run="scan", now=state.now))[0]
+    await ledger.release(claim, as_it_was=True)
+    assert (await ledger.standing([file()]))[file().path].state == "undone"
+    assert await ledger.retry([ROOT]) == 1
+    claim = await state.claim_one(ledger)
+    assert (claim.digest, claim.recorded) == (DIGEST, True)
+    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+    assert (await ledger.standing([file()]))[file().path].state == "recorded"
+    assert await ledger.admit([file(size=2000)]) == Admitted(changed=1)
+
+
 async def test_quarantine_is_left_by_change_not_by_another_look(
     ledger: SqliteLedger, state: State
 ) -> None:

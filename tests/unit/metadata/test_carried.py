@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
 from taggerd.metadata import Options, write
-from taggerd.photo import Photo, Provenance, Tags
+from taggerd.metadata.undo import undo
+from taggerd.photo import Photo, PhotoFile, Provenance, Stamp, Tags
+from taggerd.settings import Fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,3 +130,58 @@ def test_a_name_that_is_not_utf8(
     data, notes = sidecar_of(exif={0x010E: "Mine"}, name="b\udcff \N{DOG}.jpg")
     assert texts(data, "dc:description") == ["Mine"]
     assert notes == ("kept dc:description: a human wrote it",)
+
+
+_SAYS = {
+    "description": '<dc:description><rdf:Alt><rdf:li xml:lang="x-default">In the photo</rdf:li>'
+    "</rdf:Alt></dc:description>",
+    "words": "<dc:subject><rdf:Bag><rdf:li>Anna</rdf:li></rdf:Bag></dc:subject>",
+}
+
+
+def _beside(tmp_path: Path, sidecar: Make, body: str) -> tuple[Photo, Path]:
+    """Make a photo that says something itself, and a sidecar with *body* beside it."""
+    path = tmp_path / "IMG.jpg"
+    Image.new("RGB", (8, 8), "red").save(path, xmp=sidecar("".join(_SAYS.values())))
+    beside = tmp_path / "IMG.jpg.xmp"
+    beside.write_bytes(sidecar(body))
+    return Photo((PhotoFile(path, Stamp.of(path.lstat())),)), beside
+
+
+def test_a_sidecar_that_lacks_a_field_gets_the_photos_own(
+    tmp_path: Path, sidecar: Make, tags: Tags, provenance: Provenance, texts: Read
+) -> None:
+    """Machine words do not hide a human's in the photo; an undo gives the bytes back."""
+    photo, beside = _beside(tmp_path, sidecar, "")
+    before = beside.read_bytes()
+    (done,) = write(photo, tags, provenance, Options())
+    assert not done.error
+    data = beside.read_bytes()
+    assert texts(data, "dc:description") == ["In the photo"]
+    assert texts(data, "tiff:ImageDescription") == []
+    for name in ("dc:subject", "digiKam:TagsList"):
+        assert texts(data, name) == ["Anna", "dog", "beach", "car park"]
+    assert texts(data, "dc:title") == [tags.caption]
+    write(photo, replace(tags, description="Other"), provenance, Options())
+    data = beside.read_bytes()
+    assert texts(data, "dc:description") == ["In the photo"]
+    assert undo(data, Fields()).data == before
+
+
+def test_what_the_sidecar_says_is_not_replaced_by_the_photos_own(
+    tmp_path: Path, sidecar: Make, tags: Tags, provenance: Provenance, texts: Read
+) -> None:
+    """Nor are keywords brought back that somebody took out of it."""
+    body = _SAYS["description"].replace("In the photo", "Beside") + _SAYS["words"]
+    photo, beside = _beside(tmp_path, sidecar, body.replace("Anna", "Oslo"))
+    write(photo, tags, provenance, Options())
+    data = beside.read_bytes()
+    assert texts(data, "dc:description") == ["Beside"]
+    assert texts(data, "dc:subject") == ["Oslo", "dog", "beach", "car park"]
+    emptied = data
+    for name in (b"dc:subject", b"digiKam:TagsList", b"lr:hierarchicalSubject"):
+        head, _, rest = emptied.partition(b"<" + name)
+        emptied = head + rest.partition(b"</" + name + b">")[2]
+    beside.write_bytes(emptied)
+    write(photo, tags, provenance, Options())
+    assert "Anna" not in texts(beside.read_bytes(), "dc:subject")

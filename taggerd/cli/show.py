@@ -1,0 +1,216 @@
+"""``taggerd show``: whose words a photo carries, and what each program shows of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from taggerd import showing
+from taggerd.catchup import Skip
+from taggerd.cli import options
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from taggerd.configuration import Configuration
+    from taggerd.metadata import Shown, SidecarView, View
+
+
+def show(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Photos, sidecars or folders.", readable=False)
+    ],
+    *,
+    as_json: options.AsJson = False,
+    config: options.ConfigFile = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Show what in a photo's sidecars is yours and what is taggerd's, and who shows it.
+
+    Nothing is asked and nothing is changed. The programs' rules are those of Lightroom, darktable,
+    digiKam, Immich and PhotoPrism as they are installed.
+    """
+    loaded = options.load(config, verbose=verbose, log_level="error")
+    return asyncio.run(_show(loaded, paths, as_json=as_json))
+
+
+async def _show(loaded: Configuration, paths: list[Path], *, as_json: bool) -> int:
+    console = Console(highlight=False, emoji=False)
+    views: list[dict[str, Any]] = []
+    code = 0
+    async for each in showing.show(loaded, paths):
+        if isinstance(each, Skip):
+            code = 1
+            typer.echo(f"taggerd: {printable(each.path)}: {each.reason}", err=True)
+        elif as_json:
+            views.append(_as_json(each))
+        else:
+            _print(console, each)
+    if as_json:
+        typer.echo(json.dumps(views, indent=2, ensure_ascii=False))
+    return code
+
+
+LONGEST = 240
+"""Characters of a text that a program shows; the whole of it stands in the first table."""
+
+
+def _print(console: Console, view: View) -> None:
+    """Print one photo: whose words, then who shows them."""
+    console.print(escape(printable(view.photo)), style="bold", soft_wrap=True)
+    about = [line for sidecar in view.sidecars for line in _about(sidecar)] or ["no sidecar"]
+    for line in (*about, *view.notes):
+        console.print(escape(line), soft_wrap=True)
+    words = _table("in", "whose", "field", "says")
+    for row in [*(row for sidecar in view.sidecars for row in _rows(sidecar)), *_own_rows(view)]:
+        words.add_row(*map(escape, row))
+    if words.row_count:
+        console.print(words)
+    readers = _table("program", "reads", "field", "shows")
+    for shown in view.readers:
+        for row in _shown_rows(shown, view):
+            readers.add_row(*map(escape, row))
+        readers.add_section()
+    console.print(readers)
+
+
+def _shown_rows(shown: Shown, view: View) -> list[tuple[str, str, str, str]]:
+    """Return what one program shows as rows of the table."""
+    name, reads = shown.reader, "photo" if shown.sidecar is None else _kind(shown.sidecar)
+    if any(sidecar.refused and sidecar.path == shown.sidecar for sidecar in view.sidecars):
+        return [(name, reads, "", "not known: the sidecar cannot be understood")]
+    said = {
+        "title": "(it has no titles)" if shown.title is None else shown.title,
+        "description": shown.description,
+        "keywords": ", ".join(shown.keywords),
+    }
+    rows = []
+    for field, text in said.items():
+        line = _one_line(text)
+        rows.append((name, reads, field, line if len(line) <= LONGEST else line[:LONGEST] + "…"))
+        name = reads = ""
+    return [(*row[:3], row[3] or "-") for row in rows]
+
+
+def _own_rows(view: View) -> list[tuple[str, str, str, str]]:
+    """Return what the photo itself says as rows of the table."""
+    rows = [("photo", "human", _local(field), _one_line(text)) for field, text, _ in view.own]
+    if view.own_keywords:
+        rows.append(("photo", "human", "keywords", ", ".join(view.own_keywords)))
+    return rows
+
+
+def _table(*columns: str) -> Table:
+    """Make a table whose last column wraps, so that 80 columns are enough."""
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold", ratio=1)
+    return table
+
+
+def _about(sidecar: SidecarView) -> list[str]:
+    """Say what became of one sidecar."""
+    name = printable(sidecar.path.name)
+    if sidecar.refused:
+        return [f"{name} {sidecar.refused}: taggerd does not touch it"]
+    if not sidecar.touched:
+        return [f"{name}: nothing in it is taggerd's", *_notes(sidecar)]
+    lines = [f"{name}: {sidecar.touched}"]
+    by_model: dict[str, list[str]] = {}
+    for role, model in sidecar.models.items():
+        by_model.setdefault(model, []).append(role)
+    said = "; ".join(f"{', '.join(roles)} by {model}" for model, roles in by_model.items())
+    profile = f", prompts {sidecar.profile}" if sidecar.profile else ""
+    lines.append(f"  {sidecar.date}, taggerd {sidecar.version}{profile}; {said}")
+    return [*lines, *_notes(sidecar)]
+
+
+def _notes(sidecar: SidecarView) -> list[str]:
+    return [f"  {note}" for note in sidecar.notes]
+
+
+def _rows(sidecar: SidecarView) -> list[tuple[str, str, str, str]]:
+    """Return one sidecar's words as rows of the table."""
+    kind = _kind(sidecar.path)
+    fields: dict[tuple[str, str], list[str]] = {}
+    for field, text, machine in sidecar.texts:
+        key = ("machine" if machine else "human", _one_line(text))
+        fields.setdefault(key, []).append(_local(field))
+    rows = [(kind, whose, "\n".join(named), text) for (whose, text), named in fields.items()]
+    lists = (("human", sidecar.human), ("machine", sidecar.machine), ("rejected", sidecar.rejected))
+    rows += [(kind, whose, "keywords", ", ".join(words)) for whose, words in lists if words]
+    rows += [
+        (kind, "replaced", _local(field), _one_line(text))
+        for field, text in sidecar.replaced.items()
+    ]
+    return rows
+
+
+def _kind(sidecar: Path) -> str:
+    """Return a sidecar's name without what it shares with the photo's: ``.jpg.xmp``."""
+    return "".join(sidecar.suffixes[-2:]) if len(sidecar.suffixes) > 1 else sidecar.suffix
+
+
+def _local(field: str) -> str:
+    """Return a field's name as short as people know it."""
+    local = field.rpartition(":")[2]
+    return {"AltTextAccessibility": "alt text", "Headline": "headline"}.get(local, local)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _as_json(view: View) -> dict[str, Any]:
+    """Return *view* as JSON."""
+    refused = {sidecar.path for sidecar in view.sidecars if sidecar.refused}
+    return {
+        "photo": printable(view.photo),
+        "sidecars": [
+            {
+                "path": printable(sidecar.path),
+                "refused": sidecar.refused,
+                "touched": sidecar.touched,
+                "version": sidecar.version,
+                "date": sidecar.date,
+                "profile": sidecar.profile,
+                "models": dict(sidecar.models),
+                "texts": [
+                    {"field": field, "text": text, "whose": "machine" if machine else "human"}
+                    for field, text, machine in sidecar.texts
+                ],
+                "keywords": {
+                    "human": sidecar.human,
+                    "machine": sidecar.machine,
+                    "rejected": sidecar.rejected,
+                },
+                "replaced": dict(sidecar.replaced),
+                "notes": sidecar.notes,
+            }
+            for sidecar in view.sidecars
+        ],
+        "own": {
+            "texts": [{"field": words.field, "text": words.text} for words in view.own],
+            "keywords": view.own_keywords,
+        },
+        "readers": [
+            {
+                "reader": shown.reader,
+                "known": shown.sidecar not in refused,
+                "sidecar": printable(shown.sidecar) if shown.sidecar else None,
+                "title": shown.title,
+                "description": shown.description,
+                "keywords": shown.keywords,
+            }
+            for shown in view.readers
+        ],
+        "notes": view.notes,
+    }

@@ -1,0 +1,151 @@
+"""``taggerd undo``: take back what was written."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taggerd import metadata, undoing
+from taggerd.cli import options
+from taggerd.errors import ConfigurationError
+from taggerd.photo import printable
+from taggerd.rooms import local_now
+
+if TYPE_CHECKING:
+    from taggerd.configuration import Configuration
+    from taggerd.metadata import Withdrawn
+    from taggerd.undoing import Tally
+
+
+class Field(StrEnum):
+    """What can be taken back by itself."""
+
+    caption = "caption"
+    description = "description"
+    keywords = "keywords"
+
+
+def undo(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photos, sidecars or folders.", show_default=False, readable=False),
+    ] = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All below arrivals.roots, where no PATH is named.")
+    ] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Only what was tagged on this day or later.",
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+        ),
+    ] = None,
+    field: Annotated[
+        list[Field] | None,
+        typer.Option(help="Only this; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would happen to each file.")
+    ] = False,
+    recursive: Annotated[bool | None, typer.Option(help="Folders below too.")] = None,
+    state_directory: options.StateDirectory = None,
+    config: options.ConfigFile = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Take taggerd's words out of sidecars; every word of yours stays.
+
+    A sidecar that taggerd made and nobody touched is removed. One that was there before returns to
+    the very bytes it was; if it was edited since, only taggerd's own words go. The photos are left
+    alone until taggerd retry PATH or taggerd scan --retag asks for them. Exit code 0: all well; 1:
+    some sidecars were refused; 2: usage.
+    """
+    loaded = options.load(
+        config,
+        verbose=verbose,
+        log_level="error",
+        arrivals__recursive=recursive,
+        state_directory=state_directory,
+    )
+    wanted = metadata.Withdrawal(
+        parts=frozenset(each.value for each in field or Field),
+        since=since.date() if since else None,
+        dry_run=dry_run,
+        now=local_now(),
+    )
+    request = undoing.Request(_paths(paths or [], loaded, everything=everything), wanted)
+    lines = _Lines(dry_run=dry_run, verbose=verbose)
+    tally = asyncio.run(undoing.undo(loaded, request, lines.told))
+    lines.conclude(tally)
+    return 0 if tally.all_well else 1
+
+
+def _paths(named: list[Path], loaded: Configuration, *, everything: bool) -> list[Path]:
+    """Return the paths that are meant.
+
+    Raises:
+        ConfigurationError: none is; the whole archive is never meant by saying nothing.
+
+    """
+    roots = [root.path for root in loaded.settings.arrivals.roots]
+    if named and everything:
+        message = "--all means all below arrivals.roots: leave it out or name no PATH"
+        raise ConfigurationError(message)
+    if named:
+        return named
+    if everything and roots:
+        return roots
+    nothing = "--all needs arrivals.roots, and there are none" if everything else "nothing to undo"
+    message = f"{nothing}: name photos, sidecars or folders (taggerd undo PATH)"
+    if not everything and roots:
+        message += ", or say --all for all below arrivals.roots"
+    raise ConfigurationError(message)
+
+
+class _Lines:
+    """What a person sees: a line a file, and the totals."""
+
+    def __init__(self, *, dry_run: bool, verbose: bool) -> None:
+        self._would = "would be " if dry_run else ""
+        self._tells_all = dry_run or verbose
+
+    def told(self, done: Withdrawn, named: bool) -> None:  # noqa: FBT001 - the form that is called
+        """Print what became of one sidecar; not of each that was never taggerd's."""
+        if done.end == "nothing" and not (named or self._tells_all):
+            return
+        words = {"nothing": "left", "refused": "refused"}
+        word = words.get(done.end) or self._would + _ENDS[done.end]
+        parts = ", ".join(done.parts)
+        if done.end == "cleaned":
+            parts = f"it was edited since; taken out: {parts or 'the record only'}"
+        backup = f"backup: {printable(done.backup.name)}" if done.backup else ""
+        said = "; ".join(part for part in (done.reason, parts, backup) if part)
+        typer.echo(f"{word}: {printable(done.path)}" + (f": {said}" if said else ""))
+
+    def conclude(self, tally: Tally) -> None:
+        """Print the totals."""
+        for skip in tally.unreadable:
+            typer.echo(f"failed: {printable(skip.path)}: {skip.reason}")
+        ends = tally.ends
+        counts = [f"{ends[end]} {self._would}{word}" for end, word in _ENDS.items() if ends[end]]
+        counts += [f"{ends['refused']} refused"] if ends["refused"] else []
+        counts += [f"{ends['nothing']} left as they are"] if ends["nothing"] else []
+        total = sum(ends.values())
+        sidecars = "1 sidecar" if total == 1 else f"{total} sidecars"
+        typer.echo(f"{sidecars}: {', '.join(counts)}" if total else "no sidecars found there")
+        if tally.waiting:
+            typer.echo(f"{tally.waiting} files are in the queue there: they will still be tagged")
+
+
+_ENDS = {
+    "removed": "removed",
+    "restored": "restored byte for byte",
+    "cleaned": "cleaned",
+    "partly": "cleaned in part",
+}

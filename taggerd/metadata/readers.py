@@ -1,0 +1,252 @@
+"""What five programs show of a photo: which sidecar they read, and which property first.
+
+The rules are data; the source of each stands beside it. They are the programs' defaults: most of
+them can be told otherwise by their user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from taggerd.metadata.tree import BLANK
+from taggerd.photo import extension, is_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+Name = Literal["full", "stem"]
+"""``IMG.CR3.xmp`` or ``IMG.xmp``."""
+
+
+class Text(NamedTuple):
+    """One value of a property."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a file says, by property, and the form of its arrays."""
+
+    texts: Mapping[str, Sequence[Text]]
+    ordered: frozenset[str] = frozenset()
+    """Properties whose array is an ``rdf:Seq``; in a photo itself all: they are read otherwise."""
+
+    def text(self, field: str, *, last: bool = False) -> str:
+        """Return the text that is shown of *field*: ``x-default``, else the first, or the last."""
+        said = [text for text in self.texts.get(field, ()) if text.text.strip(BLANK)]
+        if not said:
+            return ""
+        default = next((text for text in said if text.language == "x-default"), said[0])
+        return (said[-1] if last else default).text.strip(BLANK)
+
+    def words(self, field: str) -> list[str]:
+        """Return the items of a keyword list."""
+        return [t.text.strip(BLANK) for t in self.texts.get(field, ()) if t.text.strip(BLANK)]
+
+
+NOTHING = Source({})
+
+SEPARATORS = {
+    "lr:hierarchicalSubject": "|",
+    "digiKam:TagsList": "/",
+    "MicrosoftPhoto:LastKeywordXMP": "/",
+    "mediapro:CatalogSets": "|",
+}
+"""Sign between the levels of a keyword; the other lists are flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How one program reads."""
+
+    name: str
+    sidecars: tuple[Name, ...]
+    """Names looked for; the first that is there is read."""
+    raw_only: bool
+    """Only beside proprietary raw files: of others it reads the file itself."""
+    title: tuple[str, ...]
+    """Properties, the first that says something is shown; empty: it shows none."""
+    description: tuple[str, ...]
+    keywords: tuple[str, ...]
+    """Lists; the first that is there is taken."""
+    all_lists: bool = False
+    """Every list of ``keywords`` is taken, not the first."""
+    keeps_file: Literal["fields", "tags", "nothing"] = "fields"
+    """What of the photo file itself still counts beside a sidecar: each field that the sidecar
+    lacks; the same before the order of fields is looked at; or nothing at all."""
+    last_language: bool = False
+    """Of several languages it shows the last, not ``x-default``."""
+    only_seq: frozenset[str] = frozenset()
+    """Lists that are only read where they are an ``rdf:Seq``."""
+    source: str = ""
+    """Where the rules stand."""
+
+
+READERS = (
+    Reader(
+        name="Lightroom",
+        sidecars=("stem",),
+        raw_only=True,
+        title=("dc:title",),
+        description=("dc:description",),
+        keywords=("lr:hierarchicalSubject", "dc:subject"),
+        all_lists=True,
+        keeps_file="nothing",
+        source="Adobe, Lightroom help, Metadata basics: sidecars for proprietary raw only, XMP "
+        "inside all other files; dc:subject and lr:hierarchicalSubject together",
+    ),
+    Reader(
+        name="darktable",
+        sidecars=("full", "stem"),
+        raw_only=False,
+        title=("dc:title",),
+        description=("dc:description",),
+        keywords=("lr:hierarchicalSubject", "dc:subject"),
+        source="darktable, src/common/exif.cc, _exif_decode_xmp_data: hierarchicalSubject, else "
+        "subject; IMG.xmp at import by src/develop/lightroom.c",
+    ),
+    Reader(
+        name="digiKam",
+        sidecars=("full",),
+        raw_only=False,
+        title=("dc:title", "acdsee:caption"),
+        description=(
+            "dc:description",
+            "exif:UserComment",
+            "tiff:ImageDescription",
+            "acdsee:notes",
+        ),
+        keywords=(
+            "digiKam:TagsList",
+            "MicrosoftPhoto:LastKeywordXMP",
+            "lr:hierarchicalSubject",
+            "mediapro:CatalogSets",
+            "acdsee:categories",
+            "dc:subject",
+        ),
+        keeps_file="nothing",
+        source="digiKam, dmetadatasettingscontainer.cpp, defaultTagValues and "
+        "defaultCommentValues; a sidecar stands for the whole of the file's metadata",
+    ),
+    Reader(
+        name="Immich",
+        sidecars=("full", "stem"),
+        raw_only=False,
+        title=(),
+        description=("tiff:ImageDescription", "dc:description"),
+        keywords=("digiKam:TagsList", "lr:hierarchicalSubject", "iptc:Keywords"),
+        keeps_file="tags",
+        source="Immich, server/src/services/metadata.service.ts: ImageDescription || Description; "
+        "getTagList; the sidecar's tags over the file's, tag by tag",
+    ),
+    Reader(
+        name="PhotoPrism",
+        sidecars=("full", "stem"),
+        raw_only=False,
+        title=("dc:title",),
+        description=("dc:description",),
+        keywords=("dc:subject",),
+        all_lists=True,
+        last_language=True,
+        only_seq=frozenset({"dc:subject"}),
+        source="PhotoPrism, internal/meta/xmp_document.go: the last rdf:li of title and "
+        "description; Keywords() reads dc:subject as rdf:Seq alone",
+    ),
+)
+
+
+class Shown(NamedTuple):
+    """What one program shows of a photo."""
+
+    reader: str
+    sidecar: Path | None
+    """The one it reads; None: none, but the photo itself."""
+    title: str | None
+    """None: the program has no titles."""
+    description: str
+    keywords: tuple[str, ...]
+    """Levels by ``/``."""
+
+
+def shown(reader: Reader, photo: Path, own: Source, sidecars: Mapping[Path, Source]) -> Shown:
+    """Return what *reader* shows of *photo*.
+
+    Args:
+        reader: the program.
+        photo: the file.
+        own: what the file itself says.
+        sidecars: what each of its sidecars says; one that cannot be read says nothing.
+    """
+    path = _sidecar(reader, photo, sidecars)
+    beside = sidecars[path] if path is not None else None
+    layers = _layers(reader, own, beside)
+    return Shown(
+        reader.name,
+        path,
+        _text(reader, reader.title, layers) if reader.title else None,
+        _text(reader, reader.description, layers),
+        _keywords(reader, layers),
+    )
+
+
+def _sidecar(reader: Reader, photo: Path, sidecars: Mapping[Path, Source]) -> Path | None:
+    """Return the sidecar that *reader* takes of those that are there."""
+    if reader.raw_only and not (is_raw(photo) and extension(photo) != "dng"):
+        return None
+    names = {"full": f"{photo.name}.xmp", "stem": f"{photo.stem}.xmp"}
+    for name in reader.sidecars:
+        for path in sidecars:
+            if path.name.lower() == names[name].lower():
+                return path
+    return None
+
+
+def _layers(reader: Reader, own: Source, beside: Source | None) -> list[Source]:
+    """Return the sources that *reader* asks one after the other."""
+    if beside is None:
+        return [own]
+    if reader.keeps_file == "nothing":
+        return [beside]
+    if reader.keeps_file == "tags":
+        ordered = beside.ordered | (own.ordered - beside.texts.keys())
+        return [Source({**own.texts, **beside.texts}, ordered)]
+    return [beside, own]
+
+
+def _text(reader: Reader, fields: Sequence[str], layers: Sequence[Source]) -> str:
+    for layer in layers:
+        for field in fields:
+            if text := layer.text(field, last=reader.last_language):
+                return text
+    return ""
+
+
+def _keywords(reader: Reader, layers: Sequence[Source]) -> tuple[str, ...]:
+    """Return the keywords of the first list that is there, or of all; the file's own come last."""
+    lists = [
+        _levels(field, layer.words(field))
+        for layer in layers
+        for field in reader.keywords
+        if layer.words(field) and (field in layer.ordered or field not in reader.only_seq)
+    ]
+    return _together(lists if reader.all_lists else lists[:1])
+
+
+def _levels(field: str, words: Sequence[str]) -> list[str]:
+    separator = SEPARATORS.get(field, "")
+    return [word.replace(separator, "/") for word in words] if separator else list(words)
+
+
+def _together(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Join lists: a flat word that is a level of an earlier keyword is that keyword."""
+    words: dict[str, None] = {}
+    levels: set[str] = set()
+    for each in lists:
+        new = [word for word in each if word not in levels]
+        words.update(dict.fromkeys(new))
+        levels.update(level for word in new for level in word.split("/"))
+    return tuple(words)

@@ -1,0 +1,186 @@
+"""What a person wants to know of a photo's sidecars: whose words, and who shows them.
+
+Runs Exiv2 on the photo itself: call :func:`view` in a worker process only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from taggerd.errors import SidecarError, StorageError
+from taggerd.metadata import naming, replacing
+from taggerd.metadata.carried import Fields, carried, image_description
+from taggerd.metadata.keyword_lists import notes_on
+from taggerd.metadata.keyword_owners import told_apart
+from taggerd.metadata.namespaces import PREFIXES, TAGGERD, Name, named
+from taggerd.metadata.ownership import DATE, Ownership
+from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
+from taggerd.metadata.reversal import origin
+from taggerd.metadata.texts import standing_texts
+from taggerd.metadata.transcode import decode
+from taggerd.metadata.xmp import Document, Form
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from taggerd.metadata.sidecars import Options
+    from taggerd.photo import Photo
+
+_READ = frozenset(
+    field
+    for reader in READERS
+    for field in (*reader.title, *reader.description, *reader.keywords)
+    if field.partition(":")[0] in PREFIXES
+)
+
+
+class Words(NamedTuple):
+    """A text field."""
+
+    field: str
+    text: str
+    machine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarView:
+    """One sidecar, its words told apart."""
+
+    path: Path
+    refused: str = ""
+    """Why nothing can be said of it."""
+    touched: str = ""
+    """What taggerd did, and whether somebody edited it since; empty: taggerd never wrote in it."""
+    version: str = ""
+    date: str = ""
+    profile: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+    texts: tuple[Words, ...] = ()
+    machine: tuple[str, ...] = ()
+    """Machine keywords, levels by ``/``."""
+    human: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Human words that gave way, and come back with an undo."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One photo."""
+
+    photo: Path
+    sidecars: tuple[SidecarView, ...]
+    own: tuple[Words, ...]
+    """What the photo file itself says: texts, none of them taggerd's."""
+    own_keywords: tuple[str, ...]
+    readers: tuple[Shown, ...]
+    notes: tuple[str, ...] = ()
+
+
+def view(photo: Photo, options: Options) -> View:
+    """Look at *photo* and its sidecars; changes nothing.
+
+    Raises:
+        StorageError: the disk fails.
+    """
+    path = photo.primary.path
+    fields, notes = carried(path)
+    own = _own(fields, image_description(path))
+    views: list[SidecarView] = []
+    sources: dict[Path, Source] = {}
+    for target in naming.targets(photo, options.naming):
+        try:
+            old = replacing.read(target.path)
+            if old is None:
+                continue
+            one, sources[target.path] = sidecar_view(target.path, old.data)
+        except StorageError:
+            raise
+        except SidecarError as error:
+            one, sources[target.path] = SidecarView(target.path, refused=str(error)), NOTHING
+        views.append(one)
+    said = [Words(f, own.text(f), machine=False) for f in sorted(own.texts) if f not in _LISTS]
+    return View(
+        path,
+        tuple(views),
+        tuple(words for words in said if words.text),
+        tuple(dict.fromkeys(word for f in _LISTS for word in own.words(f))),
+        tuple(shown(reader, path, own, sources) for reader in READERS),
+        notes,
+    )
+
+
+_LISTS = ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList")
+
+
+def sidecar_view(path: Path, data: bytes) -> tuple[SidecarView, Source]:
+    """Return what the sidecar *data* says, for people and for readers.
+
+    Raises:
+        SidecarRefused: it cannot be understood.
+    """
+    encoded = decode(data)
+    document = Document(encoded.text)
+    ownership = Ownership.read(document)
+    machine, human = told_apart(document, ownership)
+    ours = any(name.uri == TAGGERD for name in document.names)
+    before = origin(encoded, document)
+    done = "made" if before.made else "merged"
+    edited = "nobody has edited it since" if before.intact else "edited since"
+
+    def said(local: str) -> str:
+        return "".join(document.texts(Name(TAGGERD, local))[:1])
+
+    seen = SidecarView(
+        path,
+        touched=f"{done} by taggerd, {edited}" if ours else "",
+        version=said("version"),
+        date="".join(document.texts(DATE)[:1]),
+        profile=said("profile"),
+        models=dict(_models(document)),
+        texts=tuple(Words(*words) for words in standing_texts(document, ownership)),
+        machine=tuple(machine),
+        human=tuple(human),
+        rejected=ownership.rejected,
+        replaced=ownership.replaced,
+        notes=notes_on(document),
+    )
+    return seen, _source(document)
+
+
+def _models(document: Document) -> list[tuple[str, str]]:
+    pairs = (text.partition("=") for text in document.texts(Name(TAGGERD, "models")))
+    return [(role, model) for role, _, model in pairs]
+
+
+def _source(document: Document) -> Source:
+    """Return what *document* says to the readers."""
+    texts: dict[str, tuple[Text, ...]] = {}
+    ordered = set()
+    for name in _READ:
+        found = document.read(named(name))
+        if found is None:
+            continue
+        items = tuple(Text(item.text, item.language) for item in found.items)
+        texts[name] = items or (Text(found.text),)
+        if found.form is Form.ARRAY and found.container is not None:
+            ordered |= {name} if found.container.name.local == "Seq" else set()
+    for twin, name in (("MicrosoftPhoto1:LastKeywordXMP", "MicrosoftPhoto:LastKeywordXMP"),):
+        if name not in texts and (words := document.texts(named(twin))):
+            texts[name] = tuple(map(Text, words))
+    return Source(texts, frozenset(ordered))
+
+
+def _own(fields: Fields, description: str) -> Source:
+    """Return what the photo itself says to the readers."""
+    texts: dict[str, tuple[Text, ...]] = {}
+    for name, value in fields.items():
+        if name in _READ:
+            entries = ((value, ""),) if isinstance(value, str) else value.entries
+            texts[name] = tuple(Text(*entry) for entry in entries)
+    if description:
+        texts["tiff:ImageDescription"] = (Text(description),)
+    return Source(texts, frozenset(texts))

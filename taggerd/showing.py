@@ -1,0 +1,61 @@
+"""Look at photos as their readers see them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from taggerd import metadata, rooms
+from taggerd.arrivals.filters import SIDECAR
+from taggerd.catchup import Skip, find
+from taggerd.photo import Photo, PhotoFile, Stamp, group
+from taggerd.siblings import Files, whole
+from taggerd.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from taggerd.configuration import Configuration
+    from taggerd.metadata import View
+    from taggerd.settings import Settings
+
+
+async def show(configuration: Configuration, paths: Sequence[Path]) -> AsyncIterator[View | Skip]:
+    """Give what there is to say of each photo at and below *paths*, or why there is nothing.
+
+    Raises:
+        ConfigurationError: a path is not there or cannot be read.
+        StorageError: a disk fails.
+
+    """
+    settings = configuration.settings
+    photos, skipped = await asyncio.to_thread(_find, paths, settings)
+    for skip in skipped:
+        yield skip
+    workers = Workers(settings.workers)
+    options = rooms.metadata_options(settings)
+    try:
+        for photo in photos:
+            yield await workers.run(metadata.view, photo, options)
+    finally:
+        await workers.close()
+
+
+def _find(paths: Sequence[Path], settings: Settings) -> tuple[list[Photo], list[Skip]]:
+    photos: dict[Path, Photo] = {}
+    skipped: list[Skip] = []
+    for path in paths:
+        below = find([path], settings)
+        named = not below.folders
+        found = whole(below.photos) if named else below.photos
+        for skip in below.skipped:
+            if named and skip.reason == SIDECAR:
+                beside = [file for file in Files().of(skip.path) if file.is_file()]
+                found += whole(group(PhotoFile(f, Stamp.of(f.lstat())) for f in beside))
+                if not beside:
+                    skipped.append(Skip(skip.path, "a sidecar without its photo"))
+            elif named:
+                skipped.append(skip)
+        photos |= {photo.primary.path: photo for photo in found}
+    return list(photos.values()), skipped
