@@ -16,7 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from taggerd.errors import SidecarChanged, SidecarRefused, SidecarUnwritable, StorageError
+from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
 from taggerd.metadata.transcode import LARGEST
 from taggerd.photo import printable
 
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENODEV})
+_STORAGE = {
+    errno.ENOSPC: "make room and work goes on by itself",
+    errno.EDQUOT: "make room and work goes on by itself",
+    errno.EROFS: "remount it and work goes on by itself",
+    errno.EIO: "look into the kernel log",
+    errno.EFBIG: "raise the limit on file sizes",
+    errno.ENODEV: "look into the kernel log",
+}
+"""What a disk does to every photo on it, and what to do then."""
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
 )
@@ -52,7 +60,7 @@ def read(path: Path) -> Old | None:
         SidecarRefused: it is not a plain file (a symbolic link may lead out of the folder, to
             something that is shared or kept read-only, as git-annex does), or it is over 16 MB.
         SidecarUnwritable: it cannot be read.
-        StorageError: the disk fails.
+        PhotosDiskError: the disk fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -94,9 +102,9 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
     Raises:
         SidecarChanged: it is not *old* any more; merge again.
         SidecarUnwritable: the folder or the file may not be written.
-        StorageError: the disk is full or fails.
+        PhotosDiskError: the disk is full, read-only or fails.
     """
-    if not old.stat.st_mode & 0o222 or not os.access(path, os.W_OK):
+    if not old.stat.st_mode & 0o222 or not _may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
     kept: Path | None = None
@@ -123,7 +131,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
 
     Raises:
         SidecarChanged: one has appeared meanwhile.
-        SidecarUnwritable, StorageError: as :func:`replace`.
+        SidecarUnwritable, PhotosDiskError: as :func:`replace`.
     """
     mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
     with _temporary(path, data, photo, mode=mode) as temporary:
@@ -135,6 +143,19 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
         except OSError as error:
             _give_up(error, path, "cannot be written")
     _sync_folder(path)
+
+
+def _may_be_written(path: Path) -> bool:
+    """Say whether *path* is ours to write; on a read-only file system no file is, by no fault of it.
+
+    Raises:
+        PhotosDiskError: its file system is read-only.
+    """
+    if os.access(path, os.W_OK):
+        return True
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        _give_up(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
+    return False
 
 
 def _check_unchanged(path: Path, old: Old) -> None:
@@ -209,7 +230,7 @@ def clear(path: Path) -> None:
 
     Raises:
         SidecarChanged: another process is writing it at this moment.
-        SidecarUnwritable, StorageError: it cannot be removed.
+        SidecarUnwritable, PhotosDiskError: it cannot be removed.
     """
     temporary = _temporary_name(path)
     try:
@@ -276,8 +297,8 @@ def _give_up(error: OSError, path: Path, what: str) -> NoReturn:
     """Raise *error* as one of ours: the disk's fault or the sidecar's."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _STORAGE:
-        message = f"{printable(path)} {what}: {reason}; make room or mend the disk"
-        raise StorageError(message) from error
+        message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"
+        raise PhotosDiskError(message) from error
     if error.errno == errno.ENOENT:
         message = f"{what}: its folder or temporary file has just gone"
         raise SidecarChanged(message) from error
