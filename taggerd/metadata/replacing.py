@@ -206,12 +206,14 @@ def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> I
     except OSError as error:
         _give_up(error, path, "cannot be written")
     # Closed, and so unlocked, only when it is done with.
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, opened exclusively
+    # Unbuffered: what found no room would be tried again as it closes, in place of our own error.
+    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened exclusively
         try:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(data)
-            file.flush()
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
             _dress(descriptor, like, mode)
             os.fsync(descriptor)
             yield temporary
