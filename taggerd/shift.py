@@ -286,9 +286,10 @@ class Shift:
             await asyncio.shield(self._put_back(way, "stopped", 0.0))
             raise
         except StorageError as error:
-            outcome = await self._disk_failed(way, error)
-            if outcome is None:
+            told = await self._disk_failed(way, error)
+            if told is None:
                 return
+            outcome = told
         except StartError as error:  # this machine's fault
             outcome = await self._waits(way, error)
         if outcome.fate != "waits":

@@ -6,6 +6,7 @@ belongs to the dead, and what they had claimed may be given back. No heartbeat, 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import uuid
@@ -29,7 +30,12 @@ class Lock:
             BlockingIOError: it is held elsewhere, and *wait* is False.
             OSError: the file cannot be made or opened.
         """
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a lock
         try:
             self.change(shared=shared, wait=wait)
         except OSError:
@@ -111,3 +117,16 @@ class Owners:
                 self.bury(self.me)
             self._lock.release()
             self._lock = None
+
+
+def daemon_pid(directory: Path, owners: Owners) -> int | None:
+    """Return the process id of the daemon on the state *directory*; None if none runs.
+
+    Asks for the daemon's lock as an owner, never for the daemon lock itself: a look must not keep
+    a daemon from starting.
+    """
+    try:
+        pid, owner = (directory / "daemon.lock").read_text("ascii").split()
+    except (OSError, ValueError):
+        return None
+    return int(pid) if owners.alive(owner) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from taggerd.errors import StartError, StorageError
 from taggerd.ledger.database import Database
-from taggerd.ledger.owners import Lock, Owners
+from taggerd.ledger.owners import Lock, Owners, daemon_pid
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -103,16 +103,8 @@ class StateDirectory:
                 self._thread.shutdown(wait=False)
 
     def daemon_pid(self) -> int | None:
-        """Return the process id of the daemon on this directory; None if none runs.
-
-        Asks for the daemon's lock as an owner, never for the daemon lock itself: a look must not
-        keep a daemon from starting.
-        """
-        try:
-            pid, owner = (self._directory / "daemon.lock").read_text("ascii").split()
-        except (OSError, ValueError):
-            return None
-        return int(pid) if self.owners.alive(owner) else None
+        """Return the process id of the daemon on this directory; None if none runs."""
+        return daemon_pid(self._directory, self.owners)
 
     def _become_daemon(self) -> Lock:
         """Take the lock that one daemon holds, and leave word of who that is."""

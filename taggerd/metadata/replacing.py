@@ -146,7 +146,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
 
 
 def _may_be_written(path: Path) -> bool:
-    """Say whether *path* is ours to write; on a read-only file system no file is, by no fault of it.
+    """Say whether the file *path* may be written, on a file system that may.
 
     Raises:
         PhotosDiskError: its file system is read-only.
