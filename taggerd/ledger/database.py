@@ -49,7 +49,7 @@ _ADVICE = {
     sqlite3.SQLITE_LOCKED: "another program holds it",
     sqlite3.SQLITE_PROTOCOL: "another program holds it",
     sqlite3.SQLITE_FULL: "make room on its disk",
-    sqlite3.SQLITE_IOERR: "look at its disk",
+    sqlite3.SQLITE_IOERR: "its disk is full or failing: make room, or mend it",
     sqlite3.SQLITE_NOMEM: "memory is short",
     sqlite3.SQLITE_READONLY: "let this user write there",
     sqlite3.SQLITE_PERM: "let this user write there",

@@ -30,12 +30,7 @@ class Lock:
             BlockingIOError: it is held elsewhere, and *wait* is False.
             OSError: the file cannot be made or opened.
         """
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a lock
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self.change(shared=shared, wait=wait)
         except OSError:
@@ -100,6 +95,10 @@ class Owners:
             Lock(path).release()
         except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return _is_locked(path)
         return False
 
     def bury(self, owner: str) -> None:
@@ -117,6 +116,18 @@ class Owners:
                 self.bury(self.me)
             self._lock.release()
             self._lock = None
+
+
+def _is_locked(path: Path) -> bool:
+    """Say whether *path*, on a read-only file system, is locked by another process."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def daemon_pid(directory: Path, owners: Owners) -> int | None:
