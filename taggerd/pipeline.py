@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ class Way:
 
     claim: Claim
     started_at: datetime
+    began: float = field(default_factory=time.monotonic)
+    """The same in monotonic seconds: the clock on the wall may be set."""
     picture: Picture | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     """By role, recalled and paid for."""
@@ -248,6 +251,7 @@ def record_of(way: Way, rooms: Rooms, job: Job, error: Exception | None = None) 
         attempts=way.claim.attempt,
         started_at=way.started_at,
         finished_at=rooms.now(),
+        duration_seconds=time.monotonic() - way.began,
         stages=way.stages,
         usage={
             "requests": len(way.paid),

@@ -16,7 +16,7 @@ from taggerd.scribe import Scribe
 from taggerd.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from taggerd.configuration import Configuration
     from taggerd.ledger import Ledger
@@ -42,10 +42,8 @@ class Rooms:
     metadata_options: Options
     vocabulary: Vocabulary | None = None
     """The user's list of keywords, where there is one."""
-
-    def now(self) -> datetime:
-        """Return the local time, aware."""
-        return local_now()
+    now: Callable[[], datetime] = local_now
+    """The local time, aware."""
 
     @contextmanager
     def stopwatch(self, stages: dict[str, float], stage: str) -> Iterator[None]:
@@ -113,7 +111,10 @@ def has_ledger(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def opened_ledger(
-    settings: Settings, *, exclusive: bool = False
+    settings: Settings,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
 ) -> AsyncIterator[SqliteLedger]:
     """Open the ledger alone, as for a listing.
 
@@ -126,6 +127,7 @@ async def opened_ledger(
         exclusive=exclusive,
         max_attempts=settings.queue.max_attempts,
         order=settings.queue.order,
+        clock=lambda: now().timestamp(),
     )
     try:
         yield ledger
@@ -134,8 +136,15 @@ async def opened_ledger(
 
 
 @asynccontextmanager
-async def opened(configuration: Configuration, *, exclusive: bool = False) -> AsyncIterator[Rooms]:
+async def opened(
+    configuration: Configuration,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
+) -> AsyncIterator[Rooms]:
     """Open every room; *exclusive* for the daemon, of which there is one a state directory.
+
+    *now* is the clock on the wall of all of them: the local time, aware.
 
     Nothing is asked of the backend yet: the breaker is open until it has been probed.
 
@@ -152,7 +161,7 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
         Workers(settings.workers),
     )
     try:
-        async with opened_ledger(settings, exclusive=exclusive) as ledger:
+        async with opened_ledger(settings, exclusive=exclusive, now=now) as ledger:
             journal.open()
             yield Rooms(
                 settings=settings,
@@ -160,7 +169,8 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
                 workers=workers,
                 asking=asking,
                 journal=journal,
-                scribe=Scribe(ledger, journal, now=local_now),
+                scribe=Scribe(ledger, journal, now=now),
+                now=now,
                 metadata_options=Options(
                     fields=settings.metadata.fields,
                     naming=settings.sidecar.naming,
