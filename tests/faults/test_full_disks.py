@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +80,8 @@ class House:
     outputs: Path
     backend: CountingBackend
     disk: Disk
+    told: list[str]
+    """What systemd has been told."""
 
     def arrive(self, photos: range) -> None:
         """Let photos arrive in one go, written elsewhere before."""
@@ -129,9 +134,32 @@ def house(
     taggerd.environment["TAGGERD__JOURNAL__DIRECTORY"] = str(outputs)
     place = {"state": taggerd.state, "outputs": outputs, "photos": inbox}[request.param]
     disk = Disk(place)
-    yield House(taggerd, inbox, outputs, backend, disk)
-    taggerd.end()
-    disk.unmount()
+    try:
+        with listening(taggerd.home / "notify") as told:
+            taggerd.environment["NOTIFY_SOCKET"] = str(taggerd.home / "notify")
+            yield House(taggerd, inbox, outputs, backend, disk, told)
+    finally:
+        taggerd.end()
+        disk.unmount()
+
+
+@contextmanager
+def listening(address: Path) -> Iterator[list[str]]:
+    """Listen as systemd does, always: a program that tells nobody would wait at some time."""
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+
+        def listen() -> None:
+            while message := systemd.recv(4096):
+                told.extend(message.decode().splitlines())
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        yield told
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", str(address))
+        listener.join()
 
 
 SAID = {"state": "paused", "outputs": "journal", "photos": "paused"}
@@ -162,8 +190,12 @@ def test_the_daemon_waits_for_room(house: House) -> None:
     word = SAID[house.disk.place.name if house.disk.place != house.inbox else "photos"]
     line = until(lambda: (s := said(house, word)) and ("full" in s or "space" in s) and s)
     assert "make room" in line
-    assert house.program.status()["disks" if word != "paused" else "live"]
-    assert "degraded" in until(lambda: house.program.live() and "degraded")
+    status = house.program.status()
+    assert status["live"]["paused"] or status["live"]["outputs_error"]
+    assert bool(status["disks"]) is (house.disk.place != house.inbox)
+    assert until(
+        lambda: [t for t in house.told if t.startswith("STATUS=degraded") and line[-9:] in t]
+    )
     assert house.attempts() == 0
     assert daemon.poll() is None
     house.disk.empty()
