@@ -190,9 +190,9 @@ class Shift:
         """Return how long nothing will be due, so far as the queue knows now."""
         if self._stoppages.all_stopped:
             return LONGEST_REST_SECONDS
-        within = self._stoppages.open if self._stoppages else self._job.within
+        within, run = self._stoppages.open, self._job.run
         try:
-            due = await self._rooms.ledger.next_due(within, self._job.run)
+            due = await self._rooms.ledger.next_due(within, run)
         except StorageError:
             return LONGEST_REST_SECONDS
         if due is None:
@@ -211,7 +211,7 @@ class Shift:
                 self._stoppages.end(photo)  # it went, or another takes it: the next one finds out
             claims += tried
         if len(claims) < room and not self._stoppages.all_stopped:
-            within = self._stoppages.open if self._stoppages else self._job.within
+            within = self._stoppages.open
             claims += await ledger.claim(room - len(claims), run=run, within=within, now=now)
         return claims
 

@@ -52,7 +52,7 @@ class Stoppages:
     @property
     def open(self) -> Sequence[Path] | None:
         """The folders whose photos may be begun; None: all photos of the run."""
-        if self._folders is None or not self:
+        if self._folders is None:
             return () if self else None
         return [folder for folder in self._folders if not self._is_stopped(folder)]
 

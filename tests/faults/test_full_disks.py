@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from program import CountingBackend, Program
 
+pytestmark = pytest.mark.long
+
 PHOTOS = 20
 """More than are under way at once."""
 
@@ -174,7 +176,6 @@ def said(house: House, word: str) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("house", ["state", "outputs", "photos"], indirect=True)
 def test_the_daemon_waits_for_room(house: House) -> None:
     """It says why it waits, charges nobody, and pays for nothing twice, then or later."""
@@ -205,7 +206,6 @@ def test_the_daemon_waits_for_room(house: House) -> None:
     house.assert_all_is_done_once(PHOTOS)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("house", ["outputs", "photos"], indirect=True)
 def test_the_daemon_waits_for_a_disk_that_is_read_only(house: House) -> None:
     """As for a full one: also photos with a sidecar of before are only waited for."""
@@ -228,7 +228,6 @@ def test_the_daemon_waits_for_a_disk_that_is_read_only(house: House) -> None:
     house.assert_all_is_done_once(4)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("house", ["state"], indirect=True)
 def test_a_reload_and_a_stop_on_a_full_state_disk(house: House) -> None:
     """The daemon outlives a reload there, ends well when it is told to, and loses nothing."""
