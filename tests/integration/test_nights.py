@@ -213,3 +213,24 @@ async def test_the_pages_of_an_earlier_day_are_finished_after_a_kill(
 def one_of(outputs: Path, day: str) -> dict[str, Any]:
     """Return a record of *day*."""
     return day_files(outputs)[day][0]
+
+
+@dataclass
+class Backwards(Night):
+    """A clock that has been set back by an hour whenever it is read."""
+
+    def now(self) -> datetime:
+        """Set it back and read it."""
+        self.at -= timedelta(hours=1)
+        return super().now()
+
+
+async def test_a_clock_that_is_set_back_while_a_photo_is_worked_on(
+    inbox: Path, tmp_path: Path
+) -> None:
+    """What it took is measured, not told from the wall; the record has the day it finished on."""
+    outputs = await through(Backwards(start("2026-11-20T12:00"), [0]), inbox, tmp_path)
+    ((day, (record,)),) = day_files(outputs).items()
+    assert record["finished_at"] < record["started_at"]
+    assert record["finished_at"].startswith(day)
+    assert 0 < record["duration_seconds"] < 60
