@@ -207,7 +207,7 @@ async def test_the_pages_of_an_earlier_day_are_finished_after_a_kill(
 
     assert len(day_files(outputs)["2026-11-20"]) == 3
     assert await figures() == 3
-    assert journal.unsummarised() == set()
+    assert journal.stale() == []
 
 
 def one_of(outputs: Path, day: str) -> dict[str, Any]:
