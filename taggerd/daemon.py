@@ -12,6 +12,7 @@ import random
 import signal
 import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -58,6 +59,9 @@ class Daemon:
         self._turn = asyncio.Event()
         """Set when the parts are to end: to stop, or to start again with other settings."""
         self._next: Configuration | None = None
+        self._outside = ""
+        """Why photos wait outside of the queue; empty while they do not."""
+        self._served = False
         self._tagged = 0
         self._failed = 0
 
@@ -81,15 +85,30 @@ class Daemon:
             try:
                 async with rooms.opened(wanted, exclusive=True) as house:
                     in_force = wanted
+                    self._served = True
                     await self._serve(house)
             except (ConfigurationError, StartError) as error:
-                if wanted is in_force:
+                if wanted is not in_force:
+                    log.error(
+                        "the new settings cannot be used, the old ones stay", reason=str(error)
+                    )
+                    wanted = in_force
+                elif self._served:
+                    await self._wait_for_the_disk(error)
+                else:
                     raise
-                log.error("the new settings cannot be used, the old ones stay", reason=str(error))
-                wanted = in_force
+            except StorageError as error:
+                await self._wait_for_the_disk(error)
         self._notifier.status("stopped")
         log.info("taggerd has stopped", tagged=self._tagged, failed=self._failed)
         return 0
+
+    async def _wait_for_the_disk(self, error: TaggerdError) -> None:
+        """Say that nothing goes on, and why, and rest a while."""
+        log.error("work waits", reason=str(error))
+        self._notifier.status(f"degraded: {error}")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), MACHINE_REST_SECONDS)
 
     async def _serve(self, house: Rooms) -> None:
         """Run the parts until it is time to stop or to reload."""
@@ -145,9 +164,12 @@ class Daemon:
                 try:
                     await house.ledger.admit(photos)
                 except StorageError as error:
-                    log.error("photos wait outside of the queue", reason=str(error))
+                    if self._outside != str(error):
+                        log.error("photos wait outside of the queue", reason=str(error))
+                    self._outside = str(error)
                     await asyncio.sleep(MACHINE_REST_SECONDS)
                 else:
+                    self._outside = ""
                     shift.wake()
                     return
 
@@ -205,7 +227,7 @@ class Daemon:
         started = time.time()
         while True:
             try:
-                live = await status.live_of(house, arrivals, shift, started)
+                live = await status.live_of(house, arrivals, shift, started, self._outside)
             except StorageError as error:
                 self._notifier.status(f"degraded: {error}")
             else:

@@ -19,7 +19,7 @@ from taggerd.scribe import Scribe
 from taggerd.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from taggerd.configuration import Configuration
     from taggerd.ledger import Ledger
@@ -48,12 +48,10 @@ class Rooms:
     metadata_options: Options
     vocabulary: Vocabulary | None = None
     """The user's list of keywords, where there is one."""
+    now: Callable[[], datetime] = local_now
+    """The local time, aware."""
     remarked: set[str] = field(default_factory=set)
     """Notes that have been logged in this run."""
-
-    def now(self) -> datetime:
-        """Return the local time, aware."""
-        return local_now()
 
     def remark(self, sidecars: Iterable[Sidecar]) -> None:
         """Log once a run, not once a photo, that a list of another program may hide keywords."""
@@ -141,7 +139,10 @@ def has_ledger(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def opened_ledger(
-    settings: Settings, *, exclusive: bool = False
+    settings: Settings,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
 ) -> AsyncIterator[SqliteLedger]:
     """Open the ledger alone, as for a listing.
 
@@ -154,6 +155,7 @@ async def opened_ledger(
         exclusive=exclusive,
         max_attempts=settings.queue.max_attempts,
         order=settings.queue.order,
+        clock=lambda: now().timestamp(),
     )
     try:
         yield ledger
@@ -162,8 +164,15 @@ async def opened_ledger(
 
 
 @asynccontextmanager
-async def opened(configuration: Configuration, *, exclusive: bool = False) -> AsyncIterator[Rooms]:
+async def opened(
+    configuration: Configuration,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
+) -> AsyncIterator[Rooms]:
     """Open every room; *exclusive* for the daemon, of which there is one a state directory.
+
+    *now* is the clock on the wall of all of them: the local time, aware.
 
     Nothing is asked of the backend yet: the breaker is open until it has been probed.
 
@@ -180,7 +189,7 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
         Workers(settings.workers),
     )
     try:
-        async with opened_ledger(settings, exclusive=exclusive) as ledger:
+        async with opened_ledger(settings, exclusive=exclusive, now=now) as ledger:
             journal.open()
             yield Rooms(
                 settings=settings,
@@ -188,7 +197,8 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
                 workers=workers,
                 asking=asking,
                 journal=journal,
-                scribe=Scribe(ledger, journal, now=local_now),
+                scribe=Scribe(ledger, journal, now=now),
+                now=now,
                 metadata_options=metadata_options(settings),
                 vocabulary=vocabulary,
             )

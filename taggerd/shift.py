@@ -21,13 +21,15 @@ from taggerd.errors import (
     PhotoError,
     PhotoMoved,
     PhotoRefused,
+    PhotosDiskError,
     StartError,
     StorageError,
     TaggerdError,
 )
 from taggerd.inference import PERHAPS_THE_PHOTO
 from taggerd.photo import printable
-from taggerd.pipeline import Way, outgoing, record_of, tag
+from taggerd.pipeline import Way, keep, outgoing, record_of, tag
+from taggerd.stoppages import Stoppages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +58,7 @@ LONGEST_REST_SECONDS = 5.0
 """Between looks at an empty queue, where nothing says that there is more."""
 LEAST_REST_SECONDS = 0.2
 """Between looks at a queue that says something is due and gives nothing (others take it)."""
-MACHINE_REST_SECONDS = 10.0
+MACHINE_REST_SECONDS = 5.0
 """Before work goes on after the ledger's disk was full or failing."""
 LONGEST_WAIT_SECONDS = 300.0
 """Before a photo that is kept from its way by this machine or the backend gets another turn."""
@@ -112,7 +114,8 @@ class Shift:
         self._suspicions: Counter[int] = Counter()
         self._controlling = asyncio.Lock()
         self._waited: Counter[int] = Counter()
-        self._late: list[Claim] = []
+        self._late: list[Way] = []
+        self._stoppages = Stoppages(job.within, clock)
         self._broken: BaseException | None = None
         self.paused = ""
         """Why no new photo is begun; empty while work goes on."""
@@ -151,6 +154,8 @@ class Shift:
             for task in self._under_way:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
+            with suppress(StorageError):  # then they go back when this owner is found gone
+                await self._put_back_late()
         if self._broken is not None:
             raise self._broken
 
@@ -172,7 +177,7 @@ class Shift:
         except StorageError as error:
             await self._storage_failed(error)
             return True
-        self.paused = ""
+        self.paused = self._stoppages.reason
         for claim in claims:
             task = asyncio.create_task(self._attend(claim), name=f"photo {claim.id}")
             self._under_way[task] = claim
@@ -183,8 +188,11 @@ class Shift:
 
     async def _idle_seconds(self) -> float:
         """Return how long nothing will be due, so far as the queue knows now."""
+        if self._stoppages.all_stopped:
+            return LONGEST_REST_SECONDS
+        within, run = self._stoppages.open, self._job.run
         try:
-            due = await self._rooms.ledger.next_due(self._job.within, self._job.run)
+            due = await self._rooms.ledger.next_due(within, run)
         except StorageError:
             return LONGEST_REST_SECONDS
         if due is None:
@@ -194,10 +202,18 @@ class Shift:
         )
 
     async def _claimed(self, room: int) -> list[Claim]:
-        now = self._rooms.now().timestamp()
-        return await self._rooms.ledger.claim(
-            room, run=self._job.run, within=self._job.within, now=now
-        )
+        """Claim up to *room* photos whose disk takes sidecars, and those that are to find out."""
+        ledger, run, now = self._rooms.ledger, self._job.run, self._rooms.now().timestamp()
+        claims: list[Claim] = []
+        for photo in self._stoppages.tries() if room else ():
+            tried = await ledger.claim(1, run=run, within=(photo,), now=now)
+            if not tried:
+                self._stoppages.end(photo)  # it went, or another takes it: the next one finds out
+            claims += tried
+        if len(claims) < room and not self._stoppages.all_stopped:
+            within = self._stoppages.open
+            claims += await ledger.claim(room - len(claims), run=run, within=within, now=now)
+        return claims
 
     async def _nothing_left(self) -> bool:
         return await self._rooms.ledger.quiet(self._job.within, self._job.run)
@@ -267,13 +283,20 @@ class Shift:
                 return
             outcome = await self._tagged(way)
         except asyncio.CancelledError:
-            await asyncio.shield(self._put_back(claim, "stopped", 0.0))
+            await asyncio.shield(self._put_back(way, "stopped", 0.0))
             raise
-        except (StorageError, StartError) as error:  # this machine's fault
-            outcome = await self._waits(claim, error)
+        except StorageError as error:
+            told = await self._disk_failed(way, error)
+            if told is None:
+                return
+            outcome = told
+        except StartError as error:  # this machine's fault
+            outcome = await self._waits(way, error)
         if outcome.fate != "waits":
             self._progressed_at = self._clock()
             self._waited.pop(claim.id, None)
+            if outcome.fate != "again" and self._stoppages.end(claim.photo.primary.path):
+                log.info("sidecars can be written again", photo=printable(claim.photo.primary.path))
         self._tell(outcome)
 
     async def _tagged(self, way: Way) -> Outcome:
@@ -313,9 +336,9 @@ class Shift:
             if self._suspicions[claim.id] > SUSPICIONS:
                 message = f"the backend, which answers other pictures, fails over this one: {error}"
                 return await self._photo_failed(way, PhotoRefused(message), final=True)
-            return await self._waits(claim, error)
+            return await self._waits(way, error)
         self._rooms.asking.breaker.fault(error)
-        await self._put_back(claim, str(error), 0.0)
+        await self._put_back(way, str(error), 0.0)
         return Outcome(claim.photo, "waits", str(error))
 
     async def _answers_others(self, error: BackendError) -> bool:
@@ -338,28 +361,43 @@ class Shift:
             return Outcome(way.claim.photo, "failed", str(error), record)
         return Outcome(way.claim.photo, "again", str(error))
 
-    async def _waits(self, claim: Claim, error: TaggerdError) -> Outcome:
+    async def _disk_failed(self, way: Way, error: StorageError) -> Outcome | None:
+        """Put the photo back, uncharged; None where that its disk is full has been told before."""
+        photo, told, until = way.claim.photo, False, 0.0
+        if isinstance(error, PhotosDiskError):
+            told = not self._stoppages.begin(photo.primary.path, str(error))
+        else:  # a claim may find the room that a record does not
+            until = self._rooms.now().timestamp() + MACHINE_REST_SECONDS
+        await self._put_back(way, str(error), until)
+        if self._patience_left() == 0:
+            self._broken = error
+        return None if told else Outcome(photo, "waits", str(error))
+
+    async def _waits(self, way: Way, error: TaggerdError) -> Outcome:
         """Put the photo back, uncharged, for a while that grows; others go on meanwhile."""
+        claim = way.claim
         self._waited[claim.id] += 1
         seconds = min(2.0 ** self._waited[claim.id], LONGEST_WAIT_SECONDS)
         until = self._rooms.now().timestamp() + seconds
-        await self._put_back(claim, str(error), until)
+        await self._put_back(way, str(error), until)
         if self._patience_left() == 0:
             self._broken = error
         return Outcome(claim.photo, "waits", str(error))
 
-    async def _put_back(self, claim: Claim, reason: str, until: float) -> None:
+    async def _put_back(self, way: Way, reason: str, until: float) -> None:
         """Put the photo back into the queue; on a full disk later, before the next is begun."""
         try:
-            await self._rooms.ledger.defer(claim, reason, until)
+            await keep(way, self._rooms)
+            await self._rooms.ledger.defer(way.claim, reason, until)
         except StorageError:
-            self._late.append(claim)
+            self._late.append(way)
 
     async def _put_back_late(self) -> None:
         """Put back what could not be put back at its time. Raises StorageError."""
         while self._late:
-            await self._rooms.ledger.defer(self._late[-1], "", 0.0)
-            self._late.pop()
+            await keep(self._late[0], self._rooms)
+            await self._rooms.ledger.defer(self._late[0].claim, "", 0.0)
+            del self._late[0]  # others may have come behind it meanwhile
 
     def _tell(self, outcome: Outcome) -> None:
         say = log.warning if outcome.fate in {"failed", "again", "waits"} else log.info

@@ -16,6 +16,9 @@ from taggerd.cli import options
 if TYPE_CHECKING:
     from taggerd.status import Standing
 
+LATE_SECONDS = 30.0
+"""A daemon that is well says how it is every few seconds."""
+
 
 def status(
     *,
@@ -43,6 +46,7 @@ def _lines(now: Standing) -> list[str]:
         f"{counts['recorded']} tagged, {counts['unwritten']} recorded without sidecar, "
         f"{counts['quarantined']} set aside"
     )
+    lines += [f"disk     {trouble}" for trouble in now.disks]
     shown = ", ".join(f"{value} {key}" for key, value in now.today.items() if value)
     lines.append(f"today    {shown or 'nothing yet'}")
     lines.append(f"outputs  {now.outputs}")
@@ -59,15 +63,22 @@ def _daemon_line(now: Standing) -> str:
         return f"daemon   not running (state: {now.state_directory})"
     if not now.live:
         return "daemon   starting"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now.live["started_at"]))
+    since = _at(now.live["started_at"])
     return f"daemon   running since {since}, pid {now.live['pid']}, version {now.live['version']}"
+
+
+def _at(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _live_lines(live: dict[str, Any]) -> list[str]:
     """Say how the daemon's parts are."""
+    said_at = live["updated_at"]
+    late = abs(time.time() - said_at) > LATE_SECONDS
+    lines = [f"         it said what follows at {_at(said_at)}, and nothing since"] if late else []
     models = ", ".join(dict.fromkeys(live["models"].values()))
     backend = live["backend_error"] or f"usable, model {models}"
-    lines = [f"backend  {live['backend']}: {backend}"]
+    lines.append(f"backend  {live['backend']}: {backend}")
     for root in live["roots"]:
         detail = f": {root['detail']}" if root["detail"] else ""
         lines.append(f"root     {root['path']}: {root['state']}{detail}")

@@ -141,7 +141,7 @@ def write(
     written all the same.
 
     Raises:
-        StorageError: the disk is full or failing.
+        PhotosDiskError: the disk is full, read-only or failing.
     """
     return tuple(
         _write_one(target, tags, provenance, options)
