@@ -294,13 +294,19 @@ class Backend:
                 try:
                     reply = await client.post("/chat/completions", body())
                 except BackendTimeout:
-                    self.limit.refused(begun)
+                    self._learn_limit(begun, None, kind)
                     raise
-                if reply.status in _TOO_MUCH:
-                    self.limit.refused(begun)
-                elif reply.status == 200 and not is_probing():  # noqa: PLR2004 - OK
-                    self.limit.answered(kind, reply.seconds)
+                self._learn_limit(begun, reply, kind)
                 return reply
+
+    def _learn_limit(self, begun: float, reply: Reply | None, kind: str) -> None:
+        """Learn how many requests to give from one about a photo; None: not answered in time."""
+        if is_probing():
+            return  # a server that is down or loading refuses these, however few they are
+        if reply is None or reply.status in _TOO_MUCH:
+            self.limit.refused(begun)
+        elif reply.status == 200:  # noqa: PLR2004 - OK
+            self.limit.answered(kind, reply.seconds)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

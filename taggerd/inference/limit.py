@@ -96,8 +96,11 @@ class Limit:
         self._let_in()
 
     def refused(self, begun_at: float) -> None:
-        """Note that a request that was sent at *begun_at* came back with 429 or 503."""
-        if begun_at < self._cut_at:
+        """Note that a request that was sent at *begun_at* came back with 429 or 503.
+
+        While it is still under way itself: one that was alone was not refused for being too many.
+        """
+        if begun_at < self._cut_at or self.under_way <= 1:
             return  # it was under way when the limit was cut: the same news once more
         now = self._clock()
         again = now < self._held_until + self._hold

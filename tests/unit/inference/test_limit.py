@@ -67,10 +67,10 @@ async def test_a_refusal_halves_it_once_for_all_that_was_under_way() -> None:
     for _ in range(8):
         limit.refused(begun_at=0.0)
     assert limit.size == 4
-    await held.aclose()
     clock.now = 2.0
     limit.refused(begun_at=1.5)
     assert limit.size == 2
+    await held.aclose()
 
 
 async def test_it_grows_again_but_not_to_what_was_refused_for_a_while() -> None:
@@ -99,10 +99,21 @@ async def test_it_never_shuts() -> None:
     """However much is refused, one request may go."""
     clock = Clock()
     limit = Limit(3, clock=clock)
+    held = await busy(limit, 3)
     for second in range(10):
         clock.now = float(second)
         limit.refused(begun_at=float(second))
     assert limit.size == 1
+    await held.aclose()
+
+
+async def test_one_that_was_alone_was_not_too_many() -> None:
+    """A server that is down refuses a single request too: that says nothing of its capacity."""
+    limit = Limit(4)
+    held = await busy(limit, 1)
+    limit.refused(begun_at=1.0)
+    assert limit.size == 4
+    await held.aclose()
 
 
 async def test_rising_latency_shrinks_it_until_it_is_usual() -> None:
@@ -136,7 +147,9 @@ async def test_a_limit_that_nobody_needs_does_not_grow() -> None:
     """With one request under way an answer says nothing about four."""
     clock = Clock()
     limit = Limit(8, clock=clock)
+    held = await busy(limit, 8)
     limit.refused(begun_at=0.0)
+    await held.aclose()
     clock.now = 1000.0
     held = await busy(limit, 1)
     for _ in range(50):
