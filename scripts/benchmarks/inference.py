@@ -41,14 +41,7 @@ if TYPE_CHECKING:
 SLOTS, SECONDS = 8, 0.2
 """Requests that the backend serves at once, and how long each takes, unless --seconds says more:
 on a machine that is busy with other things, fast requests measure those."""
-ANSWER = "A quiet lake below wooded hills under a bright sky, a boat near the shore"
-REPLIES = {
-    "text": ANSWER,
-    "keywords": json.dumps({"keywords": ["lake", "hills", "boat", "sky", "shore"]}),
-    "combined": json.dumps(
-        {"caption": ANSWER, "keywords": ["lake", "hills", "boat"], "description": f"{ANSWER}."}
-    ),
-}
+SEEN = ("lake", "boat", "hill", "barn", "horse", "bridge", "tower", "garden", "road", "beach")
 COLOURS = ("red", "green", "blue", "yellow")
 
 
@@ -103,8 +96,15 @@ class Served:
             await asyncio.sleep(self.seconds)
         self.last = time.monotonic()
         self.requests += 1
-        kind = "keywords" if b"json_schema" in body[-2000:] else "text"
-        return _completion(REPLIES["combined" if b'"description":{' in body[-2000:] else kind])
+        return _completion(self.said(body[-2000:]))
+
+    def said(self, asked: bytes) -> str:
+        """Say something else of every picture, in the form that was *asked* for."""
+        words = [SEEN[self.requests // 10**n % 10] for n in range(3)]
+        text = f"A {words[0]} beside a {words[1]} in bright light, and behind it a {words[2]}"
+        if b'"description":{' in asked:
+            return json.dumps({"caption": text, "keywords": words, "description": f"{text}."})
+        return json.dumps({"keywords": words}) if b"json_schema" in asked else text
 
 
 def _colour(body: bytes) -> str:
