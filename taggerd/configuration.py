@@ -59,7 +59,7 @@ class Configuration:
     def outranks(self, one: str, other: str) -> bool | None:
         """Say whether setting *one* comes from a higher layer than *other*; None: the same."""
         order = [*self.layers, "default"]
-        ranks = [order.index(self.origins[key]) for key in (one, other)]
+        ranks = [order.index(self.origins.get(key, "default")) for key in (one, other)]
         return None if ranks[0] == ranks[1] else ranks[0] < ranks[1]
 
     @property
