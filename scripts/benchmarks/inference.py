@@ -253,7 +253,7 @@ async def cpu(requests: int) -> list[Figure]:
 def main() -> int:
     """Print the table; exit 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=int, default=100, help="how many are tagged (6 MB each)")
+    parser.add_argument("--photos", type=int, default=160, help="how many are tagged")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="a request takes")
     parser.add_argument("--only", choices=["saturation", "cpu"], help="one part")
     parser.add_argument("--serve", nargs=2, type=float, help=argparse.SUPPRESS)
