@@ -23,12 +23,13 @@ from taggerd.errors import ConfigurationError, StartError, StorageError, Taggerd
 from taggerd.forgetting import Forgetting
 from taggerd.photo import printable
 from taggerd.pipeline import Job
+from taggerd.rest import rest
 from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
 from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from taggerd.configuration import Configuration
     from taggerd.photo import PhotoFile
@@ -117,7 +118,13 @@ class Daemon:
             run=f"run-{uuid.uuid4().hex[:12]}",
             within=tuple(root.path for root in settings.arrivals.roots),
         )
-        shift = Shift(house, job, report=lambda outcome: self._count(outcome, arrivals))
+
+        def resting() -> Coroutine[None, None, str]:
+            return rest(house.ledger, settings.schedule.hours, house.now())
+
+        shift = Shift(
+            house, job, report=lambda outcome: self._count(outcome, arrivals), resting=resting
+        )
         unpacking = Unpacking(
             settings.arrivals,
             house.ledger,
@@ -134,7 +141,7 @@ class Daemon:
             log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
                 parts.create_task(house.scribe.run(ended), name="scribe"),
-                parts.create_task(self._preflight(house), name="preflight"),
+                parts.create_task(self._preflight(house, shift), name="preflight"),
                 parts.create_task(self._recover(house), name="recovery"),
                 parts.create_task(unpacking.run(), name="unpacking"),
                 parts.create_task(self._heartbeat(house, arrivals, shift), name="heartbeat"),
@@ -194,15 +201,13 @@ class Daemon:
 
     # What goes on beside the work.
 
-    async def _preflight(self, house: Rooms) -> None:
+    async def _preflight(self, house: Rooms, shift: Shift) -> None:
         """Probe the backend from time to time, so that trouble shows before a photo meets it."""
         while True:
             minutes = house.settings.backend.preflight_minutes
             await asyncio.sleep(minutes * 60 * (1 + self._chance() / 10))
-            if house.settings.backend.preflight and house.asking.breaker.error is None:
-                error = await house.asking.probe()
-                if error:
-                    house.asking.breaker.fault(error)
+            if house.settings.backend.preflight and not shift.resting:
+                await house.asking.probe()
 
     async def _recover(self, house: Rooms) -> None:
         """Take back what programs that died had claimed."""

@@ -26,13 +26,14 @@ from taggerd.errors import (
     StorageError,
     TaggerdError,
 )
-from taggerd.inference import PERHAPS_THE_PHOTO
+from taggerd.inference import FailsOverThisPhoto
 from taggerd.photo import printable
 from taggerd.pipeline import Way, keep, outgoing, record_of, tag
+from taggerd.rest import LOOK_SECONDS
 from taggerd.stoppages import Stoppages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from taggerd.ledger import Claim
     from taggerd.photo import Photo, Record
@@ -87,6 +88,7 @@ class Shift:
         report: Callable[[Outcome], None],
         more_to_come: Callable[[], bool] = lambda: True,
         patience_seconds: float | None = None,
+        resting: Callable[[], Awaitable[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a shift.
@@ -98,6 +100,8 @@ class Shift:
             more_to_come: while False, the shift ends as soon as nothing of the run is left.
             patience_seconds: so long, without a photo that ends, a backend that went away or a
                 disk that is full is waited for; None: for ever.
+            resting: tells why no photo is to be begun now and nothing asked, though all be well;
+                empty: begin.
             clock: monotonic, seconds.
 
         """
@@ -106,19 +110,21 @@ class Shift:
         self._report = report
         self._more_to_come = more_to_come
         self._patience_seconds = patience_seconds
+        self._resting = resting
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
         self._clock = clock
         self._progressed_at = clock()
         self._suspicions: Counter[int] = Counter()
-        self._controlling = asyncio.Lock()
         self._waited: Counter[int] = Counter()
         self._late: list[Way] = []
         self._stoppages = Stoppages(job.within, clock)
         self._broken: BaseException | None = None
         self.paused = ""
-        """Why no new photo is begun; empty while work goes on."""
+        """What keeps new photos from being begun; empty while work goes on."""
+        self.resting = ""
+        """Why nothing is asked, as somebody wants it; empty while work goes on."""
 
     @property
     def in_flight(self) -> int:
@@ -163,12 +169,14 @@ class Shift:
 
     async def _begin_some(self) -> bool:
         """Begin as many photos as there is room for; return False when nothing is left to do."""
-        await self._backend_usable()
-        if self._broken is not None:
-            return False
+        if await self._rests():
+            return True
+        if not await self._backend_usable():
+            return self._broken is None
         self._wake.clear()
         more = self._more_to_come()
-        room = self._rooms.settings.queue.photos_in_flight - len(self._under_way)
+        most = self._rooms.settings.queue.photos_in_flight
+        room = (most or 2 * self._rooms.asking.requests_at_once) - len(self._under_way)
         try:
             await self._put_back_late()
             claims = await self._claimed(room) if room > 0 and not self._stop.is_set() else []
@@ -231,28 +239,44 @@ class Shift:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _backend_usable(self) -> None:
-        """Wait while the breaker is open, or until the shift is stopped."""
-        breaker = self._rooms.asking.breaker
-        if breaker.error is None:
-            return
-        self.paused = str(breaker.error)
-        waits = asyncio.ensure_future(breaker.wait_closed())
+    async def _rests(self) -> bool:
+        """Rest for a moment if somebody wants it; say whether."""
+        if self._resting is None:
+            return False
+        self._wake.clear()
+        try:
+            self.resting = await self._resting()
+        except StorageError as error:
+            await self._storage_failed(error)
+            return True
+        self._rooms.asking.rest(resting=bool(self.resting))
+        if self.resting:
+            self.paused = ""
+            await self._rest(LOOK_SECONDS)
+        return bool(self.resting)
+
+    async def _backend_usable(self) -> bool:
+        """Wait a moment for the backend if it is not usable; say whether it is."""
+        asking = self._rooms.asking
+        if asking.error is None:
+            return True
+        self.paused = str(asking.error)
+        waits = asyncio.ensure_future(asking.wait_usable())
         stops = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait(
                 {waits, stops},
-                timeout=self._patience_left(),
+                timeout=min(LOOK_SECONDS, self._patience_left() or LOOK_SECONDS),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if waits.done():
                 waits.result()
-            elif not stops.done() and breaker.error is not None:
-                self._broken = breaker.error
+            elif not stops.done() and self._patience_left() == 0:
+                self._broken = asking.error
         finally:
             waits.cancel()
             stops.cancel()
-            self.paused = ""
+        return asking.error is None
 
     def _patience_left(self) -> float | None:
         """Return how long trouble may still last, seconds; None: for ever."""
@@ -316,8 +340,6 @@ class Shift:
         except Exception as error:  # foreign decoders may raise anything; one photo pays, by name
             log.exception("unexpected error", photo=printable(claim.photo.primary.path))
             return await self._photo_failed(way, PhotoError(f"{type(error).__name__}: {error}"))
-        if way.paid:
-            self._rooms.asking.breaker.answered()
         self._suspicions.pop(claim.id, None)
         if record is None:
             return Outcome(claim.photo, "known")
@@ -331,26 +353,14 @@ class Shift:
         again, while it fails over this one, the photo is at fault.
         """
         claim = way.claim
-        if isinstance(error, PERHAPS_THE_PHOTO) and await self._answers_others(error):
+        if isinstance(error, FailsOverThisPhoto):
             self._suspicions[claim.id] += 1
             if self._suspicions[claim.id] > SUSPICIONS:
                 message = f"the backend, which answers other pictures, fails over this one: {error}"
                 return await self._photo_failed(way, PhotoRefused(message), final=True)
             return await self._waits(way, error)
-        self._rooms.asking.breaker.fault(error)
         await self._put_back(way, str(error), 0.0)
         return Outcome(claim.photo, "waits", str(error))
-
-    async def _answers_others(self, error: BackendError) -> bool:
-        """Ask about a picture that is known to be good; if that fails too, the breaker opens."""
-        breaker = self._rooms.asking.breaker
-        async with self._controlling:  # one photo asks; the others learn from what it found
-            if breaker.error is not None:
-                return False
-            if await self._rooms.asking.control() is None:
-                return True
-            breaker.fault(error)
-            return False
 
     async def _photo_failed(self, way: Way, error: PhotoError, *, final: bool = False) -> Outcome:
         """Charge the photo; after its last attempt it is quarantined and recorded."""

@@ -13,6 +13,7 @@ from taggerd import __version__, rooms
 from taggerd.errors import StartError, StorageError
 from taggerd.ledger import Counts, Quarantined, look
 from taggerd.photo import printable
+from taggerd.rest import rest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,11 +41,15 @@ class Live:
     updated_at: float
     backend: str
     backend_error: str
-    """Empty if the backend is usable."""
+    """Empty if the backend is usable, and while nothing is asked."""
+    endpoints: list[dict[str, Any]]
+    """Each place that is asked: address, error, model, requests under way, and their limit."""
     models: dict[str, str]
     """Model per role, as asked."""
     paused: str
-    """Why no new photo is begun; empty while work goes on."""
+    """What keeps new photos from being begun; empty while work goes on."""
+    resting: str
+    """Why nothing is asked, as somebody wants it, and until when; empty while work goes on."""
     outputs_error: str
     """Why records wait in the ledger; empty while all is well."""
     in_flight: int
@@ -66,7 +71,8 @@ class Live:
         parts += [f"{self.tagged} tagged", f"{self.quarantined} set aside"]
         parts += [f"{root['state']} {root['path']}" for root in self.roots if root["detail"]]
         trouble = self.backend_error or self.paused or self.outputs_error
-        state = "ok" if self.healthy else "degraded"
+        state = ("resting" if self.resting else "ok") if self.healthy else "degraded"
+        parts += [self.resting] if self.resting else []
         return f"{state}: {', '.join(parts)}" + (f"; {trouble}" if trouble else "")
 
 
@@ -81,9 +87,21 @@ async def live_of(
         started_at=started_at,
         updated_at=time.time(),
         backend=house.asking.base_url,
-        backend_error=str(house.asking.breaker.error or ""),
+        backend_error="" if shift.resting else str(house.asking.trouble or ""),
+        endpoints=[
+            {
+                "base_url": endpoint.base_url,
+                "error": str(endpoint.breaker.error or ""),
+                "model": endpoint.backend.model,
+                "requests": endpoint.backend.limit.under_way,
+                "limit": endpoint.backend.limit.size,
+                "max_concurrency": endpoint.backend.limit.most,
+            }
+            for endpoint in house.asking.endpoints
+        ],
         models=house.asking.models,
         paused=shift.paused or outside,
+        resting=shift.resting,
         outputs_error=house.scribe.trouble,
         in_flight=shift.in_flight,
         queued=counts.queued,
@@ -139,6 +157,8 @@ class Standing:
     counts: dict[str, int]
     set_aside: list[dict[str, str]]
     """Photos in quarantine, latest first, at most :data:`QUARANTINE_SHOWN`."""
+    resting: str
+    """Why a daemon asks nothing now, as somebody wants it; empty if nobody does."""
     today: dict[str, Any]
     """Today's counts from the journal."""
     state_directory: str
@@ -154,7 +174,7 @@ async def standing(settings: Settings) -> Standing:
         StartError: the state cannot be used. StorageError: it cannot be read.
 
     """
-    counts, running = Counts(), False
+    counts, running, resting = Counts(), False, ""
     set_aside: list[Quarantined] = []
     disks = [
         f"{printable(folder)}: {trouble}"
@@ -167,6 +187,7 @@ async def standing(settings: Settings) -> Standing:
                 counts = await ledger.counts()
                 set_aside = await ledger.quarantined(QUARANTINE_SHOWN)
                 running = ledger.daemon_pid() is not None
+                resting = await rest(ledger, settings.schedule.hours, rooms.local_now())
         except (StartError, StorageError):
             if not disks:
                 raise
@@ -180,6 +201,7 @@ async def standing(settings: Settings) -> Standing:
         set_aside=[
             {"path": printable(q.photo.primary.path), "reason": q.reason} for q in set_aside
         ],
+        resting=resting,
         today=journal.counts(rooms.local_now().date().isoformat()),
         state_directory=printable(settings.state_directory),
         outputs=printable(settings.journal_directory),

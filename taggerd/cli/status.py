@@ -39,6 +39,7 @@ def _lines(now: Standing) -> list[str]:
     """Put the standing into lines for people."""
     counts = now.counts
     lines = [_daemon_line(now)]
+    lines += [f"resting  {now.resting}"] if now.resting else []
     if now.running and now.live:
         lines += _live_lines(now.live)
     lines.append(
@@ -76,12 +77,18 @@ def _live_lines(live: dict[str, Any]) -> list[str]:
     said_at = live["updated_at"]
     late = abs(time.time() - said_at) > LATE_SECONDS
     lines = [f"         it said what follows at {_at(said_at)}, and nothing since"] if late else []
-    models = ", ".join(dict.fromkeys(live["models"].values()))
-    backend = live["backend_error"] or f"usable, model {models}"
-    lines.append(f"backend  {live['backend']}: {backend}")
+    lines += [_endpoint_line(endpoint) for endpoint in live["endpoints"]]
     for root in live["roots"]:
         detail = f": {root['detail']}" if root["detail"] else ""
         lines.append(f"root     {root['path']}: {root['state']}{detail}")
     lines += [f"paused   {live['paused']}"] if live["paused"] else []
     lines += [f"journal  {live['outputs_error']}"] if live["outputs_error"] else []
     return lines
+
+
+def _endpoint_line(endpoint: dict[str, Any]) -> str:
+    """Say how one endpoint is."""
+    limit, most = endpoint["limit"], endpoint["max_concurrency"]
+    few = f" (of {most}: it refuses or slows down)" if limit < most else ""
+    usable = f"usable, model {endpoint['model']}, {endpoint['requests']} of {limit} requests{few}"
+    return f"backend  {endpoint['base_url']}: {endpoint['error'] or usable}"
