@@ -75,12 +75,15 @@ def undisturbed(origin: Path) -> dict[str, str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Return every file and its content, without the date that differs from run to run."""
+    """Return every file and its content, without the date that differs from run to run.
+
+    Nor the seal for undo, which is a hash over the date among all else.
+    """
     return {path.name: _undated(path) for path in folder.iterdir()}
 
 
 def _undated(path: Path) -> str:
-    return re.sub("<taggerd:date[^<]*</taggerd:date>", "", path.read_text(encoding="latin-1"))
+    return re.sub(r"<taggerd:(date|undo)[ >][^<]*</", "", path.read_text(encoding="latin-1"))
 
 
 class Trial:
