@@ -14,6 +14,7 @@ import os
 import textwrap
 import tomllib
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSourc
 
 from taggerd import systemd
 from taggerd.errors import ConfigurationError
-from taggerd.settings import Settings
+from taggerd.settings import OwnRole, Role, Roles, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -197,8 +198,9 @@ def _check_key(keys: list[str], where: str, separator: str) -> None:
 def _fields_at(keys: list[str]) -> Mapping[str, FieldInfo] | None:
     """Return the settings of the table at *keys*, or None where there is no such table."""
     fields: Mapping[str, FieldInfo] = Settings.model_fields
-    for key in keys:
-        section = fields[key].annotation if key in fields else None
+    for depth, key in enumerate(keys):
+        own = OwnRole if keys[:depth] == ["roles"] else None
+        section = fields[key].annotation if key in fields else own
         if not (isinstance(section, type) and issubclass(section, BaseModel)):
             return None
         fields = section.model_fields
@@ -215,6 +217,13 @@ def leaves(
             yield from leaves(section, (*at, name))
         else:
             yield (*at, name), field
+
+
+def _leaves_of_own(roles: object) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Walk the tables of *roles* that are the user's own."""
+    for name in roles if isinstance(roles, dict) else ():
+        if name not in Roles.model_fields:
+            yield from leaves(OwnRole, ("roles", name))
 
 
 def _nearest(keys: list[str]) -> tuple[float, str]:
@@ -280,7 +289,8 @@ def _says(values: Mapping[str, Any], keys: list[str]) -> bool:
 
 def _origins(layers: list[Layer]) -> Iterator[tuple[str, str]]:
     """Name the layer that each setting comes from."""
-    for keys, _ in leaves():
+    own = [leaf for layer in layers for leaf in _leaves_of_own(layer.values.get("roles"))]
+    for keys, _ in [*leaves(), *own]:
         at = list(keys)
         given = next((layer.name for layer in layers if _says(layer.values, at)), "default")
         if (
@@ -326,7 +336,7 @@ def check_folders(configuration: Configuration, *, allow_offline: bool) -> None:
 def shown(configuration: Configuration) -> list[tuple[str, str, str]]:
     """Return (key, value as TOML, origin) of every setting; a secret is only said to be set."""
     rows = []
-    for keys, _ in leaves():
+    for keys, _ in [*leaves(), *_leaves_of_own(configuration.settings.roles.own)]:
         value: Any = configuration.settings
         for key in keys:
             value = getattr(value, key)
@@ -386,6 +396,10 @@ def template() -> str:
         default = None if field.default_factory else field.default
         lines += ["", *_comment(field.description or "")]
         lines.append(f"#{keys[-1]} = {literal(default)}")
+        if keys == ("roles", "description", [*Role.model_fields][-1]):
+            # The one table whose name the tree cannot know.
+            example = files("taggerd.data").joinpath("templates", "own_role.toml")
+            lines += example.read_text(encoding="utf-8").rstrip().split("\n")
     return "\n".join(lines) + "\n"
 
 

@@ -96,13 +96,14 @@ class WorkerLost(PhotoError):
 class AnswerError(PhotoError):
     """The model's answer cannot be used.
 
-    ``raw`` is what the model said, for the record.
+    ``raw`` is what the model said, for the record, and ``role`` what it was asked as.
     """
 
-    def __init__(self, message: str | None = None, *, raw: str = "") -> None:
-        """Keep *message* and the *raw* answer."""
+    def __init__(self, message: str | None = None, *, raw: str = "", role: str = "") -> None:
+        """Keep *message* and the *raw* answer in a *role*."""
         super().__init__(message)
         self.raw = raw
+        self.role = role
 
 
 class AnswerEmpty(AnswerError):

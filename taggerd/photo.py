@@ -174,6 +174,8 @@ class Answer:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    requests: int = 1
+    """Requests it took; 0 for all but one of the answers that came together."""
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict for storage."""
@@ -194,6 +196,8 @@ class Tags:
     description: str = ""
     """One or more sentences."""
     keywords: tuple[Keyword, ...] = ()
+    own: Mapping[str, str] = field(default_factory=dict)
+    """XMP property → text, of the user's own roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +214,8 @@ class Provenance:
     """Model per role."""
     digest: str
     """Digest of the file that was looked at."""
+    profile_digest: str = ""
+    """Digest of the prompts' texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +269,8 @@ class Record:
     """Name of the error's class, for counting; empty if all is well."""
     duration_seconds: float | None = None
     """As a monotonic clock measured it; None: from start to finish by the clock on the wall."""
+    prompt_profile_digest: str = ""
+    """Of the texts in it: a profile that was edited keeps its name."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a plain dict, ``schema_version`` first."""
@@ -281,6 +289,7 @@ class Record:
             "models": dict(self.models),
             "backend": self.backend,
             "prompt_profile": self.prompt_profile,
+            "prompt_profile_digest": self.prompt_profile_digest,
             "metadata_written": any(not sidecar.error for sidecar in self.sidecars),
             "sidecars": [printable(s.path) for s in self.sidecars if not s.error],
             "notes": list(self.notes),

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 from taggerd import __version__, imaging, metadata
 from taggerd.arrivals.settling import confirm
+from taggerd.context import context_of
 from taggerd.errors import AnswerError, StorageError
 from taggerd.ledger import Outgoing
 from taggerd.photo import Provenance, Record, Tags
 from taggerd.unpacking import keywords_of_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -105,8 +106,7 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
         return None
 
     way.answers = recalled(held, rooms.asking.questions, claim, job)
-    unasked = [question for question in rooms.asking.questions if question.role not in way.answers]
-    async for answer in rooms.asking.describe(picture, unasked):
+    async for answer in asked(way, picture, held, rooms, job):
         way.answers[answer.role] = answer
         way.paid.append(answer)
         way.unkept.append(answer)
@@ -201,6 +201,33 @@ def recalled(
     return chosen
 
 
+async def asked(
+    way: Way, picture: Picture, held: Sequence[Held], rooms: Rooms, job: Job
+) -> AsyncIterator[Answer]:
+    """Ask what *way* has no answer to yet, and yield each answer as it comes.
+
+    A question of the user's own is asked once the answers are there that its prompt speaks of;
+    only then is it known whether the very same was asked before.
+    """
+    waiting = [q for q in rooms.asking.questions if q.role not in way.answers]
+    context = await context_of(way.claim.photo, rooms) if waiting else {}
+    while waiting:
+        await keep(way, rooms)  # before more is paid for
+        said = {role: said_in(answer) for role, answer in way.answers.items()}
+        roles = [question.role for question in waiting]
+        ready = [q.ready(said, context) for q in waiting if not q.waits_for(roles)]
+        way.answers |= recalled(held, ready, way.claim, job)
+        unasked = [question for question in ready if question.role not in way.answers]
+        async for answer in rooms.asking.describe(picture, unasked):
+            yield answer
+        waiting = [q for q in waiting if q.role not in way.answers]
+
+
+def said_in(answer: Answer) -> str:
+    """Return an answer as one text, its keywords joined by commas."""
+    return answer.text or ", ".join(keyword.word for keyword in answer.keywords)
+
+
 async def tags_of(answers: Mapping[str, Answer], photo: Photo, rooms: Rooms) -> Tags:
     """Make tags of the *answers*: keywords cleaned by the user's rules as they are now.
 
@@ -219,6 +246,12 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, rooms: Rooms) -> 
         caption=answers["caption"].text if "caption" in answers else "",
         description=answers["description"].text if "description" in answers else "",
         keywords=(*own, *(k for k in cleaned if k.word.casefold() not in given)),
+        own={
+            field: answers[role].text
+            for role, table in settings.roles.own.items()
+            for field in table.fields
+            if role in answers
+        },
     )
 
 
@@ -228,6 +261,7 @@ def provenance(way: Way, rooms: Rooms) -> Provenance:
         version=__version__,
         date=rooms.now(),
         profile=rooms.asking.profile.name,
+        profile_digest=rooms.asking.profile.digest,
         models={role: answer.model for role, answer in way.answers.items()},
         digest=way.picture.digest if way.picture else "",
     )
@@ -243,10 +277,11 @@ def record_of(way: Way, rooms: Rooms, job: Job, error: Exception | None = None) 
         photo=way.claim.photo,
         digest=way.picture.digest if way.picture else "",
         tags=way.tags,
-        roles={a.role: a.text or ", ".join(k.word for k in a.keywords) for a in answers},
+        roles={answer.role: said_in(answer) for answer in answers},
         models={answer.role: answer.model for answer in answers},
         backend=rooms.asking.base_url,
         prompt_profile=rooms.asking.profile.name,
+        prompt_profile_digest=rooms.asking.profile.digest,
         sidecars=way.sidecars,
         notes=(*(way.picture.notes if way.picture else ()), *notes),
         error=str(error) if error else "; ".join(refused),
@@ -257,13 +292,13 @@ def record_of(way: Way, rooms: Rooms, job: Job, error: Exception | None = None) 
         duration_seconds=time.monotonic() - way.began,
         stages=way.stages,
         usage={
-            "requests": len(way.paid),
+            "requests": sum(answer.requests for answer in way.paid),
             "prompt_tokens": sum(answer.prompt_tokens for answer in way.paid),
             "completion_tokens": sum(answer.completion_tokens for answer in way.paid),
         },
         dry_run=job.dry_run,
         version=__version__,
-        raw={"answer": error.raw} if isinstance(error, AnswerError) and error.raw else {},
+        raw={error.role: error.raw} if isinstance(error, AnswerError) and error.raw else {},
     )
 
 

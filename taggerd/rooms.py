@@ -16,6 +16,7 @@ from taggerd.inference import (
     Asking,
     Backend,
     asked_places,
+    check_own,
     chosen,
     load_profile,
     slots_folder,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from taggerd import settings as tables
     from taggerd.configuration import Configuration
+    from taggerd.inference import Profile
     from taggerd.ledger import Ledger
     from taggerd.metadata import Vocabulary
     from taggerd.photo import Sidecar
@@ -52,6 +54,8 @@ class Rooms:
     settings: Settings
     ledger: Ledger
     workers: Workers
+    places: Workers
+    """The one process that knows the towns; started at the first photo with a position."""
     asking: Asking
     journal: Journal
     scribe: Scribe
@@ -92,6 +96,29 @@ def vocabulary_of(settings: Settings) -> Vocabulary | None:
     return load_vocabulary(path) if path else None
 
 
+def profile_of(configuration: Configuration) -> Profile:
+    """Read the prompt profile, and check the user's own roles, which it may have prompts for.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+
+    """
+    settings = configuration.settings
+    profile = load_profile(settings.prompts.profile, configuration.prompts_directory)
+    check_own(settings.roles, profile, settings.prompts.context, settings.metadata.fields)
+    return profile
+
+
+def _workers_for_places(settings: tables.Workers) -> Workers:
+    """Make the process for places: one, and not replaced for having done much: it loads slowly."""
+    megabytes = max(settings.memory_megabytes, 2048)
+    return Workers(
+        settings.model_copy(
+            update={"processes": 1, "files_per_process": 100_000, "memory_megabytes": megabytes}
+        )
+    )
+
+
 def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None) -> Asking:
     """Make the inference room; nothing is sent. A short *vocabulary* is named in the prompt.
 
@@ -100,7 +127,7 @@ def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None
 
     """
     settings = configuration.settings
-    profile = load_profile(settings.prompts.profile, configuration.prompts_directory)
+    profile = profile_of(configuration)
     registry = chosen(settings.backend, settings.roles)
     folder = slots_folder(settings.state_directory, os.environ)
     backends = {
@@ -144,7 +171,7 @@ def check(configuration: Configuration) -> None:
         ConfigurationError: one line.
 
     """
-    load_profile(configuration.settings.prompts.profile, configuration.prompts_directory)
+    profile_of(configuration)
     vocabulary_of(configuration.settings)
     registry = chosen(configuration.settings.backend, configuration.settings.roles)
     places_of(configuration, registry.places)
@@ -222,10 +249,11 @@ async def opened(
     """
     settings = configuration.settings
     vocabulary = vocabulary_of(settings)
-    asking, journal, workers = (
+    asking, journal, workers, places = (
         asking_of(configuration, vocabulary),
         journal_of(settings),
         Workers(settings.workers),
+        _workers_for_places(settings.workers),
     )
     try:
         async with opened_ledger(settings, exclusive=exclusive, now=now) as ledger:
@@ -235,6 +263,7 @@ async def opened(
                 settings=settings,
                 ledger=ledger,
                 workers=workers,
+                places=places,
                 asking=asking,
                 journal=journal,
                 scribe=Scribe(ledger, journal, now=now),
@@ -245,3 +274,4 @@ async def opened(
     finally:
         await asking.close()
         await workers.close()
+        await places.close()

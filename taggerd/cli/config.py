@@ -12,6 +12,8 @@ import typer
 from taggerd import configuration, rooms
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError
+from taggerd.inference import available_profiles, load_profile
+from taggerd.photo import printable
 
 app = typer.Typer(
     help="Write, show and check the settings.", no_args_is_help=True, rich_markup_mode=None
@@ -65,3 +67,34 @@ def check(
     configuration.check_folders(loaded, allow_offline=allow_offline)
     rooms.check(loaded)
     typer.echo(f"settings are good: {loaded.file or 'no file, defaults and environment'}")
+
+
+@app.command()
+def prompts(config: options.ConfigFile = None, *, as_json: options.AsJson = False) -> None:
+    """List the prompt profiles, shipped and your own, and which one is in force."""
+    loaded = options.load(config)
+    folder, chosen = loaded.prompts_directory, loaded.settings.prompts.profile
+    listed = available_profiles(folder)
+    profiles = [load_profile(name, folder) for name in listed]
+    mine = {name for name, path in listed.items() if folder and path.parent == folder}
+    if as_json:
+        rows = [
+            {
+                "name": profile.name,
+                "description": " ".join(profile.description.split()),
+                "roles": list(profile.roles),
+                "digest": profile.digest,
+                "from": "yours" if profile.name in mine else "shipped",
+                "path": printable(listed[profile.name]),
+                "chosen": profile.name == chosen,
+            }
+            for profile in profiles
+        ]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for profile in profiles:
+        about = " ".join(profile.description.split()) or "-"
+        where = printable(listed[profile.name]) if profile.name in mine else "shipped"
+        typer.echo(f"{'*' if profile.name == chosen else ' '} {profile.name}: {about}")
+        typer.echo(f"    {', '.join(profile.roles)}; {profile.digest}; {where}")
+    typer.echo(f"* in force; your own: {printable(folder) if folder else 'no folder'}")

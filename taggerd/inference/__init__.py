@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from taggerd.inference.placing import asked_places
     from taggerd.inference.preflight import PreflightReport, Probe
     from taggerd.inference.profiles import ROLES, Profile, available_profiles, load_profile
-    from taggerd.inference.questions import Question
+    from taggerd.inference.questions import Question, check_own
     from taggerd.inference.registry import Resolution, load_registry, resolve, served_model
     from taggerd.inference.resolving import chosen, entries_of, resolutions
     from taggerd.inference.slots import Slots, slots_folder
@@ -40,6 +40,7 @@ __all__ = [
     "Slots",
     "asked_places",
     "available_profiles",
+    "check_own",
     "chosen",
     "describer_transport",
     "discover",
@@ -68,6 +69,7 @@ _HOMES = {
     "Slots": "slots",
     "asked_places": "placing",
     "available_profiles": "profiles",
+    "check_own": "questions",
     "chosen": "resolving",
     "describer_transport": "describer",
     "discover": "discovery",

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from taggerd.errors import AnswerCut, AnswerEmpty, AnswerHeldBack, AnswerNotJson
 from taggerd.inference.keyword_forms import keywords_in_json, keywords_in_prose
 from taggerd.inference.languages import english_name, wrong_script
+from taggerd.inference.questions import HINTS
 from taggerd.inference.wrapping import bare, find_json, one_line, say, unlabelled, unthought
+from taggerd.photo import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +96,31 @@ def read_answer(question: Question, completion: Completion) -> tuple[str, tuple[
     return _text(question, said, who, raw), ()
 
 
+def answer_of(
+    question: Question,
+    said: tuple[str, tuple[Keyword, ...]],
+    spent: Sequence[Completion],
+    identity: str,
+) -> Answer:
+    """Return the answer to *question* that was read out of the last of the *spent* completions.
+
+    *identity* is the question's as it was put, before it had a model.
+    """
+    text, keywords = said
+    return Answer(
+        role=question.role,
+        question=identity,
+        text=text,
+        keywords=keywords,
+        raw=spent[-1].content,
+        model=spent[-1].model or question.model,
+        prompt_tokens=sum(c.prompt_tokens for c in spent),
+        completion_tokens=sum(c.completion_tokens for c in spent),
+        seconds=sum(c.seconds for c in spent),
+        requests=len(spent),
+    )
+
+
 def _text(question: Question, said: str, who: str, raw: str) -> str:
     """Read a text answer: out of JSON if a model always speaks JSON, else out of its wrapping."""
     found = find_json(said)
@@ -106,8 +133,9 @@ def _text(question: Question, said: str, who: str, raw: str) -> str:
     if (isinstance(found, dict) or damaged) and inner is None:
         message = f"{who} answered with JSON in which there is no text: {say(said)}"
         raise AnswerHeldBack(message, raw=raw)
-    text = unlabelled(bare(inner) if inner is not None else said, question.role)
-    limit = LONGEST_TEXT.get(question.role, LONGEST_TEXT_ELSE)
+    names = question.role, question.role.replace("_", " ")
+    text = unlabelled(bare(inner) if inner is not None else said, *names)
+    limit = question.longest or LONGEST_TEXT.get(question.role, LONGEST_TEXT_ELSE)
     if question.role == "caption":
         text = text.split("\n", 1)[0]
     text = _shortened(one_line(text), limit)
@@ -191,7 +219,9 @@ def _says_something(text: str) -> bool:
 
 def _asked(question: Question, *, examples: bool = True) -> str:
     """Return the words of what was asked, but for those that an answer may well repeat."""
-    prompt = question.prompt
+    prompt = question.unfilled or question.prompt
+    if question.hints:
+        prompt = f"{HINTS} {prompt}"
     if question.offered:
         prompt = prompt.replace(question.offered, " ")
     if not examples:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from taggerd.photo import Answer, Picture
     from taggerd.settings import Settings
 
+_PLACES_KEPT = 256
+"""Photos of which it is known where they were asked about last."""
+
 
 class Asking:
     """What the pipeline knows of inference."""
@@ -54,7 +57,8 @@ class Asking:
         self._settings = settings
         self._models = models or {}
         self._vocabulary = vocabulary
-        self._own = {role for role in ROLES if getattr(settings.roles, role).model}
+        self._roles = (*ROLES, *settings.roles.own)
+        self._own = {role for role in self._roles if settings.roles.named(role).model}
         self.profile = profile
         places = places or {}
         by_url = {
@@ -66,6 +70,7 @@ class Asking:
         self._places = {role: by_url[url] for role, url in places.items()}
         self._questions: tuple[Question, ...] = ()
         self._mending: dict[Endpoint, asyncio.Task[None]] = {}
+        self._asked_at: dict[str, Endpoint] = {}
         self._resting = False
         self._news = asyncio.Event()
         self._broken: BaseException | None = None
@@ -100,7 +105,7 @@ class Asking:
     @property
     def error(self) -> BackendError | None:
         """Why photos cannot be asked about; None while each role has an endpoint that is usable."""
-        for role in ROLES:
+        for role in self._roles:
             serving = self._serving(role)
             if not any(endpoint.usable for endpoint in serving):
                 return serving[0].breaker.error
@@ -134,7 +139,10 @@ class Asking:
             BackendError: the endpoint is at fault. AnswerError, PhotoRefused: the photo is.
         """
         # Chosen at once, for all: they go to one place, as the load of none changes in between.
-        taken = [self._endpoint_for(question.role) for question in asked]
+        before = self._asked_at.get(picture.digest)
+        # What follows from earlier answers is asked where these came from.
+        taken = [self._endpoint_for(q.role, before if q.unfilled else None) for q in asked]
+        self._note_place(picture.digest, taken)
         for endpoint, pairs in groupby(zip(taken, asked, strict=True), key=lambda pair: pair[0]):
             own = [self._as_asked_at(endpoint, question) for _, question in pairs]
             meant = {o.identity: q.identity for o in own for q in asked if q.role == o.role}
@@ -146,8 +154,17 @@ class Asking:
                 if not endpoint.usable:
                     self._mend(endpoint)
 
-    def _endpoint_for(self, role: str) -> Endpoint:
+    def _note_place(self, digest: str, taken: Sequence[Endpoint]) -> None:
+        """Keep for a while where a photo is asked about: more questions of it may follow."""
+        if taken:
+            self._asked_at[digest] = taken[0]
+        while len(self._asked_at) > _PLACES_KEPT:
+            del self._asked_at[next(iter(self._asked_at))]
+
+    def _endpoint_for(self, role: str, before: Endpoint | None = None) -> Endpoint:
         """Return where to ask a question of *role*: of those that are usable, where most room is.
+
+        Where the photo was asked about *before* comes first: the picture is in its cache.
 
         Raises:
             BackendError: why none is usable.
@@ -156,7 +173,7 @@ class Asking:
         usable = [endpoint for endpoint in serving if endpoint.usable]
         if not usable:
             raise serving[0].breaker.error or NotProbed
-        return min(usable, key=lambda endpoint: endpoint.load)
+        return before if before in usable else min(usable, key=lambda endpoint: endpoint.load)
 
     def _as_asked_at(self, endpoint: Endpoint, question: Question) -> Question:
         """Return *question* with the model that this endpoint has for it."""
@@ -173,7 +190,7 @@ class Asking:
     def usable_by(self, reports: Sequence[PreflightReport]) -> bool:
         """Say whether by these *reports* each role has an endpoint that can be asked."""
         well = [e for e, report in zip(self.endpoints, reports, strict=True) if report.ok]
-        return all(any(e in well for e in self._serving(role)) for role in ROLES)
+        return all(any(e in well for e in self._serving(role)) for role in self._roles)
 
     async def probe(self) -> BackendError | None:
         """Probe every endpoint that is not known to be at fault, and return :attr:`error`."""
@@ -237,8 +254,8 @@ class Asking:
     async def _preflight(self, endpoint: Endpoint) -> PreflightReport:
         """Probe one endpoint for every model that it will be asked for."""
         named = [
-            getattr(self._settings.roles, role).model or self._models.get(role, "")
-            for role in ROLES
+            self._settings.roles.named(role).model or self._models.get(role, "")
+            for role in self._roles
             if endpoint in self._serving(role)
         ]
         report = await endpoint.preflight(named)

@@ -23,8 +23,9 @@ from taggerd.errors import (
     PhotoRefused,
 )
 from taggerd.inference import dialect as dialects
-from taggerd.inference.answers import read_answer
+from taggerd.inference.answers import answer_of, read_answer
 from taggerd.inference.client import Client, json_of
+from taggerd.inference.combining import answers_in, combined, groups, parted
 from taggerd.inference.completion import Completion, read_completion
 from taggerd.inference.discovery import discover
 from taggerd.inference.gate import Gate, is_probing, probing
@@ -35,7 +36,6 @@ from taggerd.inference.preflight import PreflightReport, probe_all
 from taggerd.inference.slots import Slots
 from taggerd.inference.statuses import chat_error, error_in_200, is_html, listing_error, message_in
 from taggerd.inference.wrapping import unthought
-from taggerd.photo import Answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from taggerd.inference.dialect import Dialect
     from taggerd.inference.lessons import Memory
     from taggerd.inference.questions import Question
-    from taggerd.photo import Picture
+    from taggerd.photo import Answer, Picture
 
 PERHAPS_THE_PHOTO: tuple[type[BackendError], ...] = (
     BackendFailed,
@@ -156,7 +156,8 @@ class Backend:
     ) -> AsyncIterator[Answer]:
         """Ask *questions* about *picture* one after the other; yield each answer as it comes.
 
-        An answer that cannot be used is asked for once more.
+        With ``request_mode = "combined"`` those of one model are asked together, where it can
+        answer so. An answer that cannot be used is asked for once more, by itself.
 
         Raises:
             AnswerError: the second answer cannot be used either.
@@ -164,8 +165,20 @@ class Backend:
             BackendError: the backend's fault; see :data:`PERHAPS_THE_PHOTO`.
         """
         image = dialects.encoded(picture.jpeg)
+        answered: set[str] = set()
+        refused: set[str] = set()
+        for group in groups(questions) if self._options.request_mode == "combined" else ():
+            answers = await self._together(group, image)
+            refused |= {group[0].role} if answers is None else set()
+            for answer in answers or ():
+                answered.add(answer.role)
+                yield answer
         for question in questions:
-            yield await self._answer(question, image)
+            if question.role not in answered:
+                answer = await self._answer(question, image)
+                if question.role in refused:  # not for the picture's sake, then
+                    await self._combines(question.model, well=False)
+                yield answer
 
     async def preflight(self, models: Sequence[str] = ("",)) -> PreflightReport:
         """Probe listing, text and sight, for each of *models*; an empty name is the default one.
@@ -237,6 +250,31 @@ class Backend:
         await self._lessons.keep()
         return completion
 
+    async def _together(self, group: Sequence[Question], image: bytes) -> list[Answer] | None:
+        """Ask the questions of *group* in one request.
+
+        Returns:
+            the answers that can be used; None where the request was refused.
+        """
+        model = group[0].model or await self.choose_model()
+        await self._reach()  # what is known of the model is recalled there
+        if not self._lessons.combines(model):
+            return []
+        asked = combined([replace(question, model=model) for question in group])
+        try:
+            completion = await self.complete(asked, image)
+        except PhotoRefused as error:
+            log.info("asked role by role", reason=str(error))
+            return None
+        came = parted(asked, completion)
+        await self._combines(model, well=len(came) == len(group))
+        return answers_in(group, asked, came)
+
+    async def _combines(self, model: str, *, well: bool) -> None:
+        """Learn whether a model answered several questions at once, and keep it."""
+        self._lessons.combining(model or await self.choose_model(), well=well)
+        await self._lessons.keep()
+
     async def _answer(self, question: Question, image: bytes) -> Answer:
         """Ask one question, twice if the first answer cannot be used."""
         model = question.model or await self.choose_model()
@@ -248,18 +286,12 @@ class Backend:
         except AnswerError as error:
             log.info("asked again", reason=str(error))
             spent.append(await self.complete(asked, image, again=True))
-            text, keywords = read_answer(asked, spent[-1])
-        return Answer(
-            role=question.role,
-            question=question.identity,
-            text=text,
-            keywords=keywords,
-            raw=spent[-1].content,
-            model=spent[-1].model or model,
-            prompt_tokens=sum(c.prompt_tokens for c in spent),
-            completion_tokens=sum(c.completion_tokens for c in spent),
-            seconds=sum(c.seconds for c in spent),
-        )
+            try:
+                text, keywords = read_answer(asked, spent[-1])
+            except AnswerError as final:
+                final.role = question.role
+                raise
+        return answer_of(asked, (text, keywords), spent, question.identity)
 
     async def _accepted(
         self, client: Client, question: Question, image: bytes | None, *, again: bool

@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from taggerd.inference.pixels import Look
 
 _BRIGHT, _DARK = 0.62, 0.28
@@ -37,6 +39,12 @@ def answer(prompt: str, seen: Look) -> str:
     if "describe" in asked and not re.search(r"\bcaption\b|\bone (line|sentence)\b", asked):
         return description(seen)
     return caption(seen)
+
+
+def answers(keys: Sequence[str], seen: Look) -> str:
+    """Answer under several keys at once: keywords, description, and captions under any other."""
+    said = {"keywords": keywords(seen), "description": description(seen)}
+    return json.dumps({key: said.get(key) or caption(seen) for key in keys})
 
 
 def _one_colour(asked: str, seen: Look) -> str:

@@ -84,7 +84,8 @@ def _chat(body: bytes) -> dict[str, object]:
         message = "stream is not supported"
         raise _Refusal(400, message)
     prompt, jpeg = _asked(request.get("messages"))
-    words, cut = _limited(_answer(prompt, jpeg), _token_limit(request))
+    keys = _keys(request.get("response_format"))
+    words, cut = _limited(_answer(prompt, jpeg, keys), _token_limit(request))
     spent = {"prompt_tokens": len(prompt.split()) + (256 if jpeg else 0)}
     spent["completion_tokens"] = len(words.split())
     spent["total_tokens"] = sum(spent.values())
@@ -150,7 +151,15 @@ def _limited(words: str, limit: int) -> tuple[str, bool]:
     return (" ".join(parts[:limit]), True) if limit and len(parts) > limit else (words, False)
 
 
-def _answer(prompt: str, jpeg: bytes | None) -> str:
+def _keys(response_format: object) -> tuple[str, ...]:
+    """Return the keys of the object that a JSON schema asks for; none without a schema."""
+    at = response_format
+    for name in ("json_schema", "schema", "properties"):
+        at = at.get(name) if isinstance(at, dict) else None
+    return tuple(at) if isinstance(at, dict) else ()
+
+
+def _answer(prompt: str, jpeg: bytes | None, keys: Sequence[str] = ()) -> str:
     """Say what is asked, of what the pixels show."""
     if jpeg is None:
         return "ready" if "ready" in prompt.casefold() else "I can only say what pixels show."
@@ -159,7 +168,7 @@ def _answer(prompt: str, jpeg: bytes | None) -> str:
     except UnreadablePicture as error:
         message = f"the picture cannot be looked at: {error}"
         raise _Refusal(400, message) from None
-    return depiction.answer(prompt, seen)
+    return depiction.answers(keys, seen) if len(keys) > 1 else depiction.answer(prompt, seen)
 
 
 class _DescriberTransport(httpx.AsyncBaseTransport):

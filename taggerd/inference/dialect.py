@@ -12,6 +12,8 @@ from base64 import b64encode
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from taggerd.inference.combining import schema as response_format
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,20 +38,6 @@ _SYSTEM_NAMES = re.compile(
 _TOKEN_NAMES = re.compile(r"max_(?:completion_)?tokens", re.IGNORECASE)
 _TOO_LONG = re.compile(r"too large|context|exceed", re.IGNORECASE)
 
-_KEYWORDS_SCHEMA = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "keywords",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"keywords": {"type": "array", "items": {"type": "string"}}},
-            "required": ["keywords"],
-            "additionalProperties": False,
-        },
-    },
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -63,6 +51,8 @@ class Dialect:
     """Some chat templates know no system role: its text then goes before the prompt."""
     thinking: Literal["unasked", "effort", "template", "allowed"] = "unasked"
     """How a model that thinks is asked not to; ``allowed``: nothing helps, so it gets room."""
+    combined: bool = True
+    """Whether it answers several questions in one object."""
 
     def __str__(self) -> str:
         """Say what differs from the usual form."""
@@ -80,6 +70,7 @@ class Dialect:
             "template": ["enable_thinking false"],
             "allowed": ["room to think"],
         }[self.thinking]
+        parts += [] if self.combined else ["one question at a time"]
         return ", ".join(parts) or "the usual form"
 
     def given_up(self, message: str, wants: Wants, *, guess: bool) -> Dialect | None:
@@ -147,7 +138,7 @@ class Dialect:
         """
         changed = {
             name: new
-            for name in ("json", "temperature", "tokens", "system", "thinking")
+            for name in ("json", "temperature", "tokens", "system", "thinking", "combined")
             if (new := getattr(after, name)) != getattr(before, name)
         }
         return replace(self, **changed)
@@ -159,6 +150,7 @@ _VALUES: dict[str, tuple[str | bool, ...]] = {
     "tokens": ("max_tokens", "max_completion_tokens"),
     "system": ("message", "inline"),
     "thinking": ("unasked", "effort", "template", "allowed"),
+    "combined": (True, False),
 }
 """What each field of a :class:`Dialect` may be."""
 
@@ -183,7 +175,7 @@ def body(
         again: the same was asked before and the answer could not be used.
     """
     inline = dialect.system == "inline" and question.system
-    prompt = f"{question.system}\n\n{question.prompt}" if inline else question.prompt
+    prompt = f"{question.system}\n\n{question.text}" if inline else question.text
     parts = [b'{"model":', _json(question.model), b',"messages":[']
     if question.system and not inline:
         parts += [b'{"role":"system","content":', _json(question.system), b"},"]
@@ -212,7 +204,7 @@ def _options(question: Question, dialect: Dialect, *, again: bool) -> bytes:
         fields["temperature"] = _LIVELY if again else _CALM
     if question.wants == "keywords" and dialect.json != "none":
         schema = dialect.json == "schema"
-        fields["response_format"] = _KEYWORDS_SCHEMA if schema else {"type": "json_object"}
+        fields["response_format"] = response_format(question) if schema else {"type": "json_object"}
     if dialect.thinking == "effort":
         fields["reasoning_effort"] = "none"
     elif dialect.thinking == "template":

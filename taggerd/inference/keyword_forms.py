@@ -24,7 +24,11 @@ _WORD = ("keyword", "word", "tag", "label", "name", "term", "text", "value")
 _SCORE = ("score", "confidence", "probability", "weight", "relevance")
 _LIST_LABELS = ("keywords", "keyword", "tags", "labels", "key words")
 _MARK = re.compile(r"^\s*(?:[-*•·–+]+|\(?\d{1,3}[.):])?\s*")  # noqa: RUF001 - a dash
-_SCORED = re.compile(r"^(?P<word>.*?\D)\s*[(\[:=–-]\s*(?P<score>\d*\.?\d+\s*%?)\s*[)\]]?$")  # noqa: RUF001
+_SCORED = re.compile(
+    r"^(?P<word>.*?\D)\s*(?:[(\[:=–—-]\s*(?P<marked>\d*\.?\d+\s*%?)\s*[)\]]?"  # noqa: RUF001 - dashes
+    r"|\s(?P<bare>0?\.\d+|1\.0+))$"
+)
+_HTML = re.compile(r"</?(?:ul|ol|li|p|br|div)\b[^<>]*>", re.IGNORECASE)
 _HASHTAGS = re.compile(r"#(\w+)")
 _NESTING = 4
 """Levels of lists in objects that are followed."""
@@ -46,6 +50,7 @@ def keywords_in_json(found: object) -> tuple[Keyword, ...] | None:
 
 def keywords_in_prose(text: str) -> tuple[Keyword, ...] | None:
     """Return the keywords of a bullet list, a comma list or hashtags; None if it is a sentence."""
+    text = _HTML.sub("\n", text)
     quoted = _quoted_words(text)
     if quoted:
         return _distinct(Keyword(word) for word in quoted)
@@ -65,6 +70,9 @@ def _walk(found: object, depth: int) -> Iterator[Keyword]:
     if isinstance(found, str):
         yield from (_scored(part) for part in _split(found))
     elif isinstance(found, list) and depth < _NESTING:
+        if depth and (pair := _pair(found)) is not None:
+            yield pair
+            return
         for item in found:
             # An item of a list is one keyword, though it hold a comma: "Paris, Texas".
             if isinstance(item, str):
@@ -73,6 +81,14 @@ def _walk(found: object, depth: int) -> Iterator[Keyword]:
                 yield from _walk(item, depth + 1)
     elif isinstance(found, dict) and depth < _NESTING:
         yield from _walk_object(found, depth)
+
+
+def _pair(found: list[object]) -> Keyword | None:
+    """Return the keyword of ``["lake", 0.9]``; None for any other list."""
+    if len(found) != 2 or not isinstance(found[0], str):  # noqa: PLR2004 - a word and its score
+        return None
+    score = _score(found[1])
+    return None if score is None else Keyword(_clean(found[0]), score)
 
 
 def _walk_object(found: dict[str, object], depth: int) -> Iterator[Keyword]:
@@ -136,11 +152,8 @@ def _split(line: str) -> list[str]:
 def _scored(part: str) -> Keyword:
     """Read ``dog (0.9)``, ``dog: 0.9`` or ``dog - 90%``; else the whole part is the word."""
     match = _SCORED.match(part.strip())
-    score = (
-        _score(match["score"])
-        if match and ("." in match["score"] or "%" in match["score"])
-        else None
-    )
+    given = (match["marked"] or match["bare"]) if match else ""
+    score = _score(given) if "." in given or "%" in given else None
     if match and score is not None:
         return Keyword(_clean(match["word"]), score)
     return Keyword(_clean(part))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import structlog
 
 from taggerd.errors import StorageError
+from taggerd.inference.combining import FAILURES
 from taggerd.inference.dialect import Dialect
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class Lessons:
         """Know nothing."""
         self._dialects: dict[str, Dialect] = {}
         self._proven: set[tuple[str, str, Dialect]] = set()
+        self._incomplete: dict[str, int] = {}
+        """Answers in a row that lacked something, by model."""
         self._server = ""
         self._memory: Memory | None = None
         self._key = ""
@@ -58,6 +62,7 @@ class Lessons:
         """Forget everything: another server takes other forms."""
         self._dialects.clear()
         self._proven.clear()
+        self._incomplete.clear()
 
     def simpler(
         self, question: Question, dialect: Dialect, status: int, message: str
@@ -110,6 +115,17 @@ class Lessons:
             return False
         self._dialects[model] = current.hushed()
         return True
+
+    def combines(self, model: str) -> bool:
+        """Say whether *model* may be asked several questions at once."""
+        return self.known(model).combined
+
+    def combining(self, model: str, *, well: bool) -> None:
+        """Learn from an answer to several questions at once: whether it had them all."""
+        self._incomplete[model] = 0 if well else self._incomplete.get(model, 0) + 1
+        if self._incomplete[model] >= FAILURES and self.combines(model):
+            self._dialects[model] = replace(self.known(model), combined=False)
+            log.info("asked role by role from now on: answers lack keys", model=model)
 
     # What is kept.
 

@@ -37,9 +37,16 @@ class RolePrompt(BaseModel):
 
     prompt: str = Field(min_length=1)
     """``{max_keywords}`` in it stands for a number."""
+    form: str = ""
+    """How to answer where this is all that is asked; said after the prompt."""
     max_tokens: int = Field(ge=16, le=32768)
     """Longest answer, tokens."""
     wants: Wants = "text"
+
+    @property
+    def whole(self) -> str:
+        """The text of the question where it is asked alone."""
+        return " ".join(filter(None, (self.prompt.strip(), self.form.strip())))
 
 
 class _ProfileFile(BaseModel):

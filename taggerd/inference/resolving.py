@@ -41,8 +41,8 @@ def entries_of(backend: settings.Backend) -> tuple[Entry, ...]:
 def resolutions(entries: Sequence[Entry], roles: settings.Roles) -> dict[str, Resolution]:
     """Resolve every role of taggerd's against the registry."""
     found = {}
-    for role in ROLES:
-        own = getattr(roles, role)
+    for role in (*ROLES, *roles.own):
+        own = roles.named(role)
         found[role] = resolve(entries, own.registry_role or role, own.registry_model)
     return found
 
@@ -64,19 +64,21 @@ def chosen(backend: settings.Backend, roles: settings.Roles) -> Chosen:
     taken: dict[str, Entry] = {}
     if backend.use_registry:
         for role, resolution in resolutions(entries, roles).items():
+            if roles.named(role).model:
+                continue
             if resolution.entry is None:
                 message = f"{_where(backend)}: {resolution.reason}; see taggerd list-registry"
                 raise ConfigurationError(message)
             taken[role] = resolution.entry
     else:
-        for role in ROLES:
-            name = getattr(roles, role).registry_model
+        for role in (*ROLES, *roles.own):
+            name = roles.named(role).registry_model
             entry = called(entries, name) if name else None
             if name and entry is None:
                 served_model(entries, name)  # says which name is near
             if entry is not None:
                 taken[role] = entry
-    taken = {role: entry for role, entry in taken.items() if not getattr(roles, role).model}
+    taken = {role: entry for role, entry in taken.items() if not roles.named(role).model}
     models = {role: entry.served for role, entry in taken.items()}
     own_place = backend.base_url != "auto"
     return Chosen(models, {} if own_place else {r: entry.endpoint for r, entry in taken.items()})

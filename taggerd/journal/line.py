@@ -34,6 +34,8 @@ class Line:
     caption: str
     description: str
     keywords: tuple[str, ...]
+    own: Mapping[str, str]
+    """What the user's own roles answered, by role, in their order."""
     notes: tuple[str, ...]
     error: str
     error_kind: str
@@ -65,7 +67,7 @@ class Line:
     @property
     def has_words(self) -> bool:
         """Whether there is something to show of the photo."""
-        return bool(self.caption or self.description or self.keywords)
+        return bool(self.caption or self.description or self.keywords or self.own)
 
 
 def parse(stored: bytes) -> Line | None:
@@ -85,6 +87,7 @@ def parse(stored: bytes) -> Line | None:
         caption=_text(record.get("caption")),
         description=_text(record.get("description")),
         keywords=_keywords(record.get("keywords")),
+        own=_own(record.get("roles")),
         notes=tuple(filter(None, map(_text, _list(record.get("notes"))))),
         error=error,
         error_kind=_error_kind(record, error, image),
@@ -165,6 +168,14 @@ def _digest(value: object) -> str:
 def _keywords(value: object) -> tuple[str, ...]:
     words = (_text(k.get("keyword")) for k in _list(value) if isinstance(k, dict))
     return tuple(dict.fromkeys(filter(None, words)))
+
+
+_SHOWN_ELSEWHERE = frozenset({"caption", "keywords", "description"})
+
+
+def _own(value: object) -> dict[str, str]:
+    texts = {_text(role): _text(text) for role, text in _table(value).items()}
+    return {role: text for role, text in texts.items() if text and role not in _SHOWN_ELSEWHERE}
 
 
 def _image(record: Mapping[str, object]) -> Path:

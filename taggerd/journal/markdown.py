@@ -81,16 +81,18 @@ def _folder(folder: Folder) -> Iterator[str]:
         words = ", ".join(f"{word} ({n})" for word, n in folder.keywords[:_KEYWORDS_OF_FOLDER])
         yield f"Most frequent: {escaped(words)}"
         yield ""
-    header = ("file", "caption", "description", "keywords", "notes")
-    yield from _table(header, (_row(photo) for photo in folder.photos))
+    own = tuple(dict.fromkeys(role for photo in folder.photos for role in photo.own))
+    header = ("file", "caption", "description", "keywords", *map(escaped, own), "notes")
+    yield from _table(header, (_row(photo, own) for photo in folder.photos))
 
 
-def _row(photo: Line) -> tuple[str, ...]:
+def _row(photo: Line, own: Iterable[str]) -> tuple[str, ...]:
     return (
         photo.name,
         photo.caption,
         photo.description,
         ", ".join(photo.keywords),
+        *(photo.own.get(role, "") for role in own),
         "; ".join(marks(photo)),
     )
 

@@ -8,6 +8,7 @@ and proved there by parsing the result again.
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
+from taggerd.metadata.circumstances import Circumstances, circumstances
 from taggerd.metadata.keyword_lists import SHADOWING
 from taggerd.metadata.keywords import spell
 from taggerd.metadata.readers import Shown
@@ -28,6 +29,7 @@ from taggerd.metadata.vocabulary import Vocabulary, choose, load_vocabulary
 __all__ = [
     "PARTS",
     "SHADOWING",
+    "Circumstances",
     "Options",
     "Part",
     "Shown",
@@ -37,6 +39,7 @@ __all__ = [
     "Withdrawal",
     "Withdrawn",
     "choose",
+    "circumstances",
     "load_vocabulary",
     "plan",
     "spell",

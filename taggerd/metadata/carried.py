@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LANGUAGES = ("dc:title", "dc:description", "dc:rights", "tiff:ImageDescription",
-              "Iptc4xmpCore:AltTextAccessibility")  # fmt: skip
+              "Iptc4xmpCore:AltTextAccessibility",
+              "Iptc4xmpCore:ExtDescrAccessibility")  # fmt: skip
 _BAGS = ("dc:subject", "lr:hierarchicalSubject")
 _SEQUENCES = ("dc:creator", "digiKam:TagsList")
-_PLAIN = ("photoshop:Headline", "xmp:Rating", "xmp:Label", "xmp:CreateDate",
+_PLAIN = ("photoshop:Headline", "photoshop:Instructions", "acdsee:notes",
+          "xmp:Rating", "xmp:Label", "xmp:CreateDate",
           "photoshop:DateCreated", "exif:DateTimeOriginal", "exif:GPSLatitude",
           "exif:GPSLongitude", "exif:GPSAltitude", "exif:GPSAltitudeRef", "exif:GPSMapDatum",
           "exif:GPSTimeStamp", "exif:GPSDateStamp", "exif:GPSVersionID")  # fmt: skip
@@ -187,6 +189,7 @@ def _from_iptc(iptc: Mapping[str, object]) -> Fields:
         "dc:description:Caption": _alt,
         "dc:rights:Copyright": _alt,
         "photoshop:Headline:Headline": lambda texts: texts[0],
+        "photoshop:Instructions:SpecialInstructions": lambda texts: texts[0],
         "dc:subject:Keywords": lambda texts: Array("Bag", tuple(map(Entry, texts))),
         "dc:creator:Byline": lambda texts: Array("Seq", tuple(map(Entry, texts))),
     }

@@ -8,6 +8,7 @@ property       form  holds
 ``version``    text  version of taggerd
 ``date``       text  when, ISO 8601
 ``profile``    text  the prompt profile
+``prompts``    text  BLAKE2b-128 of its texts
 ``models``     Bag   ``role=model``
 ``digest``     text  BLAKE2b-256 of the file that was looked at
 ``keywords``   Bag   the exact machine keywords in the lists, flat
@@ -101,6 +102,7 @@ class Ownership:
             "version": provenance.version,
             "date": provenance.date.isoformat(timespec="seconds"),
             "profile": provenance.profile,
+            "prompts": provenance.profile_digest,
             "digest": provenance.digest,
         }
         record: dict[Name, Value | None] = {

@@ -10,7 +10,7 @@ from taggerd.metadata.ownership import text_hash
 from taggerd.metadata.splice import Array, Draft, Entry
 from taggerd.metadata.tree import BLANK
 from taggerd.metadata.wording import (
-    LONGEST_ALT_TEXT,
+    LONGEST,
     is_camera_text,
     one_line,
     shortened,
@@ -29,8 +29,16 @@ if TYPE_CHECKING:
 
 _FIELDS: tuple[TextField, ...] = get_args(TextField)
 
-_PLAIN = frozenset({"photoshop:Headline"})
+_PLAIN = frozenset({"photoshop:Headline", "photoshop:Instructions", "acdsee:notes"})
 """Fields of plain text; the others are language alternatives (Alt)."""
+
+_MANY_LINES = frozenset(
+    {
+        "dc:description", "tiff:ImageDescription", "Iptc4xmpCore:ExtDescrAccessibility",
+        "acdsee:notes",
+    }
+)  # fmt: skip
+"""Fields that keep a text's line ends."""
 
 NEVER_OVERWRITTEN = frozenset({"dc:title"})
 
@@ -176,12 +184,13 @@ def _replaced(field: str, standing: _Standing) -> list[str]:
 def wanted_texts(tags: Tags, fields: Fields) -> dict[str, str]:
     """Return the text that each field is to hold; the caption's fields win a tie."""
     wanted: dict[str, str] = {}
-    pairs: list[tuple[TextField, str]] = [(f, tags.description) for f in fields.description]
+    pairs: list[tuple[str, str]] = [(f, text) for f, text in tags.own.items() if f in _FIELDS]
+    pairs += [(f, tags.description) for f in fields.description]
     pairs += [(f, tags.caption) for f in fields.caption]
     for name, text in pairs:
-        fitting = xml_text(text) if name in TWINS else one_line(text)
-        if name == "Iptc4xmpCore:AltTextAccessibility":
-            fitting = shortened(fitting, LONGEST_ALT_TEXT)
+        fitting = xml_text(text) if name in _MANY_LINES else one_line(text)
+        if name in LONGEST:
+            fitting = shortened(fitting, LONGEST[name])
         if fitting:
             wanted[name] = fitting
     return wanted

@@ -43,6 +43,8 @@ _EMPTY = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 
 _CAPTIONS = frozenset({"photoshop:Headline", "dc:title", "Iptc4xmpCore:AltTextAccessibility"})
 """Fields that hold the caption where the settings do not say."""
+_DESCRIPTIONS = frozenset({"dc:description", "tiff:ImageDescription"})
+"""The same of the description. Any other field holds what a role of the user's own said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,10 @@ def _texts_of(parts: frozenset[Part], fields: Fields) -> frozenset[str]:
         caption = field in fields.caption or (
             field not in fields.description and field in _CAPTIONS
         )
-        if ("caption" if caption else "description") in parts:
+        described = field in fields.description or field in _DESCRIPTIONS
+        if (caption and "caption" in parts) or (
+            described and not caption and "description" in parts
+        ):
             texts.add(field)
     return frozenset(texts)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
-LONGEST_ALT_TEXT = 250
-"""Characters in ``Iptc4xmpCore:AltTextAccessibility`` (IPTC Photo Metadata Standard)."""
+LONGEST = {
+    "Iptc4xmpCore:AltTextAccessibility": 250,
+    "photoshop:Headline": 256,
+    "photoshop:Instructions": 256,
+}
+"""Characters in a field. The first is the IPTC Photo Metadata Standard's; the others are what the
+same field holds in IPTC-IIM, into which several programs copy it."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -87,7 +87,7 @@ def test_an_answer_in_the_wrong_script_is_shown_and_not_written(program: Program
     assert "not in the letters of Japanese" in aside["reason"]
     (record,) = program.records()
     assert record["error_kind"] == "AnswerHeldBack"
-    assert "picture" in record["raw"]["answer"]
+    assert "picture" in record["raw"]["caption"]
     assert not (program.home / "photos" / "a.jpg.xmp").exists()
 
 

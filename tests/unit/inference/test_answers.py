@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -224,6 +225,7 @@ def test_tripwires_let_honest_captions_pass(said: str) -> None:
         "Sure! Here are 3 keywords: red boat, lake, evening",
         '["red boat", "lake", "Lake", "evening", "", "2024", "…"]',
         "red boat、lake、evening",
+        "<ul><li>red boat</li><li>lake</li><li>evening</li></ul>",
     ],
 )
 def test_keywords_come_in_any_form(content: str) -> None:
@@ -241,6 +243,10 @@ def test_keywords_come_in_any_form(content: str) -> None:
         ('{"keywords": {"lake": 0.9}}', 0.9),
         ("- lake (0.9)", 0.9),
         ("- lake: 90%", 0.9),
+        ("- lake — 0.9", 0.9),
+        ("lake 0.9", 0.9),
+        ('[["lake", 0.9]]', 0.9),
+        ('{"keywords": [["lake", "90%"]]}', 0.9),
         ('[{"keyword": "lake", "score": 1e999}]', None),
         ('[{"keyword": "lake", "score": NaN}]', None),
         ('[{"keyword": "lake", "score": -3}]', None),
@@ -288,6 +294,38 @@ def test_what_are_no_keywords_is_refused_by_name(content: str, error: type[Answe
     """Prose, nothing, refusals, placeholders and echoes are no keywords."""
     with pytest.raises(error):
         words_of(content)
+
+
+FILE = "near Moab, Utah, United States; date: June 2024; labels: red rock arch"
+
+
+def test_what_is_told_of_a_photo_is_no_echo() -> None:
+    """A place, a label or an earlier answer may come back; the words around them may not."""
+    told = replace(asked("caption"), hints=f"place: {FILE}")
+    said = "Red rock arch near Moab, Utah, United States in June 2024"
+    assert read_answer(told, Completion(content=said))[0] == said
+    words = replace(asked("keywords"), hints=f"place: {FILE}")
+    content = '["near Moab", "Utah", "United States", "red rock arch"]'
+    assert len(read_answer(words, Completion(content=content))[1]) == 4
+    parroted = "Use a hint only where the picture agrees with it"
+    with pytest.raises(AnswerHeldBack, match="repeats the prompt"):
+        read_answer(told, Completion(content=parroted))
+    caption = "Two dogs chase a ball over the wet sand of a beach"
+    own = replace(asked("description"), prompt="Retell at length for a blind reader: {caption}")
+    own = replace(own, role="alt_text", own=True).ready({"caption": caption}, {})
+    assert read_answer(own, Completion(content=f"{caption}."))[0] == f"{caption}."
+    with pytest.raises(AnswerHeldBack, match="repeats the prompt"):
+        read_answer(own, Completion(content="Retell at length for a blind reader"))
+
+
+def test_an_own_answer_is_cut_at_its_own_limit() -> None:
+    """After a sentence, else after a word; the label that a model puts before it goes."""
+    own = replace(asked("description"), role="color_narration", longest=30)
+    said = "Color narration: A red boat. Behind it lies a blue lake."
+    assert read_answer(own, Completion(content=said))[0] == "A red boat."
+    assert read_answer(own, Completion(content="a red boat on a blue lake at dusk"))[0] == (
+        "a red boat on a blue lake at"
+    )
 
 
 JSONISH = st.recursive(

@@ -106,3 +106,21 @@ def test_no_path_is_one_line() -> None:
     """--use-registry without a file says which setting is missing."""
     with pytest.raises(ConfigurationError, match=r"backend\.registry_path"):
         chosen(settings.Backend(use_registry=True), settings.Roles())
+
+
+def test_own_roles_are_resolved_too(registry: Path) -> None:
+    """By their own name or the role they name; one with a model of its own need not be known."""
+    table = {"fields": []}
+    own = {
+        "alt": {**table, "registry_role": "caption"},
+        "apart": {**table, "model": "mine"},
+    }
+    models, places = chosen(
+        backend(registry, use_registry=True), settings.Roles.model_validate(own)
+    )
+    assert models["alt"] == models["caption"]
+    assert places["alt"] == places["caption"]
+    assert "apart" not in models
+    lost = settings.Roles.model_validate({"lost": table})
+    with pytest.raises(ConfigurationError, match="no model can serve lost"):
+        chosen(backend(registry, use_registry=True), lost)
