@@ -162,6 +162,7 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
                 journal=journal,
                 scribe=Scribe(ledger, journal, now=local_now),
                 metadata_options=Options(
+                    target=settings.metadata.target,
                     fields=settings.metadata.fields,
                     naming=settings.sidecar.naming,
                     overwrite=settings.metadata.overwrite,

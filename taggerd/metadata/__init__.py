@@ -4,10 +4,12 @@ The door is :mod:`.sidecars` (:func:`write`, :func:`plan`, :func:`tagged_digest`
 :func:`spell` and :func:`choose` for keywords. A merge is decided in :mod:`.texts` and
 :mod:`.keyword_lists`, carried out on the sidecar's own bytes by :mod:`.splice` and proved there by
 parsing the result again.
+:mod:`.embed` does the same to the XMP packet inside a photo file.
 
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
+from taggerd.metadata.embed import origin, read_packet, replace_packet
 from taggerd.metadata.keywords import spell
 from taggerd.metadata.sidecars import Options, plan, tagged_digest, write
 from taggerd.metadata.vocabulary import Vocabulary, choose, load_vocabulary
@@ -17,7 +19,10 @@ __all__ = [
     "Vocabulary",
     "choose",
     "load_vocabulary",
+    "origin",
     "plan",
+    "read_packet",
+    "replace_packet",
     "spell",
     "tagged_digest",
     "write",

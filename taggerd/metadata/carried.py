@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.namespaces import Name, named
+from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.splice import Array, Entry, Value
 from taggerd.metadata.tree import BLANK
 from taggerd.metadata.wording import is_camera_text, xml_text
@@ -50,7 +51,7 @@ def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
     Never fails: a file that Exiv2 cannot read carries nothing, and a note says so.
     """
     try:
-        packet, exif, iptc = _read(path)
+        packet, exif, iptc = native_read(path)
     except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
         said = str(error).replace(f"{path}: ", "")
         reason = " ".join(said.split())[:200] or type(error).__name__
@@ -62,13 +63,13 @@ def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
             fields = _from_xmp(Document(_trimmed_packet(packet)))
         except SidecarRefused as refusal:
             notes.append(f"{printable(path.name)}: its own XMP cannot be read (it {refusal})")
-    for source in (_from_iptc(iptc), _from_exif(exif)):
+    for source in (from_iptc(iptc), from_exif(exif)):
         for field, value in source.items():
             fields.setdefault(field, value)
     return fields, tuple(notes)
 
 
-def _read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
+def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
     """Return the XMP packet, EXIF and IPTC of a file."""
     import pyexiv2  # noqa: PLC0415 - needs glibc 2.33 and is only for worker processes
 
@@ -102,7 +103,27 @@ def _from_xmp(document: Document) -> Fields:
             if value is not None and not (field in _WORDS and _is_camera(value)):
                 fields[field] = value
     _join_lists(fields, document)
-    return fields
+    return _without_ours(fields, Ownership.read(document))
+
+
+def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
+    """Leave out what taggerd embedded itself: in a new sidecar it would pass for human."""
+    machine = {*ownership.keywords, *(item for _, item in ownership.mirrored)}
+    kept: Fields = {}
+    for field, value in fields.items():
+        if isinstance(value, str):
+            if not ownership.owns(value):
+                kept[field] = value
+            continue
+        entries = tuple(
+            entry
+            for entry in value.entries
+            if not ownership.owns(entry.text)
+            and not (field in ownership.lists and entry.text in machine)
+        )
+        if entries:
+            kept[field] = Array(value.kind, entries)
+    return kept
 
 
 _SAME_LEVELS = {
@@ -164,7 +185,7 @@ def _plain(found: Property) -> Value | None:
     return text.strip(BLANK) or None
 
 
-def _from_iptc(iptc: Mapping[str, object]) -> Fields:
+def from_iptc(iptc: Mapping[str, object]) -> Fields:
     """Take the fields out of IPTC-IIM."""
 
     def words(local: str) -> list[str]:
@@ -200,7 +221,7 @@ def _human(text: str) -> str:
     return "" if is_camera_text(text) or "\ufffd" in text else text
 
 
-def _from_exif(exif: Mapping[str, object]) -> Fields:
+def from_exif(exif: Mapping[str, object]) -> Fields:
     """Take the fields out of EXIF (tags as Exiv2 names them)."""
 
     def text(tag: str) -> str:

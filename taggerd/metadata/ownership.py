@@ -10,6 +10,7 @@ property       form  holds
 ``profile``    text  the prompt profile
 ``models``     Bag   ``role=model``
 ``digest``     text  BLAKE2b-256 of the file that was looked at
+``body``       text  BLAKE2b-256 over all that the photo file holds but its XMP (embedded only)
 ``keywords``   Bag   the exact machine keywords in the lists, flat
 ``paths``      Bag   those that have a place in the user's hierarchy, ``Animals|Dog``
 ``root``       text  the word under which they are listed once more in hierarchical lists, ``AI``
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 DATE = Name(TAGGERD, "date")
 DIGEST = Name(TAGGERD, "digest")
+BODY = Name(TAGGERD, "body")
+"""As long as it is true of the photo file it stands in, ``digest`` says which file that was before
+anything was embedded."""
 
 
 def text_hash(text: str) -> str:
@@ -101,6 +105,7 @@ class Ownership:
             "profile": provenance.profile,
             "digest": provenance.digest,
             "root": self.root,
+            "body": provenance.body,
         }
         record: dict[Name, Value | None] = {
             Name(TAGGERD, local): text or None for local, text in texts.items()
