@@ -78,9 +78,21 @@ def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, o
     image = pyexiv2.Image(name, encoding="latin-1")
     try:
         packet = image.read_raw_xmp()
-        return packet.encode("utf-8", "replace"), image.read_exif(), image.read_iptc()
+        return (
+            packet.encode("utf-8", "replace"),
+            _decoded(image.read_exif),
+            _decoded(image.read_iptc),
+        )
     finally:
         image.close()
+
+
+def _decoded(read: Callable[..., Mapping[str, object]]) -> Mapping[str, object]:
+    """Have texts read as UTF-8, else as Latin-1, in which IPTC was written for decades."""
+    try:
+        return read(encoding="utf-8")
+    except UnicodeDecodeError:
+        return read(encoding="latin-1")
 
 
 def _trimmed_packet(packet: bytes) -> bytes:
@@ -108,7 +120,7 @@ def _from_xmp(document: Document) -> Fields:
 
 def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
     """Leave out what taggerd embedded itself: in a new sidecar it would pass for human."""
-    machine = {*ownership.keywords, *(item for _, item in ownership.mirrored)}
+    machine = set(ownership.keywords)
     kept: Fields = {}
     for field, value in fields.items():
         if isinstance(value, str):

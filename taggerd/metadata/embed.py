@@ -2,7 +2,7 @@
 
 =================== ===================================================================
 JPEG, PNG, WebP     the packet is put in by a splice; every other byte is the same
-TIFF, BigTIFF, DNG  likewise; nothing moves, what is new goes to the end
+TIFF, DNG           likewise; nothing moves, what is new goes to the end
 HEIC, HEIF, AVIF    exiftool writes, where it is installed; compared item by item
 proprietary raw     never
 =================== ===================================================================
@@ -30,6 +30,7 @@ from taggerd.errors import (
 )
 from taggerd.metadata import embed_file, embed_heif, embed_jpeg, embed_png, embed_tiff
 from taggerd.metadata.carried import native_read
+from taggerd.metadata.embed_container import C2PA
 from taggerd.metadata.embed_heif import Heif, is_heif
 from taggerd.metadata.embed_jpeg import Jpeg
 from taggerd.metadata.embed_packet import merged_packet, record_in
@@ -229,6 +230,15 @@ class _Change:
 
 
 def _container(path: Path, source: Source) -> Container:
+    """Parse the photo *source*; refuse one whose packet names Content Credentials elsewhere."""
+    container = _parsed(path, source)
+    packet = container.packet or b""
+    if b"http://purl.org/dc/terms/" in packet and b":provenance" in packet:
+        raise SidecarRefused(C2PA)
+    return container
+
+
+def _parsed(path: Path, source: Source) -> Container:
     """Parse the photo *source*, known by its first bytes; *path* gives only its name."""
     head = source.read(0, 12)
     if is_raw(path) and extension(path) not in _TIFF_EXTENSIONS:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused, SidecarUnwritable
 from taggerd.metadata.embed_container import C2PA, TWO_PACKETS
-from taggerd.metadata.embed_source import Span, digest_of, exactly
+from taggerd.metadata.embed_source import Span, check_effort, digest_of, exactly
 from taggerd.metadata.transcode import LARGEST
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class _Item:
     said: bytes = b""
     """Its name, content type and encoding, as in ``infe``."""
     protected: int = 0
-    spans: tuple[Span, ...] | None = ()
-    """Where its data lies; None: made from other items."""
+    spans: tuple[Span, ...] = ()
+    """Where its data lies."""
     references: list[tuple[bytes, tuple[int, ...]]] = field(default_factory=list)
 
     @property
@@ -95,12 +95,14 @@ class Heif:
 
     def fingerprint(self) -> Fingerprint:
         """See :class:`.embed_container.Container`."""
+        spans = [span for item in self._items.values() for span in item.spans]
+        check_effort(self._source, spans)
         items = {
             number: (
                 item.kind,
                 item.said,
                 item.protected,
-                None if item.spans is None else digest_of(self._source, *item.spans),
+                digest_of(self._source, *item.spans),
                 tuple(sorted(item.references)),
             )
             for number, item in sorted(self._items.items())
@@ -123,7 +125,7 @@ class Heif:
         size = sum(b.end - b.body for b in self._boxes if b.kind == b"mdat")
         inside = set[Span]()
         for item in self._items.values():
-            inside.update(s for s in item.spans or () if self._in_media(s))
+            inside.update(s for s in item.spans if self._in_media(s))
         return size - sum(s.end - s.start for s in inside)
 
     def _in_media(self, span: Span) -> bool:
@@ -138,10 +140,12 @@ class Heif:
         found = [item for item in self._items.values() if item.is_xmp]
         if len(found) > 1:
             raise SidecarRefused(TWO_PACKETS)
-        if not found:
+        if not found or not any(
+            s.end - s.start for s in found[0].spans
+        ):  # what exiftool leaves of one that is removed
             return
         spans, parts = found[0].spans, found[0].said.split(b"\0")
-        if spans is None or len(spans) != 1 or any(parts[2:]) or found[0].protected:
+        if len(spans) != 1 or any(parts[2:]) or found[0].protected:
             message = "has an XMP packet in a form that is not written to"
             raise SidecarRefused(message)
         (span,) = spans
@@ -182,7 +186,7 @@ class Heif:
             said = data[4 + struct.calcsize(layout) :]
             yield number, _Item(kind, said, protected)
 
-    def _locations(self) -> Iterator[tuple[int, tuple[Span, ...] | None]]:
+    def _locations(self) -> Iterator[tuple[int, tuple[Span, ...]]]:
         version, data = self._full(b"iloc")
         if not data:
             return
@@ -204,12 +208,12 @@ class Heif:
             if elsewhere or method > 1:
                 message = "keeps parts of it elsewhere"
                 raise SidecarRefused(message)
-            yield number, tuple(spans) or None
+            yield number, tuple(spans)
 
     def _span(self, method: int, at: int, length: int) -> Span:
         if method == 1 and b"idat" in self._inner:
             at += self._inner[b"idat"].body
-        if length == 0 or at + length > self._source.size:
+        if at + length > self._source.size:
             message = "is cut off or damaged"
             raise SidecarRefused(message)
         return Span(at, at + length)

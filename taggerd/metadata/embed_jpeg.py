@@ -134,7 +134,7 @@ class Jpeg:
         ):
             message = "has its XMP behind its list of pictures (MPF), whose offsets would go wrong"
             raise SidecarRefused(message)
-        if self._source.read(self._source.size - 12, 4) in _FILE_END_NOTES:
+        if self._source.read(max(0, self._source.size - 12), 4) in _FILE_END_NOTES:
             raise SidecarRefused(_COUNTED)
         exif = [s for s in self._applications(_APP1) if s.data.startswith(_EXIF)]
         if not exif:

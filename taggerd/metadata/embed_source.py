@@ -15,7 +15,7 @@ from taggerd.errors import SidecarRefused
 from taggerd.metadata.splice import Edit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 _BLOCK = 1 << 20
 """Bytes read at once."""
@@ -110,11 +110,22 @@ def exactly(source: Source, offset: int, length: int) -> bytes:
     Raises:
         SidecarRefused: the file is shorter.
     """
-    data = source.read(offset, length) if offset >= 0 and length >= 0 else b""
-    if len(data) != length:
+    inside = 0 <= offset <= offset + length <= source.size
+    data = source.read(offset, length) if inside else b""
+    if not inside or len(data) != length:
         message = "is cut off or damaged"
         raise SidecarRefused(message)
     return data
+
+
+def check_effort(source: Source, spans: Iterable[Span]) -> None:
+    """Refuse to read *spans* if together they are many times the file.
+
+    Only a file made for it names the same bytes over and over.
+    """
+    if sum(span.end - span.start for span in spans) > 4 * source.size + _BLOCK:
+        message = "names the same bytes too often"
+        raise SidecarRefused(message)
 
 
 def blocks(source: Source, span: Span) -> Iterator[bytes]:
@@ -155,6 +166,7 @@ __all__ = [
     "Source",
     "Span",
     "blocks",
+    "check_effort",
     "digest_of",
     "digest_without",
     "exactly",
