@@ -99,11 +99,14 @@ def exchange(
     kept: Path | None = None
     try:
         with _copy(path) as (temporary, descriptor):
-            make(descriptor)
-            _dress(path, temporary, descriptor, old)
-            os.fsync(descriptor)
-            check(descriptor)
-            _check_unchanged(path, path, Stamp.of(old))
+            try:
+                make(descriptor)
+                _dress(path, temporary, descriptor, old)
+                os.fsync(descriptor)
+                check(descriptor)
+            finally:
+                # Also where the copy is refused: it may be because of that.
+                _check_unchanged(path, path, Stamp.of(old))
             if backup is not None:
                 kept = _keep(path, original, backup)
             made = Stamp.of(os.fstat(descriptor))

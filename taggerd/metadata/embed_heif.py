@@ -140,9 +140,8 @@ class Heif:
         found = [item for item in self._items.values() if item.is_xmp]
         if len(found) > 1:
             raise SidecarRefused(TWO_PACKETS)
-        if not found or not any(
-            s.end - s.start for s in found[0].spans
-        ):  # what exiftool leaves of one that is removed
+        # exiftool leaves an empty item of a packet that it removes.
+        if not found or not any(span.end - span.start for span in found[0].spans):
             return
         spans, parts = found[0].spans, found[0].said.split(b"\0")
         if len(spans) != 1 or any(parts[2:]) or found[0].protected:

@@ -35,7 +35,7 @@ _XMP = 700
 _SUB_DIRECTORIES = 330
 _C2PA = 0xCD41
 _BYTE, _UNDEFINED = 1, 7
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # fmt: skip
+_SIZES = dict(zip(range(1, 14), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), strict=True))
 """Bytes of a value, by type."""
 _DATA = ((273, 279), (324, 325), (513, 514))
 """Tags that hold where picture data lies and how long it is: strips, tiles, JPEG thumbnail."""

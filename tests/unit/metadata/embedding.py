@@ -10,7 +10,7 @@ import struct
 import subprocess
 import zlib
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pillow_heif
@@ -18,6 +18,9 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from taggerd.data import dng
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PHOTOSHOP = b"Photoshop 3.0\x00"
 NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -198,17 +201,25 @@ def seen(path: Path) -> tuple[list[str], str]:
     return frames, profile
 
 
-def exiftool(path: Path) -> tuple[dict[str, object], dict[str, object]]:
-    """Return what exiftool finds in *path*: the XMP, and all else but names, times and places."""
+Shown = dict[str, tuple[dict[str, object], dict[str, object]]]
+"""Name → the XMP, and all else but names, times and places."""
+
+_ASIDE = ("System:", "File:", "ExifTool:", "SourceFile", "XMP", "QuickTime:MediaData",
+          "MPImage2:MPImageStart", "RIFF:WebP_Flags")  # fmt: skip
+
+
+def exiftool(folder: Path) -> Shown:
+    """Return what exiftool finds in every file of a folder; skip where it is not installed."""
     program = shutil.which("exiftool")
     if program is None:
         pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
-    command = [program, "-config", "", "-struct", "-j", "-G1", "-a", "-u", "-b", "-q", str(path)]
-    shown = subprocess.run(command, capture_output=True, check=False)
-    fields: dict[str, object] = json.loads(shown.stdout)[0]
-    aside = ("System:", "File:", "ExifTool:", "SourceFile", "XMP", "QuickTime:MediaData",
-             "MPImage2:MPImageStart", "RIFF:WebP_Flags")  # fmt: skip
-    return (
-        {key: value for key, value in fields.items() if key.startswith("XMP-")},
-        {key: value for key, value in fields.items() if not key.startswith(aside)},
-    )
+    options = ["-config", "", "-struct", "-j", "-G1", "-a", "-u", "-b", "-q"]
+    shown = subprocess.run([program, *options, str(folder)], capture_output=True, check=False)
+    files: list[dict[str, object]] = json.loads(shown.stdout)
+    return {
+        str(fields["System:FileName"]): (
+            {key: value for key, value in fields.items() if key.startswith("XMP-")},
+            {key: value for key, value in fields.items() if not key.startswith(_ASIDE)},
+        )
+        for fields in files
+    }
