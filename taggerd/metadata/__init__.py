@@ -9,7 +9,7 @@ parsing the result again.
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
-from taggerd.metadata.embed import origin, read_packet, replace_packet
+from taggerd.metadata.embed import change_packet, origin, read_packet, replace_packet
 from taggerd.metadata.keywords import spell
 from taggerd.metadata.sidecars import Options, plan, tagged_digest, write
 from taggerd.metadata.vocabulary import Vocabulary, choose, load_vocabulary
@@ -17,6 +17,7 @@ from taggerd.metadata.vocabulary import Vocabulary, choose, load_vocabulary
 __all__ = [
     "Options",
     "Vocabulary",
+    "change_packet",
     "choose",
     "load_vocabulary",
     "origin",

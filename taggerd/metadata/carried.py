@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.keyword_lists import machine_entries
 from taggerd.metadata.namespaces import Name, named
 from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.splice import Array, Entry, Value
@@ -120,18 +121,17 @@ def _from_xmp(document: Document) -> Fields:
 
 def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
     """Leave out what taggerd embedded itself: in a new sidecar it would pass for human."""
-    machine = set(ownership.keywords)
     kept: Fields = {}
     for field, value in fields.items():
         if isinstance(value, str):
             if not ownership.owns(value):
                 kept[field] = value
             continue
+        machine = machine_entries(field, ownership)
         entries = tuple(
             entry
             for entry in value.entries
-            if not ownership.owns(entry.text)
-            and not (field in ownership.lists and entry.text in machine)
+            if not ownership.owns(entry.text) and entry.text not in machine
         )
         if entries:
             kept[field] = Array(value.kind, entries)

@@ -33,7 +33,7 @@ from taggerd.metadata.carried import native_read
 from taggerd.metadata.embed_container import C2PA
 from taggerd.metadata.embed_heif import Heif, is_heif
 from taggerd.metadata.embed_jpeg import Jpeg
-from taggerd.metadata.embed_packet import merged_packet, record_in
+from taggerd.metadata.embed_packet import Merge, Parts, changed_packet, merged_packet, recorded
 from taggerd.metadata.embed_png import Png
 from taggerd.metadata.embed_source import Edited, FileSource, Span, blocks
 from taggerd.metadata.embed_tiff import Tiff
@@ -41,12 +41,11 @@ from taggerd.metadata.embed_webp import Webp
 from taggerd.photo import Sidecar, Stamp, extension, is_raw, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from taggerd.metadata.embed_container import Container
     from taggerd.metadata.embed_source import Source
     from taggerd.photo import PhotoFile, Provenance, Tags
-    from taggerd.settings import Fields
 
 Native = tuple["Mapping[str, object]", "Mapping[str, object]"]
 """EXIF and IPTC as Exiv2 names them."""
@@ -56,13 +55,12 @@ _TIFF_EXTENSIONS = frozenset({"tif", "tiff", "dng"})
 _MOVING_TAGS = frozenset({"Exif.Image.XMLPacket"})
 
 
-def embed(  # noqa: PLR0913 - what writing is made of
+def embed(
     file: PhotoFile,
     tags: Tags,
     provenance: Provenance,
-    fields: Fields,
+    merge: Merge,
     *,
-    overwrite: bool = False,
     backup_originals: bool = False,
 ) -> Sidecar:
     """Merge *tags* into the XMP packet of the photo *file*.
@@ -80,14 +78,8 @@ def embed(  # noqa: PLR0913 - what writing is made of
         source = FileSource(original)
         container = _container(path, source)
         native = _native(original)
-        merged = merged_packet(
-            container.packet,
-            native,
-            tags,
-            replace(provenance, body=_body(container)),
-            fields,
-            overwrite=overwrite,
-        )
+        known = replace(provenance, body=_body(container))
+        merged = merged_packet(container.packet, native, tags, known, merge)
         if merged.data == container.packet:
             return Sidecar(path=path, written=False, embedded=True, notes=merged.notes)
         backup = None
@@ -139,12 +131,41 @@ def replace_packet(
         PhotoMoved: it is not what *stamp* says.
         StorageError: the disk is full or failing.
     """
+    return change_packet(path, stamp, lambda _packet: packet, backup=backup, whole=True)[0]
+
+
+def change_packet(
+    path: Path,
+    stamp: Stamp,
+    change: Callable[[bytes], bytes | None],
+    *,
+    backup: Path | None = None,
+    whole: bool = False,
+) -> tuple[Stamp, Path | None]:
+    """Have *change* make a new packet of the one in the photo at *path*.
+
+    Args:
+        path: the photo.
+        stamp: what it is taken to be.
+        change: gets what would be a sidecar's bytes (empty where there is no packet) and returns
+            new ones; None: the packet goes.
+        backup: keep the photo as it was under this name.
+        whole: *change* gets and gives the packet as it stands, with its padding.
+
+    Returns:
+        The photo's new stamp, and where the old one was kept.
+
+    Raises:
+        SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
+    """
     with embed_file.opened(path, stamp) as original:
         container = _container(path, FileSource(original))
-        if container.packet == packet:
-            return stamp
-        change = _Change(path, original, container, _native(original), packet)
-        return change.carry_out(backup)[0]
+        old = container.packet or b""
+        packet = change(old) if whole else changed_packet(old, change)
+        if packet == container.packet:
+            return stamp, None
+        making = _Change(path, original, container, _native(original), packet)
+        return making.carry_out(backup)
 
 
 def embeddable(path: Path) -> bool:
@@ -169,8 +190,8 @@ def origin(path: Path) -> str:
             container = _container(path, FileSource(original))
             if not container.packet:
                 return ""
-            digest, body = record_in(container.packet)
-            return digest if body and body == _body(container) else ""
+            record = recorded(Parts.of(container.packet).core)
+            return record.digest if record.body and record.body == _body(container) else ""
     except (TaggerdError, OSError):
         return ""  # whatever it is will be said when it is read or written
 

@@ -133,6 +133,14 @@ class _List:
         return len(path) == 1 and any(same(level) == wanted for p in held for level in p)
 
 
+def machine_entries(name: str, ownership: Ownership) -> frozenset[str]:
+    """Return the items that an earlier pass put into the list *name*, as they stand there."""
+    if name not in ownership.lists or name not in LISTS:
+        return frozenset()
+    empty = _List(name, LISTS[name], None)
+    return frozenset(empty.entry(path) for path in Machine.of(ownership).entries(empty.kind))
+
+
 def same(word: str) -> str:
     """Return what two spellings of one human keyword share: case, composition, white space."""
     return " ".join(unicodedata.normalize("NFC", word).casefold().split())

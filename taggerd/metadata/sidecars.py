@@ -134,8 +134,7 @@ def _embed_all(
                     file,
                     tags,
                     provenance,
-                    options.fields,
-                    overwrite=options.overwrite,
+                    options.merged,
                     backup_originals=options.backup_originals,
                 )
             )

@@ -13,6 +13,8 @@ from program import CountingBackend, Program, corpus, photo, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+WAITING_FOR_NOTHING = {"queued": 0, "claimed": 0, "unwritten": 0, "quarantined": 0}
+
 
 @pytest.fixture
 def embedding(taggerd: Program, backend: CountingBackend) -> Program:
@@ -57,7 +59,7 @@ def test_the_daemon_does_not_take_its_own_write_for_a_new_photo(
     until(lambda: len(embedding.records()) >= 3)
     photo(inbox / "last.jpg", 9)  # what came of the first three is behind it in the queue
     until(lambda: len(embedding.records()) >= 4)
-    until(lambda: embedding.live().get("queue", {}).get("queued", 0) == 0)
+    until(lambda: embedding.status()["counts"] == WAITING_FOR_NOTHING | {"recorded": 4})
     assert embedding.stop(daemon) == 0
     assert backend.photo_requests == 4 * 3
     assert len(embedding.records()) == 4

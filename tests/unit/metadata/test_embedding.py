@@ -18,8 +18,16 @@ import embedding
 from embedding import KINDS, NEEDS_EXIFTOOL, behind_start, chunk, jpeg, packet, png, seen
 
 from taggerd.errors import PhotoMoved, SidecarError, TaggerdError
-from taggerd.metadata import Options, origin, read_packet, replace_packet, tagged_digest, write
-from taggerd.metadata.embed_packet import fitted
+from taggerd.metadata import (
+    Options,
+    change_packet,
+    origin,
+    read_packet,
+    replace_packet,
+    tagged_digest,
+    write,
+)
+from taggerd.metadata.embed_packet import Parts
 from taggerd.metadata.embed_source import Edit, Edited, FileSource
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Sidecar, Stamp, Tags
 
@@ -198,17 +206,38 @@ def test_a_packet_with_room_keeps_its_length(tmp_path: Path, embedded: Run) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "size", "expected"),
+    ("data", "core", "size", "expected"),
     [
-        (b'<a/>    <?xpacket end="w"?>', 25, b'<a/>  <?xpacket end="w"?>'),
-        (b'<a/> <?xpacket end="w"?>', 26, b'<a/>   <?xpacket end="w"?>'),
-        (b'<a/>   <?xpacket end="w"?>', 22, b'<a/>   <?xpacket end="w"?>'),
-        (b"<a/>", 9, b"<a/>"),
+        (b'<a/>    <?xpacket end="w"?>', b"<a/>", 25, b'<a/>  <?xpacket end="w"?>'),
+        (b'<a/> <?xpacket end="w"?>', b"<a/>", 26, b'<a/>   <?xpacket end="w"?>'),
+        (b'<a/>   <?xpacket end="w"?>', b"<bb/>", 26, b'<bb/>  <?xpacket end="w"?>'),
+        (b'<a/>   <?xpacket end="w"?>', b"<a/>", 22, b'<a/>   <?xpacket end="w"?>'),
+        (b'<a/> <?xpacket end="w"?>\n\0\0', b"<a/>", 27, b'<a/> <?xpacket end="w"?>\n\0\0'),
+        (b"<a/>\0\0", b"<bb/>", 6, b"<bb/>\0\0"),
     ],
 )
-def test_padding(data: bytes, size: int, expected: bytes) -> None:
+def test_padding(data: bytes, core: bytes, size: int, expected: bytes) -> None:
     """It shrinks and grows to the wanted size; where it cannot, it stays."""
-    assert fitted(data, size) == expected
+    parts = Parts.of(data)
+    assert parts.core + parts.tail == data
+    assert parts.fitted(core, size) == expected
+
+
+@pytest.mark.parametrize("name", ["xmp.jpg", "tight.jpg", "plain.png"])
+def test_what_is_taken_out_leaves_the_file_as_it_was(
+    tmp_path: Path, embedded: Run, name: str
+) -> None:
+    """Also where the packet had to grow: the record knows the length that it had."""
+    path = tmp_path / name
+    small = packet("Anna").replace(b" " * 9000, b"  ")
+    path.write_bytes(jpeg(xmp=small) if name == "tight.jpg" else KINDS[name]())
+    before, old = path.read_bytes(), read_packet(path)
+    embedded(path)
+    embedded(path, ",".join(f"word {i}" for i in range(99)))
+    core = Parts.of(old).core if old else None
+    change_packet(path, Stamp.of(path.lstat()), lambda _core: core)
+    # Of the padding only the length is known, not how it was broken into lines.
+    assert path.read_bytes().replace(b"\n", b" ") == before.replace(b"\n", b" ")
 
 
 def _c2pa_jpeg() -> bytes:
