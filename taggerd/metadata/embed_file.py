@@ -148,8 +148,9 @@ def _copy(path: Path) -> Iterator[tuple[Path, int]]:
         try:
             yield temporary, descriptor
         finally:
-            # The copy, or after the exchange the old photo: nobody else uses this name.
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
+                    temporary.unlink()
     finally:
         os.close(descriptor)
 
@@ -236,8 +237,10 @@ def _swap(temporary: Path, path: Path, stamp: Stamp) -> None:
     try:
         _check_unchanged(path, temporary, stamp)
     except BaseException:
-        _exchanged(temporary, path)
+        temporary.replace(path)  # theirs
         raise
+    with contextlib.suppress(OSError):  # the old photo; what stays is cleared the next time
+        temporary.unlink()
 
 
 def _exchanged(one: Path, other: Path) -> bool:

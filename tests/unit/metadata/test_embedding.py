@@ -442,6 +442,20 @@ def test_a_sidecar_made_later_does_not_take_embedded_words_for_human(
     assert texts(data, "taggerd:keywords") == ["cat"]
 
 
+def test_a_hierarchy_of_ours_is_not_human_either(
+    tmp_path: Path, photo_of: PhotoOf, texts: Read
+) -> None:
+    """Keywords with a place in the vocabulary, and those below a root of their own."""
+    path = embedding.made(tmp_path, "xmp.jpg")
+    placed = Tags(keywords=(Keyword("dog", path=("animals",)),))
+    write(photo_of(path), placed, PROVENANCE, Options(target="embed", root="AI"))
+    assert "AI|animals|dog" in texts(read_packet(path) or b"", "lr:hierarchicalSubject")
+    write(photo_of(path), Tags(keywords=(Keyword("cat"),)), PROVENANCE, Options())
+    data = (tmp_path / "xmp.jpg.xmp").read_bytes()
+    assert texts(data, "lr:hierarchicalSubject") == ["Anna", "cat"]
+    assert texts(data, "digiKam:TagsList") == ["Anna", "cat"]
+
+
 def test_a_photo_edited_since_is_another_one(tmp_path: Path, embedded: Run) -> None:
     """XMP may change and it is the same photo; a changed picture is not."""
     path = embedding.made(tmp_path, "plain.jpg")
