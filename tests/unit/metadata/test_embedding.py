@@ -195,6 +195,28 @@ def test_words_in_iptc_are_not_hidden(tmp_path: Path, embedded: Run, texts: Read
     assert texts(found, "taggerd:keywords") == ["dog", "beach", "car park"]
 
 
+def test_words_elsewhere_are_not_hidden_by_a_packet_without_them(
+    tmp_path: Path, embedded: Run, texts: Read
+) -> None:
+    """Once: what somebody takes out of XMP later does not come back from IPTC or EXIF."""
+    path = tmp_path / "a.jpg"
+    subject = b"<dc:subject><rdf:Bag><rdf:li>X</rdf:li></rdf:Bag></dc:subject>"
+    bare = packet("X").replace(subject, b"")
+    artist = embedding.exif()
+    artist[0x013B] = "Anna"
+    made = embedding.io.BytesIO()
+    embedding.picture().save(made, "JPEG", exif=artist, xmp=bare)
+    path.write_bytes(behind_start(made.getvalue(), embedding.iptc("Caf\xe9")))
+    embedded(path)
+    found = read_packet(path) or b""
+    assert texts(found, "dc:subject") == ["Caf\xe9", "dog", "beach", "car park"]
+    assert texts(found, "dc:creator") == ["Anna"]
+    start, end = found.index(b"<dc:creator"), found.index(b"</dc:creator>") + len("</dc:creator>")
+    replace_packet(path, Stamp.of(path.lstat()), found[:start] + found[end:])
+    embedded(path, "cat")
+    assert not texts(read_packet(path) or b"", "dc:creator")
+
+
 def test_a_packet_with_room_keeps_its_length(tmp_path: Path, embedded: Run) -> None:
     """Padding is used up, so that nothing behind it moves."""
     path = embedding.made(tmp_path, "xmp.jpg")
@@ -311,6 +333,7 @@ REFUSED = {
     "cut.png": (lambda: png()[:-20], "damaged"),
     "big.tif": (lambda: embedding.tiff(big_tiff=True), "BigTIFF"),
     "cut.tif": (lambda: embedding.tiff()[: 8 + 64], "cut off"),
+    "short.tif": (lambda: embedding.tiff()[:-50], "beyond its end"),
     "provenance.jpg": (
         lambda: jpeg(
             xmp=packet("A", ' xmlns:t="http://purl.org/dc/terms/" t:provenance="https://c2pa"')
@@ -384,14 +407,14 @@ def test_what_exiftool_makes_is_not_trusted(
         "import subprocess, sys\n"
         f"made = bytearray(subprocess.run([{real!r}, *sys.argv[1:]], stdin=0,"
         " capture_output=True, close_fds=False).stdout)\n"
-        "made[-40] ^= 1\nsys.stdout.buffer.write(made)\n"
+        "made[made.index(b'<?xpacket end=') + 60] ^= 1\nsys.stdout.buffer.write(made)\n"
     )
     liar.write_text(f"#!{sys.executable}\n{program}")
     liar.chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
     (done,) = embedded(path)
     assert not done.embedded
-    assert "could not be verified" in done.notes[0]
+    assert "could not be verified: something besides XMP" in done.notes[0]
     assert path.read_bytes() == before
 
 
