@@ -210,6 +210,8 @@ class Provenance:
     """Model per role."""
     digest: str
     """Digest of the file that was looked at."""
+    body: str = ""
+    """Digest of all that a photo file holds but its XMP; only where tags are embedded into it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +229,10 @@ class Sidecar:
     """Fields kept because a human wrote them, lists that may shadow ours, ..."""
     error: str = ""
     """Why it was not written; empty if all is well."""
+    embedded: bool = False
+    """It is no sidecar: the tags stand in the photo file itself, which ``path`` names."""
+    stamp: Stamp | None = None
+    """The photo file's new stamp, where it was embedded into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +284,10 @@ class Record:
             "backend": self.backend,
             "prompt_profile": self.prompt_profile,
             "metadata_written": any(not sidecar.error for sidecar in self.sidecars),
-            "sidecars": [printable(s.path) for s in self.sidecars if not s.error],
+            "sidecars": [
+                printable(s.path) for s in self.sidecars if not s.error and not s.embedded
+            ],
+            "embedded": [printable(s.path) for s in self.sidecars if s.embedded],
             "notes": list(self.notes),
             "error": self.error,
             "error_kind": self.error_kind,

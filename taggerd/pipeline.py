@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from taggerd import __version__, imaging, metadata
@@ -90,6 +90,7 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
         picture = way.picture = await rooms.workers.run(
             imaging.prepare, photo.primary.path, photo.primary.stamp, rooms.settings.image
         )
+        picture = way.picture = await _as_it_came(photo, picture, rooms)
     await ledger.survived(claim)
 
     held = await _held(claim, picture, rooms)
@@ -139,6 +140,15 @@ def _may_be_tagged(claim: Claim, held: Sequence[Held], job: Job) -> bool:
     if job.dry_run or claim.anew_since is not None:
         return False
     return claim.recorded or not held
+
+
+async def _as_it_came(photo: Photo, picture: Picture, rooms: Rooms) -> Picture:
+    """Give *picture* the digest that its file had before taggerd embedded anything into it.
+
+    So one that tags were embedded into is the same picture as before, and is not paid for again.
+    """
+    origin = await rooms.workers.run(metadata.origin, photo.primary.path)
+    return replace(picture, digest=origin) if origin else picture
 
 
 async def _is_tagged(photo: Photo, picture: Picture, rooms: Rooms) -> bool:

@@ -225,7 +225,10 @@ class Ledger(Protocol):
         """Keep a paid *answer* for *digest*; a later one to the same question replaces it."""
 
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
-        """Keep which *sidecars* now hold the tags of *digest*."""
+        """Keep which *sidecars* now hold the tags of *digest*.
+
+        A file of the photo that tags were embedded into is known by its new stamp from now on.
+        """
 
     async def finish(
         self, claim: Claim, record: Outgoing | None, *, digest: str, sidecars_written: bool

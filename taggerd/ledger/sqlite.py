@@ -338,7 +338,9 @@ class SqliteLedger:
         with self._database.transaction():
             self._database.do("written", digest=digest_bytes(digest), **held)
             for sidecar in sidecars:
-                if not sidecar.error:
+                if sidecar.stamp is not None:
+                    admission.restamp(self._database, claim, sidecar.path, sidecar.stamp)
+                if not sidecar.error and not sidecar.embedded:
                     name = name_beside(sidecar.path, claim.photo.folder)
                     self._database.do("put_sidecar", name=name, digest=sidecar.digest, **held)
 

@@ -3,11 +3,13 @@
 The door is :mod:`.sidecars` (:func:`write`, :func:`withdraw`, :func:`plan`,
 :func:`tagged_digest`), with :func:`spell` and :func:`choose` for keywords. A merge is decided in
 :mod:`.texts` and :mod:`.keyword_lists`, carried out on the sidecar's own bytes by :mod:`.splice`
-and proved there by parsing the result again.
+and proved there by parsing the result again. :mod:`.embed` does the same to the XMP packet inside
+a photo file.
 
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
+from taggerd.metadata.embed import change_packet, origin, read_packet, replace_packet
 from taggerd.metadata.keyword_lists import SHADOWING
 from taggerd.metadata.keywords import spell
 from taggerd.metadata.readers import Shown
@@ -36,9 +38,13 @@ __all__ = [
     "Vocabulary",
     "Withdrawal",
     "Withdrawn",
+    "change_packet",
     "choose",
     "load_vocabulary",
+    "origin",
     "plan",
+    "read_packet",
+    "replace_packet",
     "spell",
     "tagged_digest",
     "view",

@@ -17,7 +17,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.keyword_lists import machine_entries
 from taggerd.metadata.namespaces import Name, named
+from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.splice import Array, Entry, Value
 from taggerd.metadata.tree import BLANK
 from taggerd.metadata.wording import is_camera_text, xml_text
@@ -50,7 +52,7 @@ def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
     Never fails: a file that Exiv2 cannot read carries nothing, and a note says so.
     """
     try:
-        packet, exif, iptc = _read(path)
+        packet, exif, iptc = native_read(path)
     except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
         said = str(error).replace(f"{path}: ", "")
         reason = " ".join(said.split())[:200] or type(error).__name__
@@ -62,7 +64,7 @@ def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
             fields = _from_xmp(Document(_trimmed_packet(packet)))
         except SidecarRefused as refusal:
             notes.append(f"{printable(path.name)}: its own XMP cannot be read (it {refusal})")
-    for source in (_from_iptc(iptc), _from_exif(exif)):
+    for source in (from_iptc(iptc), from_exif(exif)):
         for field, value in source.items():
             fields.setdefault(field, value)
     return fields, tuple(notes)
@@ -71,13 +73,13 @@ def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
 def image_description(path: Path) -> str:
     """Return EXIF's ImageDescription as it is, also a camera's; empty if it cannot be read."""
     try:
-        value = _read(path)[1].get("Exif.Image.ImageDescription")
+        value = native_read(path)[1].get("Exif.Image.ImageDescription")
     except (RuntimeError, ImportError, UnicodeError, OSError, ValueError):
         return ""
     return value.strip() if isinstance(value, str) else ""
 
 
-def _read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
+def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
     """Return the XMP packet, EXIF and IPTC of a file."""
     import pyexiv2  # noqa: PLC0415 - needs glibc 2.33 and is only for worker processes
 
@@ -86,9 +88,21 @@ def _read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]
     image = pyexiv2.Image(name, encoding="latin-1")
     try:
         packet = image.read_raw_xmp()
-        return packet.encode("utf-8", "replace"), image.read_exif(), image.read_iptc()
+        return (
+            packet.encode("utf-8", "replace"),
+            _decoded(image.read_exif),
+            _decoded(image.read_iptc),
+        )
     finally:
         image.close()
+
+
+def _decoded(read: Callable[..., Mapping[str, object]]) -> Mapping[str, object]:
+    """Have texts read as UTF-8, else as Latin-1, in which IPTC was written for decades."""
+    try:
+        return read(encoding="utf-8")
+    except UnicodeDecodeError:
+        return read(encoding="latin-1")
 
 
 def _trimmed_packet(packet: bytes) -> bytes:
@@ -111,7 +125,26 @@ def _from_xmp(document: Document) -> Fields:
             if value is not None and not (field in _WORDS and _is_camera(value)):
                 fields[field] = value
     _join_lists(fields, document)
-    return fields
+    return _without_ours(fields, Ownership.read(document))
+
+
+def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
+    """Leave out what taggerd embedded itself: in a new sidecar it would pass for human."""
+    kept: Fields = {}
+    for field, value in fields.items():
+        if isinstance(value, str):
+            if not ownership.owns(value):
+                kept[field] = value
+            continue
+        machine = machine_entries(field, ownership)
+        entries = tuple(
+            entry
+            for entry in value.entries
+            if not ownership.owns(entry.text) and entry.text not in machine
+        )
+        if entries:
+            kept[field] = Array(value.kind, entries)
+    return kept
 
 
 _SAME_LEVELS = {
@@ -173,7 +206,7 @@ def _plain(found: Property) -> Value | None:
     return text.strip(BLANK) or None
 
 
-def _from_iptc(iptc: Mapping[str, object]) -> Fields:
+def from_iptc(iptc: Mapping[str, object]) -> Fields:
     """Take the fields out of IPTC-IIM."""
 
     def words(local: str) -> list[str]:
@@ -209,7 +242,7 @@ def _human(text: str) -> str:
     return "" if is_camera_text(text) or "\ufffd" in text else text
 
 
-def _from_exif(exif: Mapping[str, object]) -> Fields:
+def from_exif(exif: Mapping[str, object]) -> Fields:
     """Take the fields out of EXIF (tags as Exiv2 names them)."""
 
     def text(tag: str) -> str:

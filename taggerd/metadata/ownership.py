@@ -10,6 +10,8 @@ property       form  holds
 ``profile``    text  the prompt profile
 ``models``     Bag   ``role=model``
 ``digest``     text  BLAKE2b-256 of the file that was looked at
+``body``       text  embedded only: BLAKE2b-256 over all that the photo file holds but its XMP, and
+                     the bytes of the XMP that it had before
 ``keywords``   Bag   the exact machine keywords in the lists, flat
 ``paths``      Bag   those that have a place in the user's hierarchy, ``Animals|Dog``
 ``root``       text  the word under which they are listed once more in hierarchical lists, ``AI``
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 DATE = Name(TAGGERD, "date")
 DIGEST = Name(TAGGERD, "digest")
+BODY = Name(TAGGERD, "body")
+"""As long as it is true of the photo file it stands in, ``digest`` says which file that was before
+anything was embedded."""
 
 
 def text_hash(text: str) -> str:
@@ -102,6 +107,7 @@ class Ownership:
             "date": provenance.date.isoformat(timespec="seconds"),
             "profile": provenance.profile,
             "digest": provenance.digest,
+            "body": provenance.body,
         }
         record: dict[Name, Value | None] = {
             Name(TAGGERD, local): text or None for local, text in texts.items()

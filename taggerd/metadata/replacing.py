@@ -62,7 +62,7 @@ def read(path: Path) -> Old | None:
         if error.errno == errno.ELOOP:
             message = "is a symbolic link, which is not written through"
             raise SidecarRefused(message) from None
-        _give_up(error, path, "cannot be read")
+        give_up(error, path, "cannot be read")
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -74,7 +74,7 @@ def read(path: Path) -> Old | None:
         with open(descriptor, "rb", closefd=False) as file:
             return Old(file.read(LARGEST + 1), found)
     except OSError as error:
-        _give_up(error, path, "cannot be read")
+        give_up(error, path, "cannot be read")
     finally:
         os.close(descriptor)
 
@@ -102,7 +102,7 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
     kept: Path | None = None
     with _temporary(path, data, old.stat, mode=stat.S_IMODE(old.stat.st_mode) & 0o777) as temporary:
         try:
-            _copy_attributes(path, temporary)
+            copy_attributes(path, temporary)
             _check_unchanged(path, old)
             if backup is not None:
                 kept = _keep(backup, old)
@@ -112,9 +112,9 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
             if kept is not None:
                 kept.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                _give_up(error, path, "cannot be written")
+                give_up(error, path, "cannot be written")
             raise
-    _sync_folder(path)
+    sync_folder(path)
     return kept
 
 
@@ -133,8 +133,8 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
             message = "has just been made by another program"
             raise SidecarChanged(message) from None
         except OSError as error:
-            _give_up(error, path, "cannot be written")
-    _sync_folder(path)
+            give_up(error, path, "cannot be written")
+    sync_folder(path)
 
 
 def remove(path: Path, old: Old) -> None:
@@ -151,8 +151,8 @@ def remove(path: Path, old: Old) -> None:
     try:
         path.unlink()
     except OSError as error:
-        _give_up(error, path, "cannot be removed")
-    _sync_folder(path)
+        give_up(error, path, "cannot be removed")
+    sync_folder(path)
 
 
 def _check_unchanged(path: Path, old: Old) -> None:
@@ -196,12 +196,12 @@ def _keep(backup: Path, old: Old) -> Path:
 def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> Iterator[Path]:
     """Give a synced file with *data* beside *path*, owned as *like*; it is gone afterwards."""
     clear(path)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
     except OSError as error:
-        _give_up(error, path, "cannot be written")
+        give_up(error, path, "cannot be written")
     # Closed, and so unlocked, only when it is done with.
     with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, opened exclusively
         try:
@@ -209,11 +209,11 @@ def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> I
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(data)
             file.flush()
-            _dress(descriptor, like, mode)
+            dress(descriptor, like, mode)
             os.fsync(descriptor)
             yield temporary
         except OSError as error:
-            _give_up(error, path, "cannot be written")
+            give_up(error, path, "cannot be written")
         finally:
             with contextlib.suppress(OSError):
                 if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
@@ -229,7 +229,7 @@ def clear(path: Path) -> None:
         SidecarChanged: another process is writing it at this moment.
         SidecarUnwritable, StorageError: it cannot be removed.
     """
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     try:
         if not os.path.lexists(temporary):
             return
@@ -243,16 +243,16 @@ def clear(path: Path) -> None:
         message = "is being written by another taggerd"
         raise SidecarChanged(message) from None
     except OSError as error:
-        _give_up(error, path, "cannot be written")
+        give_up(error, path, "cannot be written")
 
 
-def _temporary_name(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
     """Return the one name that a sidecar's temporary file has; hidden, so nobody reads it."""
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
     return path.with_name(f".{name}.taggerd-tmp")
 
 
-def _dress(descriptor: int, like: os.stat_result, mode: int) -> None:
+def dress(descriptor: int, like: os.stat_result, mode: int) -> None:
     """Give the file the owner of *like*, where that is permitted, and *mode*."""
     made = os.fstat(descriptor)
     if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
@@ -265,7 +265,7 @@ def _dress(descriptor: int, like: os.stat_result, mode: int) -> None:
         os.fchmod(descriptor, mode)
 
 
-def _copy_attributes(path: Path, temporary: Path) -> None:
+def copy_attributes(path: Path, temporary: Path) -> None:
     """Copy extended attributes (tags of file managers, access lists), as far as is permitted."""
     with contextlib.suppress(OSError):
         for name in os.listxattr(path, follow_symlinks=False):
@@ -274,7 +274,7 @@ def _copy_attributes(path: Path, temporary: Path) -> None:
                 os.setxattr(temporary, name, value, follow_symlinks=False)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Make the rename itself last."""
     try:
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -284,13 +284,13 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno in _STORAGE:
-            _give_up(error, path, "cannot be written")
+            give_up(error, path, "cannot be written")
         # some network file systems cannot sync a folder
     finally:
         os.close(descriptor)
 
 
-def _give_up(error: OSError, path: Path, what: str) -> NoReturn:
+def give_up(error: OSError, path: Path, what: str) -> NoReturn:
     """Raise *error* as one of ours: the disk's fault or the sidecar's."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _STORAGE:

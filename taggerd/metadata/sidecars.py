@@ -6,13 +6,15 @@ Everything here runs in a worker process: a new sidecar is seeded from the photo
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from os.path import lexists
 from typing import TYPE_CHECKING, Literal
 
 from taggerd import settings
 from taggerd.errors import SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import naming, replacing
 from taggerd.metadata.carried import Fields, carried, names_of
+from taggerd.metadata.embed import embed, embeddable, origin
 from taggerd.metadata.merging import Merged, digest_in, merge, yielded
 from taggerd.metadata.new import new_sidecar
 from taggerd.metadata.undo import PARTS, End, Part, undo
@@ -20,7 +22,7 @@ from taggerd.photo import Sidecar, printable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
     from pathlib import Path
 
@@ -63,6 +65,8 @@ class Withdrawn:
 class Options:
     """How sidecars are written; picklable."""
 
+    target: Literal["sidecar", "embed", "both"] = "sidecar"
+    """Where tags go."""
     fields: settings.Fields = field(default_factory=settings.Fields)
     """Which answer goes into which property."""
     naming: Naming = "auto"
@@ -105,14 +109,25 @@ def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
 
 
 def tagged_digest(photo: Photo, options: Options) -> str:
-    """Return the digest that every sidecar of *photo* records; empty if one lacks it or differs."""
+    """Return the digest that every sidecar of *photo* records; empty if one lacks it or differs.
+
+    Where tags are embedded, a file that holds them itself needs no sidecar.
+    """
     digests = set()
-    for path in plan(photo, options):
+    for target in naming.targets(photo, options.naming):
         try:
-            old = replacing.read(path)
-            digests.add(digest_in(old.data) if old is not None else "")
+            old = replacing.read(target.path)
         except SidecarError:
             return ""
+        if old is not None:
+            try:
+                digests.add(digest_in(old.data))
+            except SidecarError:
+                return ""
+        elif options.target == "embed":
+            digests |= {origin(file) for file in target.files}
+        else:
+            digests.add("")
     return digests.pop() if len(digests) == 1 else ""
 
 
@@ -134,19 +149,65 @@ def yield_to_humans(photo: Photo, options: Options) -> None:
 def write(
     photo: Photo, tags: Tags, provenance: Provenance, options: Options
 ) -> tuple[Sidecar, ...]:
-    """Write *tags* into every sidecar of *photo*, each on its own.
+    """Write *tags* into every sidecar of *photo*, or its files themselves, each on its own.
 
     A sidecar that already says all this is left alone (``written`` is False). One that is refused
     or cannot be written stays as it is byte for byte and says why in ``error``; the others are
-    written all the same.
+    written all the same. A file that is not embedded into gets a sidecar whose notes say why, and
+    so does one that has a sidecar already: readers would look there alone.
 
     Raises:
+        PhotoMoved: a file that was to be embedded into changed or went meanwhile.
         StorageError: the disk is full or failing.
     """
-    return tuple(
-        _write_one(target, tags, provenance, options)
-        for target in naming.targets(photo, options.naming)
-    )
+    targets = naming.targets(photo, options.naming)
+    if options.target == "sidecar":
+        return tuple(_write_one(target, tags, provenance, options) for target in targets)
+    if options.target == "both":
+        # First the sidecars: a new one starts with the words in the file, which are human yet.
+        sidecars = [_write_one(target, tags, provenance, options) for target in targets]
+        embedded, refused = _embed_all(photo, tags, provenance, options)
+        return (*embedded, *_with_reasons(sidecars, targets, refused))
+    embedded, refused = _embed_all(photo, tags, provenance, options)
+    targets = tuple(t for t in targets if refused.keys() & set(t.files) or lexists(t.path))
+    sidecars = [_write_one(target, tags, provenance, options) for target in targets]
+    return (*embedded, *_with_reasons(sidecars, targets, refused))
+
+
+def _embed_all(
+    photo: Photo, tags: Tags, provenance: Provenance, options: Options
+) -> tuple[list[Sidecar], dict[Path, str]]:
+    """Embed into the files of *photo*; return what became of them, and why which were not."""
+    done: list[Sidecar] = []
+    refused: dict[Path, str] = {}
+    for file in photo.files:
+        if not embeddable(file.path):
+            refused[file.path] = ""  # expected of a raw file, and not worth a note
+            continue
+        try:
+            done.append(
+                embed(
+                    file,
+                    tags,
+                    provenance,
+                    options.merged,
+                    backup_originals=options.backup_originals,
+                )
+            )
+        except SidecarError as error:
+            refused[file.path] = f"{printable(file.path.name)} is not embedded into: it {error}"
+    return done, refused
+
+
+def _with_reasons(
+    sidecars: Sequence[Sidecar], targets: Sequence[Target], refused: Mapping[Path, str]
+) -> list[Sidecar]:
+    """Add to the notes of each sidecar why its files were not embedded into."""
+    return [
+        replace(sidecar, notes=(*(refused[f] for f in target.files if refused.get(f)),
+                                *sidecar.notes))
+        for sidecar, target in zip(sidecars, targets, strict=True)
+    ]  # fmt: skip
 
 
 def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:

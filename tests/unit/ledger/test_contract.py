@@ -730,6 +730,39 @@ async def test_written_sidecars_are_remembered(ledger: SqliteLedger, state: Stat
     assert (claim.digest, claim.recorded) == (DIGEST, False)
 
 
+async def test_a_photo_embedded_into_is_known_by_its_new_stamp(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """The file is not seen as changed, and is no sidecar; a write by others meanwhile still is."""
+    await ledger.admit([file(), file("IMG_2.JPG")])
+    first, second = await state.claim(ledger)
+    for claim in (first, second):
+        path = claim.photo.primary.path
+        if claim is second:
+            await ledger.admit([replace(claim.photo.primary, stamp=Stamp(3000, 3, 3, 3))])
+        done = Sidecar(path=path, written=True, embedded=True, stamp=Stamp(2000, 2, 2, 2))
+        await ledger.written(claim, DIGEST, [done])
+        await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+    embedded = replace(first.photo.primary, stamp=Stamp(2000, 2, 2, 2))
+    assert await ledger.admit([embedded]) == Admitted(unchanged=1)
+    assert (await ledger.standing([embedded]))[embedded.path].state == "recorded"
+    theirs = await state.claim_one(ledger)
+    assert theirs.photo.primary.stamp == Stamp(3000, 3, 3, 3)
+    await ledger.admit([embedded], anew=True)
+    again = await state.claim_one(ledger)
+    assert not again.sidecars
+
+
+async def test_a_lost_claim_stamps_nothing(ledger: SqliteLedger, state: State) -> None:
+    """Its photo may be somebody else's by now."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.defer(claim, "", 0)
+    done = Sidecar(path=file().path, written=True, embedded=True, stamp=Stamp(2000, 2, 2, 2))
+    await ledger.written(claim, DIGEST, [done])
+    assert await ledger.known(ROOT) == {file().path: file().stamp}
+
+
 async def test_written_but_not_recorded_is_not_recorded(ledger: SqliteLedger, state: State) -> None:
     """Tagged, replaced, written, killed: the new tagging still owes its record."""
     await ledger.admit([file()])

@@ -1,0 +1,309 @@
+"""Write tags into a photo file itself, where that cannot harm it; else say why not.
+
+=================== ===================================================================
+JPEG, PNG, WebP     the packet is put in by a splice; every other byte is the same
+TIFF, DNG           likewise; nothing moves, what is new goes to the end
+HEIC, HEIF, AVIF    exiftool writes, where it is installed; compared item by item
+proprietary raw     never
+=================== ===================================================================
+
+Always on a copy, which is read again from the disk and compared with the photo before it takes its
+place: the same packet as was meant, and everything else the same. Exiv2 reads both as well and must
+find the same EXIF and IPTC. IPTC-IIM is not written: where it holds words that XMP lacks they are
+taken over into XMP, and it stays as it was.
+
+Runs Exiv2 on foreign bytes: call it in a worker process only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taggerd.errors import (
+    PhotoChanged,
+    SidecarChanged,
+    SidecarRefused,
+    TaggerdError,
+)
+from taggerd.metadata import embed_file, embed_heif, embed_jpeg, embed_png, embed_tiff
+from taggerd.metadata.carried import native_read
+from taggerd.metadata.embed_container import C2PA
+from taggerd.metadata.embed_heif import Heif, is_heif
+from taggerd.metadata.embed_jpeg import Jpeg
+from taggerd.metadata.embed_packet import Merge, Parts, changed_packet, merged_packet, recorded
+from taggerd.metadata.embed_png import Png
+from taggerd.metadata.embed_source import Edited, FileSource, Span, blocks
+from taggerd.metadata.embed_tiff import Tiff
+from taggerd.metadata.embed_webp import Webp
+from taggerd.photo import Sidecar, Stamp, extension, is_raw, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taggerd.metadata.embed_container import Container
+    from taggerd.metadata.embed_source import Source
+    from taggerd.photo import PhotoFile, Provenance, Tags
+
+Native = tuple["Mapping[str, object]", "Mapping[str, object]"]
+"""EXIF and IPTC as Exiv2 names them."""
+
+_TIFF_EXTENSIONS = frozenset({"tif", "tiff", "dng"})
+"""Proprietary raws are TIFFs inside: the name must say that it is none."""
+_MOVING_TAGS = frozenset({"Exif.Image.XMLPacket"})
+
+
+def embed(
+    file: PhotoFile,
+    tags: Tags,
+    provenance: Provenance,
+    merge: Merge,
+    *,
+    backup_originals: bool = False,
+) -> Sidecar:
+    """Merge *tags* into the XMP packet of the photo *file*.
+
+    Returns:
+        What became of it; ``written`` is False where it said all this already.
+
+    Raises:
+        SidecarError: it is not written to and is as it was; the message says why.
+        PhotoMoved: it changed or went meanwhile.
+        StorageError: the disk is full or failing.
+    """
+    path = file.path
+    with embed_file.opened(path, file.stamp) as original:
+        source = FileSource(original)
+        container = _container(path, source)
+        native = _native(original)
+        known = replace(provenance, body=_body(container))
+        merged = merged_packet(container.packet, native, tags, known, merge)
+        if merged.data == container.packet:
+            return Sidecar(path=path, written=False, embedded=True, notes=merged.notes)
+        backup = None
+        if backup_originals:
+            backup = path.with_name(f"{path.name}.orig-{provenance.date:%Y%m%dT%H%M%S}")
+        change = _Change(path, original, container, native, merged.data)
+        stamp, kept = change.carry_out(backup)
+    notes = list(merged.notes)
+    if native[1]:
+        notes.append(f"{printable(path.name)}: its IPTC-IIM is left as it was")
+    return Sidecar(
+        path=path,
+        written=True,
+        embedded=True,
+        stamp=stamp,
+        backup=kept,
+        notes=tuple(notes),
+    )
+
+
+def read_packet(path: Path) -> bytes | None:
+    """Return the XMP packet of the photo at *path* as it stands there; None if it has none.
+
+    Raises:
+        SidecarError: the file is of a kind that is not embedded into, damaged, or not readable.
+        PhotoMoved: it is gone.
+        StorageError: the disk fails.
+    """
+    with embed_file.opened(path, _stamp_of(path)) as original:
+        return _container(path, FileSource(original)).packet
+
+
+def replace_packet(
+    path: Path, stamp: Stamp, packet: bytes | None, *, backup: Path | None = None
+) -> Stamp:
+    """Make *packet* the XMP packet of the photo at *path*; None: take it out.
+
+    Args:
+        path: the photo.
+        stamp: what it was when its packet was read.
+        packet: UTF-8, as :func:`read_packet` gives it.
+        backup: keep the photo as it was under this name.
+
+    Returns:
+        The photo's new stamp.
+
+    Raises:
+        SidecarError: it is not written to and is as it was.
+        PhotoMoved: it is not what *stamp* says.
+        StorageError: the disk is full or failing.
+    """
+    return change_packet(path, stamp, lambda _packet: packet, backup=backup, whole=True)[0]
+
+
+def change_packet(
+    path: Path,
+    stamp: Stamp,
+    change: Callable[[bytes], bytes | None],
+    *,
+    backup: Path | None = None,
+    whole: bool = False,
+) -> tuple[Stamp, Path | None]:
+    """Have *change* make a new packet of the one in the photo at *path*.
+
+    Args:
+        path: the photo.
+        stamp: what it is taken to be.
+        change: gets what would be a sidecar's bytes (empty where there is no packet) and returns
+            new ones; None: the packet goes.
+        backup: keep the photo as it was under this name.
+        whole: *change* gets and gives the packet as it stands, with its padding.
+
+    Returns:
+        The photo's new stamp, and where the old one was kept.
+
+    Raises:
+        SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
+    """
+    with embed_file.opened(path, stamp) as original:
+        container = _container(path, FileSource(original))
+        old = container.packet or b""
+        packet = change(old) if whole else changed_packet(old, change)
+        if packet == container.packet:
+            return stamp, None
+        making = _Change(path, original, container, _native(original), packet)
+        return making.carry_out(backup)
+
+
+def embeddable(path: Path) -> bool:
+    """Say whether the name of *path* is of a kind that is embedded into."""
+    return extension(path) in _EXTENSIONS
+
+
+_EXTENSIONS = frozenset(
+    {"jpg", "jpeg", "png", "webp", "heic", "heif", "hif", "avif"} | _TIFF_EXTENSIONS
+)
+
+
+def origin(path: Path) -> str:
+    """Return the digest that the photo at *path* had before anything was embedded into it.
+
+    Empty where nothing was, or where anything but its XMP changed since.
+    """
+    if not embeddable(path):
+        return ""
+    try:
+        with embed_file.opened(path, _stamp_of(path)) as original:
+            container = _container(path, FileSource(original))
+            if not container.packet:
+                return ""
+            record = recorded(Parts.of(container.packet).core)
+            return record.digest if record.body and record.body == _body(container) else ""
+    except (TaggerdError, OSError):
+        return ""  # whatever it is will be said when it is read or written
+
+
+class _Change:
+    """One packet on its way into one photo."""
+
+    def __init__(
+        self,
+        path: Path,
+        original: int,
+        container: Container,
+        native: Native,
+        packet: bytes | None,
+    ) -> None:
+        self._path = path
+        self._original = original
+        self._container = container
+        self._native = native
+        self._packet = packet
+
+    def carry_out(self, backup: Path | None) -> tuple[Stamp, Path | None]:
+        """Return the photo's new stamp and where the old one was kept."""
+        try:
+            return embed_file.exchange(
+                self._path, self._original, self._make, self._check, backup=backup
+            )
+        except SidecarChanged as error:
+            message = f"{printable(self._path)} {error}"
+            raise PhotoChanged(message) from error
+
+    def _make(self, descriptor: int) -> None:
+        """Write the copy."""
+        if isinstance(self._container, Heif):
+            embed_heif.rewrite(self._original, descriptor, self._packet)
+            return
+        source = Edited(FileSource(self._original), self._container.edits(self._packet))
+        with open(descriptor, "wb", closefd=False) as copy:
+            copy.writelines(blocks(source, Span(0, source.size)))
+
+    def _check(self, descriptor: int) -> None:
+        """Read the copy from the disk and compare it with the photo."""
+        made = _container(self._path, FileSource(descriptor))
+        if made.packet != self._packet:
+            message = "could not be verified: the packet in its copy is not the one meant"
+            raise SidecarRefused(message)
+        if made.fingerprint() != self._container.fingerprint():
+            message = "could not be verified: something besides XMP came out different"
+            raise SidecarRefused(message)
+        old = self._container
+        if isinstance(made, Tiff) and isinstance(old, Tiff) and not made.keeps(old):
+            message = "could not be verified: its copy differs in other places"
+            raise SidecarRefused(message)
+        if _comparable(_native(descriptor)) != _comparable(self._native):
+            message = "could not be verified: Exiv2 reads other EXIF or IPTC in its copy"
+            raise SidecarRefused(message)
+
+
+def _container(path: Path, source: Source) -> Container:
+    """Parse the photo *source*; refuse one whose packet names Content Credentials elsewhere."""
+    container = _parsed(path, source)
+    packet = container.packet or b""
+    if b"http://purl.org/dc/terms/" in packet and b":provenance" in packet:
+        raise SidecarRefused(C2PA)
+    return container
+
+
+def _parsed(path: Path, source: Source) -> Container:
+    """Parse the photo *source*, known by its first bytes; *path* gives only its name."""
+    head = source.read(0, 12)
+    if is_raw(path) and extension(path) not in _TIFF_EXTENSIONS:
+        message = "is a proprietary raw file, which is never written to"
+        raise SidecarRefused(message)
+    if head.startswith(embed_jpeg.SIGNATURE):
+        return Jpeg(source)
+    if head.startswith(embed_png.SIGNATURE):
+        return Png(source)
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return Webp(source)
+    if head.startswith(embed_tiff.SIGNATURES) and extension(path) in _TIFF_EXTENSIONS:
+        return Tiff(source)
+    if is_heif(head) and extension(path) in _EXTENSIONS:
+        return Heif(source)
+    message = "is of a format that is not written to"
+    raise SidecarRefused(message)
+
+
+def _body(container: Container) -> str:
+    """Return the digest of everything in a photo file but its packet."""
+    told = repr(container.fingerprint()).encode()
+    return hashlib.blake2b(told, digest_size=32).hexdigest()
+
+
+def _native(descriptor: int) -> Native:
+    """Have Exiv2 read EXIF and IPTC of an open photo."""
+    try:
+        _, exif, iptc = native_read(Path(f"/proc/self/fd/{descriptor}"))
+    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        message = f"cannot be read by Exiv2 ({printable(said)})"
+        raise SidecarRefused(message) from error
+    return exif, iptc
+
+
+def _comparable(native: Native) -> tuple[dict[str, object], dict[str, object]]:
+    exif, iptc = native
+    return {tag: value for tag, value in exif.items() if tag not in _MOVING_TAGS}, dict(iptc)
+
+
+def _stamp_of(path: Path) -> Stamp:
+    try:
+        return Stamp.of(path.lstat())
+    except OSError as error:
+        message = f"{printable(path)} is no longer there"
+        raise PhotoChanged(message) from error
