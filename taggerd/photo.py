@@ -233,6 +233,8 @@ class Sidecar:
     """It is no sidecar: the tags stand in the photo file itself, which ``path`` names."""
     stamp: Stamp | None = None
     """The photo file's new stamp, where it was embedded into."""
+    emptied: bool = False
+    """Embedded, but no more: what taggerd had put into the photo file was taken out of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,11 +285,11 @@ class Record:
             "models": dict(self.models),
             "backend": self.backend,
             "prompt_profile": self.prompt_profile,
-            "metadata_written": any(not sidecar.error for sidecar in self.sidecars),
+            "metadata_written": any(not s.error and not s.emptied for s in self.sidecars),
             "sidecars": [
                 printable(s.path) for s in self.sidecars if not s.error and not s.embedded
             ],
-            "embedded": [printable(s.path) for s in self.sidecars if s.embedded],
+            "embedded": [printable(s.path) for s in self.sidecars if s.embedded and not s.emptied],
             "notes": list(self.notes),
             "error": self.error,
             "error_kind": self.error_kind,

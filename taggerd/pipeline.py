@@ -96,7 +96,11 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
     held = await _held(claim, picture, rooms)
     if _may_be_tagged(claim, held, job) and await _is_tagged(photo, picture, rooms):
         if job.writes:
-            await rooms.workers.run(metadata.yield_to_humans, photo, rooms.metadata_options)
+            yielded = await rooms.workers.run(
+                metadata.yield_to_humans, photo, rooms.metadata_options
+            )
+            if yielded:
+                await ledger.written(claim, picture.digest, yielded)
         await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
         return None
 

@@ -278,6 +278,12 @@ class Ledger(Protocol):
         or claimed stay so. Returns how many photos counted as written until now.
         """
 
+    async def restamped(self, path: Path, before: Stamp, after: Stamp) -> None:
+        """Note that the file *path* went from one stamp to another by our own doing.
+
+        Not if it is known by another stamp than *before*: then somebody else wrote it, too.
+        """
+
     # The journal's outbox.
 
     async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:

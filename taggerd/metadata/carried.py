@@ -11,6 +11,7 @@ Runs Exiv2 on foreign bytes: call it in a worker process only.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from fractions import Fraction
@@ -46,6 +47,37 @@ _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Own:
+    """What a photo file itself says, taggerd's embedded words and all."""
+
+    fields: Fields = dataclasses.field(default_factory=dict)
+    """As a new sidecar has them."""
+    description: str = ""
+    """EXIF's ImageDescription as it is, also a camera's."""
+    keywords: tuple[str, ...] = ()
+    """Of IPTC-IIM."""
+    notes: tuple[str, ...] = ()
+    """What could not be read."""
+
+
+def own(path: Path) -> Own:
+    """Return what the photo at *path* says to its readers; never fails, as :func:`carried`."""
+    try:
+        packet, exif, iptc = native_read(path)
+    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
+        return Own(notes=(_unreadable(path, error),))
+    fields, notes = _fields(path, packet, exif, iptc, ours=True)
+    said = exif.get("Exif.Image.ImageDescription")
+    words = from_iptc(iptc).get("dc:subject")
+    return Own(
+        fields,
+        said.strip() if isinstance(said, str) else "",
+        tuple(entry.text for entry in words.entries) if isinstance(words, Array) else (),
+        notes,
+    )
+
+
 def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
     """Return what the photo at *path* carries, and notes about what could not be read.
 
@@ -54,29 +86,36 @@ def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
     try:
         packet, exif, iptc = native_read(path)
     except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
-        said = str(error).replace(f"{path}: ", "")
-        reason = " ".join(said.split())[:200] or type(error).__name__
-        return {}, (f"{printable(path.name)}: its own metadata cannot be read ({reason})",)
+        return {}, (_unreadable(path, error),)
+    return _fields(path, packet, exif, iptc, ours=False)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    said = str(error).replace(f"{path}: ", "")
+    reason = " ".join(said.split())[:200] or type(error).__name__
+    return f"{printable(path.name)}: its own metadata cannot be read ({reason})"
+
+
+def _fields(
+    path: Path,
+    packet: bytes,
+    exif: Mapping[str, object],
+    iptc: Mapping[str, object],
+    *,
+    ours: bool,
+) -> tuple[Fields, tuple[str, ...]]:
+    """Join what XMP, IPTC and EXIF say; *ours*: with what taggerd embedded."""
     notes: list[str] = []
     fields: Fields = {}
     if packet.strip(b" \t\r\n\0"):
         try:
-            fields = _from_xmp(Document(_trimmed_packet(packet)))
+            fields = _from_xmp(Document(_trimmed_packet(packet)), ours=ours)
         except SidecarRefused as refusal:
             notes.append(f"{printable(path.name)}: its own XMP cannot be read (it {refusal})")
     for source in (from_iptc(iptc), from_exif(exif)):
         for field, value in source.items():
             fields.setdefault(field, value)
     return fields, tuple(notes)
-
-
-def image_description(path: Path) -> str:
-    """Return EXIF's ImageDescription as it is, also a camera's; empty if it cannot be read."""
-    try:
-        value = native_read(path)[1].get("Exif.Image.ImageDescription")
-    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError):
-        return ""
-    return value.strip() if isinstance(value, str) else ""
 
 
 def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
@@ -110,8 +149,8 @@ def _trimmed_packet(packet: bytes) -> bytes:
     return packet.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0")
 
 
-def _from_xmp(document: Document) -> Fields:
-    """Take the fields out of the file's own XMP packet."""
+def _from_xmp(document: Document, *, ours: bool) -> Fields:
+    """Take the fields out of the file's own XMP packet; *ours*: with what taggerd embedded."""
     fields: Fields = {}
     for names, make in (
         (_LANGUAGES, _languages),
@@ -125,7 +164,7 @@ def _from_xmp(document: Document) -> Fields:
             if value is not None and not (field in _WORDS and _is_camera(value)):
                 fields[field] = value
     _join_lists(fields, document)
-    return _without_ours(fields, Ownership.read(document))
+    return fields if ours else _without_ours(fields, Ownership.read(document))
 
 
 def _without_ours(fields: Fields, ownership: Ownership) -> Fields:

@@ -18,26 +18,43 @@ Runs Exiv2 on foreign bytes: call it in a worker process only.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import (
     PhotoChanged,
     SidecarChanged,
+    SidecarError,
     SidecarRefused,
     TaggerdError,
 )
-from taggerd.metadata import embed_file, embed_heif, embed_jpeg, embed_png, embed_tiff
+from taggerd.metadata import (
+    embed_file,
+    embed_heif,
+    embed_jpeg,
+    embed_png,
+    embed_tiff,
+    replacing,
+)
 from taggerd.metadata.carried import native_read
 from taggerd.metadata.embed_container import C2PA
 from taggerd.metadata.embed_heif import Heif, is_heif
 from taggerd.metadata.embed_jpeg import Jpeg
-from taggerd.metadata.embed_packet import Merge, Parts, changed_packet, merged_packet, recorded
+from taggerd.metadata.embed_packet import (
+    Merge,
+    Parts,
+    changed_packet,
+    merged_packet,
+    recorded,
+    returned_packet,
+)
 from taggerd.metadata.embed_png import Png
-from taggerd.metadata.embed_source import Edited, FileSource, Span, blocks
+from taggerd.metadata.embed_source import Edited, FileSource, Span, blocks, digest_of
 from taggerd.metadata.embed_tiff import Tiff
 from taggerd.metadata.embed_webp import Webp
+from taggerd.metadata.undo import Undone, speaks_of_us
 from taggerd.photo import Sidecar, Stamp, extension, is_raw, printable
 
 if TYPE_CHECKING:
@@ -79,8 +96,16 @@ def embed(
         container = _container(path, source)
         native = _native(original)
         known = replace(provenance, body=_body(container))
-        merged = merged_packet(container.packet, native, tags, known, merge)
+        merged = merged_packet(
+            container.packet,
+            native,
+            tags,
+            known,
+            merge,
+            original=lambda: digest_of(source, Span(0, source.size)),
+        )
         if merged.data == container.packet:
+            replacing.clear(path)
             return Sidecar(path=path, written=False, embedded=True, notes=merged.notes)
         backup = None
         if backup_originals:
@@ -110,6 +135,26 @@ def read_packet(path: Path) -> bytes | None:
     """
     with embed_file.opened(path, _stamp_of(path)) as original:
         return _container(path, FileSource(original)).packet
+
+
+def embedded_core(path: Path) -> bytes:
+    """Return what would be a sidecar's bytes of the packet in the photo at *path*, if it is ours.
+
+    Empty where taggerd embedded nothing, also where the photo is damaged or of another kind.
+
+    Raises:
+        SidecarError: there is something of taggerd's in it that cannot be got at.
+        PhotoMoved: it is gone. StorageError: the disk fails.
+    """
+    if not embeddable(path):
+        return b""
+    try:
+        packet = read_packet(path)
+    except SidecarError:
+        if mentions_us(path):
+            raise
+        return b""
+    return Parts.of(packet).core if packet and speaks_of_us(packet) else b""
 
 
 def replace_packet(
@@ -166,6 +211,70 @@ def change_packet(
             return stamp, None
         making = _Change(path, original, container, _native(original), packet)
         return making.carry_out(backup)
+
+
+class TakenBack(NamedTuple):
+    """What an undo made of a photo file."""
+
+    undone: Undone
+    exact: bool = False
+    """The file is byte for byte what it was before taggerd."""
+    before: Stamp | None = None
+    """Of the file that was changed."""
+    stamp: Stamp | None = None
+    """Of the file as it now is; None: it was not changed."""
+    backup: Path | None = None
+
+
+def take_back(
+    path: Path, undo: Callable[[bytes], Undone], *, backup: Path | None, dry_run: bool
+) -> TakenBack:
+    """Take out of the photo at *path* what taggerd embedded.
+
+    Args:
+        path: the photo.
+        undo: makes it of what would be a sidecar's bytes.
+        backup: keep the photo as it was under this name.
+        dry_run: only say what would be.
+
+    Raises:
+        SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
+    """
+    stamp = _stamp_of(path)
+    with embed_file.opened(path, stamp) as original:
+        source = FileSource(original)
+        container = _container(path, source)
+        if not container.packet or not speaks_of_us(container.packet):
+            return TakenBack(_NOT_OURS)
+        core = Parts.of(container.packet).core
+        undone = undo(core)
+        if undone.end == "nothing":
+            return TakenBack(undone)
+        packet = returned_packet(container.packet, undone)
+        exact = False
+        if undone.end in {"removed", "restored"} and not isinstance(container, Heif):
+            outcome = Edited(source, container.edits(packet))
+            whole = digest_of(outcome, Span(0, outcome.size))
+            exact = whole == recorded(core).original
+        if dry_run:
+            return TakenBack(undone, exact)
+        change = _Change(path, original, container, _native(original), packet)
+        return TakenBack(undone, exact, stamp, *change.carry_out(backup))
+
+
+_NOT_OURS = Undone("nothing", b"", reason="nothing in it is taggerd's")
+
+
+def mentions_us(path: Path) -> bool:
+    """Say whether the bytes of *path*, of whatever kind, name taggerd's namespace."""
+    kept = b""
+    with suppress(TaggerdError, OSError), embed_file.opened(path, _stamp_of(path)) as descriptor:
+        source = FileSource(descriptor)
+        for block in blocks(source, Span(0, source.size)):
+            if speaks_of_us(kept + block):
+                return True
+            kept = block[-200:]
+    return False
 
 
 def embeddable(path: Path) -> bool:

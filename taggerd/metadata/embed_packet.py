@@ -2,20 +2,30 @@
 
 XMP part 1, clause 7.3: a packet stands between two ``xpacket`` instructions, with white space
 before the second so that it can grow without moving what follows.
+
+``taggerd:body`` says what an undo and a later pass have to know of the file around the packet::
+
+    BODY SIZE TAIL ORIGINAL
+
+BODY is the BLAKE2b-256 of all that the file holds but its packet, SIZE the bytes of the packet that
+it had before taggerd (0: none), TAIL what filled that packet up (base64 of zlib), and ORIGINAL the
+BLAKE2b-256 of the whole file as it was: an undo that gives it back can prove it.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd.metadata.carried import from_exif, from_iptc, names_of
 from taggerd.metadata.merging import Merged
 from taggerd.metadata.new import new_sidecar
 from taggerd.metadata.ownership import BODY, DIGEST
-from taggerd.metadata.splice import Draft
-from taggerd.metadata.transcode import decode
+from taggerd.metadata.transcode import LARGEST, decode
 from taggerd.metadata.tree import BLANK
 from taggerd.metadata.xmp import Document
 
@@ -23,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from taggerd.metadata.carried import Fields
+    from taggerd.metadata.namespaces import Name
+    from taggerd.metadata.splice import Value
+    from taggerd.metadata.undo import Undone
     from taggerd.photo import Provenance, Tags
 
 _WORDS = ("dc:title", "dc:description", "dc:subject", "dc:creator", "dc:rights",
@@ -35,8 +48,19 @@ _CLOSING = re.compile(rb"[ \t\r\n]*<\?xpacket\s+end=[^>]*\?>[ \t\r\n]*\Z")
 _DECLARATION = re.compile(rb"\A<\?xml\s[^>]*\?>\s*")
 
 
-Merge: TypeAlias = "Callable[[bytes, Tags, Provenance], Merged]"
-"""Merges tags into what would be the bytes of a sidecar."""
+class Merge(Protocol):
+    """Merges tags into what would be the bytes of a sidecar; see :func:`.merging.merge`."""
+
+    def __call__(
+        self,
+        data: bytes,
+        tags: Tags,
+        provenance: Provenance,
+        *,
+        made: bool = False,
+        seeds: Mapping[Name, Value] = ...,
+    ) -> Merged:
+        """Return the new bytes."""
 
 
 class Parts(NamedTuple):
@@ -77,6 +101,19 @@ class Recorded(NamedTuple):
     """Of all that it held but its packet when something was."""
     size: int = 0
     """Bytes of the packet it had before; 0: none."""
+    tail: bytes = b""
+    """What filled that packet up, or all of a packet that was blank."""
+    original: str = ""
+    """Digest of this very file before anything was embedded (of a pair, ``digest`` is of one)."""
+
+    @property
+    def around(self) -> str:
+        """All but ``body`` as ``taggerd:body`` has it."""
+        packed = base64.b64encode(zlib.compress(self.tail, 9)).decode("ascii")
+        return f"{self.size} {packed} {self.original}".strip()
+
+
+_LONGEST_SIZE = len(str(LARGEST))
 
 
 def recorded(core: bytes) -> Recorded:
@@ -86,20 +123,30 @@ def recorded(core: bytes) -> Recorded:
         SidecarRefused: it cannot be understood.
     """
     document = Document(decode(core).text)
-    digest, body, size = ("", "", "")
-    for text in document.texts(DIGEST)[:1]:
-        digest = text
-    for text in document.texts(BODY)[:1]:
-        body, _, size = text.partition(" ")
-    return Recorded(digest, body, int(size) if size.isascii() and size.isdecimal() else 0)
+    digest = "".join(document.texts(DIGEST)[:1])
+    body, size, tail, original, *_ = ("".join(document.texts(BODY)[:1]) + "    ").split(" ")
+    known = size.isascii() and size.isdecimal() and len(size) <= _LONGEST_SIZE
+    return Recorded(digest, body, int(size) if known else 0, _unpacked(tail), original)
 
 
-def merged_packet(
+def _unpacked(packed: str) -> bytes:
+    """Return what :attr:`Recorded.around` packed; nothing where somebody else wrote it."""
+    try:
+        unpacking = zlib.decompressobj()
+        tail = unpacking.decompress(base64.b64decode(packed, validate=True), LARGEST)
+    except (binascii.Error, zlib.error, ValueError):
+        return b""
+    return tail if unpacking.eof else b""
+
+
+def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own name
     packet: bytes | None,
     native: tuple[Mapping[str, object], Mapping[str, object]],
     tags: Tags,
     provenance: Provenance,
     merge: Merge,
+    *,
+    original: Callable[[], str],
 ) -> Merged:
     """Merge *tags* into the *packet* of a photo file, or into a new one where it has none.
 
@@ -109,6 +156,7 @@ def merged_packet(
         tags: what to write.
         provenance: recorded in taggerd's namespace, with the file's ``body``.
         merge: merges them into what would be a sidecar's bytes.
+        original: gives the digest of the whole file; asked only where nothing is embedded yet.
 
     Returns:
         The packet, the very same one where there was nothing to say.
@@ -119,13 +167,16 @@ def merged_packet(
     held = _held(*native)
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
         bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
-        new = merge(_BEGIN + bare, tags, _of(provenance, 0))
-        return Merged(new.data + _PADDING + _END, new.notes)
+        before = Recorded(size=len(packet or b""), tail=packet or b"", original=original())
+        new = merge((_BEGIN + bare).rstrip(), tags, _of(provenance, before), made=True)
+        return Merged(new.data + b"\n" + _PADDING + _END, new.notes)
     parts = Parts.of(packet)
     before = recorded(parts.core)
-    size = before.size if before.body else len(packet)
-    seeded = _seeded(parts.core, held)
-    new = merge(seeded, tags, _of(provenance, size))
+    seeds: Mapping[Name, Value] = {}
+    if not before.body:
+        before = Recorded(size=len(packet), tail=parts.tail, original=original())
+        seeds = _seeds(parts.core, held)
+    new = merge(parts.core, tags, _of(provenance, before), seeds=seeds)
     if new.data == parts.core:
         return Merged(packet, new.notes)
     return Merged(parts.fitted(new.data, len(packet)), new.notes)
@@ -146,9 +197,24 @@ def changed_packet(packet: bytes, change: Callable[[bytes], bytes | None]) -> by
     return parts.fitted(core, size)
 
 
-def _of(provenance: Provenance, size: int) -> Provenance:
-    """Add to the body the *size* of the packet that was there before taggerd."""
-    return replace(provenance, body=f"{provenance.body} {size}")
+def returned_packet(packet: bytes, undone: Undone) -> bytes | None:
+    """Return what *packet* is after an undo of its core; None: it goes.
+
+    The very packet that was there before taggerd, where the undo gives its core back.
+    """
+    parts = Parts.of(packet)
+    before = recorded(parts.core)
+    if undone.data is None:
+        return before.tail if before.size and len(before.tail) == before.size else None
+    if undone.end == "restored" and len(undone.data) + len(before.tail) == before.size:
+        return undone.data + before.tail
+    core = undone.data
+    return changed_packet(packet, lambda _core: core)
+
+
+def _of(provenance: Provenance, before: Recorded) -> Provenance:
+    """Add to the body what was there *before* taggerd."""
+    return replace(provenance, body=f"{provenance.body} {before.around}")
 
 
 def _held(exif: Mapping[str, object], iptc: Mapping[str, object]) -> Fields:
@@ -157,14 +223,9 @@ def _held(exif: Mapping[str, object], iptc: Mapping[str, object]) -> Fields:
     return {field: value for field, value in found.items() if field in _WORDS}
 
 
-def _seeded(core: bytes, held: Fields) -> bytes:
-    """Put the words *held* elsewhere into a packet that lacks them, once."""
-    encoded = decode(core)
-    document = Document(encoded.text)
-    missing = {name: value for name, value in names_of(held).items() if name not in document}
-    if not missing or DIGEST in document:
-        return core
-    draft = Draft(document)
-    for name, value in missing.items():
-        draft.put(name, value)
-    return encoded.restore(draft.apply())
+def _seeds(core: bytes, held: Fields) -> dict[Name, Value]:
+    """Return the words *held* elsewhere that the packet lacks; once, before the first embedding."""
+    document = Document(decode(core).text)
+    if DIGEST in document:
+        return {}
+    return {name: value for name, value in names_of(held).items() if name not in document}

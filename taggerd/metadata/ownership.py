@@ -10,8 +10,7 @@ property       form  holds
 ``profile``    text  the prompt profile
 ``models``     Bag   ``role=model``
 ``digest``     text  BLAKE2b-256 of the file that was looked at
-``body``       text  embedded only: BLAKE2b-256 over all that the photo file holds but its XMP, and
-                     the bytes of the XMP that it had before
+``body``       text  embedded only: what the photo file is without it (see :mod:`.embed_packet`)
 ``keywords``   Bag   the exact machine keywords in the lists, flat
 ``paths``      Bag   those that have a place in the user's hierarchy, ``Animals|Dog``
 ``root``       text  the word under which they are listed once more in hierarchical lists, ``AI``

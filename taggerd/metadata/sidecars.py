@@ -8,57 +8,31 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from os.path import lexists
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from taggerd import settings
-from taggerd.errors import SidecarChanged, SidecarError, SidecarUnwritable
+from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import naming, replacing
 from taggerd.metadata.carried import Fields, carried, names_of
-from taggerd.metadata.embed import embed, embeddable, origin
+from taggerd.metadata.embed import change_packet, embed, embeddable, origin
 from taggerd.metadata.merging import Merged, digest_in, merge, yielded
 from taggerd.metadata.new import new_sidecar
-from taggerd.metadata.undo import PARTS, End, Part, undo
+from taggerd.metadata.withdrawing import Withdrawal, backup_name, withdraw_embedded
 from taggerd.photo import Sidecar, printable
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import date, datetime
     from pathlib import Path
 
+    from taggerd.metadata.namespaces import Name
     from taggerd.metadata.naming import Naming, Target
+    from taggerd.metadata.splice import Value
     from taggerd.photo import Photo, Provenance, Tags
 
 _TRIES = 5
 """Merges of one sidecar that another program keeps writing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
-    """What is to be taken back."""
-
-    parts: frozenset[Part] = PARTS
-    since: date | None = None
-    """Only what was tagged on this local day or later; None: all."""
-    dry_run: bool = False
-    """Only say what would happen."""
-    now: datetime | None = None
-    """Local time, for the name of a backup."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawn:
-    """What became of one sidecar."""
-
-    path: Path
-    end: End | Literal["refused"]
-    parts: tuple[str, ...] = ()
-    """What was taken out of it, where it was edited since or only in part."""
-    reason: str = ""
-    """Why it is as it was."""
-    backup: Path | None = None
-    untagged: bool = False
-    """Nothing of taggerd's is in it now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +54,14 @@ class Options:
     root: str = ""
     """Machine keywords are listed once more under this one."""
 
-    def merged(
+    def merged(  # noqa: PLR0913 - see merge
         self,
         data: bytes,
         tags: Tags,
         provenance: Provenance,
         *,
         made: bool = False,
+        seeds: Mapping[Name, Value] = MappingProxyType({}),
         carry: Callable[[], Fields] = dict,
     ) -> Merged:
         """Merge *tags* into the sidecar *data*; see :func:`.merging.merge`."""
@@ -99,6 +74,7 @@ class Options:
             language=self.language,
             root=self.root,
             made=made,
+            seeds=seeds,
             carry=carry,
         )
 
@@ -131,10 +107,13 @@ def tagged_digest(photo: Photo, options: Options) -> str:
     return digests.pop() if len(digests) == 1 else ""
 
 
-def yield_to_humans(photo: Photo, options: Options) -> None:
-    """Take machine texts out of the sidecars of *photo* that hide what a human wrote since.
+def yield_to_humans(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
+    """Take machine texts out of *photo* and its sidecars that hide what a human wrote since.
 
     One that cannot be understood or written stays as it is: it is spoken of when it is tagged.
+
+    Returns:
+        The photo's own files that were changed.
 
     Raises:
         StorageError: the disk is full or failing.
@@ -144,6 +123,16 @@ def yield_to_humans(photo: Photo, options: Options) -> None:
             old = replacing.read(path)
             if old is not None and (data := yielded(old.data)) != old.data:
                 replacing.replace(path, old, data)
+    changed: list[Sidecar] = []
+    for file in photo.files:
+        path, stamp = file.path, file.stamp
+        if embeddable(path):
+            with suppress(SidecarError, PhotoMoved):
+                replacing.clear(path)
+                new, _ = change_packet(path, stamp, yielded)
+                if new != stamp:
+                    changed.append(Sidecar(path=path, written=True, embedded=True, stamp=new))
+    return tuple(changed)
 
 
 def write(
@@ -196,6 +185,21 @@ def _embed_all(
             )
         except SidecarError as error:
             refused[file.path] = f"{printable(file.path.name)} is not embedded into: it {error}"
+            # What an earlier pass embedded must not contradict the sidecar.
+            earlier = withdraw_embedded(file.path, Withdrawal(), options)
+            if earlier.stamp is not None:
+                refused[file.path] += "; what was embedded into it before is taken out"
+                done.append(
+                    Sidecar(
+                        path=file.path,
+                        written=True,
+                        embedded=True,
+                        emptied=True,
+                        stamp=earlier.stamp,
+                    )
+                )
+            elif earlier.end == "refused":
+                refused[file.path] += "; what was embedded into it before still stands in it"
     return done, refused
 
 
@@ -208,55 +212,6 @@ def _with_reasons(
                                 *sidecar.notes))
         for sidecar, target in zip(sidecars, targets, strict=True)
     ]  # fmt: skip
-
-
-def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
-    """Take taggerd's words out of the sidecar at *path*.
-
-    One that is refused or cannot be written stays as it is byte for byte, and ``reason`` says why.
-
-    Raises:
-        StorageError: the disk is full or failing.
-    """
-    reason = ""
-    for _ in range(_TRIES):
-        try:
-            return _withdraw(path, wanted, options)
-        except SidecarChanged as error:
-            reason = f"{error}; run taggerd undo again"
-        except SidecarUnwritable as error:
-            return Withdrawn(path=path, end="refused", reason=f"{error}; make it writable")
-        except SidecarError as error:
-            return Withdrawn(path=path, end="refused", reason=f"{error}; left as it was")
-    return Withdrawn(path=path, end="refused", reason=reason)
-
-
-def _withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
-    """Read, undo and write once."""
-    old = replacing.read(path)
-    if old is None:
-        return Withdrawn(path=path, end="nothing", reason="is not there", untagged=True)
-    undone = undo(old.data, options.fields, wanted.parts, wanted.since)
-    backup = kept = None
-    if options.backup_originals and wanted.now is not None:
-        backup = _backup_name(path, wanted.now)
-    if undone.end != "nothing" and not wanted.dry_run:
-        if undone.data is None:
-            replacing.remove(path, old)
-        else:
-            kept = replacing.replace(path, old, undone.data, backup=backup)
-    return Withdrawn(
-        path=path,
-        end=undone.end,
-        parts=undone.parts,
-        reason=undone.reason,
-        backup=kept,
-        untagged=undone.untagged,
-    )
-
-
-def _backup_name(path: Path, now: datetime) -> Path:
-    return path.with_name(f"{path.name}.orig-{now:%Y%m%dT%H%M%S}")
 
 
 def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
@@ -290,7 +245,7 @@ def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Option
         return _outcome(path, merged, written=False)
     backup = None
     if options.backup_originals:
-        backup = _backup_name(path, provenance.date)
+        backup = backup_name(path, provenance.date)
     kept = replacing.replace(path, old, merged.data, backup=backup)
     return _outcome(path, merged, written=True, backup=kept)
 
