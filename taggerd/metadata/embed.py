@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import (
     PhotoChanged,
+    PhotoGone,
     SidecarChanged,
     SidecarError,
     SidecarRefused,
@@ -258,8 +259,14 @@ def take_back(
             exact = whole == recorded(core).original
         if dry_run:
             return TakenBack(undone, exact)
+        known = recorded(core).original
         change = _Change(path, original, container, _native(original), packet)
-        return TakenBack(undone, exact, stamp, *change.carry_out(backup))
+        new, kept = change.carry_out(backup)
+    if isinstance(container, Heif):  # only what exiftool has made can be compared
+        with embed_file.opened(path, new) as made:
+            source = FileSource(made)
+            exact = digest_of(source, Span(0, source.size)) == known
+    return TakenBack(undone, exact, stamp, new, kept)
 
 
 _NOT_OURS = Undone("nothing", b"", reason="nothing in it is taggerd's")
@@ -415,4 +422,4 @@ def _stamp_of(path: Path) -> Stamp:
         return Stamp.of(path.lstat())
     except OSError as error:
         message = f"{printable(path)} is no longer there"
-        raise PhotoChanged(message) from error
+        raise PhotoGone(message) from error

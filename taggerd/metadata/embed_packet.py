@@ -102,7 +102,7 @@ class Recorded(NamedTuple):
     size: int = 0
     """Bytes of the packet it had before; 0: none."""
     tail: bytes = b""
-    """What filled that packet up, or all of a packet that was blank."""
+    """What filled that packet up."""
     original: str = ""
     """Digest of this very file before anything was embedded (of a pair, ``digest`` is of one)."""
 
@@ -167,7 +167,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     held = _held(*native)
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
         bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
-        before = Recorded(size=len(packet or b""), tail=packet or b"", original=original())
+        before = Recorded(original=original())
         new = merge((_BEGIN + bare).rstrip(), tags, _of(provenance, before), made=True)
         return Merged(new.data + b"\n" + _PADDING + _END, new.notes)
     parts = Parts.of(packet)
@@ -205,7 +205,7 @@ def returned_packet(packet: bytes, undone: Undone) -> bytes | None:
     parts = Parts.of(packet)
     before = recorded(parts.core)
     if undone.data is None:
-        return before.tail if before.size and len(before.tail) == before.size else None
+        return None
     if undone.end == "restored" and len(undone.data) + len(before.tail) == before.size:
         return undone.data + before.tail
     core = undone.data

@@ -153,7 +153,11 @@ def _taken_back(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
     undone, end, reason = done.undone, done.undone.end, done.undone.reason
     if end in {"removed", "restored"}:
         end = "restored" if done.exact else "cleaned"
-        reason = "" if done.exact else "nothing of taggerd's is left in it"
+        reason = (
+            ""
+            if done.exact
+            else "nothing of taggerd's is left in it, but it is not byte for byte what it was"
+        )
     return Withdrawn(
         path=path,
         end=end,

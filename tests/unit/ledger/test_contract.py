@@ -162,6 +162,24 @@ async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
     assert (claim.digest, claim.recorded, claim.changed) == (DIGEST, True, False)
 
 
+async def test_a_photo_that_an_undo_rewrote_is_known_by_its_new_stamp(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """It stays undone; but not if somebody else wrote it, too."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+    now, other = file(size=2000), file(size=3000)
+    await ledger.restamped(file("other.jpg").path, file().stamp, now.stamp)
+    await ledger.restamped(now.path, other.stamp, now.stamp)
+    assert (await ledger.standing([now]))[now.path].state == "changed"
+    await ledger.restamped(now.path, file().stamp, now.stamp)
+    await ledger.undone([now.path])
+    assert (await ledger.standing([now]))[now.path].state == "undone"
+    assert await ledger.admit([now]) == Admitted(unchanged=1)
+    assert await ledger.admit([other]) == Admitted(changed=1)
+
+
 async def test_what_was_undone_is_left_until_it_is_asked_for(
     ledger: SqliteLedger, state: State
 ) -> None:
