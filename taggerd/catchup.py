@@ -22,6 +22,7 @@ from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import Standing
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
+from taggerd.rest import rest
 from taggerd.shift import Shift
 from taggerd.unpacking import Unpacking, is_archive
 
@@ -124,6 +125,9 @@ class Show(Protocol):
     def probing(self, base_url: str) -> None:
         """The backend is being probed."""
 
+    def resting(self, reason: str) -> None:
+        """The daemon would not ask now; whoever starts a scan by hand means now."""
+
     def begun(self, todo: int, tally: Tally) -> None:
         """Work begins on *todo* photos."""
 
@@ -182,6 +186,8 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
                 await forgetting.call_roll(folder)
         try:
             if wanted:
+                if reason := await rest(house.ledger, house.settings.schedule.hours, house.now()):
+                    show.resting(reason)
                 show.probing(house.asking.base_url)
                 await _probed(house)
                 await catch_up.run(wanted)
@@ -217,7 +223,6 @@ async def _probed(house: Rooms) -> None:
     """Probe the backend, or say at once that it is not usable: somebody is waiting."""
     if error := await house.asking.probe():
         raise error
-    house.asking.breaker.error = None
 
 
 def _write_files(request: Request, catch_up: CatchUp, house: Rooms) -> None:

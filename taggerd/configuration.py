@@ -53,6 +53,14 @@ class Configuration:
     """Layer per dotted key, e.g. ``{"backend.base_url": "/etc/taggerd/taggerd.toml"}``."""
     file: Path | None
     """The settings file that was read, if any."""
+    layers: tuple[str, ...] = ()
+    """The layers that were read, highest first."""
+
+    def outranks(self, one: str, other: str) -> bool | None:
+        """Say whether setting *one* comes from a higher layer than *other*; None: the same."""
+        order = [*self.layers, "default"]
+        ranks = [order.index(self.origins.get(key, "default")) for key in (one, other)]
+        return None if ranks[0] == ranks[1] else ranks[0] < ranks[1]
 
     @property
     def prompts_directory(self) -> Path | None:
@@ -93,7 +101,8 @@ def load(
         *([Layer(str(file), _toml(file))] if file else []),
         *_pyproject(cwd),
     ]
-    return Configuration(_validated(layers), dict(_origins(layers)), file)
+    names = tuple(layer.name for layer in layers)
+    return Configuration(_validated(layers), dict(_origins(layers)), file, names)
 
 
 def _default_file() -> Path | None:
@@ -324,6 +333,10 @@ def shown(configuration: Configuration) -> list[tuple[str, str, str]]:
         text = "(set, not shown)" if isinstance(value, SecretStr) else literal(value)
         if keys == ("backend", "base_url"):
             text = literal(_without_secrets(str(value)))
+        if keys == ("backend", "endpoints"):
+            text = literal(
+                [e.model_copy(update={"base_url": _without_secrets(e.base_url)}) for e in value]
+            )
         dotted = ".".join(keys)
         rows.append((dotted, text, configuration.origins[dotted]))
     return rows

@@ -12,6 +12,7 @@ import random
 import signal
 import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,12 +23,13 @@ from taggerd.errors import ConfigurationError, StartError, StorageError, Taggerd
 from taggerd.forgetting import Forgetting
 from taggerd.photo import printable
 from taggerd.pipeline import Job
+from taggerd.rest import rest
 from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
 from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from taggerd.configuration import Configuration
     from taggerd.photo import PhotoFile
@@ -58,6 +60,9 @@ class Daemon:
         self._turn = asyncio.Event()
         """Set when the parts are to end: to stop, or to start again with other settings."""
         self._next: Configuration | None = None
+        self._outside = ""
+        """Why photos wait outside of the queue; empty while they do not."""
+        self._served = False
         self._tagged = 0
         self._failed = 0
 
@@ -81,15 +86,30 @@ class Daemon:
             try:
                 async with rooms.opened(wanted, exclusive=True) as house:
                     in_force = wanted
+                    self._served = True
                     await self._serve(house)
             except (ConfigurationError, StartError) as error:
-                if wanted is in_force:
+                if wanted is not in_force:
+                    log.error(
+                        "the new settings cannot be used, the old ones stay", reason=str(error)
+                    )
+                    wanted = in_force
+                elif self._served:
+                    await self._wait_for_the_disk(error)
+                else:
                     raise
-                log.error("the new settings cannot be used, the old ones stay", reason=str(error))
-                wanted = in_force
+            except StorageError as error:
+                await self._wait_for_the_disk(error)
         self._notifier.status("stopped")
         log.info("taggerd has stopped", tagged=self._tagged, failed=self._failed)
         return 0
+
+    async def _wait_for_the_disk(self, error: TaggerdError) -> None:
+        """Say that nothing goes on, and why, and rest a while."""
+        log.error("work waits", reason=str(error))
+        self._notifier.status(f"degraded: {error}")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), MACHINE_REST_SECONDS)
 
     async def _serve(self, house: Rooms) -> None:
         """Run the parts until it is time to stop or to reload."""
@@ -98,7 +118,13 @@ class Daemon:
             run=f"run-{uuid.uuid4().hex[:12]}",
             within=tuple(root.path for root in settings.arrivals.roots),
         )
-        shift = Shift(house, job, report=lambda outcome: self._count(outcome, arrivals))
+
+        def resting() -> Coroutine[None, None, str]:
+            return rest(house.ledger, settings.schedule.hours, house.now())
+
+        shift = Shift(
+            house, job, report=lambda outcome: self._count(outcome, arrivals), resting=resting
+        )
         unpacking = Unpacking(
             settings.arrivals,
             house.ledger,
@@ -115,7 +141,7 @@ class Daemon:
             log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
                 parts.create_task(house.scribe.run(ended), name="scribe"),
-                parts.create_task(self._preflight(house), name="preflight"),
+                parts.create_task(self._preflight(house, shift), name="preflight"),
                 parts.create_task(self._recover(house), name="recovery"),
                 parts.create_task(unpacking.run(), name="unpacking"),
                 parts.create_task(self._heartbeat(house, arrivals, shift), name="heartbeat"),
@@ -145,9 +171,12 @@ class Daemon:
                 try:
                     await house.ledger.admit(photos)
                 except StorageError as error:
-                    log.error("photos wait outside of the queue", reason=str(error))
+                    if self._outside != str(error):
+                        log.error("photos wait outside of the queue", reason=str(error))
+                    self._outside = str(error)
                     await asyncio.sleep(MACHINE_REST_SECONDS)
                 else:
+                    self._outside = ""
                     shift.wake()
                     return
 
@@ -172,15 +201,13 @@ class Daemon:
 
     # What goes on beside the work.
 
-    async def _preflight(self, house: Rooms) -> None:
+    async def _preflight(self, house: Rooms, shift: Shift) -> None:
         """Probe the backend from time to time, so that trouble shows before a photo meets it."""
         while True:
             minutes = house.settings.backend.preflight_minutes
             await asyncio.sleep(minutes * 60 * (1 + self._chance() / 10))
-            if house.settings.backend.preflight and house.asking.breaker.error is None:
-                error = await house.asking.probe()
-                if error:
-                    house.asking.breaker.fault(error)
+            if house.settings.backend.preflight and not shift.resting:
+                await house.asking.probe()
 
     async def _recover(self, house: Rooms) -> None:
         """Take back what programs that died had claimed."""
@@ -205,7 +232,7 @@ class Daemon:
         started = time.time()
         while True:
             try:
-                live = await status.live_of(house, arrivals, shift, started)
+                live = await status.live_of(house, arrivals, shift, started, self._outside)
             except StorageError as error:
                 self._notifier.status(f"degraded: {error}")
             else:

@@ -33,6 +33,7 @@
     │   └── SidecarUnwritable       read-only folder or file, permission
     ├── ArchiveError                an archive is not unpacked: damaged, encrypted, too large
     └── StorageError                disk full or failing: work pauses, nothing is charged
+        └── PhotosDiskError         the photos' own disk: only what lies on it waits
 
 A message is one line: what, where, what to do. The first line of a class's docstring is the message
 when none is given. Which exit code an error means is its ``exit_code``.
@@ -202,3 +203,7 @@ class ArchiveError(TaggerdError):
 
 class StorageError(TaggerdError):
     """The disk is full or failing."""
+
+
+class PhotosDiskError(StorageError):
+    """The disk that the photos lie on is full, read-only or failing."""

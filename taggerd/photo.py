@@ -269,9 +269,13 @@ class Record:
     """Raw answers that were held back, by role."""
     error_kind: str = ""
     """Name of the error's class, for counting; empty if all is well."""
+    duration_seconds: float | None = None
+    """As a monotonic clock measured it; None: from start to finish by the clock on the wall."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a plain dict, ``schema_version`` first."""
+        by_the_wall = (self.finished_at - self.started_at).total_seconds()
+        seconds = by_the_wall if self.duration_seconds is None else self.duration_seconds
         return {
             "schema_version": RECORD_SCHEMA_VERSION,
             "id": self.id,
@@ -296,7 +300,7 @@ class Record:
             "attempts": self.attempts,
             "started_at": self.started_at.isoformat(timespec="milliseconds"),
             "finished_at": self.finished_at.isoformat(timespec="milliseconds"),
-            "duration_seconds": round((self.finished_at - self.started_at).total_seconds(), 3),
+            "duration_seconds": round(seconds, 3),
             "stages": {stage: round(seconds, 4) for stage, seconds in self.stages.items()},
             "usage": dict(self.usage),
             "dry_run": self.dry_run,

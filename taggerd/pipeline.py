@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -62,11 +63,15 @@ class Way:
 
     claim: Claim
     started_at: datetime
+    began: float = field(default_factory=time.monotonic)
+    """The same in monotonic seconds: the clock on the wall may be set."""
     picture: Picture | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     """By role, recalled and paid for."""
     paid: list[Answer] = field(default_factory=list)
     """The answers that this way itself asked for."""
+    unkept: list[Answer] = field(default_factory=list)
+    """Those of them that the ledger's disk had no room for: they are kept before anything else."""
     tags: Tags = field(default_factory=Tags)
     sidecars: tuple[Sidecar, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
@@ -107,10 +112,13 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
     way.answers = recalled(held, rooms.asking.questions, claim, job)
     unasked = [question for question in rooms.asking.questions if question.role not in way.answers]
     async for answer in rooms.asking.describe(picture, unasked):
-        await ledger.checkpoint(claim, picture.digest, answer)
         way.answers[answer.role] = answer
         way.paid.append(answer)
+        way.unkept.append(answer)
         way.stages[answer.role] = answer.seconds
+        with suppress(StorageError):  # one request may bring more answers: raised below
+            await keep(way, rooms)
+    await keep(way, rooms)
     way.tags = await tags_of(way.answers, photo, rooms)
 
     await confirm(photo)
@@ -133,6 +141,18 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
     else:
         await ledger.finish(claim, line, digest=picture.digest, sidecars_written=job.writes)
     return record
+
+
+async def keep(way: Way, rooms: Rooms) -> None:
+    """Keep the answers that are paid for and not yet kept.
+
+    Raises:
+        StorageError: the ledger's disk is full or failing; they stay with the *way*.
+
+    """
+    while way.unkept and way.picture:
+        await rooms.ledger.checkpoint(way.claim, way.picture.digest, way.unkept[0])
+        del way.unkept[0]
 
 
 def _may_be_tagged(claim: Claim, held: Sequence[Held], job: Job) -> bool:
@@ -248,6 +268,7 @@ def record_of(way: Way, rooms: Rooms, job: Job, error: Exception | None = None) 
         attempts=way.claim.attempt,
         started_at=way.started_at,
         finished_at=rooms.now(),
+        duration_seconds=time.monotonic() - way.began,
         stages=way.stages,
         usage={
             "requests": len(way.paid),

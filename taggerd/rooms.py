@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.inference import Asking, Backend, chosen, load_profile
+from taggerd.errors import ConfigurationError
+from taggerd.inference import (
+    Asking,
+    Backend,
+    asked_places,
+    chosen,
+    load_profile,
+    slots_folder,
+)
 from taggerd.journal import Journal
 from taggerd.ledger import SqliteLedger
 from taggerd.metadata import SHADOWING, Options, load_vocabulary
@@ -19,8 +28,9 @@ from taggerd.scribe import Scribe
 from taggerd.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
+    from taggerd import settings as tables
     from taggerd.configuration import Configuration
     from taggerd.ledger import Ledger
     from taggerd.metadata import Vocabulary
@@ -48,12 +58,10 @@ class Rooms:
     metadata_options: Options
     vocabulary: Vocabulary | None = None
     """The user's list of keywords, where there is one."""
+    now: Callable[[], datetime] = local_now
+    """The local time, aware."""
     remarked: set[str] = field(default_factory=set)
     """Notes that have been logged in this run."""
-
-    def now(self) -> datetime:
-        """Return the local time, aware."""
-        return local_now()
 
     def remark(self, sidecars: Iterable[Sidecar]) -> None:
         """Log once a run, not once a photo, that a list of another program may hide keywords."""
@@ -94,11 +102,39 @@ def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None
     settings = configuration.settings
     profile = load_profile(settings.prompts.profile, configuration.prompts_directory)
     registry = chosen(settings.backend, settings.roles)
-    backend = settings.backend
-    if registry.base_url:
-        backend = backend.model_copy(update={"base_url": registry.base_url})
-    words = vocabulary.shown if vocabulary else ()
-    return Asking(settings, profile, Backend(backend), registry.models, words)
+    folder = slots_folder(settings.state_directory, os.environ)
+    backends = {
+        url: Backend(options, slots_folder=folder)
+        for url, options in places_of(configuration, registry.places).items()
+    }
+    return Asking(
+        settings,
+        profile,
+        backends,
+        models=registry.models,
+        vocabulary=vocabulary.shown if vocabulary else (),
+        places=registry.places,
+    )
+
+
+def places_of(configuration: Configuration, places: Mapping[str, str]) -> dict[str, tables.Backend]:
+    """Return the settings of each address that is asked; *places*: what a registry resolved.
+
+    Of ``backend.base_url`` and ``backend.endpoints`` the one from the higher layer counts.
+
+    Raises:
+        ConfigurationError: both are given in one place, or it is not clear whose the key is.
+
+    """
+    backend = configuration.settings.backend
+    alone = configuration.outranks("backend.base_url", "backend.endpoints")
+    if alone is None and backend.endpoints and backend.base_url != "auto":
+        message = (
+            f"{configuration.origins['backend.endpoints']}: backend.base_url and backend.endpoints "
+            "are both given: keep one of the two"
+        )
+        raise ConfigurationError(message)
+    return asked_places(backend, places, alone=bool(alone))
 
 
 def check(configuration: Configuration) -> None:
@@ -110,7 +146,8 @@ def check(configuration: Configuration) -> None:
     """
     load_profile(configuration.settings.prompts.profile, configuration.prompts_directory)
     vocabulary_of(configuration.settings)
-    chosen(configuration.settings.backend, configuration.settings.roles)
+    registry = chosen(configuration.settings.backend, configuration.settings.roles)
+    places_of(configuration, registry.places)
 
 
 def journal_of(settings: Settings) -> Journal:
@@ -142,7 +179,10 @@ def has_ledger(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def opened_ledger(
-    settings: Settings, *, exclusive: bool = False
+    settings: Settings,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
 ) -> AsyncIterator[SqliteLedger]:
     """Open the ledger alone, as for a listing.
 
@@ -155,6 +195,7 @@ async def opened_ledger(
         exclusive=exclusive,
         max_attempts=settings.queue.max_attempts,
         order=settings.queue.order,
+        clock=lambda: now().timestamp(),
     )
     try:
         yield ledger
@@ -163,8 +204,15 @@ async def opened_ledger(
 
 
 @asynccontextmanager
-async def opened(configuration: Configuration, *, exclusive: bool = False) -> AsyncIterator[Rooms]:
+async def opened(
+    configuration: Configuration,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
+) -> AsyncIterator[Rooms]:
     """Open every room; *exclusive* for the daemon, of which there is one a state directory.
+
+    *now* is the clock on the wall of all of them: the local time, aware.
 
     Nothing is asked of the backend yet: the breaker is open until it has been probed.
 
@@ -181,15 +229,17 @@ async def opened(configuration: Configuration, *, exclusive: bool = False) -> As
         Workers(settings.workers),
     )
     try:
-        async with opened_ledger(settings, exclusive=exclusive) as ledger:
+        async with opened_ledger(settings, exclusive=exclusive, now=now) as ledger:
             journal.open()
+            asking.remember(ledger)
             yield Rooms(
                 settings=settings,
                 ledger=ledger,
                 workers=workers,
                 asking=asking,
                 journal=journal,
-                scribe=Scribe(ledger, journal, now=local_now),
+                scribe=Scribe(ledger, journal, now=now),
+                now=now,
                 metadata_options=metadata_options(settings),
                 vocabulary=vocabulary,
             )

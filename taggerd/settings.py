@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from taggerd.hours import Hours
 from taggerd.photo import IMAGE_EXTENSIONS, RAW_EXTENSIONS, RENDERED_EXTENSIONS
 
 
@@ -190,10 +192,43 @@ class Arrivals(Section):
         return extensions
 
 
+def _listed(value: object) -> object:
+    """Accept one text where a list of texts is expected."""
+    return [value] if isinstance(value, str) else value
+
+
+def _address(url: str) -> str:
+    """Check an address of a backend."""
+    if url in {"auto", "builtin:"}:
+        return url
+    if not url.startswith(("http://", "https://")):
+        message = 'must be "auto", "builtin:", or begin with http:// or https://'
+        raise ValueError(message)
+    return url.rstrip("/")
+
+
+class Endpoint(Section):
+    """One of several places that serve the models."""
+
+    base_url: Annotated[str, AfterValidator(_address)] = Field(
+        description="Address up to and including /v1."
+    )
+    api_key: SecretStr | None = Field(None, description="Its own key; sent nowhere else.")
+    model: str = Field("", description="Model asked here; empty: backend.model.")
+    max_concurrency: int | None = Field(
+        None, ge=1, le=256, description="Requests under way here; default: as for the backend."
+    )
+
+
+def _endpoint_table(value: object) -> object:
+    """Accept a bare address where an endpoint's table is expected."""
+    return {"base_url": value} if isinstance(value, str) else value
+
+
 class Backend(Section):
     """The OpenAI-compatible service that looks at the photos."""
 
-    base_url: str = Field(
+    base_url: Annotated[str, AfterValidator(_address)] = Field(
         "auto",
         description='Address up to and including /v1. "auto" looks for Ollama, LM Studio, '
         'llama-server and vLLM on this machine; "builtin:" is the describer inside the program, '
@@ -206,7 +241,19 @@ class Backend(Section):
     timeout_seconds: float = Field(
         120.0, gt=0, le=3600, description="Longest wait for one answer, seconds."
     )
-    max_concurrency: int = Field(4, ge=1, le=256, description="Requests under way at once.")
+    max_concurrency: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Most requests under way at once, from all taggerd programs of this machine; "
+        "fewer where the backend refuses more or slows down.",
+    )
+    endpoints: list[Annotated[Endpoint, BeforeValidator(_endpoint_table)]] = Field(
+        [],
+        description="Several backends instead of base_url: addresses, or tables "
+        '{base_url = "http://gpu1:8000/v1", api_key = "...", model = "...", max_concurrency = 4}. '
+        "Each photo is asked about at one of them. api_key above is not sent to them.",
+    )
     preflight: bool = Field(default=True, description="Probe the backend before work starts.")
     preflight_minutes: float = Field(
         10.0, gt=0, le=10080, description="Minutes between probes of a running daemon."
@@ -222,15 +269,40 @@ class Backend(Section):
         None, description="The registry file, JSON (see models.example.json)."
     )
 
-    @field_validator("base_url")
+    @field_validator("endpoints")
     @classmethod
-    def _address(cls, url: str) -> str:
-        if url in {"auto", "builtin:"}:
-            return url
-        if not url.startswith(("http://", "https://")):
-            message = 'must be "auto", "builtin:", or begin with http:// or https://'
+    def _apart(cls, endpoints: list[Endpoint]) -> list[Endpoint]:
+        """Refuse a place named twice, and one that has to be looked for."""
+        urls = [endpoint.base_url for endpoint in endpoints]
+        if "auto" in urls:
+            message = 'each needs an address: "auto" is for base_url'
             raise ValueError(message)
-        return url.rstrip("/")
+        if len(set(urls)) < len(urls):
+            message = "an address is named twice: keep one of the two"
+            raise ValueError(message)
+        return endpoints
+
+
+class Schedule(Section):
+    """When the backend may be asked."""
+
+    active: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [],
+        description='Windows of local time, e.g. ["22:00-07:00"] or ["Mon-Fri 20:00-07:00", '
+        '"Sat,Sun 00:00-24:00"]; days are those on which a window begins. Outside of them the '
+        "daemon asks the backend nothing; photos arrive and wait. Empty: always.",
+    )
+
+    @field_validator("active")
+    @classmethod
+    def _windows(cls, texts: list[str]) -> list[str]:
+        Hours.of(texts)
+        return texts
+
+    @property
+    def hours(self) -> Hours:
+        """The windows."""
+        return Hours.of(self.active)
 
 
 class Role(Section):
@@ -298,7 +370,13 @@ class Workers(Section):
 class Queue(Section):
     """The order of work."""
 
-    photos_in_flight: int = Field(8, ge=1, le=1024, description="Photos worked on at once.")
+    photos_in_flight: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Photos worked on at once; default: two for each request that may be under "
+        "way, so that pictures are ready before there is room for them.",
+    )
     max_attempts: int = Field(
         3,
         ge=1,
@@ -484,6 +562,7 @@ class Settings(BaseSettings):
     backend: Backend = Field(
         Backend(), description="The OpenAI-compatible service that looks at the photos."
     )
+    schedule: Schedule = Field(Schedule(), description="When the backend may be asked.")
     roles: Roles = Field(Roles(), description="The questions, one table each.")
     prompts: Prompts = Field(Prompts(), description="The texts of the questions.")
     image: Image = Field(Image(), description="The picture that is sent.")

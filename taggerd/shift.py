@@ -21,16 +21,19 @@ from taggerd.errors import (
     PhotoError,
     PhotoMoved,
     PhotoRefused,
+    PhotosDiskError,
     StartError,
     StorageError,
     TaggerdError,
 )
-from taggerd.inference import PERHAPS_THE_PHOTO
+from taggerd.inference import FailsOverThisPhoto
 from taggerd.photo import printable
-from taggerd.pipeline import Way, outgoing, record_of, tag
+from taggerd.pipeline import Way, keep, outgoing, record_of, tag
+from taggerd.rest import LOOK_SECONDS
+from taggerd.stoppages import Stoppages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from taggerd.ledger import Claim
     from taggerd.photo import Photo, Record
@@ -56,7 +59,7 @@ LONGEST_REST_SECONDS = 5.0
 """Between looks at an empty queue, where nothing says that there is more."""
 LEAST_REST_SECONDS = 0.2
 """Between looks at a queue that says something is due and gives nothing (others take it)."""
-MACHINE_REST_SECONDS = 10.0
+MACHINE_REST_SECONDS = 5.0
 """Before work goes on after the ledger's disk was full or failing."""
 LONGEST_WAIT_SECONDS = 300.0
 """Before a photo that is kept from its way by this machine or the backend gets another turn."""
@@ -85,6 +88,7 @@ class Shift:
         report: Callable[[Outcome], None],
         more_to_come: Callable[[], bool] = lambda: True,
         patience_seconds: float | None = None,
+        resting: Callable[[], Awaitable[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a shift.
@@ -96,6 +100,8 @@ class Shift:
             more_to_come: while False, the shift ends as soon as nothing of the run is left.
             patience_seconds: so long, without a photo that ends, a backend that went away or a
                 disk that is full is waited for; None: for ever.
+            resting: tells why no photo is to be begun now and nothing asked, though all be well;
+                empty: begin.
             clock: monotonic, seconds.
 
         """
@@ -104,18 +110,21 @@ class Shift:
         self._report = report
         self._more_to_come = more_to_come
         self._patience_seconds = patience_seconds
+        self._resting = resting
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
         self._clock = clock
         self._progressed_at = clock()
         self._suspicions: Counter[int] = Counter()
-        self._controlling = asyncio.Lock()
         self._waited: Counter[int] = Counter()
-        self._late: list[Claim] = []
+        self._late: list[Way] = []
+        self._stoppages = Stoppages(job.within, clock)
         self._broken: BaseException | None = None
         self.paused = ""
-        """Why no new photo is begun; empty while work goes on."""
+        """What keeps new photos from being begun; empty while work goes on."""
+        self.resting = ""
+        """Why nothing is asked, as somebody wants it; empty while work goes on."""
 
     @property
     def in_flight(self) -> int:
@@ -151,6 +160,8 @@ class Shift:
             for task in self._under_way:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
+            with suppress(StorageError):  # then they go back when this owner is found gone
+                await self._put_back_late()
         if self._broken is not None:
             raise self._broken
 
@@ -158,12 +169,14 @@ class Shift:
 
     async def _begin_some(self) -> bool:
         """Begin as many photos as there is room for; return False when nothing is left to do."""
-        await self._backend_usable()
-        if self._broken is not None:
-            return False
+        if await self._rests():
+            return True
+        if not await self._backend_usable():
+            return self._broken is None
         self._wake.clear()
         more = self._more_to_come()
-        room = self._rooms.settings.queue.photos_in_flight - len(self._under_way)
+        most = self._rooms.settings.queue.photos_in_flight
+        room = (most or 2 * self._rooms.asking.requests_at_once) - len(self._under_way)
         try:
             await self._put_back_late()
             claims = await self._claimed(room) if room > 0 and not self._stop.is_set() else []
@@ -172,7 +185,7 @@ class Shift:
         except StorageError as error:
             await self._storage_failed(error)
             return True
-        self.paused = ""
+        self.paused = self._stoppages.reason
         for claim in claims:
             task = asyncio.create_task(self._attend(claim), name=f"photo {claim.id}")
             self._under_way[task] = claim
@@ -183,8 +196,11 @@ class Shift:
 
     async def _idle_seconds(self) -> float:
         """Return how long nothing will be due, so far as the queue knows now."""
+        if self._stoppages.all_stopped:
+            return LONGEST_REST_SECONDS
+        within, run = self._stoppages.open, self._job.run
         try:
-            due = await self._rooms.ledger.next_due(self._job.within, self._job.run)
+            due = await self._rooms.ledger.next_due(within, run)
         except StorageError:
             return LONGEST_REST_SECONDS
         if due is None:
@@ -194,10 +210,18 @@ class Shift:
         )
 
     async def _claimed(self, room: int) -> list[Claim]:
-        now = self._rooms.now().timestamp()
-        return await self._rooms.ledger.claim(
-            room, run=self._job.run, within=self._job.within, now=now
-        )
+        """Claim up to *room* photos whose disk takes sidecars, and those that are to find out."""
+        ledger, run, now = self._rooms.ledger, self._job.run, self._rooms.now().timestamp()
+        claims: list[Claim] = []
+        for photo in self._stoppages.tries() if room else ():
+            tried = await ledger.claim(1, run=run, within=(photo,), now=now)
+            if not tried:
+                self._stoppages.end(photo)  # it went, or another takes it: the next one finds out
+            claims += tried
+        if len(claims) < room and not self._stoppages.all_stopped:
+            within = self._stoppages.open
+            claims += await ledger.claim(room - len(claims), run=run, within=within, now=now)
+        return claims
 
     async def _nothing_left(self) -> bool:
         return await self._rooms.ledger.quiet(self._job.within, self._job.run)
@@ -215,28 +239,44 @@ class Shift:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _backend_usable(self) -> None:
-        """Wait while the breaker is open, or until the shift is stopped."""
-        breaker = self._rooms.asking.breaker
-        if breaker.error is None:
-            return
-        self.paused = str(breaker.error)
-        waits = asyncio.ensure_future(breaker.wait_closed())
+    async def _rests(self) -> bool:
+        """Rest for a moment if somebody wants it; say whether."""
+        if self._resting is None:
+            return False
+        self._wake.clear()
+        try:
+            self.resting = await self._resting()
+        except StorageError as error:
+            await self._storage_failed(error)
+            return True
+        self._rooms.asking.rest(resting=bool(self.resting))
+        if self.resting:
+            self.paused = ""
+            await self._rest(LOOK_SECONDS)
+        return bool(self.resting)
+
+    async def _backend_usable(self) -> bool:
+        """Wait a moment for the backend if it is not usable; say whether it is."""
+        asking = self._rooms.asking
+        if asking.error is None:
+            return True
+        self.paused = str(asking.error)
+        waits = asyncio.ensure_future(asking.wait_usable())
         stops = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait(
                 {waits, stops},
-                timeout=self._patience_left(),
+                timeout=min(LOOK_SECONDS, self._patience_left() or LOOK_SECONDS),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if waits.done():
                 waits.result()
-            elif not stops.done() and breaker.error is not None:
-                self._broken = breaker.error
+            elif not stops.done() and self._patience_left() == 0:
+                self._broken = asking.error
         finally:
             waits.cancel()
             stops.cancel()
-            self.paused = ""
+        return asking.error is None
 
     def _patience_left(self) -> float | None:
         """Return how long trouble may still last, seconds; None: for ever."""
@@ -267,13 +307,20 @@ class Shift:
                 return
             outcome = await self._tagged(way)
         except asyncio.CancelledError:
-            await asyncio.shield(self._put_back(claim, "stopped", 0.0))
+            await asyncio.shield(self._put_back(way, "stopped", 0.0))
             raise
-        except (StorageError, StartError) as error:  # this machine's fault
-            outcome = await self._waits(claim, error)
+        except StorageError as error:
+            told = await self._disk_failed(way, error)
+            if told is None:
+                return
+            outcome = told
+        except StartError as error:  # this machine's fault
+            outcome = await self._waits(way, error)
         if outcome.fate != "waits":
             self._progressed_at = self._clock()
             self._waited.pop(claim.id, None)
+            if outcome.fate != "again" and self._stoppages.end(claim.photo.primary.path):
+                log.info("sidecars can be written again", photo=printable(claim.photo.primary.path))
         self._tell(outcome)
 
     async def _tagged(self, way: Way) -> Outcome:
@@ -293,8 +340,6 @@ class Shift:
         except Exception as error:  # foreign decoders may raise anything; one photo pays, by name
             log.exception("unexpected error", photo=printable(claim.photo.primary.path))
             return await self._photo_failed(way, PhotoError(f"{type(error).__name__}: {error}"))
-        if way.paid:
-            self._rooms.asking.breaker.answered()
         self._suspicions.pop(claim.id, None)
         if record is None:
             return Outcome(claim.photo, "known")
@@ -308,26 +353,14 @@ class Shift:
         again, while it fails over this one, the photo is at fault.
         """
         claim = way.claim
-        if isinstance(error, PERHAPS_THE_PHOTO) and await self._answers_others(error):
+        if isinstance(error, FailsOverThisPhoto):
             self._suspicions[claim.id] += 1
             if self._suspicions[claim.id] > SUSPICIONS:
                 message = f"the backend, which answers other pictures, fails over this one: {error}"
                 return await self._photo_failed(way, PhotoRefused(message), final=True)
-            return await self._waits(claim, error)
-        self._rooms.asking.breaker.fault(error)
-        await self._put_back(claim, str(error), 0.0)
+            return await self._waits(way, error)
+        await self._put_back(way, str(error), 0.0)
         return Outcome(claim.photo, "waits", str(error))
-
-    async def _answers_others(self, error: BackendError) -> bool:
-        """Ask about a picture that is known to be good; if that fails too, the breaker opens."""
-        breaker = self._rooms.asking.breaker
-        async with self._controlling:  # one photo asks; the others learn from what it found
-            if breaker.error is not None:
-                return False
-            if await self._rooms.asking.control() is None:
-                return True
-            breaker.fault(error)
-            return False
 
     async def _photo_failed(self, way: Way, error: PhotoError, *, final: bool = False) -> Outcome:
         """Charge the photo; after its last attempt it is quarantined and recorded."""
@@ -338,28 +371,43 @@ class Shift:
             return Outcome(way.claim.photo, "failed", str(error), record)
         return Outcome(way.claim.photo, "again", str(error))
 
-    async def _waits(self, claim: Claim, error: TaggerdError) -> Outcome:
+    async def _disk_failed(self, way: Way, error: StorageError) -> Outcome | None:
+        """Put the photo back, uncharged; None where that its disk is full has been told before."""
+        photo, told, until = way.claim.photo, False, 0.0
+        if isinstance(error, PhotosDiskError):
+            told = not self._stoppages.begin(photo.primary.path, str(error))
+        else:  # a claim may find the room that a record does not
+            until = self._rooms.now().timestamp() + MACHINE_REST_SECONDS
+        await self._put_back(way, str(error), until)
+        if self._patience_left() == 0:
+            self._broken = error
+        return None if told else Outcome(photo, "waits", str(error))
+
+    async def _waits(self, way: Way, error: TaggerdError) -> Outcome:
         """Put the photo back, uncharged, for a while that grows; others go on meanwhile."""
+        claim = way.claim
         self._waited[claim.id] += 1
         seconds = min(2.0 ** self._waited[claim.id], LONGEST_WAIT_SECONDS)
         until = self._rooms.now().timestamp() + seconds
-        await self._put_back(claim, str(error), until)
+        await self._put_back(way, str(error), until)
         if self._patience_left() == 0:
             self._broken = error
         return Outcome(claim.photo, "waits", str(error))
 
-    async def _put_back(self, claim: Claim, reason: str, until: float) -> None:
+    async def _put_back(self, way: Way, reason: str, until: float) -> None:
         """Put the photo back into the queue; on a full disk later, before the next is begun."""
         try:
-            await self._rooms.ledger.defer(claim, reason, until)
+            await keep(way, self._rooms)
+            await self._rooms.ledger.defer(way.claim, reason, until)
         except StorageError:
-            self._late.append(claim)
+            self._late.append(way)
 
     async def _put_back_late(self) -> None:
         """Put back what could not be put back at its time. Raises StorageError."""
         while self._late:
-            await self._rooms.ledger.defer(self._late[-1], "", 0.0)
-            self._late.pop()
+            await keep(self._late[0], self._rooms)
+            await self._rooms.ledger.defer(self._late[0].claim, "", 0.0)
+            del self._late[0]  # others may have come behind it meanwhile
 
     def _tell(self, outcome: Outcome) -> None:
         say = log.warning if outcome.fate in {"failed", "again", "waits"} else log.info

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taggerd import __version__, rooms
-from taggerd.ledger import Counts, Quarantined
+from taggerd.errors import StartError, StorageError
+from taggerd.ledger import Counts, Quarantined, look
 from taggerd.photo import printable
+from taggerd.rest import rest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from taggerd.shift import Shift
 
 FILE = "status.json"
+RESERVE_BYTES = 8192
+"""Least size of the file: what is said on a full disk goes into the blocks that it has."""
 QUARANTINE_SHOWN = 20
 """Photos listed by ``taggerd status``; the rest are counted."""
 
@@ -37,11 +41,15 @@ class Live:
     updated_at: float
     backend: str
     backend_error: str
-    """Empty if the backend is usable."""
+    """Empty if the backend is usable, and while nothing is asked."""
+    endpoints: list[dict[str, Any]]
+    """Each place that is asked: address, error, model, requests under way, and their limit."""
     models: dict[str, str]
     """Model per role, as asked."""
     paused: str
-    """Why no new photo is begun; empty while work goes on."""
+    """What keeps new photos from being begun; empty while work goes on."""
+    resting: str
+    """Why nothing is asked, as somebody wants it, and until when; empty while work goes on."""
     outputs_error: str
     """Why records wait in the ledger; empty while all is well."""
     in_flight: int
@@ -63,12 +71,15 @@ class Live:
         parts += [f"{self.tagged} tagged", f"{self.quarantined} set aside"]
         parts += [f"{root['state']} {root['path']}" for root in self.roots if root["detail"]]
         trouble = self.backend_error or self.paused or self.outputs_error
-        state = "ok" if self.healthy else "degraded"
+        state = ("resting" if self.resting else "ok") if self.healthy else "degraded"
+        parts += [self.resting] if self.resting else []
         return f"{state}: {', '.join(parts)}" + (f"; {trouble}" if trouble else "")
 
 
-async def live_of(house: Rooms, arrivals: Arrivals, shift: Shift, started_at: float) -> Live:
-    """Gather how the daemon's parts are."""
+async def live_of(
+    house: Rooms, arrivals: Arrivals, shift: Shift, started_at: float, outside: str = ""
+) -> Live:
+    """Gather how the daemon's parts are; *outside*: why photos wait outside of the queue."""
     counts = await house.ledger.counts()
     return Live(
         pid=os.getpid(),
@@ -76,9 +87,21 @@ async def live_of(house: Rooms, arrivals: Arrivals, shift: Shift, started_at: fl
         started_at=started_at,
         updated_at=time.time(),
         backend=house.asking.base_url,
-        backend_error=str(house.asking.breaker.error or ""),
+        backend_error="" if shift.resting else str(house.asking.trouble or ""),
+        endpoints=[
+            {
+                "base_url": endpoint.base_url,
+                "error": str(endpoint.breaker.error or ""),
+                "model": endpoint.backend.model,
+                "requests": endpoint.backend.limit.under_way,
+                "limit": endpoint.backend.limit.size,
+                "max_concurrency": endpoint.backend.limit.most,
+            }
+            for endpoint in house.asking.endpoints
+        ],
         models=house.asking.models,
-        paused=shift.paused,
+        paused=shift.paused or outside,
+        resting=shift.resting,
         outputs_error=house.scribe.trouble,
         in_flight=shift.in_flight,
         queued=counts.queued,
@@ -99,12 +122,29 @@ async def live_of(house: Rooms, arrivals: Arrivals, shift: Shift, started_at: fl
 def publish(live: Live, state_directory: Path) -> None:
     """Write *live* for ``taggerd status``; a full disk is no reason to stop."""
     fresh = state_directory / f".{FILE}.{os.getpid()}"
+    said = json.dumps(asdict(live)).encode().ljust(RESERVE_BYTES)
     try:
-        fresh.write_text(json.dumps(asdict(live)), encoding="utf-8")
+        fresh.write_bytes(said)
         fresh.replace(state_directory / FILE)
     except OSError:
         with suppress(OSError):
             fresh.unlink()
+        with suppress(OSError):
+            _say_in_place(said.rstrip(), state_directory / FILE)
+
+
+def _say_in_place(said: bytes, file: Path) -> None:
+    """Write over *file*, which takes no room that it does not have; nothing where it is too short.
+
+    May raise OSError.
+    """
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        if len(said) <= size:
+            os.pwrite(descriptor, said.ljust(size), 0)
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +157,14 @@ class Standing:
     counts: dict[str, int]
     set_aside: list[dict[str, str]]
     """Photos in quarantine, latest first, at most :data:`QUARANTINE_SHOWN`."""
+    resting: str
+    """Why a daemon asks nothing now, as somebody wants it; empty if nobody does."""
     today: dict[str, Any]
     """Today's counts from the journal."""
     state_directory: str
     outputs: str
+    disks: list[str]
+    """What is wrong with the disks of both, one line each."""
 
 
 async def standing(settings: Settings) -> Standing:
@@ -130,13 +174,25 @@ async def standing(settings: Settings) -> Standing:
         StartError: the state cannot be used. StorageError: it cannot be read.
 
     """
-    counts, running = Counts(), False
+    counts, running, resting = Counts(), False, ""
     set_aside: list[Quarantined] = []
+    disks = [
+        f"{printable(folder)}: {trouble}"
+        for folder in dict.fromkeys((settings.state_directory, settings.journal_directory))
+        if (trouble := _trouble(folder))
+    ]
     if rooms.has_ledger(settings):
-        async with rooms.opened_ledger(settings) as ledger:
-            counts = await ledger.counts()
-            set_aside = await ledger.quarantined(QUARANTINE_SHOWN)
-            running = ledger.daemon_pid() is not None
+        try:
+            async with rooms.opened_ledger(settings) as ledger:
+                counts = await ledger.counts()
+                set_aside = await ledger.quarantined(QUARANTINE_SHOWN)
+                running = ledger.daemon_pid() is not None
+                resting = await rest(ledger, settings.schedule.hours, rooms.local_now())
+        except (StartError, StorageError):
+            if not disks:
+                raise
+            counts, pid = look(settings.state_directory)
+            running = pid is not None
     journal = rooms.journal_of(settings)
     return Standing(
         running=running,
@@ -145,10 +201,25 @@ async def standing(settings: Settings) -> Standing:
         set_aside=[
             {"path": printable(q.photo.primary.path), "reason": q.reason} for q in set_aside
         ],
+        resting=resting,
         today=journal.counts(rooms.local_now().date().isoformat()),
         state_directory=printable(settings.state_directory),
         outputs=printable(settings.journal_directory),
+        disks=disks,
     )
+
+
+def _trouble(folder: Path) -> str:
+    """Say why nothing can be written into *folder*; empty if something can, so far as is seen."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return ""  # not made yet
+    if disk.f_flag & os.ST_RDONLY:
+        return "its file system is read-only; remount it and work goes on by itself"
+    if disk.f_bavail == 0:
+        return "its disk is full; make room and work goes on by itself"
+    return ""
 
 
 def _published(state_directory: Path) -> dict[str, Any] | None:

@@ -183,6 +183,9 @@ class CountingBackend:
         self.bodies: list[dict[str, Any]] = []
         self.asked: list[tuple[str, bytes]] = []
         """Key and body of each request about a photo, in order."""
+        self.at_once = self.most_at_once = 0
+        """Chat requests under way, now and at most."""
+        self._counting = threading.Lock()
         self.key = ""
         """The API key that is asked for; empty: none."""
         self.script: Callable[[str, bytes], Reply | None] = lambda _path, _body: None
@@ -229,13 +232,33 @@ class CountingBackend:
     def answer(self, method: str, path: str, body: bytes) -> Reply:
         """Answer as scripted, else as the describer."""
         self.requests[f"{method} {path}"] += 1
-        if method == "POST":
+        if method != "POST":
+            return self._answer(method, path, body)
+        with self._counting:
             self.bodies.append(json.loads(body))
+            self.at_once += 1
+            self.most_at_once = max(self.at_once, self.most_at_once)
+        try:
+            return self._answer(method, path, body)
+        finally:
+            with self._counting:
+                self.at_once -= 1
+
+    def _answer(self, method: str, path: str, body: bytes) -> Reply:
         scripted = self.script(path, body)
         if scripted is not None:
             return scripted
         status, answer = describer.respond(method, path, body)
         return status, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+    def die(self) -> None:
+        """Break off what is under way, and answer nothing any more."""
+
+        def gone(_path: str, _body: bytes) -> None:
+            raise ConnectionAbortedError
+
+        self.script = gone
+        self.close()
 
     def close(self) -> None:
         """End the server."""

@@ -18,12 +18,14 @@ from taggerd import __version__
 from taggerd.cli import (
     config,
     list_registry,
+    pause,
     preflight,
     report,
     retry,
     run,
     scan,
     show,
+    slot,
     status,
     undo,
 )
@@ -48,10 +50,13 @@ app.command("scan")(scan.scan)
 app.command("preflight")(preflight.preflight)
 app.command("status")(status.status)
 app.command("retry")(retry.retry)
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
 app.command("show")(show.show)
 app.command("undo")(undo.undo)
 app.command("report")(report.report)
 app.command("list-registry")(list_registry.list_registry)
+app.command("slot")(slot.slot)
 app.add_typer(config.app, name="config")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 from rich.console import Console
@@ -38,23 +38,37 @@ def preflight(
         backend__api_key=api_key,
         backend__model=model,
     )
-    report = asyncio.run(_preflight(loaded))
+    found = asyncio.run(_preflight(loaded))
     if as_json:
-        typer.echo(json.dumps(_as_json(report), indent=2))
+        typer.echo(json.dumps(_as_json(found), indent=2))
     else:
-        _print(report)
-    return 0 if report.ok else BackendError.exit_code
+        for report, learnt in zip(found.reports, found.learnt, strict=True):
+            _print(report, learnt)
+    return 0 if found.usable else BackendError.exit_code
 
 
-async def _preflight(loaded: Configuration) -> PreflightReport:
+class Found(NamedTuple):
+    """What came of the probes."""
+
+    reports: list[PreflightReport]
+    """One an endpoint."""
+    learnt: list[dict[str, str]]
+    """What each takes that is not the usual form, by model."""
+    usable: bool
+    """Whether every role can be asked somewhere."""
+
+
+async def _preflight(loaded: Configuration) -> Found:
     asking = rooms.asking_of(loaded)
     try:
-        return await asking.preflight()
+        reports = await asking.preflight()
+        learnt = [endpoint.backend.learnt for endpoint in asking.endpoints]
+        return Found(reports, learnt, asking.usable_by(reports))
     finally:
         await asking.close()
 
 
-def _print(report: PreflightReport) -> None:
+def _print(report: PreflightReport, learnt: dict[str, str]) -> None:
     """Print a table of the probes, and what to do."""
     table = Table(title=f"{report.base_url}  {report.model}", title_justify="left")
     for column in ("probe", "result", "seconds", "what it said"):
@@ -65,13 +79,22 @@ def _print(report: PreflightReport) -> None:
         table.add_row(probe.name, verdict, seconds, escape(probe.error or probe.detail))
     console = Console(highlight=False)
     console.print(table)
+    for model, form in learnt.items():
+        console.print(f"learnt: {escape(model)} takes {escape(form)}")
     for warning in report.warnings:
         console.print(f"note: {escape(warning)}")
     if report.next_step:
         console.print(f"next: {escape(report.next_step)}")
 
 
-def _as_json(report: PreflightReport) -> dict[str, object]:
+def _as_json(found: Found) -> dict[str, object]:
+    """Return the first endpoint's report, as if it were alone, with all of them below."""
+    pairs = zip(found.reports, found.learnt, strict=True)
+    every = [_report_as_json(report) | {"learnt": learnt} for report, learnt in pairs]
+    return every[0] | {"ok": found.usable, "endpoints": every}
+
+
+def _report_as_json(report: PreflightReport) -> dict[str, object]:
     return {
         "ok": report.ok,
         "base_url": report.base_url,

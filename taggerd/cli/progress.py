@@ -94,6 +94,10 @@ class Progress:
         if self._bar:
             self._task = self._bar.add_task(f"probing {escape(base_url)}", total=None)
 
+    def resting(self, reason: str) -> None:
+        """Say that the backend is asked although the daemon rests."""
+        self._console.print(escape(f"note: {reason}; this scan asks all the same"), soft_wrap=True)
+
     def begun(self, todo: int, tally: Tally) -> None:
         """Show how much there is to do."""
         self._tally = tally

@@ -16,6 +16,9 @@ from taggerd.cli import options
 if TYPE_CHECKING:
     from taggerd.status import Standing
 
+LATE_SECONDS = 30.0
+"""A daemon that is well says how it is every few seconds."""
+
 
 def status(
     *,
@@ -36,6 +39,7 @@ def _lines(now: Standing) -> list[str]:
     """Put the standing into lines for people."""
     counts = now.counts
     lines = [_daemon_line(now)]
+    lines += [f"resting  {now.resting}"] if now.resting else []
     if now.running and now.live:
         lines += _live_lines(now.live)
     lines.append(
@@ -43,6 +47,7 @@ def _lines(now: Standing) -> list[str]:
         f"{counts['recorded']} tagged, {counts['unwritten']} recorded without sidecar, "
         f"{counts['quarantined']} set aside"
     )
+    lines += [f"disk     {trouble}" for trouble in now.disks]
     shown = ", ".join(f"{value} {key}" for key, value in now.today.items() if value)
     lines.append(f"today    {shown or 'nothing yet'}")
     lines.append(f"outputs  {now.outputs}")
@@ -59,18 +64,31 @@ def _daemon_line(now: Standing) -> str:
         return f"daemon   not running (state: {now.state_directory})"
     if not now.live:
         return "daemon   starting"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now.live["started_at"]))
+    since = _at(now.live["started_at"])
     return f"daemon   running since {since}, pid {now.live['pid']}, version {now.live['version']}"
+
+
+def _at(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _live_lines(live: dict[str, Any]) -> list[str]:
     """Say how the daemon's parts are."""
-    models = ", ".join(dict.fromkeys(live["models"].values()))
-    backend = live["backend_error"] or f"usable, model {models}"
-    lines = [f"backend  {live['backend']}: {backend}"]
+    said_at = live["updated_at"]
+    late = abs(time.time() - said_at) > LATE_SECONDS
+    lines = [f"         it said what follows at {_at(said_at)}, and nothing since"] if late else []
+    lines += [_endpoint_line(endpoint) for endpoint in live["endpoints"]]
     for root in live["roots"]:
         detail = f": {root['detail']}" if root["detail"] else ""
         lines.append(f"root     {root['path']}: {root['state']}{detail}")
     lines += [f"paused   {live['paused']}"] if live["paused"] else []
     lines += [f"journal  {live['outputs_error']}"] if live["outputs_error"] else []
     return lines
+
+
+def _endpoint_line(endpoint: dict[str, Any]) -> str:
+    """Say how one endpoint is."""
+    limit, most = endpoint["limit"], endpoint["max_concurrency"]
+    few = f" (of {most}: it refuses or slows down)" if limit < most else ""
+    usable = f"usable, model {endpoint['model']}, {endpoint['requests']} of {limit} requests{few}"
+    return f"backend  {endpoint['base_url']}: {endpoint['error'] or usable}"

@@ -12,28 +12,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from taggerd.inference.asking import Asking, fault_of
-    from taggerd.inference.backend import PERHAPS_THE_PHOTO, Backend
+    from taggerd.inference.backend import Backend
     from taggerd.inference.breaker import Breaker
     from taggerd.inference.describer import DescriberServer, describer_transport
     from taggerd.inference.discovery import discover
+    from taggerd.inference.endpoint import FailsOverThisPhoto
+    from taggerd.inference.placing import asked_places
     from taggerd.inference.preflight import PreflightReport, Probe
     from taggerd.inference.profiles import ROLES, Profile, available_profiles, load_profile
     from taggerd.inference.questions import Question
     from taggerd.inference.registry import Resolution, load_registry, resolve, served_model
     from taggerd.inference.resolving import chosen, entries_of, resolutions
+    from taggerd.inference.slots import Slots, slots_folder
 
 __all__ = [
-    "PERHAPS_THE_PHOTO",
     "ROLES",
     "Asking",
     "Backend",
     "Breaker",
     "DescriberServer",
+    "FailsOverThisPhoto",
     "PreflightReport",
     "Probe",
     "Profile",
     "Question",
     "Resolution",
+    "Slots",
+    "asked_places",
     "available_profiles",
     "chosen",
     "describer_transport",
@@ -45,20 +50,23 @@ __all__ = [
     "resolutions",
     "resolve",
     "served_model",
+    "slots_folder",
 ]
 
 _HOMES = {
-    "PERHAPS_THE_PHOTO": "backend",
     "ROLES": "profiles",
     "Asking": "asking",
     "Backend": "backend",
     "Breaker": "breaker",
     "DescriberServer": "describer",
+    "FailsOverThisPhoto": "endpoint",
     "PreflightReport": "preflight",
     "Probe": "preflight",
     "Profile": "profiles",
     "Question": "questions",
     "Resolution": "registry",
+    "Slots": "slots",
+    "asked_places": "placing",
     "available_profiles": "profiles",
     "chosen": "resolving",
     "describer_transport": "describer",
@@ -70,6 +78,7 @@ _HOMES = {
     "resolutions": "resolving",
     "resolve": "registry",
     "served_model": "registry",
+    "slots_folder": "slots",
 }
 
 

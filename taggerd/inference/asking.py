@@ -1,65 +1,74 @@
-"""Asking: one backend, the questions it is asked about every photo, and whether it can be asked."""
+"""Asking: the questions about every photo, the endpoints they go to, and whether these are well."""
 
 from __future__ import annotations
 
 import asyncio
-from importlib.resources import files
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from taggerd.errors import BackendBlind, BackendError, PhotoError
-from taggerd.inference.breaker import Breaker, NotProbed
+from taggerd.errors import BackendError
+from taggerd.inference.breaker import NotProbed
+from taggerd.inference.endpoint import Endpoint
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import offer, questions
-from taggerd.inference.sameness import Sameness
-from taggerd.inference.wrapping import say
-from taggerd.photo import Picture, Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from taggerd.inference.backend import Backend
+    from taggerd.inference.lessons import Memory
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.profiles import Profile
     from taggerd.inference.questions import Question
-    from taggerd.photo import Answer
+    from taggerd.photo import Answer, Picture
     from taggerd.settings import Settings
-
-
-CONTROL_SIZE = (1024, 683)
-"""Pixels of ``data/probes/control.jpg``, a drawn landscape (:mod:`taggerd.data.samples`)."""
 
 
 class Asking:
     """What the pipeline knows of inference."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         settings: Settings,
         profile: Profile,
-        backend: Backend,
+        backends: Mapping[str, Backend],
+        *,
         models: Mapping[str, str] | None = None,
         vocabulary: Sequence[str] = (),
+        places: Mapping[str, str] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Ask *backend* by *profile*.
+        """Ask *backends* by *profile*.
 
         Args:
-            settings: in force.
+            settings: all of them.
             profile: the prompts.
-            backend: who is asked.
+            backends: by address, at least one.
             models: those that a registry resolved, by role.
             vocabulary: the user's own words for keywords, where they are few.
+            places: the addresses that it resolved, by role; without any, every role is asked
+                wherever there is room.
+            sleep: lets a breaker wait.
         """
         self._settings = settings
-        self._backend = backend
         self._models = models or {}
         self._vocabulary = vocabulary
+        self._own = {role for role in ROLES if getattr(settings.roles, role).model}
         self.profile = profile
-        self.breaker = Breaker(self.probe)
+        places = places or {}
+        by_url = {
+            url: Endpoint(backend, probe=self._probe, sleep=sleep)
+            for url, backend in backends.items()
+            if not places or url in places.values()
+        }
+        self.endpoints = tuple(by_url.values())
+        self._places = {role: by_url[url] for role, url in places.items()}
         self._questions: tuple[Question, ...] = ()
-        self._sameness = Sameness()
-        self._doubting = asyncio.Lock()
-        self._stuck: Answer | None = None
-        """An answer that came for every picture; None while all is well."""
+        self._mending: dict[Endpoint, asyncio.Task[None]] = {}
+        self._resting = False
+        self._news = asyncio.Event()
+        self._broken: BaseException | None = None
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -80,110 +89,179 @@ class Asking:
 
     @property
     def base_url(self) -> str:
-        """The backend's address, without credentials."""
-        return self._backend.base_url
+        """The endpoints' addresses, without credentials."""
+        return ", ".join(endpoint.base_url for endpoint in self.endpoints)
 
-    async def describe(self, picture: Picture, asked: Sequence[Question]) -> AsyncIterator[Answer]:
-        """Ask about *picture*; see :meth:`Backend.describe`.
+    @property
+    def requests_at_once(self) -> int:
+        """How many requests all endpoints together may be given at once."""
+        return sum(endpoint.backend.limit.most for endpoint in self.endpoints)
 
-        Raises:
-            BackendBlind: the model says the very same of every picture, also of one that is not
-                the user's.
-
-        """
-        async for answer in self._backend.describe(picture, asked):
-            if self._sameness.suspects(picture.digest, answer):
-                await self._doubt(answer)
-            yield answer
-
-    async def _doubt(self, answer: Answer) -> None:
-        """Ask about another picture; if the answer is the same again, the model is blind."""
-        async with self._doubting:  # one photo asks; the others learn from what it found
-            self._stuck = answer
-            if (error := await self._still_stuck()) is not None:
-                raise error
-            self._sameness.acquit(answer)
-
-    async def _still_stuck(self) -> BackendError | None:
-        """Say what is wrong if the model repeats itself about a picture it was never shown."""
-        stuck = self._stuck
-        if stuck is None:
-            return None
-        question = next((q for q in self._questions if q.role == stuck.role), None)
-        try:
-            same = question is not None and [
-                answer.text
-                async for answer in self._backend.describe(control_picture(), [question])
-            ] == [stuck.text]
-        except PhotoError:
-            same = False
-        if same:
-            message = (
-                f"model {say(stuck.model, 80)} gives the same {stuck.role} for every picture, so "
-                f"it sees none: {say(stuck.text)}; load a vision model, or restart the server"
-            )
-            return BackendBlind(message)
-        self._stuck = None
+    @property
+    def error(self) -> BackendError | None:
+        """Why photos cannot be asked about; None while each role has an endpoint that is usable."""
+        for role in ROLES:
+            serving = self._serving(role)
+            if not any(endpoint.usable for endpoint in serving):
+                return serving[0].breaker.error
         return None
 
-    async def preflight(self) -> PreflightReport:
-        """Probe the backend for every model that will be asked, and make the questions ready."""
-        named = [
-            getattr(self._settings.roles, role).model
-            or self._models.get(role, "")
-            or self._settings.backend.model
-            for role in ROLES
-        ]
-        report = await self._backend.preflight(named)
-        if report.ok:
-            self._ready(self._settings.backend.model or report.model)
-        return report
+    @property
+    def trouble(self) -> BackendError | None:
+        """What somebody should look at: :attr:`error`, or why one of several is left out."""
+        faults = (endpoint.breaker.error for endpoint in self.endpoints)
+        return self.error or next(filter(None, faults), None)
+
+    def _serving(self, role: str) -> Sequence[Endpoint]:
+        """Return where *role* may be asked: its own place, the first, or anywhere."""
+        if not self._places:
+            return self.endpoints
+        return [self._places.get(role, self.endpoints[0])]
+
+    def remember(self, memory: Memory) -> None:
+        """Keep what endpoints teach about the form of requests in *memory*."""
+        for endpoint in self.endpoints:
+            endpoint.backend.remember(memory)
+
+    async def describe(self, picture: Picture, asked: Sequence[Question]) -> AsyncIterator[Answer]:
+        """Ask about *picture*, all of a photo's questions at one endpoint where that is possible.
+
+        Its cache holds the picture then. Where it dies on the way, the photo goes back into the
+        queue, and what is not answered yet is asked at another.
+
+        Raises:
+            FailsOverThisPhoto: the endpoint fails over this photo and answers others.
+            BackendError: the endpoint is at fault. AnswerError, PhotoRefused: the photo is.
+        """
+        # Chosen at once, for all: they go to one place, as the load of none changes in between.
+        taken = [self._endpoint_for(question.role) for question in asked]
+        for endpoint, pairs in groupby(zip(taken, asked, strict=True), key=lambda pair: pair[0]):
+            own = [self._as_asked_at(endpoint, question) for _, question in pairs]
+            meant = {o.identity: q.identity for o in own for q in asked if q.role == o.role}
+            try:
+                async for answer in endpoint.describe(picture, own):
+                    # To the ledger it is the same question wherever it was asked.
+                    yield replace(answer, question=meant.get(answer.question, answer.question))
+            finally:
+                if not endpoint.usable:
+                    self._mend(endpoint)
+
+    def _endpoint_for(self, role: str) -> Endpoint:
+        """Return where to ask a question of *role*: of those that are usable, where most room is.
+
+        Raises:
+            BackendError: why none is usable.
+        """
+        serving = self._serving(role)
+        usable = [endpoint for endpoint in serving if endpoint.usable]
+        if not usable:
+            raise serving[0].breaker.error or NotProbed
+        return min(usable, key=lambda endpoint: endpoint.load)
+
+    def _as_asked_at(self, endpoint: Endpoint, question: Question) -> Question:
+        """Return *question* with the model that this endpoint has for it."""
+        if question.role in self._own or question.role in self._models:
+            return question
+        return replace(question, model=endpoint.backend.model or question.model)
+
+    # How the endpoints are.
+
+    async def preflight(self) -> list[PreflightReport]:
+        """Probe every endpoint for every model that it will be asked for; one report for each."""
+        return list(await asyncio.gather(*map(self._preflight, self.endpoints)))
+
+    def usable_by(self, reports: Sequence[PreflightReport]) -> bool:
+        """Say whether by these *reports* each role has an endpoint that can be asked."""
+        well = [e for e, report in zip(self.endpoints, reports, strict=True) if report.ok]
+        return all(any(e in well for e in self._serving(role)) for role in ROLES)
 
     async def probe(self) -> BackendError | None:
-        """Return what is wrong with the backend; None if it is usable.
+        """Probe every endpoint that is not known to be at fault, and return :attr:`error`."""
+        known = [e for e in self.endpoints if e.usable or isinstance(e.breaker.error, NotProbed)]
+        found = await asyncio.gather(*map(self._probe, known))
+        for endpoint, error in zip(known, found, strict=True):
+            endpoint.found(error)
+            if error is not None:
+                self._mend(endpoint)
+        return self.error
+
+    async def wait_usable(self) -> None:
+        """Return once photos can be asked about; endpoints at fault are probed meanwhile."""
+        self._mend_all()
+        while self.error is not None:
+            self._news.clear()
+            await self._news.wait()
+            if self._broken is not None:
+                raise self._broken
+
+    def rest(self, *, resting: bool) -> None:
+        """Probe nothing while *resting*; go on with what has to be probed when it is over."""
+        if resting == self._resting:
+            return
+        self._resting = resting
+        if not resting:
+            self._mend_all()
+        for task in self._mending.values() if resting else ():
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop probing and close all connections."""
+        self.rest(resting=True)
+        await asyncio.gather(*self._mending.values(), return_exceptions=True)
+        for endpoint in self.endpoints:
+            await endpoint.backend.close()
+
+    def _mend_all(self) -> None:
+        """Probe beside the work what is not usable."""
+        for endpoint in self.endpoints:
+            if not endpoint.usable:
+                self._mend(endpoint)
+
+    def _mend(self, endpoint: Endpoint) -> None:
+        """Probe *endpoint* beside the work until it is usable again."""
+        if self._resting or endpoint in self._mending:
+            return
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._mending[endpoint]
+            if not task.cancelled():
+                self._broken = self._broken or task.exception()
+            elif not self._resting:
+                self._mend(endpoint)  # rest was over before it had begun
+            self._news.set()
+
+        task = asyncio.create_task(endpoint.breaker.wait_closed(), name=f"mend {endpoint.base_url}")
+        self._mending[endpoint] = task
+        task.add_done_callback(ended)
+
+    async def _preflight(self, endpoint: Endpoint) -> PreflightReport:
+        """Probe one endpoint for every model that it will be asked for."""
+        named = [
+            getattr(self._settings.roles, role).model or self._models.get(role, "")
+            for role in ROLES
+            if endpoint in self._serving(role)
+        ]
+        report = await endpoint.preflight(named)
+        if report.ok:
+            self._ready(endpoint, endpoint.backend.model or report.model)
+        return report
+
+    async def _probe(self, endpoint: Endpoint) -> BackendError | None:
+        """Return what is wrong with an endpoint; None if it is usable.
 
         With ``backend.preflight = false`` it is asked about one picture, and believed to see it.
         """
         try:
             if self._settings.backend.preflight:
-                if (fault := fault_of(await self.preflight())) is not None:
-                    return fault
-                return await self._mended()
-            self._ready(await self._backend.choose_model())
-            return await self._mended() or await self.control()
+                return fault_of(await self._preflight(endpoint)) or await endpoint.still_blind()
+            self._ready(endpoint, await endpoint.backend.choose_model())
+            return await endpoint.still_blind() or await endpoint.control()
         except BackendError as error:
             return error
 
-    async def control(self) -> BackendError | None:
-        """Ask a question about a picture that is known to be good; return the backend's fault.
-
-        The picture has the size of a real photo: a server short of memory fails over it as well.
-        An answer that is of no use is an answer all the same.
-        """
-        try:
-            async for _ in self._backend.describe(control_picture(), self.questions[:1]):
-                pass
-        except BackendError as error:
-            return error
-        except PhotoError:
-            return None
-        return None
-
-    async def _mended(self) -> BackendError | None:
-        """After the same answer for every picture: say whether it is still the same."""
-        if self._stuck is None:
-            return None
-        error = await self._still_stuck()
-        if error is None:
-            self._sameness.forget()
-        return error
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._backend.close()
-
-    def _ready(self, default_model: str) -> None:
-        self._questions = questions(
+    def _ready(self, endpoint: Endpoint, default_model: str) -> None:
+        """Make the questions, now that a model is known."""
+        made = questions(
             self._settings.roles,
             self.profile,
             default_model,
@@ -192,13 +270,10 @@ class Asking:
             language=self._settings.metadata.language,
             offered=offer(self._vocabulary, self._settings.keywords.mode),
         )
-
-
-def control_picture() -> Picture:
-    """Return a picture that is known to be good and no photo of anybody's."""
-    jpeg = files("taggerd.data").joinpath("probes", "control.jpg").read_bytes()
-    width, height = CONTROL_SIZE
-    return Picture(jpeg, width, height, b"", "", Stamp(len(jpeg), 0, 0, 0))
+        # The first endpoint's model names the questions, whoever answers them.
+        if not self._questions or endpoint is self.endpoints[0]:
+            self._questions = made
+        endpoint.control_by(next(q for q in made if endpoint in self._serving(q.role)))
 
 
 def fault_of(report: PreflightReport) -> BackendError | None:

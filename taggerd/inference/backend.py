@@ -1,10 +1,12 @@
-"""The backend: asks the questions about a picture, and says whether it can be asked at all."""
+"""The backend: asks one endpoint about a picture, and says whether it can be asked at all."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -24,21 +26,27 @@ from taggerd.inference import dialect as dialects
 from taggerd.inference.answers import read_answer
 from taggerd.inference.client import Client, json_of
 from taggerd.inference.completion import Completion, read_completion
-from taggerd.inference.dialect import Dialect
 from taggerd.inference.discovery import discover
+from taggerd.inference.gate import Gate, is_probing, probing
+from taggerd.inference.lessons import Lessons, fingerprint
+from taggerd.inference.limit import Limit
 from taggerd.inference.models import choose, listed_models
 from taggerd.inference.preflight import PreflightReport, probe_all
+from taggerd.inference.slots import Slots
 from taggerd.inference.statuses import chat_error, error_in_200, is_html, listing_error, message_in
 from taggerd.inference.wrapping import unthought
 from taggerd.photo import Answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
 
     import httpx
 
     from taggerd import settings
     from taggerd.inference.client import Reply
+    from taggerd.inference.dialect import Dialect
+    from taggerd.inference.lessons import Memory
     from taggerd.inference.questions import Question
     from taggerd.photo import Picture
 
@@ -55,7 +63,8 @@ Whoever sees one of these should ask about another picture: if that is answered,
 
 _LESSONS = 4
 """Most requests that one asking spends on learning how to keep a model from thinking."""
-_FALLBACK_STATUSES = frozenset({400, 422, 500})
+_TOO_MUCH = frozenset({408, 429, 503, 504})
+"""What a server says that is given more than it can do."""
 
 log = structlog.get_logger(__name__)
 
@@ -66,11 +75,12 @@ class Backend:
     ``base_url`` "auto" is looked up at the first need; "builtin:" is the describer in this process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         options: settings.Backend,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
+        slots_folder: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         random: Random | None = None,
@@ -80,6 +90,7 @@ class Backend:
         Args:
             options: the settings' table.
             transport: what carries the requests; default: the network.
+            slots_folder: where programs share the endpoint's slots; None: it is all ours.
             clock: seconds, monotonic, for latencies.
             wall_clock: seconds since the epoch, for dates in ``Retry-After``.
             random: chooses the pictures of the vision probe.
@@ -89,15 +100,21 @@ class Backend:
         """
         self._options = options
         self._transport = transport
+        self._slots_folder = slots_folder
         self._clock = clock
         self._wall_clock = wall_clock
         self._random = random or Random()  # noqa: S311 - chooses colours, guards nothing
-        self._slots = asyncio.Semaphore(options.max_concurrency)
         self._locating = asyncio.Lock()
-        self._dialects: dict[str, Dialect] = {}
-        self._proven: set[tuple[str, str, Dialect]] = set()
+        self._lessons = Lessons()
+        self._memory: Memory | None = None
+        """Where lessons are kept."""
+        self._recalled = False
         self._chosen = ""
         self._gone: list[Client] = []
+        self._slots: Slots | None = None
+        self._old_slots: list[Slots] = []
+        self.gate = Gate()
+        self.limit = Limit(options.max_concurrency, clock=clock)
         self._client = None if options.base_url == "auto" else self._client_for(options.base_url)
 
     @property
@@ -111,6 +128,15 @@ class Backend:
     def model(self) -> str:
         """The default model: the setting, else the one chosen from the listing, else empty."""
         return self._options.model or self._chosen
+
+    @property
+    def learnt(self) -> dict[str, str]:
+        """What is known of the form of requests, by model, where it is not the usual one."""
+        return {model: str(dialect) for model, dialect in self._lessons.learnt().items()}
+
+    def remember(self, memory: Memory) -> None:
+        """Take up what was learnt in earlier lives, at the next request, and keep more there."""
+        self._memory = memory
 
     async def choose_model(self) -> str:
         """Return the default model; the first time without a setting, look what is served.
@@ -147,9 +173,10 @@ class Backend:
         Never raises a :class:`BackendError`: what is wrong is in the report. A place that "auto"
         found is looked for anew if nothing answers there any more.
         """
-        await self._relocate()
-        asked = tuple(dict.fromkeys(models)) or ("",)
-        report = await probe_all(self, asked, self._random, self._clock)
+        with probing():
+            await self._relocate()
+            asked = tuple(dict.fromkeys(models)) or ("",)
+            report = await probe_all(self, asked, self._random, self._clock)
         if "" in asked and report.ok:
             self._chosen = self.default_of(report.listed)
         return report
@@ -166,11 +193,13 @@ class Backend:
         """Close all connections."""
         for client in [*self._gone, *filter(None, [self._client])]:
             await client.close()
+        for slots in [*self._old_slots, *filter(None, [self._slots])]:
+            slots.close()
 
     async def list_models(self) -> tuple[str, ...]:
         """Return the ids of the models that the endpoint lists. Raises :class:`BackendError`."""
         client = await self._reach()
-        async with self._slots:
+        async with self._place():
             reply = await client.get("/models")
         if reply.status != 200:  # noqa: PLR2004 - OK
             message = client.redacted(message_in(reply))
@@ -178,6 +207,7 @@ class Backend:
         listed = listed_models(json_of(reply))
         if listed is None:
             raise self._not_a_backend(reply, "a list of models")
+        self._lessons.server_is(fingerprint(reply, listed))
         return listed
 
     async def complete(
@@ -200,10 +230,11 @@ class Backend:
         client = await self._reach()
         for _ in range(_LESSONS):
             completion, used = await self._accepted(client, question, image, again=again)
-            if not completion.thought or not self._hush(question.model, used):
+            if not completion.thought or not self._lessons.thought(question.model, used):
                 break
             if completion.finish_reason != "length" and unthought(completion.content).strip():
                 break
+        await self._lessons.keep()
         return completion
 
     async def _answer(self, question: Question, image: bytes) -> Answer:
@@ -233,57 +264,59 @@ class Backend:
     async def _accepted(
         self, client: Client, question: Question, image: bytes | None, *, again: bool
     ) -> tuple[Completion, Dialect]:
-        """Send a request, giving up what the server refuses until it passes or nothing is left.
-
-        A refusal that names no field is guessed at only while no request of this shape has ever
-        passed: afterwards it is the picture's, and costs one request, not seven.
-        """
-        known = dialect = self._dialects.get(question.model, Dialect())
+        """Send a request, giving up what the server refuses until it passes or nothing is left."""
+        known = dialect = self._lessons.known(question.model)
         while True:
-            async with self._slots:
-                request = dialects.body(question, image, dialect, again=again)
-                reply = await client.post("/chat/completions", request)
+            body = partial(dialects.body, question, image, dialect, again=again)
+            reply = await self._post(client, body, f"{question.model} {question.role}")
             if 200 <= reply.status < 300:  # noqa: PLR2004 - success
                 completion = self._completion(client, reply)
-                self._keep(question, known, dialect)
+                self._lessons.passed(question, known, dialect)
                 return completion, dialect
             message = client.redacted(message_in(reply))
             error = chat_error(reply, client.base_url, question.model, message, self._wall_clock())
             simpler = None
             if isinstance(error, PhotoRefused | BackendFailed):
-                simpler = self._simpler(question, dialect, reply.status, message)
+                simpler = self._lessons.simpler(question, dialect, reply.status, message)
             if simpler is None:
                 raise error
             log.debug("request refused, another form is tried", reason=str(error))
             dialect = simpler
 
-    def _simpler(
-        self, question: Question, dialect: Dialect, status: int, message: str
-    ) -> Dialect | None:
-        """Return what to try after a refusal; None where it is no matter of fields."""
-        proven = (question.model, question.wants, dialect) in self._proven
-        if status not in _FALLBACK_STATUSES or (proven and status == 500):  # noqa: PLR2004
-            return None
-        return dialect.given_up(message, question.wants, guess=not proven)
+    async def _post(self, client: Client, body: Callable[[], bytes], kind: str) -> Reply:
+        """Send a chat request once there is a place for it; learn from it how many there are."""
+        while True:
+            await self.gate.wait()
+            async with self._place():
+                if not self.gate.lets_through():
+                    continue
+                begun = self._clock()
+                try:
+                    reply = await client.post("/chat/completions", body())
+                except BackendTimeout:
+                    self._learn_limit(begun, None, kind)
+                    raise
+                self._learn_limit(begun, reply, kind)
+                return reply
 
-    def _keep(self, question: Question, known: Dialect, passed: Dialect) -> None:
-        """Remember that a request passed, and what had to be given up for it."""
-        self._proven.add((question.model, question.wants, passed))
-        if passed != known:
-            current = self._dialects.get(question.model, Dialect())
-            self._dialects[question.model] = current.merged(known, passed)
-            learnt = self._dialects[question.model]
-            log.info("form of requests learnt", model=question.model, form=str(learnt))
+    def _learn_limit(self, begun: float, reply: Reply | None, kind: str) -> None:
+        """Learn how many requests to give from one about a photo; None: not answered in time."""
+        if is_probing():
+            return  # a server that is down or loading refuses these, however few they are
+        if reply is None or reply.status in _TOO_MUCH:
+            self.limit.refused(begun)
+        elif reply.status == 200:  # noqa: PLR2004 - OK
+            self.limit.answered(kind, reply.seconds)
 
-    def _hush(self, model: str, used: Dialect) -> bool:
-        """Learn from a model that thought; say whether the next request will differ."""
-        current = self._dialects.get(model, Dialect())
-        if current.thinking != used.thinking:
-            return True
-        if current.thinking == "allowed":
-            return False
-        self._dialects[model] = current.hushed()
-        return True
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold a place among our own requests, and then a slot among all of this machine's."""
+        async with self.limit.place():
+            if self._slots is None:
+                yield
+            else:
+                async with self._slots.slot():
+                    yield
 
     def _completion(self, client: Client, reply: Reply) -> Completion:
         """Read a reply of status 200."""
@@ -313,10 +346,9 @@ class Backend:
         except (BackendUnreachable, BackendTimeout):
             # Requests may still be under way on it: it is closed at the end.
             self._gone.append(self._client)
-            self._client = None
-            # Another server takes other forms.
-            self._dialects.clear()
-            self._proven.clear()
+            self._old_slots += filter(None, [self._slots])
+            self._client = self._slots = None
+            self._lessons, self._recalled = Lessons(), False  # another server takes other forms
 
     async def _reach(self) -> Client:
         """Return the endpoint's client; with "auto", find the endpoint first."""
@@ -325,6 +357,9 @@ class Backend:
                 found = await discover(transport=self._transport)
                 log.info("backend found", name=found.name, base_url=found.base_url)
                 self._client = self._client_for(found.base_url)
+            if self._memory is not None and not self._recalled:
+                self._recalled = True
+                await self._lessons.recall(self._memory, self._client.base_url)
         return self._client
 
     def _client_for(self, base_url: str) -> Client:
@@ -337,7 +372,7 @@ class Backend:
             transport = transport or describer_transport()
             base_url = "http://builtin/v1"
         key = self._options.api_key
-        return Client(
+        client = Client(
             base_url,
             api_key=key.get_secret_value() if key else "",
             timeout_seconds=self._options.timeout_seconds,
@@ -345,3 +380,6 @@ class Backend:
             transport=transport,
             clock=self._clock,
         )
+        if self._slots_folder is not None and self._options.base_url != "builtin:":
+            self._slots = Slots(self._slots_folder, base_url, self._options.max_concurrency)
+        return client

@@ -36,8 +36,17 @@ class Breaker:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
+        name: Callable[[], str] = str,
     ) -> None:
-        """Take the *probe* that tells what is wrong with the backend (None: nothing)."""
+        """Take the *probe* that tells what is wrong with the backend (None: nothing).
+
+        Args:
+            probe: see above.
+            sleep: waits so many seconds.
+            chance: from 0 to 1.
+            name: gives the backend's name, for the log.
+        """
+        self._name = name
         self._probe = probe
         self._sleep = sleep
         self._chance = chance
@@ -62,12 +71,12 @@ class Breaker:
                 asked = self.error.retry_after_seconds or 0.0
                 await self._sleep(max(asked, self._wait) * (1 + self._chance() / 4))
                 self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
-            self._found(await self._probe())
+            self.found(await self._probe())
 
-    def _found(self, error: BackendError | None) -> None:
+    def found(self, error: BackendError | None) -> None:
         """Take note of what a probe found; each change is logged once."""
-        if error is None:
-            log.info("backend is usable")
-        elif str(error) != str(self.error):
+        if error is None and self.error is not None:
+            log.info("backend is usable", base_url=self._name())
+        elif error is not None and str(error) != str(self.error):
             log.warning("backend at fault, work waits", reason=str(error))
         self.error = error

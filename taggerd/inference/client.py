@@ -38,6 +38,8 @@ LARGEST_REPLY = 4 * 1024 * 1024
 """Bytes; an answer about a photo is a few thousand."""
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection: a machine that is off answers nothing at all."""
+WRITE_SECONDS = 30.0
+"""Longest wait for a server to take more of a request: it is no model that is slow here."""
 _IDLE_SECONDS = 4.0
 """A kept connection is given up before uvicorn's 5 s would close it under a request."""
 
@@ -86,7 +88,11 @@ class Client:
         self._clock = clock
         self._client = httpx.AsyncClient(
             headers=_headers(api_key.strip(), url),
-            timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
+            timeout=httpx.Timeout(
+                timeout_seconds,  # for reading, and for all in all: see _exchange
+                connect=min(CONNECT_SECONDS, timeout_seconds),
+                write=min(WRITE_SECONDS, timeout_seconds),
+            ),
             limits=httpx.Limits(
                 max_connections=connections,
                 max_keepalive_connections=connections,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -64,6 +64,24 @@ class Dialect:
     thinking: Literal["unasked", "effort", "template", "allowed"] = "unasked"
     """How a model that thinks is asked not to; ``allowed``: nothing helps, so it gets room."""
 
+    def __str__(self) -> str:
+        """Say what differs from the usual form."""
+        said = {
+            "object": "response_format json_object",
+            "none": "no response_format",
+        }
+        parts = [said[self.json]] if self.json in said else []
+        parts += [] if self.temperature else ["no temperature"]
+        parts += [] if self.tokens == "max_tokens" else [self.tokens]
+        parts += [] if self.system == "message" else ["no system message"]
+        parts += {
+            "unasked": [],
+            "effort": ["reasoning_effort none"],
+            "template": ["enable_thinking false"],
+            "allowed": ["room to think"],
+        }[self.thinking]
+        return ", ".join(parts) or "the usual form"
+
     def given_up(self, message: str, wants: Wants, *, guess: bool) -> Dialect | None:
         """Return the dialect to try after a refusal; None if nothing is left to give up.
 
@@ -95,11 +113,32 @@ class Dialect:
         if self.system == "message":
             yield _SYSTEM_NAMES, replace(self, system="inline")
 
+    def refused_again(self, message: str) -> bool:
+        """Say whether a refusal names what was learnt: the server takes another form by now."""
+        learnt = (
+            (_TOKEN_NAMES, self.tokens != "max_tokens" and not _TOO_LONG.search(message)),
+            (_JSON_NAMES, self.json != "schema"),
+            (_THINKING_NAMES, self.thinking not in {"unasked", "allowed"}),
+            (_SYSTEM_NAMES, self.system != "message"),
+        )
+        return any(differs and names.search(message) for names, differs in learnt)
+
     def hushed(self) -> Dialect:
         """Return the dialect to use after the model thought all the same."""
         if self.thinking == "unasked":
             return replace(self, thinking="effort")
         return replace(self, thinking="template" if self.thinking == "effort" else "allowed")
+
+    def to_json(self) -> dict[str, str | bool]:
+        """Return the fields that :meth:`of_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, value: object) -> Dialect | None:
+        """Read what :meth:`to_json` made; None if it is another version's."""
+        if not isinstance(value, dict) or value.keys() != _VALUES.keys():
+            return None
+        return cls(**value) if all(value[name] in _VALUES[name] for name in value) else None
 
     def merged(self, before: Dialect, after: Dialect) -> Dialect:
         """Return this dialect with what changed from *before* to *after*.
@@ -112,6 +151,16 @@ class Dialect:
             if (new := getattr(after, name)) != getattr(before, name)
         }
         return replace(self, **changed)
+
+
+_VALUES: dict[str, tuple[str | bool, ...]] = {
+    "json": ("schema", "object", "none"),
+    "temperature": (True, False),
+    "tokens": ("max_tokens", "max_completion_tokens"),
+    "system": ("message", "inline"),
+    "thinking": ("unasked", "effort", "template", "allowed"),
+}
+"""What each field of a :class:`Dialect` may be."""
 
 
 def encoded(jpeg: bytes) -> bytes:

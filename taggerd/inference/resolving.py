@@ -21,8 +21,8 @@ class Chosen(NamedTuple):
 
     models: dict[str, str]
     """Model id to send, by role."""
-    base_url: str
-    """The endpoint that serves them; empty where the registry was not asked for one."""
+    places: dict[str, str]
+    """Address that serves it, by role; empty where the registry was not asked for one."""
 
 
 def entries_of(backend: settings.Backend) -> tuple[Entry, ...]:
@@ -48,18 +48,18 @@ def resolutions(entries: Sequence[Entry], roles: settings.Roles) -> dict[str, Re
 
 
 def chosen(backend: settings.Backend, roles: settings.Roles) -> Chosen:
-    """Return the models by role and their endpoint, as the settings want them from the registry.
+    """Return the models and their addresses by role, as the settings want them from the registry.
 
     ``use_registry`` resolves every role; ``use_loader`` alone only maps the names given as
     ``registry_model`` to what is served. A role with a ``model`` of its own is left alone, and
     ``backend.base_url`` wins over the registry's endpoints.
 
     Raises:
-        ConfigurationError: a role cannot be resolved, or the models are served in two places.
+        ConfigurationError: a role cannot be resolved.
 
     """
     if not (backend.use_registry or backend.use_loader):
-        return Chosen({}, "")
+        return Chosen({}, {})
     entries = entries_of(backend)
     taken: dict[str, Entry] = {}
     if backend.use_registry:
@@ -78,22 +78,8 @@ def chosen(backend: settings.Backend, roles: settings.Roles) -> Chosen:
                 taken[role] = entry
     taken = {role: entry for role, entry in taken.items() if not getattr(roles, role).model}
     models = {role: entry.served for role, entry in taken.items()}
-    return Chosen(models, _endpoint(backend, taken))
-
-
-def _endpoint(backend: settings.Backend, taken: dict[str, Entry]) -> str:
-    """Return the one endpoint of the entries."""
-    if backend.base_url != "auto":
-        return ""
-    endpoints = {entry.endpoint: role for role, entry in taken.items()}
-    if len(endpoints) > 1:
-        places = ", ".join(f"{role} at {url}" for url, role in endpoints.items())
-        message = (
-            f"{_where(backend)}: the roles resolve to several endpoints ({places}); name models "
-            "of one, or set backend.base_url to a proxy that serves them all"
-        )
-        raise ConfigurationError(message)
-    return next(iter(endpoints), "")
+    own_place = backend.base_url != "auto"
+    return Chosen(models, {} if own_place else {r: entry.endpoint for r, entry in taken.items()})
 
 
 def _where(backend: settings.Backend) -> str:

@@ -130,7 +130,13 @@ class Journal:
             ConfigurationError: *day* is not a day.
             StorageError: disk full or failing; what was there before stays.
         """
-        told = self._told(day)
+        # Before it is read: what comes meanwhile is not in.
+        written_at = _written_at(self.results / f"{_checked(day)}.jsonl")
+        with failing_as_storage("read", self.results):
+            return self._summarised(self._told(day), written_at)
+
+    def _summarised(self, told: Day, written_at: int | None) -> Summary:
+        day = told.title
         summary = Summary(
             self.summaries / f"{day}.md",
             self.summaries / f"{day}.html",
@@ -140,6 +146,8 @@ class Journal:
         replace(summary.markdown, markdown(told).encode())
         replace(summary.html, page(told, self.summaries, self.thumbnails).encode())
         replace(summary.metrics, f"{figures}\n".encode())
+        if written_at is not None:  # last, and like its results: so it is known which are in
+            os.utime(summary.metrics, ns=(written_at, written_at))
         return summary
 
     def days(self) -> list[str]:
@@ -154,19 +162,17 @@ class Journal:
     def stale(self) -> list[str]:
         """Return the days with records that came after the day's pages were made, oldest first.
 
-        Whoever appended them died before it made the pages anew, or is about to.
+        Whoever appended them died before it made the pages anew, or is about to. The figures have
+        their results' own time: which clock said it, and whether it was right, does not matter.
 
         Raises:
             StorageError: the disk fails.
         """
-        found = [(day, path) for day, path, kind in _day_files(self.results) if kind == "jsonl"]
-        with failing_as_storage("read", self.results):
-            return sorted(
-                day
-                for day, path in found
-                # The metrics are made last; a file system's clock may tick slowly.
-                if _mtime_ns(path) >= _mtime_ns(self.metrics / f"{day}.json")
-            )
+        return sorted(
+            day
+            for day, path, kind in _day_files(self.results)
+            if kind == "jsonl" and _written_at(path) != _written_at(self.metrics / f"{day}.json")
+        )
 
     def counts(self, day: str) -> dict[str, int]:
         """Return the day's counts: ``records, photos, tagged, failed, dry_run, ...``.
@@ -185,6 +191,10 @@ class Journal:
         Raises:
             StorageError: disk full or failing.
         """
+        with failing_as_storage("tidy", self.directory):
+            self._tidy(today)
+
+    def _tidy(self, today: date) -> None:
         if self._retention_days:
             self._forget_before(today - timedelta(days=self._retention_days))
         if self._compress_after_days:
@@ -240,19 +250,18 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError(message)
 
 
+def _written_at(path: Path) -> int | None:
+    """Return when *path* was last written, in nanoseconds; None where it is not (any more)."""
+    with failing_as_storage("read", path), suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return None
+
+
 def _is_day(day: str) -> bool:
     try:
         return date.fromisoformat(day).isoformat() == day
     except ValueError:
         return False
-
-
-def _mtime_ns(path: Path) -> int:
-    """Return when *path* was last written to; 0 if it is not there."""
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
 
 
 def _checked(day: str) -> str:

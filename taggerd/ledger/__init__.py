@@ -1,5 +1,6 @@
 """The durable queue: what was seen, what waits, what was answered, what is to be journalled."""
 
+from taggerd.ledger.looking import Look, look
 from taggerd.ledger.port import (
     Admitted,
     Claim,
@@ -21,9 +22,11 @@ __all__ = [
     "Held",
     "Json",
     "Ledger",
+    "Look",
     "Outgoing",
     "Quarantined",
     "SqliteLedger",
     "Standing",
     "State",
+    "look",
 ]

@@ -5,9 +5,10 @@ Everything here is synchronous and belongs to one thread.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -35,6 +36,12 @@ _SETTINGS = (
     "journal_size_limit = 67108864",
 )
 
+_LONGEST_LOG = 1000
+"""Pages; SQLite's own measure."""
+
+_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+"""Passes by itself once there is room, or the disk is mended."""
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _ADVICE = {
@@ -42,7 +49,7 @@ _ADVICE = {
     sqlite3.SQLITE_LOCKED: "another program holds it",
     sqlite3.SQLITE_PROTOCOL: "another program holds it",
     sqlite3.SQLITE_FULL: "make room on its disk",
-    sqlite3.SQLITE_IOERR: "look at its disk",
+    sqlite3.SQLITE_IOERR: "its disk is full or failing: make room, or mend it",
     sqlite3.SQLITE_NOMEM: "memory is short",
     sqlite3.SQLITE_READONLY: "let this user write there",
     sqlite3.SQLITE_PERM: "let this user write there",
@@ -64,6 +71,7 @@ class Database:
 
         Raises:
             StartError: it cannot be used, or was made by a newer taggerd.
+            StorageError: the disk is full or failing.
             OSError: its folder cannot be written to.
         """
         self._path = path
@@ -87,7 +95,8 @@ class Database:
                 raise
             advice = _ADVICE.get(_primary_code(error), "it is not a ledger that taggerd made")
             message = f"the ledger {printable(path)} cannot be used ({error}): {advice}"
-            raise StartError(message) from error
+            passes = _primary_code(error) in _DISK
+            raise (StorageError(message) if passes else StartError(message)) from error
 
     def _open(self, now: float, *, check: bool) -> None:
         self._connection = self._connect()
@@ -97,11 +106,22 @@ class Database:
                 self._connection = self._connect()
             for setting in _SETTINGS:
                 self._connection.execute(f"PRAGMA {setting}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {self._longest_log()}")
             self._migrate()
             self._connection.execute(queries()["scope"])
         except BaseException:
             self._connection.close()
             raise
+
+    def _longest_log(self) -> int:
+        """Return how many pages the log may hold before it is brought into the file.
+
+        At most a sixteenth of the disk: a log that has filled a small one cannot be brought into
+        the file, which has to grow for it, and so never makes room again.
+        """
+        disk = os.statvfs(self._path.parent)
+        pages: int = self._pragma("page_size")
+        return min(max(disk.f_blocks * disk.f_frsize // pages // 16, 1), _LONGEST_LOG)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._busy_seconds, isolation_level=None)
@@ -171,12 +191,16 @@ class Database:
         With *paid* it is on the platter when it ends (``synchronous = FULL``): money was spent on
         it. Else a power cut may undo the last moments, in order, and only costs work.
         """
-        with self._storage_errors():
-            if paid != self._full:
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if paid else 'NORMAL'}")
-                self._full = paid
-            with self._immediately():
-                yield
+        try:
+            with self._storage_errors():
+                if paid != self._full:
+                    self._connection.execute(f"PRAGMA synchronous = {'FULL' if paid else 'NORMAL'}")
+                    self._full = paid
+                with self._immediately():
+                    yield
+        except StorageError:
+            self._make_room()
+            raise
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
@@ -189,6 +213,15 @@ class Database:
                 raise
             message = f"the ledger {printable(self._path)} cannot be used ({error}): {advice}"
             raise StorageError(message) from error
+
+    def _make_room(self) -> None:
+        """Bring the log into the file, so that what is written next takes the log's own room.
+
+        SQLite does so after a commit. On a disk that the log has filled itself there is no commit
+        any more: without this the ledger stays full for ever, whatever room is made.
+        """
+        with suppress(sqlite3.Error):  # no room for that either
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def rows(self, query: str, /, **values: Value) -> list[Row]:
         """Return all rows of the named *query*."""

@@ -6,6 +6,7 @@ belongs to the dead, and what they had claimed may be given back. No heartbeat, 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import uuid
@@ -94,6 +95,10 @@ class Owners:
             Lock(path).release()
         except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return _is_locked(path)
         return False
 
     def bury(self, owner: str) -> None:
@@ -111,3 +116,28 @@ class Owners:
                 self.bury(self.me)
             self._lock.release()
             self._lock = None
+
+
+def _is_locked(path: Path) -> bool:
+    """Say whether *path*, on a read-only file system, is locked by another process."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def daemon_pid(directory: Path, owners: Owners) -> int | None:
+    """Return the process id of the daemon on the state *directory*; None if none runs.
+
+    Asks for the daemon's lock as an owner, never for the daemon lock itself: a look must not keep
+    a daemon from starting.
+    """
+    try:
+        pid, owner = (directory / "daemon.lock").read_text("ascii").split()
+    except (OSError, ValueError):
+        return None
+    return int(pid) if owners.alive(owner) else None

@@ -208,8 +208,9 @@ class Ledger(Protocol):
         With *within* None those are meant that *run* asked for when it admitted them.
 
         Left out are photos deferred beyond *now* and photos that this *run* released. A photo
-        that was being read at ten deaths of the program in a row goes to quarantine here and is not
-        given out: it may be what took the program down.
+        that was deferred at a time which has yet to come is due: the clock was set back since. One
+        that was being read at ten deaths of the program in a row goes to quarantine here and is
+        not given out: it may be what took the program down.
         """
 
     async def survived(self, claim: Claim) -> None:

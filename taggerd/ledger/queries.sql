@@ -140,12 +140,17 @@ DELETE FROM sidecars WHERE photo = :photo;
 -- name: candidate_columns
 SELECT photos.id, attempts, deaths, reason, digest, recorded, changed, anew_since
 
+-- name: is_due
+-- What was put back at a time that has yet to come was put back before the clock was set back; a
+-- minute's grace, because programs that share a queue read the clock one after the other.
+(not_before <= :now OR since > :now + 60)
+
 -- name: newest
-{candidate_columns} FROM {claimable} AND not_before <= :now
+{candidate_columns} FROM {claimable} AND {is_due}
 ORDER BY settled_at DESC, photos.id DESC LIMIT :limit;
 
 -- name: oldest
-{candidate_columns} FROM {claimable} AND not_before <= :now
+{candidate_columns} FROM {claimable} AND {is_due}
 ORDER BY settled_at, photos.id LIMIT :limit;
 
 -- name: give_up

@@ -144,7 +144,8 @@ class SqliteLedger:
         """See the port."""
         if not self._state.closed:
             try:
-                await self._give_back()
+                with suppress(StorageError):  # then they go back when this owner is found gone
+                    await self._give_back()
             finally:
                 await self._state.close()
 

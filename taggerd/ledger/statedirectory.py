@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from taggerd.errors import StartError
+from taggerd.errors import StartError, StorageError
 from taggerd.ledger.database import Database
-from taggerd.ledger.owners import Lock, Owners
+from taggerd.ledger.owners import Lock, Owners, daemon_pid
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""Passes by itself once there is room, or the disk is mended."""
 
 DATABASE = "ledger.sqlite"
 """Name of the ledger's file in the state directory."""
@@ -54,6 +58,9 @@ class StateDirectory:
                 self.owners.enter()
                 opened.callback(self.owners.leave)
             except OSError as error:
+                if error.errno in _DISK:
+                    message = f"the state directory {printable(directory)}: {error.strerror}"
+                    raise StorageError(message) from error
                 message = (
                     f"the state directory {printable(directory)} cannot be used "
                     f"({error.strerror}): make it a folder that this user may write to, "
@@ -72,6 +79,7 @@ class StateDirectory:
 
         Raises:
             StartError: it cannot be used, or another daemon uses it.
+            StorageError: its disk is full or failing.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         opening = partial(cls, directory, thread, clock, exclusive=exclusive)
@@ -95,16 +103,8 @@ class StateDirectory:
                 self._thread.shutdown(wait=False)
 
     def daemon_pid(self) -> int | None:
-        """Return the process id of the daemon on this directory; None if none runs.
-
-        Asks for the daemon's lock as an owner, never for the daemon lock itself: a look must not
-        keep a daemon from starting.
-        """
-        try:
-            pid, owner = (self._directory / "daemon.lock").read_text("ascii").split()
-        except (OSError, ValueError):
-            return None
-        return int(pid) if self.owners.alive(owner) else None
+        """Return the process id of the daemon on this directory; None if none runs."""
+        return daemon_pid(self._directory, self.owners)
 
     def _become_daemon(self) -> Lock:
         """Take the lock that one daemon holds, and leave word of who that is."""

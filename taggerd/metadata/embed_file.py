@@ -130,7 +130,7 @@ def _check_may_change(path: Path, old: os.stat_result) -> None:
     if old.st_nlink > 1:
         message = "has more than one name (hard links), which would part"
         raise SidecarRefused(message)
-    if not old.st_mode & 0o222 or not os.access(path, os.W_OK):
+    if not old.st_mode & 0o222 or not replacing.may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
 

@@ -16,7 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from taggerd.errors import SidecarChanged, SidecarRefused, SidecarUnwritable, StorageError
+from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
 from taggerd.metadata.transcode import LARGEST
 from taggerd.photo import printable
 
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENODEV})
+_STORAGE = {
+    errno.ENOSPC: "make room and work goes on by itself",
+    errno.EDQUOT: "make room and work goes on by itself",
+    errno.EROFS: "remount it and work goes on by itself",
+    errno.EIO: "look into the kernel log",
+    errno.EFBIG: "raise the limit on file sizes",
+    errno.ENODEV: "look into the kernel log",
+}
+"""What a disk does to every photo on it, and what to do then."""
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
 )
@@ -52,7 +60,7 @@ def read(path: Path) -> Old | None:
         SidecarRefused: it is not a plain file (a symbolic link may lead out of the folder, to
             something that is shared or kept read-only, as git-annex does), or it is over 16 MB.
         SidecarUnwritable: it cannot be read.
-        StorageError: the disk fails.
+        PhotosDiskError: the disk fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -94,9 +102,9 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
     Raises:
         SidecarChanged: it is not *old* any more; merge again.
         SidecarUnwritable: the folder or the file may not be written.
-        StorageError: the disk is full or fails.
+        PhotosDiskError: the disk is full, read-only or fails.
     """
-    if not old.stat.st_mode & 0o222 or not os.access(path, os.W_OK):
+    if not old.stat.st_mode & 0o222 or not may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
     kept: Path | None = None
@@ -123,7 +131,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
 
     Raises:
         SidecarChanged: one has appeared meanwhile.
-        SidecarUnwritable, StorageError: as :func:`replace`.
+        SidecarUnwritable, PhotosDiskError: as :func:`replace`.
     """
     mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
     with _temporary(path, data, photo, mode=mode) as temporary:
@@ -144,7 +152,7 @@ def remove(path: Path, old: Old) -> None:
         SidecarChanged, SidecarUnwritable, StorageError: as :func:`replace`.
     """
     clear(path)
-    if not old.stat.st_mode & 0o222 or not os.access(path, os.W_OK):
+    if not old.stat.st_mode & 0o222 or not may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
     _check_unchanged(path, old)
@@ -153,6 +161,19 @@ def remove(path: Path, old: Old) -> None:
     except OSError as error:
         give_up(error, path, "cannot be removed")
     sync_folder(path)
+
+
+def may_be_written(path: Path) -> bool:
+    """Say whether the file *path* may be written, on a file system that may.
+
+    Raises:
+        PhotosDiskError: its file system is read-only.
+    """
+    if os.access(path, os.W_OK):
+        return True
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        give_up(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
+    return False
 
 
 def _check_unchanged(path: Path, old: Old) -> None:
@@ -203,12 +224,14 @@ def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> I
     except OSError as error:
         give_up(error, path, "cannot be written")
     # Closed, and so unlocked, only when it is done with.
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, opened exclusively
+    # Unbuffered: what found no room would be tried again as it closes, in place of our own error.
+    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened exclusively
         try:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(data)
-            file.flush()
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
             dress(descriptor, like, mode)
             os.fsync(descriptor)
             yield temporary
@@ -227,7 +250,7 @@ def clear(path: Path) -> None:
 
     Raises:
         SidecarChanged: another process is writing it at this moment.
-        SidecarUnwritable, StorageError: it cannot be removed.
+        SidecarUnwritable, PhotosDiskError: it cannot be removed.
     """
     temporary = temporary_name(path)
     try:
@@ -294,8 +317,8 @@ def give_up(error: OSError, path: Path, what: str) -> NoReturn:
     """Raise *error* as one of ours: the disk's fault or the sidecar's."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _STORAGE:
-        message = f"{printable(path)} {what}: {reason}; make room or mend the disk"
-        raise StorageError(message) from error
+        message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"
+        raise PhotosDiskError(message) from error
     if error.errno == errno.ENOENT:
         message = f"{what}: its folder or temporary file has just gone"
         raise SidecarChanged(message) from error

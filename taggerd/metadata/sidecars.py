@@ -116,7 +116,7 @@ def yield_to_humans(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
         The photo's own files that were changed.
 
     Raises:
-        StorageError: the disk is full or failing.
+        PhotosDiskError: the disk is full, read-only or failing.
     """
     for path in plan(photo, options):
         with suppress(SidecarError):
@@ -147,7 +147,7 @@ def write(
 
     Raises:
         PhotoMoved: a file that was to be embedded into changed or went meanwhile.
-        StorageError: the disk is full or failing.
+        PhotosDiskError: the disk is full, read-only or failing.
     """
     targets = naming.targets(photo, options.naming)
     if options.target == "sidecar":

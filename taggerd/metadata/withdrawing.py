@@ -70,7 +70,7 @@ def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
     One that is refused or cannot be written stays as it is byte for byte, and ``reason`` says why.
 
     Raises:
-        StorageError: the disk is full or failing.
+        PhotosDiskError: the disk is full, read-only or failing.
     """
     reason = ""
     for _ in range(_TRIES):
@@ -121,7 +121,7 @@ def withdraw_embedded(path: Path, wanted: Withdrawal, options: Options) -> Withd
     one that taggerd never embedded into is nobody's business, also if it is damaged.
 
     Raises:
-        StorageError: the disk is full or failing.
+        PhotosDiskError: the disk is full, read-only or failing.
     """
     refused = Withdrawn(path=path, end="refused", embedded=True)
     try:

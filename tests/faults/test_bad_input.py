@@ -160,7 +160,7 @@ def test_a_backend_that_fails_half_way(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
     """An outage in the middle of a scan is waited out: all are tagged, none is charged."""
-    faults = iter(range(6))
+    faults = iter(range(4))
 
     def script(path: str, _body: bytes) -> tuple[int, dict[str, str], bytes] | None:
         begun = "chat" in path and backend.photo_requests > 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from dataclasses import replace
@@ -12,7 +13,8 @@ import pytest
 
 from taggerd.errors import BackendBlind
 from taggerd.inference import describer
-from taggerd.inference.asking import Asking, control_picture
+from taggerd.inference.asking import Asking
+from taggerd.inference.endpoint import control_picture
 from taggerd.inference.profiles import load_profile
 from taggerd.inference.sameness import PICTURES
 from taggerd.settings import Settings
@@ -35,6 +37,11 @@ async def _said(asking: Asking, picture: Picture, *digests: str) -> list[str]:
     ]
 
 
+async def at_once(_: float) -> None:
+    """Wait no time."""
+    await asyncio.sleep(0)
+
+
 async def _asking(
     scripted: type[Scripted], reply: Callable[[dict[str, Any]], Any], *, preflight: bool = False
 ) -> tuple[Asking, Scripted]:
@@ -50,7 +57,7 @@ async def _asking(
 
     server = scripted(reply=answered)
     settings = Settings.model_validate({"backend": {"preflight": preflight, "model": "eye"}})
-    asking = Asking(settings, load_profile("default"), server.backend())
+    asking = Asking(settings, load_profile("default"), {"": server.backend()}, sleep=at_once)
     assert await asking.probe() is None
     server.requests.clear()
     return asking, server
@@ -77,7 +84,7 @@ async def test_the_same_caption_for_every_picture_is_held_back(
         await _said(asking, picture, "another")
     assert isinstance(await asking.probe(), BackendBlind)
     mended = True
-    assert await asking.probe() is None
+    await asyncio.wait_for(asking.wait_usable(), 5)
     assert await _said(asking, picture, "another") == ["A person standing outside"]
 
 

@@ -28,7 +28,7 @@ from taggerd.errors import (
     NotABackend,
     PhotoRefused,
 )
-from taggerd.inference import PERHAPS_THE_PHOTO
+from taggerd.inference.backend import PERHAPS_THE_PHOTO
 from taggerd.inference.dialect import Dialect
 
 if TYPE_CHECKING:

@@ -49,22 +49,22 @@ def backend(registry: Path, **given: object) -> settings.Backend:
 
 def test_without_a_switch_the_registry_is_not_even_read(tmp_path: Path) -> None:
     """A registry that is not used may be missing."""
-    assert chosen(backend(tmp_path / "none.json"), settings.Roles()) == ({}, "")
+    assert chosen(backend(tmp_path / "none.json"), settings.Roles()) == ({}, {})
 
 
-def test_each_role_gets_its_model_and_all_get_the_endpoint(registry: Path) -> None:
-    """Models by role, as they are served, and the address they share."""
-    models, base_url = chosen(backend(registry, use_registry=True), settings.Roles())
+def test_each_role_gets_its_model_and_its_place(registry: Path) -> None:
+    """Models by role, as they are served, and the addresses that serve them."""
+    models, places = chosen(backend(registry, use_registry=True), settings.Roles())
     assert models == {"caption": "org/eyes", "keywords": "org/words", "description": "org/eyes"}
-    assert base_url == "http://10.0.0.9:8000/v1"
+    assert places == dict.fromkeys(models, "http://10.0.0.9:8000/v1")
 
 
 def test_base_url_wins_over_the_registry(registry: Path) -> None:
     """Whoever names an address means it."""
-    _, base_url = chosen(
+    _, places = chosen(
         backend(registry, use_registry=True, base_url="http://here/v1"), settings.Roles()
     )
-    assert base_url == ""
+    assert places == {}
 
 
 def test_a_model_named_in_the_settings_is_left_alone(registry: Path) -> None:
@@ -74,12 +74,12 @@ def test_a_model_named_in_the_settings_is_left_alone(registry: Path) -> None:
     assert "caption" not in models
 
 
-def test_two_endpoints_are_refused_in_one_line(registry: Path) -> None:
-    """Roles that resolve to two places are named, with what to do."""
+def test_roles_may_be_served_in_two_places(registry: Path) -> None:
+    """Each role keeps the address that its own entry names."""
     roles = settings.Roles(caption=settings.Role(registry_role="far-caption"))
-    with pytest.raises(ConfigurationError, match=r"caption at http://10.0.0.9:9000/v1") as caught:
-        chosen(backend(registry, use_registry=True), roles)
-    assert "backend.base_url" in str(caught.value)
+    models, places = chosen(backend(registry, use_registry=True), roles)
+    assert (models["caption"], places["caption"]) == ("org/far", "http://10.0.0.9:9000/v1")
+    assert places["keywords"] == "http://10.0.0.9:8000/v1"
 
 
 def test_a_role_that_nothing_serves_is_named(registry: Path) -> None:
@@ -92,8 +92,11 @@ def test_a_role_that_nothing_serves_is_named(registry: Path) -> None:
 def test_the_loader_maps_names_to_what_is_served(registry: Path) -> None:
     """--use-loader with a logical name or alias sends the served name, for that role alone."""
     roles = settings.Roles(caption=settings.Role(registry_model="eyes-alias"))
-    models, base_url = chosen(backend(registry, use_loader=True), roles)
-    assert (models, base_url) == ({"caption": "org/eyes"}, "http://10.0.0.9:8000/v1")
+    models, places = chosen(backend(registry, use_loader=True), roles)
+    assert (models, places) == (
+        {"caption": "org/eyes"},
+        {"caption": "http://10.0.0.9:8000/v1"},
+    )
     roles = settings.Roles(caption=settings.Role(registry_model="eye"))
     with pytest.raises(ConfigurationError, match="did you mean 'eyes'"):
         chosen(backend(registry, use_loader=True), roles)

@@ -55,7 +55,6 @@ def test_days_whose_pages_lack_records(journal: Journal, entry: MakesEntries) ->
     assert journal.stale() == ["2025-11-19", "2025-11-20"]
     for day in journal.stale():
         journal.summarise(day)
-        age(journal.results / f"{day}.jsonl", day)
     assert journal.stale() == []
     journal.deliver([entry(3, "2025-11-20")])
     assert journal.stale() == ["2025-11-20"]

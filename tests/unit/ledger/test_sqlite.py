@@ -198,6 +198,23 @@ async def test_a_full_disk_loses_nothing_and_passes(ledger: SqliteLedger, state:
     assert await ledger.counts() == Counts(queued=3000, recorded=1)
 
 
+async def test_a_state_that_turns_read_only_passes(ledger: SqliteLedger) -> None:
+    """Read-only while it is used: a StorageError, reading goes on; writable again: it works."""
+    connection = ledger._database._connection
+
+    async def read_only(on: int) -> None:
+        await ledger._state.run(lambda: connection.execute(f"PRAGMA query_only = {on}"))
+
+    await ledger.admit([file("A.JPG")])
+    await read_only(1)
+    with pytest.raises(StorageError, match="readonly"):
+        await ledger.admit([file("B.JPG")])
+    assert await ledger.counts() == Counts(queued=1)
+    await read_only(0)
+    await ledger.admit([file("B.JPG")])
+    assert await ledger.counts() == Counts(queued=2)
+
+
 async def test_a_ledger_held_by_another_program_is_a_storage_error(
     ledger: SqliteLedger, state: State
 ) -> None:

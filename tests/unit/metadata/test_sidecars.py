@@ -177,7 +177,7 @@ def test_a_photo_that_is_gone_gets_no_sidecar(
 
 
 @pytest.mark.parametrize("existing", [True, False])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_a_full_disk_loses_nothing(
     photo: Photo,
     tags: Tags,

@@ -1,0 +1,109 @@
+"""``taggerd slot``: another program within the limit on the backend's requests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from taggerd import rooms
+from taggerd.cli import options
+from taggerd.errors import ConfigurationError, TaggerdError
+from taggerd.inference import Slots, chosen, slots_folder
+
+NOT_FOUND, NOT_RUN = 127, 126
+"""Exit codes for a command that is not there or cannot be run, as shells give them."""
+
+
+class NoSlot(TaggerdError):
+    """No slot became free in time."""
+
+
+def slot(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="The command, after --.", show_default=False)
+    ] = None,
+    *,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Address of the backend; needed where there are several.", metavar="URL"),
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest wait for a slot; default: as long as need be.", metavar="SECONDS"
+        ),
+    ] = None,
+    config: options.ConfigFile = None,
+    state_directory: options.StateDirectory = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Run COMMAND in one of the slots that requests to the backend use: taggerd slot -- COMMAND.
+
+    It waits until one of backend.max_concurrency is free, over all taggerd programs of this
+    machine. COMMAND takes this program's place, so signals and exit code are its own; the slot is
+    free when it has ended, and whatever it left running.
+    """
+    if not command:
+        message = "no command: write taggerd slot -- COMMAND"
+        raise ConfigurationError(message)
+    if wait is not None and not 0 <= wait < float("inf"):
+        message = f"--wait {wait:g}: must be 0 seconds or more"
+        raise ConfigurationError(message)
+    loaded = options.load(
+        config, verbose=verbose, log_level="error", state_directory=state_directory
+    )
+    registry = chosen(loaded.settings.backend, loaded.settings.roles)
+    limits = {
+        url: options.max_concurrency
+        for url, options in rooms.places_of(loaded, registry.places).items()
+    }
+    url = endpoint or _only_one(list(limits))
+    most = limits.get(url.rstrip("/"), loaded.settings.backend.max_concurrency)
+    folder = slots_folder(loaded.settings.state_directory, os.environ)
+    held = asyncio.run(_taken(Slots(folder, url, most), wait))
+    return _become(command, held)
+
+
+def _only_one(known: list[str]) -> str:
+    """Return the address that the settings name, if it is one and an address."""
+    if len(known) == 1 and known[0].startswith("http"):
+        return known[0]
+    said = f"{len(known)} of them" if len(known) > 1 else repr(known[0])
+    message = f"which backend's slot? name it with --endpoint URL (the settings say {said})"
+    raise ConfigurationError(message)
+
+
+async def _taken(slots: Slots, wait: float | None) -> int:
+    """Wait for a slot.
+
+    Raises:
+        NoSlot: none became free in time. ConfigurationError: the folder cannot be used.
+
+    """
+    try:
+        async with asyncio.timeout(wait):
+            return await slots.take()
+    except TimeoutError:
+        message = f"no slot of {slots.place} became free within {wait:g} s; see --wait"
+        raise NoSlot(message) from None
+    except OSError as error:
+        message = f"the slots cannot be used: {error.filename}: {error.strerror}"
+        raise ConfigurationError(message) from error
+
+
+def _become(command: list[str], held: int) -> int:
+    """Become *command*, with the slot's open file; return only if it cannot be run."""
+    os.set_inheritable(held, True)  # noqa: FBT003 - os's own form
+    sys.stdout.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores these two; a command expects them
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - the command that the user gave
+    except OSError as error:
+        sys.stderr.write(f"taggerd: {command[0]}: cannot be run: {error.strerror}\n")
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN

@@ -1,0 +1,195 @@
+"""An endpoint: one backend of several, its breaker, and whose fault it is when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from taggerd.errors import BackendBlind, BackendBusy, BackendError, PhotoError
+from taggerd.inference.backend import PERHAPS_THE_PHOTO
+from taggerd.inference.breaker import Breaker
+from taggerd.inference.gate import probing
+from taggerd.inference.sameness import Sameness
+from taggerd.inference.wrapping import say
+from taggerd.photo import Picture, Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from taggerd.inference.backend import Backend
+    from taggerd.inference.preflight import PreflightReport
+    from taggerd.inference.questions import Question
+    from taggerd.photo import Answer
+
+CONTROL_SIZE = (1024, 683)
+"""Pixels of ``data/probes/control.jpg``, a drawn landscape (:mod:`taggerd.data.samples`)."""
+
+
+class FailsOverThisPhoto(BackendError):
+    """The backend fails over this photo and answers others."""
+
+
+class Endpoint:
+    """One place where questions are asked."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        probe: Callable[[Endpoint], Awaitable[BackendError | None]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Ask *backend*; *probe* tells what is wrong with it."""
+        self.backend = backend
+        self.photos = 0
+        """How many photos are being asked about here."""
+        self.breaker = Breaker(self._probed, sleep=sleep, name=lambda: self.base_url)
+        self._probe = probe
+        self._control: Question | None = None
+        self._judging = asyncio.Lock()
+        self._sameness = Sameness()
+        self._doubting = asyncio.Lock()
+        self._stuck: tuple[Question, Answer] | None = None
+        """An answer that came for every picture, with its question; None while all is well."""
+
+    @property
+    def base_url(self) -> str:
+        """Its address, without credentials."""
+        return self.backend.base_url
+
+    @property
+    def usable(self) -> bool:
+        """Whether photos may be asked about."""
+        return self.breaker.error is None
+
+    @property
+    def load(self) -> float:
+        """Photos for each request that it takes at once."""
+        return self.photos / self.backend.limit.size
+
+    def control_by(self, question: Question) -> None:
+        """Take *question* for asking about a picture that is known to be good."""
+        self._control = question
+
+    async def describe(
+        self, picture: Picture, questions: Sequence[Question]
+    ) -> AsyncIterator[Answer]:
+        """Ask about *picture*; see :meth:`Backend.describe`.
+
+        Raises:
+            FailsOverThisPhoto: it answers others.
+            BackendBlind: the model says the very same of every picture, also of one that is not
+                the user's.
+            BackendError: anything else; the breaker is open by then.
+        """
+        self.photos += 1
+        try:
+            async for answer in self.backend.describe(picture, questions):
+                if self._sameness.suspects(picture.digest, answer):
+                    await self._doubt(answer, questions)
+                self.breaker.answered()
+                yield answer
+        except BackendError as error:
+            if isinstance(error, PERHAPS_THE_PHOTO) and await self._answers_others(error):
+                raise FailsOverThisPhoto(str(error)) from error
+            self.fault(error)
+            raise
+        finally:
+            self.photos -= 1
+
+    def fault(self, error: BackendError) -> None:
+        """Ask about no more photos until a probe passes."""
+        self.breaker.fault(error)
+        self.backend.gate.halted = self.breaker.error
+
+    def found(self, error: BackendError | None) -> None:
+        """Take note of what a probe found that was made for another reason."""
+        self.breaker.found(error)
+        self.backend.gate.halted = error
+
+    async def preflight(self, models: Sequence[str]) -> PreflightReport:
+        """Probe the backend for *models*; see :meth:`Backend.preflight`."""
+        return await self.backend.preflight(models)
+
+    async def control(self) -> BackendError | None:
+        """Ask a question about a picture that is known to be good; return the backend's fault.
+
+        The picture has the size of a real photo: a server short of memory fails over it as well.
+        An answer that is of no use is an answer all the same.
+        """
+        if self._control is None:
+            return None
+        try:
+            with probing():
+                async for _ in self.backend.describe(control_picture(), [self._control]):
+                    pass
+        except BackendError as error:
+            return error
+        except PhotoError:
+            return None
+        return None
+
+    async def still_blind(self) -> BackendError | None:
+        """After the same answer for every picture: say whether it is still the same."""
+        if self._stuck is None:
+            return None
+        error = await self._still_stuck()
+        if error is None:
+            self._sameness.forget()
+        return error
+
+    async def _doubt(self, answer: Answer, questions: Sequence[Question]) -> None:
+        """Ask about another picture; if the answer is the same again, the model is blind."""
+        async with self._doubting:  # one photo asks; the others learn from what it found
+            asked = next(q for q in questions if q.role == answer.role)
+            self._stuck = asked, answer
+            if (error := await self._still_stuck()) is not None:
+                raise error
+            self._sameness.acquit(answer)
+
+    async def _still_stuck(self) -> BackendError | None:
+        """Say what is wrong if the model repeats itself about a picture it was never shown."""
+        if self._stuck is None:
+            return None
+        question, stuck = self._stuck
+        try:
+            with probing():
+                said = [a.text async for a in self.backend.describe(control_picture(), [question])]
+        except PhotoError:
+            said = []
+        if said == [stuck.text]:
+            message = (
+                f"model {say(stuck.model, 80)} gives the same {stuck.role} for every picture, so "
+                f"it sees none: {say(stuck.text)}; load a vision model, or restart the server"
+            )
+            return BackendBlind(message)
+        self._stuck = None
+        return None
+
+    async def _probed(self) -> BackendError | None:
+        """Probe as the breaker wants it; one that was busy is asked one thing, not four."""
+        if isinstance(self.breaker.error, BackendBusy) and self._control is not None:
+            error = await self.control()
+        else:
+            error = await self._probe(self)
+        self.backend.gate.halted = error
+        return error
+
+    async def _answers_others(self, error: BackendError) -> bool:
+        """Ask about a picture that is known to be good; if that fails too, the breaker opens."""
+        async with self._judging:  # one photo asks; the others learn from what it found
+            if not self.usable:
+                return False
+            with self.backend.gate.suspected():
+                if await self.control() is None:
+                    return True
+                self.fault(error)
+            return False
+
+
+def control_picture() -> Picture:
+    """Return a picture that is known to be good and no photo of anybody's."""
+    jpeg = files("taggerd.data").joinpath("probes", "control.jpg").read_bytes()
+    width, height = CONTROL_SIZE
+    return Picture(jpeg, width, height, b"", "", Stamp(len(jpeg), 0, 0, 0))

@@ -1,0 +1,122 @@
+"""Rest: the times in which no photo is begun because somebody said so: paused, or out of hours.
+
+A pause lies in the ledger: it survives a restart, and a running daemon finds it there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from taggerd.errors import ConfigurationError
+from taggerd.hours import Hours, minutes_of, spoken
+
+if TYPE_CHECKING:
+    from taggerd.ledger import Ledger
+
+KEY = "pause"
+"""What a pause is noted under in the ledger."""
+LOOK_SECONDS = 2.0
+"""Between looks at whether it is over; and so soon a running daemon sees a pause."""
+_LENGTH = re.compile(
+    r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})(?:m|min))?(?:(\d{1,7})s)?", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Somebody wants the backend for something else."""
+
+    since: float
+    """Seconds since the epoch."""
+    until: float | None = None
+    """When it is over by itself; None: never."""
+    reason: str = ""
+
+    def told(self, now: datetime) -> str:
+        """Say it for people."""
+        over = "until taggerd resume"
+        if self.until is not None:
+            end = datetime.fromtimestamp(self.until).astimezone()
+            over = f"goes on at {spoken(end, now)}"
+        return f"paused{f' ({self.reason})' if self.reason else ''}: {over}"
+
+
+async def pause(ledger: Ledger, wanted: Pause) -> None:
+    """Note a pause; it replaces the one before it. Raises :class:`StorageError`."""
+    await ledger.note(KEY, {"since": wanted.since, "until": wanted.until, "reason": wanted.reason})
+
+
+async def resume(ledger: Ledger) -> None:
+    """End a pause, if there is one. Raises :class:`StorageError`."""
+    await ledger.note(KEY, None)
+
+
+async def paused(ledger: Ledger, now: datetime) -> Pause | None:
+    """Return the pause in force at *now*. Raises :class:`StorageError`."""
+    noted = await ledger.recall(KEY)
+    if not isinstance(noted, dict):
+        return None
+    since, until, reason = noted.get("since"), noted.get("until"), noted.get("reason")
+    if isinstance(until, int | float) and until <= now.timestamp():
+        return None
+    return Pause(
+        since if isinstance(since, int | float) else 0.0,
+        until if isinstance(until, int | float) else None,
+        reason if isinstance(reason, str) else "",
+    )
+
+
+async def rest(ledger: Ledger, hours: Hours, now: datetime) -> str:
+    """Return why no photo is to be begun at *now* and when work goes on; empty: begin.
+
+    Args:
+        ledger: where a pause is noted.
+        hours: the windows in which the backend may be asked.
+        now: local and aware.
+
+    Raises:
+        StorageError: the ledger cannot be read.
+
+    """
+    if pausing := await paused(ledger, now):
+        return pausing.told(now)
+    begins = hours.closed_until(now)
+    return f"outside of its hours: goes on at {spoken(begins, now)}" if begins else ""
+
+
+def end_of(length: str | None, until: str | None, now: datetime) -> float | None:
+    """Return when a pause of *length* (``2h``, ``1h30m``) or *until* (``22:00``) is over.
+
+    Raises:
+        ConfigurationError: both are given, or one is no such text.
+
+    """
+    if length and until:
+        message = "--for and --until: give one of the two"
+        raise ConfigurationError(message)
+    if length:
+        form = _LENGTH.fullmatch(length.replace(" ", ""))
+        numbers = [int(n or 0) for n in form.groups()] if form else [0]
+        if not any(numbers):
+            message = f"--for {length!r} is no length of time: write 2h, 90m or 1h30m"
+            raise ConfigurationError(message)
+        days, hours, minutes, seconds = numbers
+        span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        return now.timestamp() + span.total_seconds()
+    return _time_of_day(until, now) if until else None
+
+
+def _time_of_day(until: str, now: datetime) -> float:
+    """Return the next moment at which the clock on the wall says *until*."""
+    try:
+        minutes = minutes_of(until) % (24 * 60)
+    except ValueError:
+        message = f"--until {until!r} is no time of day: write 22:00"
+        raise ConfigurationError(message) from None
+    wall = now.replace(tzinfo=None)
+    at = wall.replace(hour=minutes // 60, minute=minutes % 60, second=0, microsecond=0)
+    # Made aware only when the day is known: its offset may be another than today's.
+    return (at if at > wall else at + timedelta(days=1)).astimezone().timestamp()

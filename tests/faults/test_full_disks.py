@@ -1,0 +1,317 @@
+"""Disks that fill up or turn read-only under the program: it waits, says so, and goes on by itself.
+
+The disk is a small tmpfs mounted for the state, the outputs or the photos in turn; a ballast file
+fills it, and taking that away makes room again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from program import photo, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from program import CountingBackend, Program
+
+pytestmark = pytest.mark.long
+
+PHOTOS = 20
+"""More than are under way at once."""
+
+
+class Disk:
+    """A disk of one megabyte."""
+
+    def __init__(self, place: Path) -> None:
+        """Mount it at *place*."""
+        place.mkdir(parents=True, exist_ok=True)
+        self.place = place
+        self._mount("-t", "tmpfs", "-o", "size=1m,mode=700", "taggerd-test")
+
+    def _mount(self, *how: str) -> None:
+        done = subprocess.run(["mount", *how, self.place], check=False, capture_output=True)
+        if done.returncode:
+            pytest.skip("needs the right to mount: " + done.stderr.decode().strip())
+
+    def fill(self) -> None:
+        """Leave not one byte."""
+        with (self.place / "ballast").open("wb", buffering=0) as ballast:
+            for size in (65536, 4096, 1):
+                try:
+                    while True:
+                        ballast.write(bytes(size))
+                except OSError:
+                    continue
+
+    def empty(self) -> None:
+        """Make room again."""
+        (self.place / "ballast").unlink()
+
+    def read_only(self) -> None:
+        """Let nothing be written; refused by the kernel while a file is open for writing."""
+        self._mount("-o", "remount,ro")
+
+    def writable(self) -> None:
+        """Let it be written again."""
+        self._mount("-o", "remount,rw")
+
+    def unmount(self) -> None:
+        """Take it away, whatever still uses it."""
+        subprocess.run(["umount", "-l", self.place], check=False, capture_output=True)
+
+
+@dataclass
+class House:
+    """The program with its three places, of which one is a small disk."""
+
+    program: Program
+    inbox: Path
+    outputs: Path
+    backend: CountingBackend
+    disk: Disk
+    told: list[str]
+    """What systemd has been told."""
+
+    def arrive(self, photos: range) -> None:
+        """Let photos arrive in one go, written elsewhere before."""
+        for number in photos:
+            made = photo(self.program.home / "made" / f"{number:02}.jpg", number)
+            (self.inbox / made.name).write_bytes(made.read_bytes())
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every record, each line whole."""
+        files = sorted((self.outputs / "results").glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def attempts(self) -> int:
+        """Return the attempts that are charged to photos not under way."""
+        with sqlite3.connect(
+            f"file:{self.program.state}/ledger.sqlite?mode=ro", uri=True
+        ) as ledger:
+            query = "SELECT coalesce(sum(attempts), 0) FROM photos WHERE state <> 'claimed'"
+            return int(ledger.execute(query).fetchone()[0])
+
+    def assert_all_is_done_once(self, photos: int) -> None:
+        """One record and one sidecar a photo, three requests each, nothing else left behind."""
+        records = self.records()
+        assert sorted(record["image"] for record in records) == sorted(
+            map(str, self.inbox.glob("*.jpg"))
+        )
+        assert [(r["error"], r["attempts"]) for r in records] == [("", 1)] * photos
+        assert self.backend.photo_requests == 3 * photos
+        names = {path.name for path in self.inbox.iterdir()}
+        stems = {f"{number:02}.jpg" for number in range(photos)}
+        assert names == stems | {f"{name}.xmp" for name in stems}
+        left = [p for p in self.outputs.rglob("*") if "tmp" in p.name or "torn" in p.name]
+        assert left == []
+        state = {path.name.split(".")[0] for path in self.program.state.iterdir()}
+        assert state <= {"daemon", "ledger", "owners", "status", "outputs"}, state
+        with sqlite3.connect(self.program.state / "ledger.sqlite") as ledger:
+            assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        ledger.close()
+
+
+@pytest.fixture
+def house(
+    request: pytest.FixtureRequest, taggerd: Program, inbox: Path, backend: CountingBackend
+) -> Iterator[House]:
+    """Return the program, with a small disk for what the parameter names."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root: run the tests as root")
+    outputs = taggerd.home / "outputs"
+    taggerd.base_url = backend.base_url
+    taggerd.environment["TAGGERD__JOURNAL__DIRECTORY"] = str(outputs)
+    place = {"state": taggerd.state, "outputs": outputs, "photos": inbox}[request.param]
+    disk = Disk(place)
+    try:
+        with listening(taggerd.home / "notify") as told:
+            taggerd.environment["NOTIFY_SOCKET"] = str(taggerd.home / "notify")
+            yield House(taggerd, inbox, outputs, backend, disk, told)
+    finally:
+        taggerd.end()
+        disk.unmount()
+
+
+@contextmanager
+def listening(address: Path) -> Iterator[list[str]]:
+    """Listen as systemd does, always: a program that tells nobody would wait at some time."""
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+
+        def listen() -> None:
+            while message := systemd.recv(4096):
+                told.extend(message.decode().splitlines())
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        yield told
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", str(address))
+        listener.join()
+
+
+SAID = {"state": "paused", "outputs": "journal", "photos": "paused"}
+"""The word at which ``taggerd status`` says that it waits."""
+
+
+def said(house: House, word: str) -> str:
+    """Return the line of ``taggerd status`` that begins with *word*."""
+    shown = house.program("status")
+    assert shown.returncode == 0, shown.stderr
+    lines = [line for line in shown.stdout.splitlines() if line.startswith(f"{word} ")]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("house", ["state", "outputs", "photos"], indirect=True)
+def test_the_daemon_waits_for_room(house: House) -> None:
+    """It says why it waits, charges nobody, and pays for nothing twice, then or later."""
+    daemon = house.program.start("--input-dir", house.inbox)
+    house.arrive(range(1))
+    until(lambda: len(house.records()) == 1)
+    if house.disk.place == house.inbox:
+        house.arrive(range(1, PHOTOS))  # before they can be tagged: they settle first
+        house.disk.fill()
+    else:
+        house.disk.fill()
+        house.arrive(range(1, PHOTOS))
+    word = SAID[house.disk.place.name if house.disk.place != house.inbox else "photos"]
+    line = until(lambda: (s := said(house, word)) and ("full" in s or "space" in s) and s)
+    assert "make room" in line
+    status = house.program.status()
+    assert status["live"]["paused"] or status["live"]["outputs_error"]
+    assert bool(status["disks"]) is (house.disk.place != house.inbox)
+    assert until(
+        lambda: [t for t in house.told if t.startswith("STATUS=degraded") and line[-9:] in t]
+    )
+    assert house.attempts() == 0
+    assert daemon.poll() is None
+    house.disk.empty()
+    until(lambda: len(house.records()) == PHOTOS)
+    until(lambda: not said(house, word))
+    assert house.program.stop(daemon) == 0
+    house.assert_all_is_done_once(PHOTOS)
+
+
+@pytest.mark.parametrize("house", ["outputs", "photos"], indirect=True)
+def test_the_daemon_waits_for_a_disk_that_is_read_only(house: House) -> None:
+    """As for a full one: also photos with a sidecar of before are only waited for."""
+    daemon = house.program.start("--input-dir", house.inbox)
+    house.arrive(range(1))
+    until(lambda: len(house.records()) == 1)
+    if house.disk.place == house.inbox:
+        house.arrive(range(1, 4))
+    house.disk.read_only()
+    if house.disk.place != house.inbox:
+        house.arrive(range(1, 4))
+    word = "paused" if house.disk.place == house.inbox else "journal"
+    line = until(lambda: "ead-only" in (s := said(house, word)) and s)
+    assert "remount" in line
+    assert house.attempts() == 0
+    house.disk.writable()
+    until(lambda: len(house.records()) == 4)
+    until(lambda: not said(house, word))
+    assert house.program.stop(daemon) == 0
+    house.assert_all_is_done_once(4)
+
+
+@pytest.mark.parametrize("house", ["state"], indirect=True)
+def test_a_reload_and_a_stop_on_a_full_state_disk(house: House) -> None:
+    """The daemon outlives a reload there, ends well when it is told to, and loses nothing."""
+    daemon = house.program.start("--input-dir", house.inbox)
+    house.arrive(range(1))
+    until(lambda: len(house.records()) == 1)
+    house.disk.fill()
+    house.arrive(range(1, PHOTOS))
+    until(lambda: said(house, "paused"))
+    daemon.send_signal(signal.SIGHUP)
+    until(lambda: "reloading" in house.program.log())
+    until(lambda: house.program.log().count("serving") == 2 or "work waits" in house.program.log())
+    assert house.program.stop(daemon) == 0, house.program.log()
+    house.disk.empty()
+    daemon = house.program.start("--input-dir", house.inbox)
+    until(lambda: len(house.records()) == PHOTOS)
+    assert house.program.stop(daemon) == 0
+    assert len({record["image"] for record in house.records()}) == PHOTOS
+    # What was asked and found no room before the stop could not be kept: that alone is paid again.
+    assert house.backend.photo_requests <= 3 * PHOTOS + 3 * 8
+
+
+@pytest.mark.parametrize("house", ["state"], indirect=True)
+def test_a_state_disk_that_is_read_only_at_the_start(house: House) -> None:
+    """Each command says it in one line, `status` answers all the same; later all is well."""
+    house.arrive(range(2))
+    assert house.program("scan", house.inbox).returncode == 0
+    house.arrive(range(3))
+    house.disk.read_only()
+    for command in (["run", "--input-dir", house.inbox], ["scan", house.inbox]):
+        refused = house.program(*command)
+        assert refused.returncode in {1, 2}
+        (line,) = refused.stderr.strip().splitlines()[-1:]
+        assert line.startswith("taggerd: "), refused.stderr
+        assert "ead-only" in line
+        assert "Traceback" not in refused.stderr
+    shown = house.program("status")
+    assert shown.returncode == 0, shown.stderr
+    assert "2 tagged" in shown.stdout
+    assert "its file system is read-only" in shown.stdout
+    house.disk.writable()
+    assert house.program("scan", house.inbox).returncode == 0
+    house.assert_all_is_done_once(3)
+
+
+@pytest.mark.parametrize("house", ["state", "outputs"], indirect=True)
+def test_a_scan_without_room_ends_and_a_later_one_finishes(house: House) -> None:
+    """One clear line and exit code 1; with room the next scan finishes, asking nothing twice."""
+    house.arrive(range(2))
+    assert house.program("scan", house.inbox).returncode == 0
+    house.arrive(range(PHOTOS))
+    house.disk.fill()
+    scan = house.program("scan", house.inbox)
+    assert scan.returncode == 1, scan
+    said = [line for line in (scan.stdout + scan.stderr).splitlines() if "full" in line]
+    assert said, scan
+    assert "Traceback" not in scan.stderr
+    house.disk.empty()
+    assert house.program("scan", house.inbox).returncode == 0
+    house.assert_all_is_done_once(PHOTOS)
+
+
+@pytest.mark.parametrize("house", ["photos"], indirect=True)
+def test_a_scan_waits_for_room_on_the_photos_disk(house: House) -> None:
+    """It says what it waits for, and finishes by itself, asking nothing twice."""
+    house.arrive(range(PHOTOS))
+    house.disk.fill()
+    program = house.program
+    with subprocess.Popen(
+        program.command("scan", house.inbox),
+        env=program.surroundings(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as scan:
+        try:
+            assert scan.stdout
+            line = next(line for line in scan.stdout if line.startswith("waits: "))
+            assert "No space left on device; make room" in line
+            asked = house.backend.photo_requests
+            assert asked < 3 * PHOTOS, "photos whose sidecar finds no room are not all paid for"
+            house.disk.empty()
+            _, errors = scan.communicate(timeout=60)
+            assert (scan.returncode, errors) == (0, "")
+        finally:
+            scan.kill()
+    house.assert_all_is_done_once(PHOTOS)

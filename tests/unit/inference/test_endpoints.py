@@ -1,0 +1,313 @@
+"""Several endpoints: where each question goes, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64encode
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from taggerd import settings
+from taggerd.errors import BackendBusy, BackendError, BackendUnreachable
+from taggerd.inference import Asking, Backend, FailsOverThisPhoto, load_profile
+from taggerd.inference.preflight import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taggerd.photo import Answer, Picture
+
+    Say = Callable[..., httpx.Response]
+
+ONE, TWO = "http://one.test/v1", "http://two.test/v1"
+
+
+PROBES = {
+    colour: b64encode(
+        files("taggerd.data").joinpath("probes", f"{colour}.jpg").read_bytes()
+    ).decode()
+    for colour in COLOURS
+}
+"""Preflight's pictures."""
+
+
+def asks_about_a_photo(body: Mapping[str, Any]) -> bool:
+    """Preflight's requests have no system text."""
+    return body["messages"][0]["role"] == "system"
+
+
+@dataclass
+class Host(httpx.AsyncBaseTransport):
+    """A server that sees what it is shown, until it is told otherwise."""
+
+    say: Say
+    model: str = "eye"
+    fault: Callable[[dict[str, Any]], httpx.Response | None] = lambda _: None
+    down: bool = False
+    requests: list[httpx.Request] = field(default_factory=list)
+    pause: int = 1
+
+    @property
+    def photos(self) -> Counter[str]:
+        """How many questions were asked about each picture of a user."""
+        bodies = [json.loads(r.content) for r in self.requests if r.method == "POST"]
+        return Counter(
+            body["messages"][1]["content"][0]["image_url"]["url"]
+            for body in bodies
+            if asks_about_a_photo(body)
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer."""
+        self.requests.append(request)
+        for _ in range(self.pause):
+            await asyncio.sleep(0)
+        response = self._answer(request)
+        response.request = request
+        return response
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if self.down:
+            message = "refused"
+            raise httpx.ConnectError(message)
+        if request.method == "GET":
+            return httpx.Response(200, json={"data": [{"id": self.model}]})
+        body = json.loads(request.content)
+        if (fault := self.fault(body)) is not None:
+            return fault
+        if not asks_about_a_photo(body):
+            return self.say(next((c for c in PROBES if PROBES[c] in str(body)), "ready"))
+        return self.say('{"keywords": ["boat"], "caption": "A boat on a lake at noon"}')
+
+
+@dataclass
+class Town:
+    """Two hosts, and what asks them."""
+
+    one: Host
+    two: Host
+    asking: Asking
+    slept: list[float]
+
+    async def ask(self, picture: Picture) -> list[Answer]:
+        """Ask all the questions about a picture."""
+        return [a async for a in self.asking.describe(picture, self.asking.questions)]
+
+
+@pytest.fixture
+def town(say: Say) -> Callable[..., Town]:
+    """Make two hosts."""
+
+    def make(*, preflight: bool = False, **given: Any) -> Town:  # noqa: ANN401 - Asking's
+        slept: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            await asyncio.sleep(0)
+
+        hosts = {ONE: Host(say), TWO: Host(say, model="eye2")}
+        own = settings.Settings(backend=settings.Backend(preflight=preflight))
+        backends = {
+            url: Backend(settings.Backend(base_url=url, max_concurrency=2), transport=host)
+            for url, host in hosts.items()
+        }
+        asking = Asking(own, load_profile("default", None), backends, sleep=sleep, **given)
+        return Town(hosts[ONE], hosts[TWO], asking, slept)
+
+    return make
+
+
+@pytest.fixture
+def pictures(jpeg: Callable[..., bytes], picture: Picture) -> list[Picture]:
+    """Ten pictures."""
+    return [replace(picture, jpeg=jpeg((n * 25, 90, 200))) for n in range(10)]
+
+
+async def test_all_questions_about_a_photo_go_to_one_place_and_photos_to_both(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """Three questions each, never shared out; the photos go where there is room."""
+    here = town()
+    assert await here.asking.probe() is None
+    for host in (here.one, here.two):
+        host.requests.clear()
+    answers = await asyncio.gather(*map(here.ask, pictures))
+    assert all(len(given) == 3 for given in answers)
+    assert set(here.one.photos.values()) | set(here.two.photos.values()) == {3}
+    assert len(here.one.photos) == len(here.two.photos) == 5
+    await here.asking.close()
+
+
+async def test_to_the_ledger_it_is_one_question_wherever_it_is_asked(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """The answer names the model that gave it, and the question as it is known everywhere."""
+    here = town()
+    await here.asking.probe()
+    asked = [question.identity for question in here.asking.questions]
+    for _ in range(4):
+        given = await asyncio.gather(here.ask(pictures[0]), here.ask(pictures[1]))
+        assert [[a.question for a in answers] for answers in given] == [asked, asked]
+    bodies = [json.loads(r.content) for r in here.two.requests if r.method == "POST"]
+    assert {body["model"] for body in bodies} == {"eye2"}
+    await here.asking.close()
+
+
+async def test_a_dead_one_is_left_out_and_probed_back(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """Photos go on at the other; when the dead one answers again it gets its share."""
+    here = town()
+    await here.asking.probe()
+    here.one.down = True
+    with pytest.raises(BackendUnreachable):
+        await here.ask(pictures[0])
+    assert here.asking.error is None, "the other is usable"
+    for picture in pictures:
+        assert len(await here.ask(picture)) == 3
+    here.one.down = False
+    await asyncio.wait_for(_until(lambda: here.asking.endpoints[0].usable), 5)
+    here.one.requests.clear()
+    await asyncio.gather(*map(here.ask, pictures))
+    assert here.one.photos
+    await here.asking.close()
+
+
+async def _until(what: Callable[[], bool]) -> None:
+    while not what():  # noqa: ASYNC110 - what is waited for knows no event
+        await asyncio.sleep(0)
+
+
+async def test_with_both_dead_it_says_why_and_waits_for_the_first(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """``error`` while none can be asked; as soon as one can, waiting is over."""
+    here = town()
+    here.one.down = here.two.down = True
+    assert isinstance(await here.asking.probe(), BackendUnreachable)
+    waiting = asyncio.create_task(here.asking.wait_usable())
+    await _until(lambda: len(here.slept) > 6)
+    assert not waiting.done()
+    assert here.slept[0] < here.slept[-1], "waits grow"
+    here.two.down = False
+    await asyncio.wait_for(waiting, 5)
+    assert len(await here.ask(pictures[0])) == 3
+    await here.asking.close()
+
+
+async def test_at_rest_nothing_is_probed(town: Callable[..., Town]) -> None:
+    """A dead endpoint is left alone too, until work goes on."""
+    here = town()
+    here.one.down = here.two.down = True
+    await here.asking.probe()
+    here.asking.rest(resting=True)
+    await asyncio.sleep(0)
+    before = len(here.one.requests), len(here.two.requests)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert (len(here.one.requests), len(here.two.requests)) == before
+    here.one.down = here.two.down = False
+    here.asking.rest(resting=False)
+    await asyncio.wait_for(_until(lambda: all(e.usable for e in here.asking.endpoints)), 5)
+    await here.asking.close()
+
+
+async def test_a_role_is_asked_at_its_own_place(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """Captions at one, the rest at the other, each with its own model; one dead stops the photo."""
+    here = town(
+        models={"caption": "seer"},
+        places={"caption": TWO, "keywords": ONE, "description": ONE},
+    )
+    assert await here.asking.probe() is None
+    here.one.requests.clear()
+    here.two.requests.clear()
+    assert [a.role for a in await here.ask(pictures[0])] == ["caption", "keywords", "description"]
+    assert [json.loads(r.content)["model"] for r in here.two.requests] == ["seer"]
+    assert [json.loads(r.content)["model"] for r in here.one.requests] == ["eye", "eye"]
+    here.two.down = True
+    with pytest.raises(BackendUnreachable):
+        await here.ask(pictures[0])
+    assert here.asking.error is not None, "no other place may be asked for captions"
+    await here.asking.close()
+
+
+async def test_an_outage_lets_those_who_wait_for_a_place_not_even_ask(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """Ten photos at two places of two: what was under way fails, one control is asked, no more."""
+    here = town()
+    await here.asking.probe()
+    here.one.down = here.two.down = True
+    for endpoint in here.asking.endpoints:
+        endpoint.breaker._sleep = lambda _: asyncio.Event().wait()
+    before = len(here.one.requests), len(here.two.requests)
+    failed = await asyncio.gather(*map(here.ask, pictures), return_exceptions=True)
+    here.asking.rest(resting=True)
+    assert all(isinstance(error, BackendError) for error in failed)
+    for host, count in zip((here.one, here.two), before, strict=True):
+        assert len(host.requests) - count == 2 + 1  # under way, and the control
+    await here.asking.close()
+
+
+async def test_a_photo_that_a_healthy_place_fails_over_is_told_apart(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """The control picture is shown to the very endpoint that failed; it stays open."""
+    here = town(places={"caption": ONE, "keywords": ONE, "description": ONE})
+    await here.asking.probe()
+    poison = pictures[3]
+    mark = b64encode(poison.jpeg).decode()
+    here.one.fault = lambda body: httpx.Response(500) if mark in json.dumps(body) else None
+    with pytest.raises(FailsOverThisPhoto):
+        await here.ask(poison)
+    assert here.asking.endpoints[0].usable
+    assert here.two.requests == []
+    assert len(await here.ask(pictures[4])) == 3
+    await here.asking.close()
+
+
+async def test_a_busy_one_is_asked_one_thing_after_the_wait_it_asked_for(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """Retry-After is kept to; then a single picture shows whether it goes on; the limit shrank."""
+    here = town(preflight=True)
+    await here.asking.probe()
+    busy = [httpx.Response(429, headers={"retry-after": "77"}) for _ in range(2)]
+    here.one.fault = lambda _: busy.pop() if busy else None
+    here.one.requests.clear()
+    gone = await asyncio.gather(*map(here.ask, pictures[:4]), return_exceptions=True)
+    assert [type(error) for error in gone if isinstance(error, BackendError)] == [BackendBusy] * 2
+    await asyncio.wait_for(_until(lambda: here.asking.endpoints[0].usable), 5)
+    assert 77 <= here.slept[0] <= 77 * 1.25
+    assert [r.method for r in here.one.requests] == ["POST"] * (2 + 1)
+    assert here.asking.endpoints[0].backend.limit.size == 1
+    await here.asking.close()
+
+
+def test_keys_are_each_endpoints_own(say: Say) -> None:
+    """Nothing of one endpoint's key is in what another is sent."""
+    hosts = {ONE: Host(say), TWO: Host(say)}
+
+    async def run() -> None:
+        backends = {
+            url: Backend(
+                settings.Backend(base_url=url, api_key=SecretStr(f"key-of-{url}")), transport=host
+            )
+            for url, host in hosts.items()
+        }
+        asking = Asking(settings.Settings(), load_profile("default", None), backends)
+        await asking.preflight()
+        await asking.close()
+
+    asyncio.run(run())
+    for url, host in hosts.items():
+        assert {r.headers["authorization"] for r in host.requests} == {f"Bearer key-of-{url}"}

@@ -1,0 +1,158 @@
+"""How many requests an endpoint is given at once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from taggerd.inference.limit import FIRST_HOLD_SECONDS, Limit
+
+
+class Clock:
+    """A clock that is put forward."""
+
+    def __init__(self) -> None:
+        """Begin at nought."""
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+async def busy(limit: Limit, places: int) -> AsyncExitStack:
+    """Take places."""
+    held = AsyncExitStack()
+    for _ in range(places):
+        await held.enter_async_context(limit.place())
+    return held
+
+
+async def test_it_begins_at_the_most_and_lets_nobody_else_in() -> None:
+    """Places are taken up to the limit; the next ones wait in order, and none is lost."""
+    limit = Limit(2)
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        async with limit.place():
+            order.append(number)
+            assert limit.under_way <= 2
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(ask, range(9)))
+    assert order == list(range(9))
+    assert limit.under_way == 0
+
+
+async def test_who_gives_up_waiting_leaves_no_hole() -> None:
+    """Cancelled before or after its turn came, a waiting request gives its place to the next."""
+    limit = Limit(1)
+    held = await busy(limit, 1)
+    waiting = [asyncio.create_task(busy(limit, 1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await held.aclose()  # its turn goes to the second ...
+    waiting[1].cancel()  # ... which does not want it any more
+    await asyncio.gather(*waiting[:2], return_exceptions=True)
+    await (await waiting[2]).aclose()
+    assert limit.under_way == 0
+
+
+async def test_a_refusal_halves_it_once_for_all_that_was_under_way() -> None:
+    """Eight requests refused together are one piece of news."""
+    clock = Clock()
+    limit = Limit(8, clock=clock)
+    held = await busy(limit, 8)
+    clock.now = 1.0
+    for _ in range(8):
+        limit.refused(begun_at=0.0)
+    assert limit.size == 4
+    clock.now = 2.0
+    limit.refused(begun_at=1.5)
+    assert limit.size == 2
+    await held.aclose()
+
+
+async def test_it_grows_again_but_not_to_what_was_refused_for_a_while() -> None:
+    """One place a round of answers, up to one less than was refused; after the hold to the most."""
+    clock = Clock()
+    limit = Limit(8, clock=clock)
+    held = await busy(limit, 8)
+    clock.now = 1.0
+    limit.refused(begun_at=0.0)
+    for _ in range(100):
+        limit.answered("caption", 0.2)
+    assert limit.size == 7
+    clock.now += FIRST_HOLD_SECONDS + 1
+    for _ in range(20):
+        limit.answered("caption", 0.2)
+    assert limit.size == 8
+    limit.refused(begun_at=clock.now)
+    clock.now += FIRST_HOLD_SECONDS + 1
+    for _ in range(100):
+        limit.answered("caption", 0.2)
+    assert limit.size == 7, "refused again, it is tried again later than the first time"
+    await held.aclose()
+
+
+async def test_it_never_shuts() -> None:
+    """However much is refused, one request may go."""
+    clock = Clock()
+    limit = Limit(3, clock=clock)
+    held = await busy(limit, 3)
+    for second in range(10):
+        clock.now = float(second)
+        limit.refused(begun_at=float(second))
+    assert limit.size == 1
+    await held.aclose()
+
+
+async def test_one_that_was_alone_was_not_too_many() -> None:
+    """A server that is down refuses a single request too: that says nothing of its capacity."""
+    limit = Limit(4)
+    held = await busy(limit, 1)
+    limit.refused(begun_at=1.0)
+    assert limit.size == 4
+    await held.aclose()
+
+
+async def test_rising_latency_shrinks_it_until_it_is_usual() -> None:
+    """Answers that take three times as long as ever cost places; in the end that is normal."""
+    limit = Limit(8)
+    held = await busy(limit, 8)
+    for _ in range(300):
+        limit.answered("caption", 0.2)
+    assert limit.size == 8
+    for _ in range(40):
+        limit.answered("caption", 0.6)
+    assert limit.size <= 4
+    for _ in range(400):
+        limit.answered("caption", 0.6)
+    assert limit.size == 8
+    await held.aclose()
+
+
+async def test_long_answers_of_another_kind_are_no_rising_latency() -> None:
+    """A description takes five times as long as a caption, always: nothing is wrong with that."""
+    limit = Limit(8)
+    held = await busy(limit, 8)
+    for _ in range(200):
+        limit.answered("caption", 0.2)
+        limit.answered("description", 1.0)
+        assert limit.size == 8
+    await held.aclose()
+
+
+async def test_a_limit_that_nobody_needs_does_not_grow() -> None:
+    """With one request under way an answer says nothing about four."""
+    clock = Clock()
+    limit = Limit(8, clock=clock)
+    held = await busy(limit, 8)
+    limit.refused(begun_at=0.0)
+    await held.aclose()
+    clock.now = 1000.0
+    held = await busy(limit, 1)
+    for _ in range(50):
+        limit.answered("caption", 0.2)
+    assert limit.size == 4
+    await held.aclose()
