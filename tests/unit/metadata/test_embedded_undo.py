@@ -68,7 +68,7 @@ def _tight() -> bytes:
 
 def _lines() -> bytes:
     """Return a JPEG whose packet is filled up with lines, as cameras and Adobe do it."""
-    return jpeg(xmp=packet("Anna").replace(b" " * 9000, (b" " * 99 + b"\n") * 20))
+    return jpeg(xmp=packet("Anna").replace(b" " * 9000, (b" " * 99 + b"\n") * 80))
 
 
 EXACT = {name: make for name, make in KINDS.items() if name.endswith((".jpg", ".png", ".webp"))}
