@@ -9,7 +9,8 @@ a photo file.
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
-from taggerd.metadata.embed import change_packet, embeddable, origin, read_packet, replace_packet
+from taggerd.metadata.embed import change_packet, origin, read_packet, replace_packet
+from taggerd.metadata.embed_photo import embeddable
 from taggerd.metadata.keyword_lists import SHADOWING
 from taggerd.metadata.keywords import spell
 from taggerd.metadata.readers import Shown

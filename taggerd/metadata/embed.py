@@ -17,15 +17,12 @@ Runs Exiv2 on foreign bytes: call it in a worker process only.
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import (
     PhotoChanged,
-    PhotoGone,
     SidecarChanged,
     SidecarError,
     SidecarRefused,
@@ -34,15 +31,9 @@ from taggerd.errors import (
 from taggerd.metadata import (
     embed_file,
     embed_heif,
-    embed_jpeg,
-    embed_png,
-    embed_tiff,
     replacing,
 )
-from taggerd.metadata.carried import native_read
-from taggerd.metadata.embed_container import C2PA
-from taggerd.metadata.embed_heif import Heif, is_heif
-from taggerd.metadata.embed_jpeg import Jpeg
+from taggerd.metadata.embed_heif import Heif
 from taggerd.metadata.embed_packet import (
     Merge,
     Parts,
@@ -51,26 +42,26 @@ from taggerd.metadata.embed_packet import (
     recorded,
     returned_packet,
 )
-from taggerd.metadata.embed_png import Png
+from taggerd.metadata.embed_photo import (
+    Native,
+    body_of,
+    comparable,
+    container_of,
+    embeddable,
+    native_of,
+    stamp_of,
+)
 from taggerd.metadata.embed_source import Edited, FileSource, Span, blocks, digest_of
 from taggerd.metadata.embed_tiff import Tiff
-from taggerd.metadata.embed_webp import Webp
 from taggerd.metadata.undo import Undone, speaks_of_us
-from taggerd.photo import Sidecar, Stamp, extension, is_raw, printable
+from taggerd.photo import Sidecar, Stamp, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from pathlib import Path
 
     from taggerd.metadata.embed_container import Container
-    from taggerd.metadata.embed_source import Source
     from taggerd.photo import PhotoFile, Provenance, Tags
-
-Native = tuple["Mapping[str, object]", "Mapping[str, object]"]
-"""EXIF and IPTC as Exiv2 names them."""
-
-_TIFF_EXTENSIONS = frozenset({"tif", "tiff", "dng"})
-"""Proprietary raws are TIFFs inside: the name must say that it is none."""
-_MOVING_TAGS = frozenset({"Exif.Image.XMLPacket"})
 
 
 def embed(
@@ -94,9 +85,9 @@ def embed(
     path = file.path
     with embed_file.opened(path, file.stamp) as original:
         source = FileSource(original)
-        container = _container(path, source)
-        native = _native(original)
-        known = replace(provenance, body=_body(container))
+        container = container_of(path, source)
+        native = native_of(original)
+        known = replace(provenance, body=body_of(container))
         merged = merged_packet(
             container.packet,
             native,
@@ -134,8 +125,8 @@ def read_packet(path: Path) -> bytes | None:
         PhotoMoved: it is gone.
         StorageError: the disk fails.
     """
-    with embed_file.opened(path, _stamp_of(path)) as original:
-        return _container(path, FileSource(original)).packet
+    with embed_file.opened(path, stamp_of(path)) as original:
+        return container_of(path, FileSource(original)).packet
 
 
 def embedded_core(path: Path) -> bytes:
@@ -205,12 +196,12 @@ def change_packet(
         SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
     """
     with embed_file.opened(path, stamp) as original:
-        container = _container(path, FileSource(original))
+        container = container_of(path, FileSource(original))
         old = container.packet or b""
         packet = change(old) if whole else changed_packet(old, change)
         if packet == container.packet:
             return stamp, None
-        making = _Change(path, original, container, _native(original), packet)
+        making = _Change(path, original, container, native_of(original), packet)
         return making.carry_out(backup)
 
 
@@ -241,11 +232,14 @@ def take_back(
     Raises:
         SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
     """
-    stamp = _stamp_of(path)
+    stamp = stamp_of(path)
     with embed_file.opened(path, stamp) as original:
         source = FileSource(original)
-        container = _container(path, source)
+        container = container_of(path, source)
         if not container.packet or not speaks_of_us(container.packet):
+            if not dry_run:
+                with suppress(SidecarError):  # of an undo that was killed when it was through
+                    replacing.clear(path)
             return TakenBack(_NOT_OURS)
         core = Parts.of(container.packet).core
         undone = undo(core)
@@ -260,7 +254,7 @@ def take_back(
         if dry_run:
             return TakenBack(undone, exact)
         known = recorded(core).original
-        change = _Change(path, original, container, _native(original), packet)
+        change = _Change(path, original, container, native_of(original), packet)
         new, kept = change.carry_out(backup)
     if isinstance(container, Heif):  # only what exiftool has made can be compared
         with embed_file.opened(path, new) as made:
@@ -275,23 +269,13 @@ _NOT_OURS = Undone("nothing", b"", reason="nothing in it is taggerd's")
 def mentions_us(path: Path) -> bool:
     """Say whether the bytes of *path*, of whatever kind, name taggerd's namespace."""
     kept = b""
-    with suppress(TaggerdError, OSError), embed_file.opened(path, _stamp_of(path)) as descriptor:
+    with suppress(TaggerdError, OSError), embed_file.opened(path, stamp_of(path)) as descriptor:
         source = FileSource(descriptor)
         for block in blocks(source, Span(0, source.size)):
             if speaks_of_us(kept + block):
                 return True
             kept = block[-200:]
     return False
-
-
-def embeddable(path: Path) -> bool:
-    """Say whether the name of *path* is of a kind that is embedded into."""
-    return extension(path) in _EXTENSIONS
-
-
-_EXTENSIONS = frozenset(
-    {"jpg", "jpeg", "png", "webp", "heic", "heif", "hif", "avif"} | _TIFF_EXTENSIONS
-)
 
 
 def origin(path: Path) -> str:
@@ -302,12 +286,12 @@ def origin(path: Path) -> str:
     if not embeddable(path):
         return ""
     try:
-        with embed_file.opened(path, _stamp_of(path)) as original:
-            container = _container(path, FileSource(original))
+        with embed_file.opened(path, stamp_of(path)) as original:
+            container = container_of(path, FileSource(original))
             if not container.packet:
                 return ""
             record = recorded(Parts.of(container.packet).core)
-            return record.digest if record.body and record.body == _body(container) else ""
+            return record.digest if record.body and record.body == body_of(container) else ""
     except (TaggerdError, OSError):
         return ""  # whatever it is will be said when it is read or written
 
@@ -350,7 +334,7 @@ class _Change:
 
     def _check(self, descriptor: int) -> None:
         """Read the copy from the disk and compare it with the photo."""
-        made = _container(self._path, FileSource(descriptor))
+        made = container_of(self._path, FileSource(descriptor))
         if made.packet != self._packet:
             message = "could not be verified: the packet in its copy is not the one meant"
             raise SidecarRefused(message)
@@ -361,65 +345,6 @@ class _Change:
         if isinstance(made, Tiff) and isinstance(old, Tiff) and not made.keeps(old):
             message = "could not be verified: its copy differs in other places"
             raise SidecarRefused(message)
-        if _comparable(_native(descriptor)) != _comparable(self._native):
+        if comparable(native_of(descriptor)) != comparable(self._native):
             message = "could not be verified: Exiv2 reads other EXIF or IPTC in its copy"
             raise SidecarRefused(message)
-
-
-def _container(path: Path, source: Source) -> Container:
-    """Parse the photo *source*; refuse one whose packet names Content Credentials elsewhere."""
-    container = _parsed(path, source)
-    packet = container.packet or b""
-    if b"http://purl.org/dc/terms/" in packet and b":provenance" in packet:
-        raise SidecarRefused(C2PA)
-    return container
-
-
-def _parsed(path: Path, source: Source) -> Container:
-    """Parse the photo *source*, known by its first bytes; *path* gives only its name."""
-    head = source.read(0, 12)
-    if is_raw(path) and extension(path) not in _TIFF_EXTENSIONS:
-        message = "is a proprietary raw file, which is never written to"
-        raise SidecarRefused(message)
-    if head.startswith(embed_jpeg.SIGNATURE):
-        return Jpeg(source)
-    if head.startswith(embed_png.SIGNATURE):
-        return Png(source)
-    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        return Webp(source)
-    if head.startswith(embed_tiff.SIGNATURES) and extension(path) in _TIFF_EXTENSIONS:
-        return Tiff(source)
-    if is_heif(head) and extension(path) in _EXTENSIONS:
-        return Heif(source)
-    message = "is of a format that is not written to"
-    raise SidecarRefused(message)
-
-
-def _body(container: Container) -> str:
-    """Return the digest of everything in a photo file but its packet."""
-    told = repr(container.fingerprint()).encode()
-    return hashlib.blake2b(told, digest_size=32).hexdigest()
-
-
-def _native(descriptor: int) -> Native:
-    """Have Exiv2 read EXIF and IPTC of an open photo."""
-    try:
-        _, exif, iptc = native_read(Path(f"/proc/self/fd/{descriptor}"))
-    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        message = f"cannot be read by Exiv2 ({printable(said)})"
-        raise SidecarRefused(message) from error
-    return exif, iptc
-
-
-def _comparable(native: Native) -> tuple[dict[str, object], dict[str, object]]:
-    exif, iptc = native
-    return {tag: value for tag, value in exif.items() if tag not in _MOVING_TAGS}, dict(iptc)
-
-
-def _stamp_of(path: Path) -> Stamp:
-    try:
-        return Stamp.of(path.lstat())
-    except OSError as error:
-        message = f"{printable(path)} is no longer there"
-        raise PhotoGone(message) from error

@@ -15,7 +15,8 @@ from taggerd import settings
 from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import naming, replacing
 from taggerd.metadata.carried import Fields, carried, names_of
-from taggerd.metadata.embed import change_packet, embed, embeddable, origin
+from taggerd.metadata.embed import change_packet, embed, origin
+from taggerd.metadata.embed_photo import embeddable
 from taggerd.metadata.merging import Merged, digest_in, merge, yielded
 from taggerd.metadata.new import new_sidecar
 from taggerd.metadata.withdrawing import Withdrawal, backup_name, withdraw_embedded

@@ -71,8 +71,15 @@ def _lines() -> bytes:
     return jpeg(xmp=packet("Anna").replace(b" " * 9000, (b" " * 99 + b"\n") * 80))
 
 
+def _seeded() -> bytes:
+    """Return a JPEG whose packet lacks the keywords that its IPTC has."""
+    subject = b"<dc:subject><rdf:Bag><rdf:li>X</rdf:li></rdf:Bag></dc:subject>"
+    return behind_start(jpeg(xmp=packet("X").replace(subject, b"")), embedding.iptc("Caf\xe9"))
+
+
 EXACT = {name: make for name, make in KINDS.items() if name.endswith((".jpg", ".png", ".webp"))}
 EXACT |= {
+    "seeded.jpg": _seeded,
     "tight.jpg": _tight,
     "lines.jpg": _lines,
     "hidden.jpg": lambda: behind_start(_lines(), embedding.iptc("Caf\xe9")),
@@ -263,6 +270,9 @@ def test_what_a_killed_process_left_goes_with_the_next_look(
         yield_to_humans(photo_of(path), EMBED)
     else:
         withdraw_embedded(path, EVERYTHING, EMBED)
+        assert not left.exists()
+        left.write_bytes(b"the photo as it was tagged")
+        assert withdraw_embedded(path, EVERYTHING, EMBED).end == "nothing"
     assert not left.exists()
 
 
