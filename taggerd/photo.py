@@ -216,6 +216,8 @@ class Provenance:
     """Digest of the file that was looked at."""
     profile_digest: str = ""
     """Digest of the prompts' texts."""
+    body: str = ""
+    """Digest of all that a photo file holds but its XMP; only where tags are embedded into it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +235,12 @@ class Sidecar:
     """Fields kept because a human wrote them, lists that may shadow ours, ..."""
     error: str = ""
     """Why it was not written; empty if all is well."""
+    embedded: bool = False
+    """It is no sidecar: the tags stand in the photo file itself, which ``path`` names."""
+    stamp: Stamp | None = None
+    """The photo file's new stamp, where it was embedded into."""
+    emptied: bool = False
+    """Embedded, but no more: what taggerd had put into the photo file was taken out of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,8 +298,11 @@ class Record:
             "backend": self.backend,
             "prompt_profile": self.prompt_profile,
             "prompt_profile_digest": self.prompt_profile_digest,
-            "metadata_written": any(not sidecar.error for sidecar in self.sidecars),
-            "sidecars": [printable(s.path) for s in self.sidecars if not s.error],
+            "metadata_written": any(not s.error and not s.emptied for s in self.sidecars),
+            "sidecars": [
+                printable(s.path) for s in self.sidecars if not s.error and not s.embedded
+            ],
+            "embedded": [printable(s.path) for s in self.sidecars if s.embedded and not s.emptied],
             "notes": list(self.notes),
             "error": self.error,
             "error_kind": self.error_kind,

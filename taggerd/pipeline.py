@@ -15,7 +15,7 @@ import asyncio
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from taggerd import __version__, imaging, metadata
@@ -96,12 +96,17 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
         picture = way.picture = await rooms.workers.run(
             imaging.prepare, photo.primary.path, photo.primary.stamp, rooms.settings.image
         )
+        picture = way.picture = await _as_it_came(photo, picture, rooms)
     await ledger.survived(claim)
 
     held = await _held(claim, picture, rooms)
     if _may_be_tagged(claim, held, job) and await _is_tagged(photo, picture, rooms):
         if job.writes:
-            await rooms.workers.run(metadata.yield_to_humans, photo, rooms.metadata_options)
+            yielded = await rooms.workers.run(
+                metadata.yield_to_humans, photo, rooms.metadata_options
+            )
+            if yielded:
+                await ledger.written(claim, picture.digest, yielded)
         await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
         return None
 
@@ -159,6 +164,15 @@ def _may_be_tagged(claim: Claim, held: Sequence[Held], job: Job) -> bool:
     if job.dry_run or claim.anew_since is not None:
         return False
     return claim.recorded or not held
+
+
+async def _as_it_came(photo: Photo, picture: Picture, rooms: Rooms) -> Picture:
+    """Give *picture* the digest that its file had before taggerd embedded anything into it.
+
+    So one that tags were embedded into is the same picture as before, and is not paid for again.
+    """
+    origin = await rooms.workers.run(metadata.origin, photo.primary.path)
+    return replace(picture, digest=origin) if origin else picture
 
 
 async def _is_tagged(photo: Photo, picture: Picture, rooms: Rooms) -> bool:

@@ -189,6 +189,7 @@ def journal_of(settings: Settings) -> Journal:
 def metadata_options(settings: Settings) -> Options:
     """Say how sidecars are written."""
     return Options(
+        target=settings.metadata.target,
         fields=settings.metadata.fields,
         naming=settings.sidecar.naming,
         overwrite=settings.metadata.overwrite,

@@ -523,11 +523,19 @@ class Metadata(Section):
         description='Language of texts and keywords, e.g. "fr", "pt-BR", "ja" (BCP 47); empty: as '
         "the prompts have it, with English rules for keywords.",
     )
+    target: Literal["sidecar", "embed", "both"] = Field(
+        "sidecar",
+        description="Where tags go. embed: into JPEG, PNG, WebP, TIFF and DNG, with exiftool also "
+        "into HEIC and AVIF; a sidecar where that could harm the file, or where one exists. Never "
+        "into proprietary raw.",
+    )
     overwrite: bool = Field(
         default=False, description="Replace texts that a human wrote (said in the record)."
     )
     backup_originals: bool = Field(
-        default=False, description="Keep the bytes of a sidecar before it changes, beside it."
+        default=False,
+        description="Keep a sidecar, or a photo that is embedded into, beside it as it was before "
+        "it changes.",
     )
     fields: Fields = Field(Fields(), description="Which answer goes into which XMP property.")
 

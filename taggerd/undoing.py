@@ -1,4 +1,4 @@
-"""Take back what taggerd wrote below some paths: finds the sidecars, and tells the ledger."""
+"""Take back what taggerd wrote below some paths: finds what holds it, and tells the ledger."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from taggerd import metadata, rooms
 from taggerd.arrivals.filters import SIDECAR
 from taggerd.arrivals.walk import UNREADABLE
 from taggerd.catchup import Skip, find
+from taggerd.errors import WorkerLost
 from taggerd.siblings import Files, whole
+from taggerd.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from taggerd.configuration import Configuration
+    from taggerd.ledger import Ledger
     from taggerd.metadata import Options, Withdrawal, Withdrawn
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Settings
@@ -48,6 +51,8 @@ class Found:
     """Photos without a sidecar."""
     named_bare: list[Path] = field(default_factory=list)
     """Those of them that were named themselves."""
+    embeddable: dict[Path, bool] = field(default_factory=dict)
+    """Photo files that tags may have been embedded into; True: the photo was named itself."""
     unreadable: list[Skip] = field(default_factory=list)
 
 
@@ -56,6 +61,9 @@ class Tally:
     """How an undo went."""
 
     ends: Counter[str] = field(default_factory=Counter)
+    """Of sidecars."""
+    photos: Counter[str] = field(default_factory=Counter)
+    """Of photo files that tags had been embedded into."""
     unreadable: list[Skip] = field(default_factory=list)
     waiting: int = 0
     """Files of photos that are in the queue: they will be tagged."""
@@ -63,15 +71,15 @@ class Tally:
     @property
     def all_well(self) -> bool:
         """Whether everything that was found could be taken back."""
-        return not (self.ends["refused"] or self.unreadable)
+        return not (self.ends["refused"] or self.photos["refused"] or self.unreadable)
 
 
 async def undo(
     configuration: Configuration, request: Request, told: Callable[[Withdrawn, bool], None]
 ) -> Tally:
-    """Take back what is asked for; *told* of every sidecar, and whether it was named itself.
+    """Take back what is asked for; *told* of every file, and whether it was named itself.
 
-    The sidecars alone say what is to be taken back. Where there is a ledger it learns which photos
+    The files alone say what is to be taken back. Where there is a ledger it learns which photos
     are not tagged any more: they are left alone until somebody asks for them again.
 
     Raises:
@@ -88,8 +96,6 @@ async def undo(
         ledger = None
         if rooms.has_ledger(settings) and not wanted.dry_run:
             ledger = await stack.enter_async_context(rooms.opened_ledger(settings))
-        for path in found.named_bare:
-            told(metadata.Withdrawn(path=path, end="nothing", reason="has no sidecar"), True)  # noqa: FBT003 - see told
         sidecars = iter(found.sidecars.items())
         while batch := list(islice(sidecars, BATCH)):
             untagged: list[Path] = []
@@ -103,16 +109,57 @@ async def undo(
             finally:
                 if ledger is not None and untagged:
                     await ledger.undone(untagged)
+        holding = await _take_out(found, settings, request, tally=tally, told=told, ledger=ledger)
+        for path in found.named_bare:
+            if path not in holding:
+                told(metadata.Withdrawn(path=path, end="nothing", reason="has no sidecar"), True)  # noqa: FBT003 - see told
         if ledger is not None:
             if wanted.since is None and wanted.parts == metadata.PARTS:
-                await ledger.undone(found.bare)  # an earlier undo may have died before it said so
+                # An earlier undo may have died before it said so.
+                await ledger.undone(path for path in found.bare if path not in holding)
             standing = await ledger.standing(found.photos)
             tally.waiting = sum(s.state in {"queued", "claimed"} for s in standing.values())
     return tally
 
 
+async def _take_out(  # noqa: PLR0913 - the parts of one undo
+    found: Found,
+    settings: Settings,
+    request: Request,
+    *,
+    tally: Tally,
+    told: Callable[[Withdrawn, bool], None],
+    ledger: Ledger | None,
+) -> set[Path]:
+    """Take out what was embedded into photos; return those that held or hold something of ours."""
+    holding: set[Path] = set()
+    options = rooms.metadata_options(settings)
+    workers = Workers(settings.workers)
+    try:
+        for path, named in found.embeddable.items():
+            try:
+                done = await workers.run(
+                    metadata.withdraw_embedded, path, request.withdrawal, options
+                )
+            except WorkerLost as error:
+                done = metadata.Withdrawn(path=path, end="refused", reason=str(error))
+            if done.end == "nothing" and done.untagged:
+                continue
+            holding.add(path)
+            tally.photos[done.end] += 1
+            # One by one and at once: a daemon that watches sees the file change.
+            if ledger is not None and done.before is not None and done.stamp is not None:
+                await ledger.restamped(path, done.before, done.stamp)
+                if done.untagged:
+                    await ledger.undone([path])
+            told(done, named)
+    finally:
+        await workers.close()
+    return holding
+
+
 def _find(paths: Sequence[Path], settings: Settings, options: Options) -> Found:
-    """Look for sidecars at and below *paths*.
+    """Look for sidecars, and photos that may hold tags themselves, at and below *paths*.
 
     Raises:
         ConfigurationError: a path is not there or cannot be read.
@@ -134,7 +181,10 @@ def _find(paths: Sequence[Path], settings: Settings, options: Options) -> Found:
 
 
 def _add_sidecars_of(photo: Photo, found: Found, options: Options, *, named: bool) -> None:
-    """Add the sidecars that *photo* has."""
+    """Add the sidecars that *photo* has, and its files themselves."""
+    for file in photo.files:
+        if metadata.embeddable(file.path):
+            found.embeddable[file.path] = found.embeddable.get(file.path, False) or named
     there = [path for path in metadata.plan(photo, options) if os.path.lexists(path)]
     for path in there:
         found.sidecars[path] = found.sidecars.get(path, False) or named

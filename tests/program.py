@@ -266,6 +266,21 @@ class CountingBackend:
         self._server.server_close()
 
 
+def otherwise(backend: CountingBackend) -> None:
+    """Let the backend say other words from now on, as another model would."""
+
+    def script(path: str, body: bytes) -> Reply | None:
+        asked = json.loads(body or b"{}")
+        if not any(message["role"] == "system" for message in asked.get("messages", [])):
+            return None
+        status, answer = describer.respond("POST", path, body)
+        message = answer["choices"][0]["message"]  # type: ignore[index]  # of the describer's shape
+        message["content"] = message["content"].replace("landscape", "wide").replace("A ", "One ")
+        return status, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+    backend.script = script
+
+
 def _is_about_a_photo(body: dict[str, Any]) -> bool:
     """Say whether a request has a system text and a picture: preflight's have no system text."""
     return any(message["role"] == "system" for message in body["messages"])

@@ -32,7 +32,7 @@ def show(
     config: options.ConfigFile = None,
     verbose: options.Verbose = False,
 ) -> int:
-    """Show what in a photo's sidecars is yours and what is taggerd's, and who shows it.
+    """Show what of a photo's words is yours and what is taggerd's, and who shows it.
 
     Nothing is asked and nothing is changed. The programs' rules are those of Lightroom, darktable,
     digiKam, Immich and PhotoPrism as they are installed.
@@ -65,11 +65,16 @@ LONGEST = 240
 def _print(console: Console, view: View) -> None:
     """Print one photo: whose words, then who shows them."""
     console.print(escape(printable(view.photo)), style="bold", soft_wrap=True)
-    about = [line for sidecar in view.sidecars for line in _about(sidecar)] or ["no sidecar"]
+    about = [line for sidecar in view.sidecars for line in _about(sidecar, view)]
+    if all(sidecar.path == view.photo for sidecar in view.sidecars):
+        about.append("no sidecar")
     for line in (*about, *view.notes):
         console.print(escape(line), soft_wrap=True)
     words = _table("in", "whose", "field", "says")
-    for row in [*(row for sidecar in view.sidecars for row in _rows(sidecar)), *_own_rows(view)]:
+    for row in [
+        *(row for sidecar in view.sidecars for row in _rows(sidecar, view)),
+        *_own_rows(view),
+    ]:
         words.add_row(*map(escape, row))
     if words.row_count:
         console.print(words)
@@ -116,9 +121,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _about(sidecar: SidecarView) -> list[str]:
-    """Say what became of one sidecar."""
+def _about(sidecar: SidecarView, view: View) -> list[str]:
+    """Say what became of one sidecar, or of the packet in the photo."""
     name = printable(sidecar.path.name)
+    if sidecar.path == view.photo:
+        name = f"the XMP in {name}"
     if sidecar.refused:
         return [f"{name} {sidecar.refused}: taggerd does not touch it"]
     if not sidecar.touched:
@@ -137,9 +144,9 @@ def _notes(sidecar: SidecarView) -> list[str]:
     return [f"  {note}" for note in sidecar.notes]
 
 
-def _rows(sidecar: SidecarView) -> list[tuple[str, str, str, str]]:
+def _rows(sidecar: SidecarView, view: View) -> list[tuple[str, str, str, str]]:
     """Return one sidecar's words as rows of the table."""
-    kind = _kind(sidecar.path)
+    kind = "photo" if sidecar.path == view.photo else _kind(sidecar.path)
     fields: dict[tuple[str, str], list[str]] = {}
     for field, text, machine in sidecar.texts:
         key = ("machine" if machine else "human", _one_line(text))
@@ -175,28 +182,9 @@ def _as_json(view: View) -> dict[str, Any]:
     return {
         "photo": printable(view.photo),
         "sidecars": [
-            {
-                "path": printable(sidecar.path),
-                "refused": sidecar.refused,
-                "touched": sidecar.touched,
-                "version": sidecar.version,
-                "date": sidecar.date,
-                "profile": sidecar.profile,
-                "models": dict(sidecar.models),
-                "texts": [
-                    {"field": field, "text": text, "whose": "machine" if machine else "human"}
-                    for field, text, machine in sidecar.texts
-                ],
-                "keywords": {
-                    "human": sidecar.human,
-                    "machine": sidecar.machine,
-                    "rejected": sidecar.rejected,
-                },
-                "replaced": dict(sidecar.replaced),
-                "notes": sidecar.notes,
-            }
-            for sidecar in view.sidecars
+            _words_json(sidecar) for sidecar in view.sidecars if sidecar.path != view.photo
         ],
+        "embedded": [_words_json(packet) for packet in view.sidecars if packet.path == view.photo],
         "own": {
             "texts": [{"field": words.field, "text": words.text} for words in view.own],
             "keywords": view.own_keywords,
@@ -213,4 +201,28 @@ def _as_json(view: View) -> dict[str, Any]:
             for shown in view.readers
         ],
         "notes": view.notes,
+    }
+
+
+def _words_json(sidecar: SidecarView) -> dict[str, Any]:
+    """Return the words of one sidecar, or of the packet in the photo."""
+    return {
+        "path": printable(sidecar.path),
+        "refused": sidecar.refused,
+        "touched": sidecar.touched,
+        "version": sidecar.version,
+        "date": sidecar.date,
+        "profile": sidecar.profile,
+        "models": dict(sidecar.models),
+        "texts": [
+            {"field": field, "text": text, "whose": "machine" if machine else "human"}
+            for field, text, machine in sidecar.texts
+        ],
+        "keywords": {
+            "human": sidecar.human,
+            "machine": sidecar.machine,
+            "rejected": sidecar.rejected,
+        },
+        "replaced": dict(sidecar.replaced),
+        "notes": sidecar.notes,
     }

@@ -17,6 +17,8 @@ from taggerd.photo import printable
 from taggerd.rooms import local_now
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from taggerd.configuration import Configuration
     from taggerd.metadata import Withdrawn
     from taggerd.undoing import Tally
@@ -59,12 +61,12 @@ def undo(
     config: options.ConfigFile = None,
     verbose: options.Verbose = False,
 ) -> int:
-    """Take taggerd's words out of sidecars; every word of yours stays.
+    """Take taggerd's words out of sidecars and photos; every word of yours stays.
 
-    A sidecar that taggerd made and nobody touched is removed. One that was there before returns to
-    the very bytes it was; if it was edited since, only taggerd's own words go. The photos are left
-    alone until taggerd retry PATH or taggerd scan --retag asks for them. Exit code 0: all well; 1:
-    some sidecars were refused; 2: usage.
+    A sidecar that taggerd made and nobody touched is removed. One that was there before, or a photo
+    that was embedded into, returns to the very bytes it was; if it was edited since, only taggerd's
+    own words go. The photos are left alone until taggerd retry PATH or taggerd scan --retag asks
+    for them. Exit code 0: all well; 1: some files were refused; 2: usage.
     """
     loaded = options.load(
         config,
@@ -122,7 +124,7 @@ class _Lines:
         words = {"nothing": "left", "refused": "refused"}
         word = words.get(done.end) or self._would + _ENDS[done.end]
         parts = ", ".join(done.parts)
-        if done.end == "cleaned":
+        if done.end == "cleaned" and not done.reason:
             parts = f"it was edited since; taken out: {parts or 'the record only'}"
         backup = f"backup: {printable(done.backup.name)}" if done.backup else ""
         said = "; ".join(part for part in (done.reason, parts, backup) if part)
@@ -132,15 +134,20 @@ class _Lines:
         """Print the totals."""
         for skip in tally.unreadable:
             typer.echo(f"failed: {printable(skip.path)}: {skip.reason}")
-        ends = tally.ends
+        if tally.ends or not tally.photos:
+            typer.echo(self._counted(tally.ends, "sidecar"))
+        if tally.photos:
+            typer.echo(self._counted(tally.photos, "photo"))
+        if tally.waiting:
+            typer.echo(f"{tally.waiting} files are in the queue there: they will still be tagged")
+
+    def _counted(self, ends: Counter[str], noun: str) -> str:
         counts = [f"{ends[end]} {self._would}{word}" for end, word in _ENDS.items() if ends[end]]
         counts += [f"{ends['refused']} refused"] if ends["refused"] else []
         counts += [f"{ends['nothing']} left as they are"] if ends["nothing"] else []
         total = sum(ends.values())
-        sidecars = "1 sidecar" if total == 1 else f"{total} sidecars"
-        typer.echo(f"{sidecars}: {', '.join(counts)}" if total else "no sidecars found there")
-        if tally.waiting:
-            typer.echo(f"{tally.waiting} files are in the queue there: they will still be tagged")
+        files = f"{total} {noun}{'' if total == 1 else 's'}"
+        return f"{files}: {', '.join(counts)}" if total else f"no {noun}s found there"
 
 
 _ENDS = {

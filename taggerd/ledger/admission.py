@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.ledger.database import Database
-    from taggerd.photo import PhotoFile
+    from taggerd.ledger.port import Claim
+    from taggerd.photo import PhotoFile, Stamp
 
 
 UNDONE = 2
@@ -207,6 +208,24 @@ def _put_file(database: Database, folder: int, file: PhotoFile, photo: int) -> N
         photo=photo,
         **stamp_columns(file.stamp),
     )
+
+
+def restamp(database: Database, claim: Claim, path: Path, stamp: Stamp) -> None:
+    """Note that a file of the claimed photo has a new *stamp* by our own doing.
+
+    Not if it was admitted with another one meanwhile: then somebody else wrote it.
+    """
+    known = {file.path: file.stamp for file in claim.photo.files}
+    place = Place.of(path)
+    row = database.row("file_stamp", **place._asdict())
+    if row is not None and stamp_of(row) == known.get(path):
+        database.do(
+            "restamp_file",
+            photo=claim.id,
+            token=claim.token,
+            **place._asdict(),
+            **stamp_columns(stamp),
+        )
 
 
 def _folder_id(database: Database, path: bytes) -> int:

@@ -226,7 +226,10 @@ class Ledger(Protocol):
         """Keep a paid *answer* for *digest*; a later one to the same question replaces it."""
 
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
-        """Keep which *sidecars* now hold the tags of *digest*."""
+        """Keep which *sidecars* now hold the tags of *digest*.
+
+        A file of the photo that tags were embedded into is known by its new stamp from now on.
+        """
 
     async def finish(
         self, claim: Claim, record: Outgoing | None, *, digest: str, sidecars_written: bool
@@ -274,6 +277,12 @@ class Ledger(Protocol):
         Such a photo counts as unwritten and is left alone: :meth:`admit` queues it only if it
         changed or is to be asked about anew, :meth:`retry` if it is named. Photos that are queued
         or claimed stay so. Returns how many photos counted as written until now.
+        """
+
+    async def restamped(self, path: Path, before: Stamp, after: Stamp) -> None:
+        """Note that the file *path* went from one stamp to another by our own doing.
+
+        Not if it is known by another stamp than *before*: then somebody else wrote it, too.
         """
 
     # The journal's outbox.

@@ -70,6 +70,17 @@ VALUES (:folder, :stem, :suffix, :size, :mtime_ns, :inode, :device, :photo)
 ON CONFLICT DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,
     inode = excluded.inode, device = excluded.device, photo = excluded.photo, gone_since = NULL;
 
+-- name: restamp_file
+UPDATE files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
+WHERE photo = :photo AND stem = :stem AND suffix = :suffix
+    AND folder = (SELECT id FROM folders WHERE path = :folder)
+    AND photo IN (SELECT id FROM photos WHERE id = :photo AND token = :token);
+
+-- name: restamp_known
+UPDATE files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
+WHERE stem = :stem AND suffix = :suffix
+    AND folder = (SELECT id FROM folders WHERE path = :folder);
+
 -- name: gone_files
 SELECT folders.path AS folder, stem, suffix, gone_since
 FROM files INDEXED BY files_gone CROSS JOIN folders ON folders.id = files.folder

@@ -27,6 +27,7 @@ from taggerd.ledger.atrest import (
     folder_range,
     name_beside,
     path_of,
+    stamp_columns,
     stamp_of,
 )
 from taggerd.ledger.port import (
@@ -339,7 +340,9 @@ class SqliteLedger:
         with self._database.transaction():
             self._database.do("written", digest=digest_bytes(digest), **held)
             for sidecar in sidecars:
-                if not sidecar.error:
+                if sidecar.stamp is not None:
+                    admission.restamp(self._database, claim, sidecar.path, sidecar.stamp)
+                if not sidecar.error and not sidecar.embedded:
                     name = name_beside(sidecar.path, claim.photo.folder)
                     self._database.do("put_sidecar", name=name, digest=sidecar.digest, **held)
 
@@ -436,6 +439,15 @@ class SqliteLedger:
         with database.transaction():
             places = (Place.of(path)._asdict() for path in files)
             return sum(database.do("undone", now=now, **place) for place in places)
+
+    @_in_thread
+    def restamped(self, path: Path, before: Stamp, after: Stamp) -> None:
+        """See the port."""
+        place = Place.of(path)._asdict()
+        with self._database.transaction():
+            row = self._database.row("file_stamp", **place)
+            if row is not None and stamp_of(row) == before:
+                self._database.do("restamp_known", **place, **stamp_columns(after))
 
     # The journal's outbox.
 

@@ -11,13 +11,16 @@ Runs Exiv2 on foreign bytes: call it in a worker process only.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.keyword_lists import machine_entries
 from taggerd.metadata.namespaces import Name, named
+from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.splice import Array, Entry, Value
 from taggerd.metadata.tree import BLANK
 from taggerd.metadata.wording import is_camera_text, xml_text
@@ -46,40 +49,78 @@ _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Own:
+    """What a photo file itself says, taggerd's embedded words and all."""
+
+    fields: Fields = dataclasses.field(default_factory=dict)
+    """As a new sidecar has them."""
+    description: str = ""
+    """EXIF's ImageDescription as it is, also a camera's."""
+    keywords: tuple[str, ...] = ()
+    """Of IPTC-IIM."""
+    notes: tuple[str, ...] = ()
+    """What could not be read."""
+
+
+def own(path: Path) -> Own:
+    """Return what the photo at *path* says to its readers; never fails, as :func:`carried`."""
+    try:
+        packet, exif, iptc = native_read(path)
+    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
+        return Own(notes=(_unreadable(path, error),))
+    fields, notes = _fields(path, packet, exif, iptc, ours=True)
+    said = exif.get("Exif.Image.ImageDescription")
+    words = from_iptc(iptc).get("dc:subject")
+    return Own(
+        fields,
+        said.strip() if isinstance(said, str) else "",
+        tuple(entry.text for entry in words.entries) if isinstance(words, Array) else (),
+        notes,
+    )
+
+
 def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
     """Return what the photo at *path* carries, and notes about what could not be read.
 
     Never fails: a file that Exiv2 cannot read carries nothing, and a note says so.
     """
     try:
-        packet, exif, iptc = _read(path)
+        packet, exif, iptc = native_read(path)
     except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
-        said = str(error).replace(f"{path}: ", "")
-        reason = " ".join(said.split())[:200] or type(error).__name__
-        return {}, (f"{printable(path.name)}: its own metadata cannot be read ({reason})",)
+        return {}, (_unreadable(path, error),)
+    return _fields(path, packet, exif, iptc, ours=False)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    said = str(error).replace(f"{path}: ", "")
+    reason = " ".join(said.split())[:200] or type(error).__name__
+    return f"{printable(path.name)}: its own metadata cannot be read ({reason})"
+
+
+def _fields(
+    path: Path,
+    packet: bytes,
+    exif: Mapping[str, object],
+    iptc: Mapping[str, object],
+    *,
+    ours: bool,
+) -> tuple[Fields, tuple[str, ...]]:
+    """Join what XMP, IPTC and EXIF say; *ours*: with what taggerd embedded."""
     notes: list[str] = []
     fields: Fields = {}
     if packet.strip(b" \t\r\n\0"):
         try:
-            fields = _from_xmp(Document(_trimmed_packet(packet)))
+            fields = _from_xmp(Document(_trimmed_packet(packet)), ours=ours)
         except SidecarRefused as refusal:
             notes.append(f"{printable(path.name)}: its own XMP cannot be read (it {refusal})")
-    for source in (_from_iptc(iptc), _from_exif(exif)):
+    for source in (from_iptc(iptc), from_exif(exif)):
         for field, value in source.items():
             fields.setdefault(field, value)
     return fields, tuple(notes)
 
 
-def image_description(path: Path) -> str:
-    """Return EXIF's ImageDescription as it is, also a camera's; empty if it cannot be read."""
-    try:
-        value = _read(path)[1].get("Exif.Image.ImageDescription")
-    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError):
-        return ""
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
+def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
     """Return the XMP packet, EXIF and IPTC of a file."""
     import pyexiv2  # noqa: PLC0415 - needs glibc 2.33 and is only for worker processes
 
@@ -88,9 +129,21 @@ def _read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]
     image = pyexiv2.Image(name, encoding="latin-1")
     try:
         packet = image.read_raw_xmp()
-        return packet.encode("utf-8", "replace"), image.read_exif(), image.read_iptc()
+        return (
+            packet.encode("utf-8", "replace"),
+            _decoded(image.read_exif),
+            _decoded(image.read_iptc),
+        )
     finally:
         image.close()
+
+
+def _decoded(read: Callable[..., Mapping[str, object]]) -> Mapping[str, object]:
+    """Have texts read as UTF-8, else as Latin-1, in which IPTC was written for decades."""
+    try:
+        return read(encoding="utf-8")
+    except UnicodeDecodeError:
+        return read(encoding="latin-1")
 
 
 def _trimmed_packet(packet: bytes) -> bytes:
@@ -98,8 +151,8 @@ def _trimmed_packet(packet: bytes) -> bytes:
     return packet.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0")
 
 
-def _from_xmp(document: Document) -> Fields:
-    """Take the fields out of the file's own XMP packet."""
+def _from_xmp(document: Document, *, ours: bool) -> Fields:
+    """Take the fields out of the file's own XMP packet; *ours*: with what taggerd embedded."""
     fields: Fields = {}
     for names, make in (
         (_LANGUAGES, _languages),
@@ -113,7 +166,26 @@ def _from_xmp(document: Document) -> Fields:
             if value is not None and not (field in _WORDS and _is_camera(value)):
                 fields[field] = value
     _join_lists(fields, document)
-    return fields
+    return fields if ours else _without_ours(fields, Ownership.read(document))
+
+
+def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
+    """Leave out what taggerd embedded itself: in a new sidecar it would pass for human."""
+    kept: Fields = {}
+    for field, value in fields.items():
+        if isinstance(value, str):
+            if not ownership.owns(value):
+                kept[field] = value
+            continue
+        machine = machine_entries(field, ownership)
+        entries = tuple(
+            entry
+            for entry in value.entries
+            if not ownership.owns(entry.text) and entry.text not in machine
+        )
+        if entries:
+            kept[field] = Array(value.kind, entries)
+    return kept
 
 
 _SAME_LEVELS = {
@@ -175,7 +247,7 @@ def _plain(found: Property) -> Value | None:
     return text.strip(BLANK) or None
 
 
-def _from_iptc(iptc: Mapping[str, object]) -> Fields:
+def from_iptc(iptc: Mapping[str, object]) -> Fields:
     """Take the fields out of IPTC-IIM."""
 
     def words(local: str) -> list[str]:
@@ -212,7 +284,7 @@ def _human(text: str) -> str:
     return "" if is_camera_text(text) or "\ufffd" in text else text
 
 
-def _from_exif(exif: Mapping[str, object]) -> Fields:
+def from_exif(exif: Mapping[str, object]) -> Fields:
     """Take the fields out of EXIF (tags as Exiv2 names them)."""
 
     def text(tag: str) -> str:

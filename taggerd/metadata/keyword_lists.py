@@ -147,6 +147,14 @@ class KeywordList:
         return wanted in entries or (len(path) == 1 and wanted in levels)
 
 
+def machine_entries(name: str, ownership: Ownership) -> frozenset[str]:
+    """Return the items that an earlier pass put into the list *name*, as they stand there."""
+    if name not in ownership.lists or name not in LISTS:
+        return frozenset()
+    empty = KeywordList(name, LISTS[name], None)
+    return frozenset(empty.entry(path) for path in Machine.of(ownership).entries(empty.kind))
+
+
 def same(word: str) -> str:
     """Return what two spellings of one human keyword share: case, composition, white space."""
     return " ".join(unicodedata.normalize("NFC", word).casefold().split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from taggerd import settings
@@ -46,6 +47,7 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     language: str = "",
     root: str = "",
     made: bool = False,
+    seeds: Mapping[Name, Value] = MappingProxyType({}),
     carry: Callable[[], Mapping[str, Value]] = dict,
 ) -> Merged:
     """Merge *tags* into the sidecar *data*.
@@ -59,6 +61,7 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
         language: the texts' own, BCP 47: they are written in it besides ``x-default``.
         root: a word under which machine keywords are listed once more where there are levels.
         made: taggerd has just made *data*; an undo takes the whole file away again.
+        seeds: human words from elsewhere that go in first; an undo takes them out with ours.
         carry: gives what the photo's own file says; asked only where the sidecar lacks a field
             that is to be written, because the words there would be hidden by ours.
 
@@ -68,6 +71,8 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     encoded = decode(data)
     document = Document(encoded.text)
     before = Origin(made=True) if made else origin(encoded, document)
+    if seeds:
+        document, before = _seeded(document, before, seeds)
     if not made:
         document, before = _carried(document, before, tags, fields, carry, overwrite=overwrite)
     ownership = Ownership.read(document)
@@ -160,12 +165,17 @@ def _carried(  # noqa: PLR0913 - see merge
     if not lacking:
         return document, before
     said = carry()
-    found = {field: said[field] for field in lacking if field in said}
-    if not found:
-        return document, before
+    found = {named(field): said[field] for field in lacking if field in said}
+    return _seeded(document, before, found) if found else (document, before)
+
+
+def _seeded(
+    document: Document, before: Origin, seeds: Mapping[Name, Value]
+) -> tuple[Document, Origin]:
+    """Put *seeds* into *document*; the way back to *before* leads past them."""
     draft = Draft(document)
-    for field, value in found.items():
-        draft.put(named(field), value)
+    for name, value in seeds.items():
+        draft.put(name, value)
     edits = draft.edits()
     text = splice(document.data, edits)
     draft.check(text)

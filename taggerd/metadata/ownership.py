@@ -11,6 +11,7 @@ property       form  holds
 ``prompts``    text  BLAKE2b-128 of its texts
 ``models``     Bag   ``role=model``
 ``digest``     text  BLAKE2b-256 of the file that was looked at
+``body``       text  embedded only: what the photo file is without it (see :mod:`.embed_packet`)
 ``keywords``   Bag   the exact machine keywords in the lists, flat
 ``paths``      Bag   those that have a place in the user's hierarchy, ``Animals|Dog``
 ``root``       text  the word under which they are listed once more in hierarchical lists, ``AI``
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 DATE = Name(TAGGERD, "date")
 DIGEST = Name(TAGGERD, "digest")
+BODY = Name(TAGGERD, "body")
+"""As long as it is true of the photo file it stands in, ``digest`` says which file that was before
+anything was embedded."""
 
 
 def text_hash(text: str) -> str:
@@ -104,6 +108,7 @@ class Ownership:
             "profile": provenance.profile,
             "prompts": provenance.profile_digest,
             "digest": provenance.digest,
+            "body": provenance.body,
         }
         record: dict[Name, Value | None] = {
             Name(TAGGERD, local): text or None for local, text in texts.items()

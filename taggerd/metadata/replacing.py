@@ -70,7 +70,7 @@ def read(path: Path) -> Old | None:
         if error.errno == errno.ELOOP:
             message = "is a symbolic link, which is not written through"
             raise SidecarRefused(message) from None
-        _give_up(error, path, "cannot be read")
+        give_up(error, path, "cannot be read")
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -82,7 +82,7 @@ def read(path: Path) -> Old | None:
         with open(descriptor, "rb", closefd=False) as file:
             return Old(file.read(LARGEST + 1), found)
     except OSError as error:
-        _give_up(error, path, "cannot be read")
+        give_up(error, path, "cannot be read")
     finally:
         os.close(descriptor)
 
@@ -104,13 +104,13 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
         SidecarUnwritable: the folder or the file may not be written.
         PhotosDiskError: the disk is full, read-only or fails.
     """
-    if not old.stat.st_mode & 0o222 or not _may_be_written(path):
+    if not old.stat.st_mode & 0o222 or not may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
     kept: Path | None = None
     with _temporary(path, data, old.stat, mode=stat.S_IMODE(old.stat.st_mode) & 0o777) as temporary:
         try:
-            _copy_attributes(path, temporary)
+            copy_attributes(path, temporary)
             _check_unchanged(path, old)
             if backup is not None:
                 kept = _keep(backup, old)
@@ -120,9 +120,9 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
             if kept is not None:
                 kept.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                _give_up(error, path, "cannot be written")
+                give_up(error, path, "cannot be written")
             raise
-    _sync_folder(path)
+    sync_folder(path)
     return kept
 
 
@@ -141,8 +141,8 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
             message = "has just been made by another program"
             raise SidecarChanged(message) from None
         except OSError as error:
-            _give_up(error, path, "cannot be written")
-    _sync_folder(path)
+            give_up(error, path, "cannot be written")
+    sync_folder(path)
 
 
 def remove(path: Path, old: Old) -> None:
@@ -152,18 +152,18 @@ def remove(path: Path, old: Old) -> None:
         SidecarChanged, SidecarUnwritable, StorageError: as :func:`replace`.
     """
     clear(path)
-    if not old.stat.st_mode & 0o222 or not _may_be_written(path):
+    if not old.stat.st_mode & 0o222 or not may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
     _check_unchanged(path, old)
     try:
         path.unlink()
     except OSError as error:
-        _give_up(error, path, "cannot be removed")
-    _sync_folder(path)
+        give_up(error, path, "cannot be removed")
+    sync_folder(path)
 
 
-def _may_be_written(path: Path) -> bool:
+def may_be_written(path: Path) -> bool:
     """Say whether the file *path* may be written, on a file system that may.
 
     Raises:
@@ -172,7 +172,7 @@ def _may_be_written(path: Path) -> bool:
     if os.access(path, os.W_OK):
         return True
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        _give_up(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
+        give_up(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
     return False
 
 
@@ -217,12 +217,12 @@ def _keep(backup: Path, old: Old) -> Path:
 def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> Iterator[Path]:
     """Give a synced file with *data* beside *path*, owned as *like*; it is gone afterwards."""
     clear(path)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
     except OSError as error:
-        _give_up(error, path, "cannot be written")
+        give_up(error, path, "cannot be written")
     # Closed, and so unlocked, only when it is done with.
     # Unbuffered: what found no room would be tried again as it closes, in place of our own error.
     with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened exclusively
@@ -232,11 +232,11 @@ def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> I
             remaining = memoryview(data)
             while remaining:
                 remaining = remaining[file.write(remaining) :]
-            _dress(descriptor, like, mode)
+            dress(descriptor, like, mode)
             os.fsync(descriptor)
             yield temporary
         except OSError as error:
-            _give_up(error, path, "cannot be written")
+            give_up(error, path, "cannot be written")
         finally:
             with contextlib.suppress(OSError):
                 if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
@@ -252,7 +252,7 @@ def clear(path: Path) -> None:
         SidecarChanged: another process is writing it at this moment.
         SidecarUnwritable, PhotosDiskError: it cannot be removed.
     """
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     try:
         if not os.path.lexists(temporary):
             return
@@ -266,16 +266,16 @@ def clear(path: Path) -> None:
         message = "is being written by another taggerd"
         raise SidecarChanged(message) from None
     except OSError as error:
-        _give_up(error, path, "cannot be written")
+        give_up(error, path, "cannot be written")
 
 
-def _temporary_name(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
     """Return the one name that a sidecar's temporary file has; hidden, so nobody reads it."""
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
     return path.with_name(f".{name}.taggerd-tmp")
 
 
-def _dress(descriptor: int, like: os.stat_result, mode: int) -> None:
+def dress(descriptor: int, like: os.stat_result, mode: int) -> None:
     """Give the file the owner of *like*, where that is permitted, and *mode*."""
     made = os.fstat(descriptor)
     if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
@@ -288,7 +288,7 @@ def _dress(descriptor: int, like: os.stat_result, mode: int) -> None:
         os.fchmod(descriptor, mode)
 
 
-def _copy_attributes(path: Path, temporary: Path) -> None:
+def copy_attributes(path: Path, temporary: Path) -> None:
     """Copy extended attributes (tags of file managers, access lists), as far as is permitted."""
     with contextlib.suppress(OSError):
         for name in os.listxattr(path, follow_symlinks=False):
@@ -297,7 +297,7 @@ def _copy_attributes(path: Path, temporary: Path) -> None:
                 os.setxattr(temporary, name, value, follow_symlinks=False)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Make the rename itself last."""
     try:
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -307,13 +307,13 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno in _STORAGE:
-            _give_up(error, path, "cannot be written")
+            give_up(error, path, "cannot be written")
         # some network file systems cannot sync a folder
     finally:
         os.close(descriptor)
 
 
-def _give_up(error: OSError, path: Path, what: str) -> NoReturn:
+def give_up(error: OSError, path: Path, what: str) -> NoReturn:
     """Raise *error* as one of ours: the disk's fault or the sidecar's."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _STORAGE:

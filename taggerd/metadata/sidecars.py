@@ -6,25 +6,30 @@ Everything here runs in a worker process: a new sidecar is seeded from the photo
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from os.path import lexists
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from taggerd import settings
-from taggerd.errors import SidecarChanged, SidecarError, SidecarUnwritable
+from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import naming, replacing
 from taggerd.metadata.carried import Fields, carried, names_of
+from taggerd.metadata.embed import change_packet, embed, origin
+from taggerd.metadata.embed_photo import embeddable
 from taggerd.metadata.merging import Merged, digest_in, merge, yielded
 from taggerd.metadata.new import new_sidecar
-from taggerd.metadata.undo import PARTS, End, Part, undo
+from taggerd.metadata.withdrawing import Withdrawal, backup_name, withdraw_embedded
 from taggerd.photo import Sidecar, printable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
-    from datetime import date, datetime
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from taggerd.metadata.namespaces import Name
     from taggerd.metadata.naming import Naming, Target
+    from taggerd.metadata.splice import Value
     from taggerd.photo import Photo, Provenance, Tags
 
 _TRIES = 5
@@ -32,37 +37,11 @@ _TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
-    """What is to be taken back."""
-
-    parts: frozenset[Part] = PARTS
-    since: date | None = None
-    """Only what was tagged on this local day or later; None: all."""
-    dry_run: bool = False
-    """Only say what would happen."""
-    now: datetime | None = None
-    """Local time, for the name of a backup."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawn:
-    """What became of one sidecar."""
-
-    path: Path
-    end: End | Literal["refused"]
-    parts: tuple[str, ...] = ()
-    """What was taken out of it, where it was edited since or only in part."""
-    reason: str = ""
-    """Why it is as it was."""
-    backup: Path | None = None
-    untagged: bool = False
-    """Nothing of taggerd's is in it now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How sidecars are written; picklable."""
 
+    target: Literal["sidecar", "embed", "both"] = "sidecar"
+    """Where tags go."""
     fields: settings.Fields = field(default_factory=settings.Fields)
     """Which answer goes into which property."""
     naming: Naming = "auto"
@@ -76,13 +55,14 @@ class Options:
     root: str = ""
     """Machine keywords are listed once more under this one."""
 
-    def merged(
+    def merged(  # noqa: PLR0913 - see merge
         self,
         data: bytes,
         tags: Tags,
         provenance: Provenance,
         *,
         made: bool = False,
+        seeds: Mapping[Name, Value] = MappingProxyType({}),
         carry: Callable[[], Fields] = dict,
     ) -> Merged:
         """Merge *tags* into the sidecar *data*; see :func:`.merging.merge`."""
@@ -95,6 +75,7 @@ class Options:
             language=self.language,
             root=self.root,
             made=made,
+            seeds=seeds,
             carry=carry,
         )
 
@@ -105,97 +86,133 @@ def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
 
 
 def tagged_digest(photo: Photo, options: Options) -> str:
-    """Return the digest that every sidecar of *photo* records; empty if one lacks it or differs."""
+    """Return the digest that every sidecar of *photo* records; empty if one lacks it or differs.
+
+    Where tags are embedded, a file that holds them itself needs no sidecar.
+    """
     digests = set()
-    for path in plan(photo, options):
+    for target in naming.targets(photo, options.naming):
         try:
-            old = replacing.read(path)
-            digests.add(digest_in(old.data) if old is not None else "")
+            old = replacing.read(target.path)
         except SidecarError:
             return ""
+        if old is not None:
+            try:
+                digests.add(digest_in(old.data))
+            except SidecarError:
+                return ""
+        elif options.target == "embed":
+            digests |= {origin(file) for file in target.files}
+        else:
+            digests.add("")
     return digests.pop() if len(digests) == 1 else ""
 
 
-def yield_to_humans(photo: Photo, options: Options) -> None:
-    """Take machine texts out of the sidecars of *photo* that hide what a human wrote since.
+def yield_to_humans(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
+    """Take machine texts out of *photo* and its sidecars that hide what a human wrote since.
 
     One that cannot be understood or written stays as it is: it is spoken of when it is tagged.
 
+    Returns:
+        The photo's own files that were changed.
+
     Raises:
-        StorageError: the disk is full or failing.
+        PhotosDiskError: the disk is full, read-only or failing.
     """
     for path in plan(photo, options):
         with suppress(SidecarError):
             old = replacing.read(path)
             if old is not None and (data := yielded(old.data)) != old.data:
                 replacing.replace(path, old, data)
+    changed: list[Sidecar] = []
+    for file in photo.files:
+        path, stamp = file.path, file.stamp
+        if embeddable(path):
+            with suppress(SidecarError, PhotoMoved):
+                replacing.clear(path)
+                new, _ = change_packet(path, stamp, yielded)
+                if new != stamp:
+                    changed.append(Sidecar(path=path, written=True, embedded=True, stamp=new))
+    return tuple(changed)
 
 
 def write(
     photo: Photo, tags: Tags, provenance: Provenance, options: Options
 ) -> tuple[Sidecar, ...]:
-    """Write *tags* into every sidecar of *photo*, each on its own.
+    """Write *tags* into every sidecar of *photo*, or its files themselves, each on its own.
 
     A sidecar that already says all this is left alone (``written`` is False). One that is refused
     or cannot be written stays as it is byte for byte and says why in ``error``; the others are
-    written all the same.
+    written all the same. A file that is not embedded into gets a sidecar whose notes say why, and
+    so does one that has a sidecar already: readers would look there alone.
 
     Raises:
+        PhotoMoved: a file that was to be embedded into changed or went meanwhile.
         PhotosDiskError: the disk is full, read-only or failing.
     """
-    return tuple(
-        _write_one(target, tags, provenance, options)
-        for target in naming.targets(photo, options.naming)
-    )
+    targets = naming.targets(photo, options.naming)
+    if options.target == "sidecar":
+        return tuple(_write_one(target, tags, provenance, options) for target in targets)
+    if options.target == "both":
+        # First the sidecars: a new one starts with the words in the file, which are human yet.
+        sidecars = [_write_one(target, tags, provenance, options) for target in targets]
+        embedded, refused = _embed_all(photo, tags, provenance, options)
+        return (*embedded, *_with_reasons(sidecars, targets, refused))
+    embedded, refused = _embed_all(photo, tags, provenance, options)
+    targets = tuple(t for t in targets if refused.keys() & set(t.files) or lexists(t.path))
+    sidecars = [_write_one(target, tags, provenance, options) for target in targets]
+    return (*embedded, *_with_reasons(sidecars, targets, refused))
 
 
-def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
-    """Take taggerd's words out of the sidecar at *path*.
-
-    One that is refused or cannot be written stays as it is byte for byte, and ``reason`` says why.
-
-    Raises:
-        StorageError: the disk is full or failing.
-    """
-    reason = ""
-    for _ in range(_TRIES):
+def _embed_all(
+    photo: Photo, tags: Tags, provenance: Provenance, options: Options
+) -> tuple[list[Sidecar], dict[Path, str]]:
+    """Embed into the files of *photo*; return what became of them, and why which were not."""
+    done: list[Sidecar] = []
+    refused: dict[Path, str] = {}
+    for file in photo.files:
+        if not embeddable(file.path):
+            refused[file.path] = ""  # expected of a raw file, and not worth a note
+            continue
         try:
-            return _withdraw(path, wanted, options)
-        except SidecarChanged as error:
-            reason = f"{error}; run taggerd undo again"
-        except SidecarUnwritable as error:
-            return Withdrawn(path=path, end="refused", reason=f"{error}; make it writable")
+            done.append(
+                embed(
+                    file,
+                    tags,
+                    provenance,
+                    options.merged,
+                    backup_originals=options.backup_originals,
+                )
+            )
         except SidecarError as error:
-            return Withdrawn(path=path, end="refused", reason=f"{error}; left as it was")
-    return Withdrawn(path=path, end="refused", reason=reason)
+            refused[file.path] = f"{printable(file.path.name)} is not embedded into: it {error}"
+            # What an earlier pass embedded must not contradict the sidecar.
+            earlier = withdraw_embedded(file.path, Withdrawal(), options)
+            if earlier.stamp is not None:
+                refused[file.path] += "; what was embedded into it before is taken out"
+                done.append(
+                    Sidecar(
+                        path=file.path,
+                        written=True,
+                        embedded=True,
+                        emptied=True,
+                        stamp=earlier.stamp,
+                    )
+                )
+            elif earlier.end == "refused":
+                refused[file.path] += "; what was embedded into it before still stands in it"
+    return done, refused
 
 
-def _withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
-    """Read, undo and write once."""
-    old = replacing.read(path)
-    if old is None:
-        return Withdrawn(path=path, end="nothing", reason="is not there", untagged=True)
-    undone = undo(old.data, options.fields, wanted.parts, wanted.since)
-    backup = kept = None
-    if options.backup_originals and wanted.now is not None:
-        backup = _backup_name(path, wanted.now)
-    if undone.end != "nothing" and not wanted.dry_run:
-        if undone.data is None:
-            replacing.remove(path, old)
-        else:
-            kept = replacing.replace(path, old, undone.data, backup=backup)
-    return Withdrawn(
-        path=path,
-        end=undone.end,
-        parts=undone.parts,
-        reason=undone.reason,
-        backup=kept,
-        untagged=undone.untagged,
-    )
-
-
-def _backup_name(path: Path, now: datetime) -> Path:
-    return path.with_name(f"{path.name}.orig-{now:%Y%m%dT%H%M%S}")
+def _with_reasons(
+    sidecars: Sequence[Sidecar], targets: Sequence[Target], refused: Mapping[Path, str]
+) -> list[Sidecar]:
+    """Add to the notes of each sidecar why its files were not embedded into."""
+    return [
+        replace(sidecar, notes=(*(refused[f] for f in target.files if refused.get(f)),
+                                *sidecar.notes))
+        for sidecar, target in zip(sidecars, targets, strict=True)
+    ]  # fmt: skip
 
 
 def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
@@ -229,7 +246,7 @@ def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Option
         return _outcome(path, merged, written=False)
     backup = None
     if options.backup_originals:
-        backup = _backup_name(path, provenance.date)
+        backup = backup_name(path, provenance.date)
     kept = replacing.replace(path, old, merged.data, backup=backup)
     return _outcome(path, merged, written=True, backup=kept)
 

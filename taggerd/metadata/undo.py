@@ -80,8 +80,7 @@ def undo(
         SidecarRefused: it cannot be understood, or not be changed without a doubt.
     """
     # Also one that could not be understood: it is nobody's business here.
-    named = any(TAGGERD.encode(encoding) in data for encoding in _ENCODINGS)
-    encoded = decode(data) if named else decode(_EMPTY)
+    encoded = decode(data) if speaks_of_us(data) else decode(_EMPTY)
     document = Document(encoded.text)
     if not any(name.uri == TAGGERD for name in document.names):
         return Undone("nothing", data, reason="nothing in it is taggerd's")
@@ -97,6 +96,11 @@ def undo(
     if before.text is not None and before.intact:
         return Undone("restored", encoded.restore(before.text))
     return _cleaned(encoded, document, made=before.made)
+
+
+def speaks_of_us(data: bytes) -> bool:
+    """Say whether *data* names taggerd's namespace."""
+    return any(TAGGERD.encode(encoding) in data for encoding in _ENCODINGS)
 
 
 def _texts_of(parts: frozenset[Part], fields: Fields) -> frozenset[str]:

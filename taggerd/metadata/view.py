@@ -1,4 +1,4 @@
-"""What a person wants to know of a photo's sidecars: whose words, and who shows them.
+"""What a person wants to know of a photo and its sidecars: whose words, and who shows them.
 
 Runs Exiv2 on the photo itself: call :func:`view` in a worker process only.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import SidecarError, StorageError
-from taggerd.metadata import naming, replacing
-from taggerd.metadata.carried import Fields, carried, image_description
+from taggerd.errors import PhotoMoved, SidecarError, StorageError
+from taggerd.metadata import carried, naming, replacing
+from taggerd.metadata.embed import embedded_core
 from taggerd.metadata.keyword_lists import notes_on
 from taggerd.metadata.keyword_owners import told_apart
 from taggerd.metadata.namespaces import PREFIXES, TAGGERD, Name, named
@@ -73,8 +73,9 @@ class View:
 
     photo: Path
     sidecars: tuple[SidecarView, ...]
+    """First, under the photo's own path, its XMP packet if taggerd embedded anything into it."""
     own: tuple[Words, ...]
-    """What the photo file itself says: texts, none of them taggerd's."""
+    """What else the photo file itself says: texts, none of them taggerd's."""
     own_keywords: tuple[str, ...]
     readers: tuple[Shown, ...]
     notes: tuple[str, ...] = ()
@@ -87,9 +88,10 @@ def view(photo: Photo, options: Options) -> View:
         StorageError: the disk fails.
     """
     path = photo.primary.path
-    fields, notes = carried(path)
-    own = _own(fields, image_description(path))
-    views: list[SidecarView] = []
+    said = carried.own(path)
+    own = _own(said)
+    inside = _embedded(path)
+    views = [inside] if inside is not None else []
     sources: dict[Path, Source] = {}
     for target in naming.targets(photo, options.naming):
         try:
@@ -102,18 +104,33 @@ def view(photo: Photo, options: Options) -> View:
         except SidecarError as error:
             one, sources[target.path] = SidecarView(target.path, refused=str(error)), NOTHING
         views.append(one)
-    said = [Words(f, own.text(f), machine=False) for f in sorted(own.texts) if f not in _LISTS]
+    texts = [Words(f, own.text(f), machine=False) for f in sorted(own.texts) if f not in _LISTS]
+    told = {words.text for words in inside.texts} if inside is not None else set()
+    words = dict.fromkeys(word for f in _LISTS for word in own.words(f))
+    listed = {*inside.machine, *inside.human} if inside is not None else set()
+    listed |= {level for word in listed for level in word.split("/")}
     return View(
         path,
         tuple(views),
-        tuple(words for words in said if words.text),
-        tuple(dict.fromkeys(word for f in _LISTS for word in own.words(f))),
+        tuple(words for words in texts if words.text and words.text not in told),
+        tuple(word for word in words if word.replace("|", "/") not in listed),
         tuple(shown(reader, path, own, sources) for reader in READERS),
-        notes,
+        said.notes,
     )
 
 
-_LISTS = ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList")
+_LISTS = ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList", "iptc:Keywords")
+
+
+def _embedded(path: Path) -> SidecarView | None:
+    """Return whose words the photo's own XMP packet holds, if any are taggerd's."""
+    try:
+        core = embedded_core(path)
+        return sidecar_view(path, core)[0] if core else None
+    except SidecarError as error:
+        return SidecarView(path, refused=str(error))
+    except PhotoMoved:
+        return None
 
 
 def sidecar_view(path: Path, data: bytes) -> tuple[SidecarView, Source]:
@@ -174,13 +191,15 @@ def _source(document: Document) -> Source:
     return Source(texts, frozenset(ordered))
 
 
-def _own(fields: Fields, description: str) -> Source:
+def _own(said: carried.Own) -> Source:
     """Return what the photo itself says to the readers."""
     texts: dict[str, tuple[Text, ...]] = {}
-    for name, value in fields.items():
+    for name, value in said.fields.items():
         if name in _READ:
             entries = ((value, ""),) if isinstance(value, str) else value.entries
             texts[name] = tuple(Text(*entry) for entry in entries)
-    if description:
-        texts["tiff:ImageDescription"] = (Text(description),)
+    if said.description:  # of two, exiftool gives EXIF's
+        texts["tiff:ImageDescription"] = (Text(said.description),)
+    if said.keywords:
+        texts["iptc:Keywords"] = tuple(map(Text, said.keywords))
     return Source(texts, frozenset(texts))

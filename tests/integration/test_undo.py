@@ -9,14 +9,12 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo, until
-
-from taggerd.inference import describer
+from program import otherwise, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program, Reply
+    from program import CountingBackend, Program
 
 SIDECAR = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -30,21 +28,6 @@ SIDECAR = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Return every file of a folder with its bytes and mode."""
     return {path.name: (path.read_bytes(), path.stat().st_mode) for path in folder.iterdir()}
-
-
-def otherwise(backend: CountingBackend) -> None:
-    """Let the backend say other words from now on, as another model would."""
-
-    def script(path: str, body: bytes) -> Reply | None:
-        asked = json.loads(body or b"{}")
-        if not any(message["role"] == "system" for message in asked.get("messages", [])):
-            return None
-        status, answer = describer.respond("POST", path, body)
-        message = answer["choices"][0]["message"]  # type: ignore[index]  # of the describer's shape
-        message["content"] = message["content"].replace("landscape", "wide").replace("A ", "One ")
-        return status, {"Content-Type": "application/json"}, json.dumps(answer).encode()
-
-    backend.script = script
 
 
 def test_an_undo_gives_the_folder_back(

@@ -162,6 +162,24 @@ async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
     assert (claim.digest, claim.recorded, claim.changed) == (DIGEST, True, False)
 
 
+async def test_a_photo_that_an_undo_rewrote_is_known_by_its_new_stamp(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """It stays undone; but not if somebody else wrote it, too."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+    now, other = file(size=2000), file(size=3000)
+    await ledger.restamped(file("other.jpg").path, file().stamp, now.stamp)
+    await ledger.restamped(now.path, other.stamp, now.stamp)
+    assert (await ledger.standing([now]))[now.path].state == "changed"
+    await ledger.restamped(now.path, file().stamp, now.stamp)
+    await ledger.undone([now.path])
+    assert (await ledger.standing([now]))[now.path].state == "undone"
+    assert await ledger.admit([now]) == Admitted(unchanged=1)
+    assert await ledger.admit([other]) == Admitted(changed=1)
+
+
 async def test_what_was_undone_is_left_until_it_is_asked_for(
     ledger: SqliteLedger, state: State
 ) -> None:
@@ -728,6 +746,39 @@ async def test_written_sidecars_are_remembered(ledger: SqliteLedger, state: Stat
     claim = await state.claim_one(await state.open())
     assert claim.sidecars == {beside.path: beside.digest, elsewhere.path: elsewhere.digest}
     assert (claim.digest, claim.recorded) == (DIGEST, False)
+
+
+async def test_a_photo_embedded_into_is_known_by_its_new_stamp(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """The file is not seen as changed, and is no sidecar; a write by others meanwhile still is."""
+    await ledger.admit([file(), file("IMG_2.JPG")])
+    first, second = await state.claim(ledger)
+    for claim in (first, second):
+        path = claim.photo.primary.path
+        if claim is second:
+            await ledger.admit([replace(claim.photo.primary, stamp=Stamp(3000, 3, 3, 3))])
+        done = Sidecar(path=path, written=True, embedded=True, stamp=Stamp(2000, 2, 2, 2))
+        await ledger.written(claim, DIGEST, [done])
+        await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+    embedded = replace(first.photo.primary, stamp=Stamp(2000, 2, 2, 2))
+    assert await ledger.admit([embedded]) == Admitted(unchanged=1)
+    assert (await ledger.standing([embedded]))[embedded.path].state == "recorded"
+    theirs = await state.claim_one(ledger)
+    assert theirs.photo.primary.stamp == Stamp(3000, 3, 3, 3)
+    await ledger.admit([embedded], anew=True)
+    again = await state.claim_one(ledger)
+    assert not again.sidecars
+
+
+async def test_a_lost_claim_stamps_nothing(ledger: SqliteLedger, state: State) -> None:
+    """Its photo may be somebody else's by now."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.defer(claim, "", 0)
+    done = Sidecar(path=file().path, written=True, embedded=True, stamp=Stamp(2000, 2, 2, 2))
+    await ledger.written(claim, DIGEST, [done])
+    assert await ledger.known(ROOT) == {file().path: file().stamp}
 
 
 async def test_written_but_not_recorded_is_not_recorded(ledger: SqliteLedger, state: State) -> None:
