@@ -19,7 +19,7 @@ import structlog
 
 from taggerd import __version__, rooms, status
 from taggerd.arrivals.arrivals import Arrivals
-from taggerd.errors import ConfigurationError, StartError, StorageError, TaggerdError
+from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
 from taggerd.forgetting import Forgetting
 from taggerd.photo import printable
 from taggerd.pipeline import Job
@@ -233,6 +233,11 @@ class Daemon:
         while True:
             try:
                 live = await status.live_of(house, arrivals, shift, started, self._outside)
+            except LedgerDamaged as error:
+                # Opened anew, it is set aside, and the new one is filled from the disk.
+                log.error("the ledger is opened anew", reason=str(error))
+                self._turn.set()
+                return
             except StorageError as error:
                 self._notifier.status(f"degraded: {error}")
             else:

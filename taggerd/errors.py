@@ -33,7 +33,8 @@
     │   └── SidecarUnwritable       read-only folder or file, permission
     ├── ArchiveError                an archive is not unpacked: damaged, encrypted, too large
     └── StorageError                disk full or failing: work pauses, nothing is charged
-        └── PhotosDiskError         the photos' own disk: only what lies on it waits
+        ├── PhotosDiskError         the photos' own disk: only what lies on it waits
+        └── LedgerDamaged           it has to be opened anew, which sets it aside
 
 A message is one line: what, where, what to do. The first line of a class's docstring is the message
 when none is given. Which exit code an error means is its ``exit_code``.
@@ -208,3 +209,7 @@ class StorageError(TaggerdError):
 
 class PhotosDiskError(StorageError):
     """The disk that the photos lie on is full, read-only or failing."""
+
+
+class LedgerDamaged(StorageError):
+    """The ledger's database is damaged."""

@@ -16,8 +16,6 @@ from taggerd.hours import Hours, minutes_of, spoken
 if TYPE_CHECKING:
     from taggerd.ledger import Ledger
 
-KEY = "pause"
-"""What a pause is noted under in the ledger."""
 LOOK_SECONDS = 2.0
 """Between looks at whether it is over; and so soon a running daemon sees a pause."""
 _LENGTH = re.compile(
@@ -46,27 +44,18 @@ class Pause:
 
 async def pause(ledger: Ledger, wanted: Pause) -> None:
     """Note a pause; it replaces the one before it. Raises :class:`StorageError`."""
-    await ledger.note(KEY, {"since": wanted.since, "until": wanted.until, "reason": wanted.reason})
+    await ledger.pause(wanted.reason, since=wanted.since, until=wanted.until)
 
 
 async def resume(ledger: Ledger) -> None:
     """End a pause, if there is one. Raises :class:`StorageError`."""
-    await ledger.note(KEY, None)
+    await ledger.resume()
 
 
 async def paused(ledger: Ledger, now: datetime) -> Pause | None:
     """Return the pause in force at *now*. Raises :class:`StorageError`."""
-    noted = await ledger.recall(KEY)
-    if not isinstance(noted, dict):
-        return None
-    since, until, reason = noted.get("since"), noted.get("until"), noted.get("reason")
-    if isinstance(until, int | float) and until <= now.timestamp():
-        return None
-    return Pause(
-        since if isinstance(since, int | float) else 0.0,
-        until if isinstance(until, int | float) else None,
-        reason if isinstance(reason, str) else "",
-    )
+    held = await ledger.paused(now.timestamp())
+    return Pause(held.since, held.until, held.reason) if held else None
 
 
 async def rest(ledger: Ledger, hours: Hours, now: datetime) -> str:

@@ -224,6 +224,8 @@ async def opened_ledger(
         order=settings.queue.order,
         clock=lambda: now().timestamp(),
     )
+    for notice in ledger.notices:
+        log.warning(notice)
     try:
         yield ledger
     finally:

@@ -305,7 +305,10 @@ class Shift:
                 # A scan with --retag or --overwrite-metadata asked for it; it knows what may go.
                 await self._rooms.ledger.release(claim)
                 return
-            outcome = await self._tagged(way)
+            if claim.spent:
+                outcome = await self._photo_failed(way, PhotoError(claim.spent), final=True)
+            else:
+                outcome = await self._tagged(way)
         except asyncio.CancelledError:
             await asyncio.shield(self._put_back(way, "stopped", 0.0))
             raise

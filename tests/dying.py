@@ -25,7 +25,7 @@ _STEPS = ("claim", "survived", "answers", "checkpoint", "written", "finish")
 _OUTBOX = ("outbox", "delivered")
 _CALLS = ("prepare", "tagged_digest", "spell", "write")
 """Functions that run in a worker process."""
-_STATEMENTS = ("claim", "survived", "put_question", "put_answer", "put_sidecar")
+_STATEMENTS = ("claim", "new_claim", "survived", "put_answers")
 _INSIDE_WRITE = (
     "targets", "opened", "half", "written", "synced", "placed", "renamed", "unlinked", "lasting"
 )  # fmt: skip
@@ -35,7 +35,11 @@ ADMITTED = ("admit:before", "put_file:uncommitted", "admit:after")
 
 ON_THE_WAY = (
     *(f"{name}:{side}" for name in (*_STEPS, *_CALLS) for side in ("before", "after")),
-    *(f"{name}:{side}" for name in ("confirm", "thumbnail") for side in ("before", "after")),
+    *(
+        f"{name}:{side}"
+        for name in ("reached", "confirm", "thumbnail")
+        for side in ("before", "after")
+    ),
     *(f"{name}:uncommitted" for name in (*_STATEMENTS, "written", "finish", "send")),
     "prepare/begun",
     "prepare/done",
@@ -123,9 +127,11 @@ def _around(owner: Any, name: str, fuse: _Fuse) -> None:  # noqa: ANN401 - a cla
 def _wrap_ledger(fuse: _Fuse) -> None:
     from taggerd.ledger import sqlite  # noqa: PLC0415 - only in the program that dies
     from taggerd.ledger.database import Database  # noqa: PLC0415 - likewise
+    from taggerd.ledger.durability import Durability  # noqa: PLC0415 - likewise
 
     for name in ("admit", *_STEPS, *_OUTBOX):
         _around(sqlite.SqliteLedger, name, fuse)
+    _around(Durability, "reached", fuse)
     do = Database.do
 
     @functools.wraps(do)

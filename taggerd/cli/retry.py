@@ -22,6 +22,14 @@ def retry(
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All that were set aside.")] = False,
+    failed: Annotated[
+        bool,
+        typer.Option(
+            "--failed",
+            help="All that failed in any way: also those that wait for another attempt, and those "
+            "without their sidecars. With paths: those there.",
+        ),
+    ] = False,
     state_directory: options.StateDirectory = None,
     config: options.ConfigFile = None,
     verbose: options.Verbose = False,
@@ -32,15 +40,21 @@ def retry(
 
     A running daemon takes them up at once if they lie below its roots; else run taggerd scan.
     """
-    if not paths and not everything:
-        message = "nothing to retry: name photos or folders, or say --all"
+    if not (paths or everything or failed):
+        message = "nothing to retry: name photos or folders, or say --all or --failed"
+        raise ConfigurationError(message)
+    if paths and everything:
+        message = "--all means every photo: leave it out, or the paths"
         raise ConfigurationError(message)
     loaded = options.load(config, verbose=verbose, state_directory=state_directory)
-    within = None if everything else [Path(os.path.abspath(path)) for path in paths or ()]  # noqa: PTH100 - resolve() would follow links
-    count = asyncio.run(_retry(loaded.settings, within))
-    typer.echo(f"{count} photos are back in the queue" if count else "no photo there was set aside")
+    within = [Path(os.path.abspath(path)) for path in paths] if paths else None  # noqa: PTH100 - resolve() would follow links
+    count = asyncio.run(_retry(loaded.settings, within, failed=failed))
+    none = "no photo there has failed" if failed else "no photo there was set aside"
+    typer.echo(
+        f"{count} photo{'s are' if count > 1 else ' is'} back in the queue" if count else none
+    )
 
 
-async def _retry(settings: Settings, within: list[Path] | None) -> int:
+async def _retry(settings: Settings, within: list[Path] | None, *, failed: bool) -> int:
     async with rooms.opened_ledger(settings) as ledger:
-        return await ledger.retry(within)
+        return await ledger.retry(within, failed=failed)

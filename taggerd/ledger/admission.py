@@ -6,6 +6,7 @@ grouped anew as a whole, so that the photos do not depend on the order in which 
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -62,18 +63,22 @@ def admit(database: Database, files: Sequence[PhotoFile], terms: Terms) -> Admit
     for file in files:
         place = Place.of(file.path)
         stems[place.folder, place.stem][place.suffix] = file
+    folders = {path: _folder_id(database, path) for path in {path for path, _ in stems}}
     tally: Counter[str] = Counter()
-    for (folder, stem), arrivals in stems.items():
-        tally.update(_admit_stem(database, (folder, stem), arrivals, terms))
+    for (path, stem), arrivals in stems.items():
+        tally.update(_admit_stem(database, (path, stem), folders[path], arrivals, terms))
     tally["unchanged"] += len(files) - tally.total()  # named twice in one batch
     return Admitted(**tally)
 
 
 def _admit_stem(
-    database: Database, key: tuple[bytes, bytes], arrivals: Mapping[bytes, PhotoFile], terms: Terms
+    database: Database,
+    key: tuple[bytes, bytes],
+    folder: int,
+    arrivals: Mapping[bytes, PhotoFile],
+    terms: Terms,
 ) -> Iterator[str]:
     """Admit the files of one stem, given by suffix; yield what each was."""
-    folder = _folder_id(database, key[0])
     known = {row["suffix"]: row for row in database.rows("stem_files", folder=folder, stem=key[1])}
     new = {file for suffix, file in arrivals.items() if suffix not in known}
     changed = {
@@ -83,8 +88,10 @@ def _admit_stem(
     }
     held = {arrivals.get(s) or file_of(key[0], row): row["photo"] for s, row in known.items()}
     for file in changed:
-        _put_file(database, folder, file, held[file])
-    photos = _regroup(database, folder, held, new | held.keys(), terms) if new else _Photos(held)
+        _put_file(database, (folder, key[1]), file, held[file])
+    photos = _Photos(held)
+    if new:
+        photos = _regroup(database, (folder, key[1]), held, new | held.keys(), terms)
     replaced = {photos.of[file] for file in changed}
     for photo in photos.joined | replaced:
         queue(database, photo, terms, changed=photo in replaced)
@@ -153,24 +160,25 @@ def _forget_stem(
             database.do("forget_file", folder=folder, stem=key[1], suffix=row["suffix"])
         else:
             remaining.append(file)
-    _regroup(database, folder, held, remaining, terms)
+    _regroup(database, (folder, key[1]), held, remaining, terms)
     database.do("drop_empty_folder", folder=folder)
 
 
 def drop_if_fileless(database: Database, photo: int) -> None:
     """Remove a photo that has no file left; one that is claimed only when its claim has ended."""
-    if database.do("drop_fileless_photo", photo=photo):
-        database.do("drop_sidecars", photo=photo)
+    database.do("drop_fileless_photo", photo=photo)
 
 
 def _regroup(
     database: Database,
-    folder: int,
+    place: tuple[int, bytes],
     held: Mapping[PhotoFile, int],
     files: Iterable[PhotoFile],
     terms: Terms,
 ) -> _Photos:
     """Make photos of a stem's present *files*; *held* says which made which photo until now.
+
+    *place* is the folder's number and the stem.
 
     A photo of the past lives on where the first of its files is now: where photos become one, in
     the one whose file is read first; where one falls apart, with the file that was read.
@@ -186,25 +194,29 @@ def _regroup(
         known = (held[file] for file in photo.files if file in heirs.values())
         kept = next(known, None)
         number = kept or database.insert(
-            "new_photo", folder=folder, now=terms.now, anew_since=terms.anew_since
+            "new_photo",
+            folder=place[0],
+            stem=place[1],
+            now=terms.now,
+            anew_since=terms.anew_since,
         )
         for file in photo.files:
             photos.of[file] = number
             if held.get(file) != number:
-                _put_file(database, folder, file, number)
+                _put_file(database, place, file, number)
                 (photos.joined if kept else photos.made).add(number)
     for number in set(held.values()) - set(photos.of.values()):
         drop_if_fileless(database, number)
     return photos
 
 
-def _put_file(database: Database, folder: int, file: PhotoFile, photo: int) -> None:
-    place = Place.of(file.path)
+def _put_file(database: Database, place: tuple[int, bytes], file: PhotoFile, photo: int) -> None:
+    """Keep a file that belongs to *photo*; its *place* is the folder's number and its stem."""
     database.do(
         "put_file",
-        folder=folder,
-        stem=place.stem,
-        suffix=place.suffix,
+        folder=place[0],
+        stem=place[1],
+        suffix=os.fsencode(file.path.suffix),
         photo=photo,
         **stamp_columns(file.stamp),
     )

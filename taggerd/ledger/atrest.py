@@ -1,14 +1,12 @@
-"""Paths, stamps and answers as the database keeps them."""
+"""Paths, stamps and sidecars as the database keeps them."""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from taggerd.photo import Answer, PhotoFile, Stamp
+from taggerd.photo import PhotoFile, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,26 +71,28 @@ def digest_bytes(digest: str) -> bytes | None:
     return bytes.fromhex(digest) or None
 
 
-def answer_text(answer: Answer) -> str:
-    """Return *answer* as short JSON: no defaults, no ``raw`` that says the same as ``text``.
+def pack_sidecars(stem: bytes | None, sidecars: Mapping[bytes, str]) -> bytes:
+    """Return the names of *sidecars* and their digests in one value: each behind its length.
 
-    A million photos have three million answers.
+    A name is relative to the photo's folder, or absolute; one that begins with the photo's *stem*
+    has a NUL in its place, which no name can have. Zeros at the end are room that is left.
     """
-    stored = answer.to_json()
-    short = {
-        f.name: stored[f.name]
-        for f in fields(Answer)
-        if f.name not in {"role", "question"} and getattr(answer, f.name) != f.default
+    packed = bytearray()
+    for name, digest in sidecars.items():
+        short = b"\0" + name[len(stem) :] if stem and name.startswith(stem) else name
+        for part in (short, bytes.fromhex(digest)):
+            packed += len(part).to_bytes(2, "big") + part
+    return bytes(packed)
+
+
+def unpack_sidecars(stem: bytes, packed: bytes | None) -> dict[bytes, str]:
+    """Return what :func:`pack_sidecars` was given; None: nothing."""
+    left, parts = packed or b"", list[bytes]()
+    while left[:2].strip(b"\0"):
+        end = 2 + int.from_bytes(left[:2], "big")
+        parts.append(left[2:end])
+        left = left[end:]
+    return {
+        stem + name[1:] if name.startswith(b"\0") else name: digest.hex()
+        for name, digest in zip(parts[::2], parts[1::2], strict=True)
     }
-    if answer.raw == answer.text:
-        short.pop("raw", None)
-    elif not answer.raw:
-        short["raw"] = ""
-    return json.dumps(short, ensure_ascii=False, separators=(",", ":"))
-
-
-def answer_of(role: str, question: str, text: str) -> Answer:
-    """Rebuild the answer that :func:`answer_text` shortened."""
-    short: dict[str, Any] = json.loads(text)
-    short.setdefault("raw", short.get("text", ""))
-    return Answer.from_json({"keywords": [], **short, "role": role, "question": question})

@@ -9,13 +9,11 @@ import uuid
 from typing import TYPE_CHECKING, Literal
 
 from taggerd.ledger.admission import drop_if_fileless, forget
-from taggerd.ledger.atrest import file_of, path_of
+from taggerd.ledger.atrest import file_of, path_of, unpack_sidecars
 from taggerd.ledger.port import Claim
 from taggerd.photo import Photo, group
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Outgoing
 
@@ -41,18 +39,15 @@ def begin(  # noqa: PLR0913  # what a claim is made of
     now: float,
 ) -> list[Claim]:
     """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
-    while True:
-        rows = database.rows(order, run=run, wanted=wanted, now=now, limit=limit)
-        spent = [r for r in rows if r["attempts"] >= max_attempts or r["deaths"] >= MOST_DEATHS]
-        if not spent:
-            return [_claimed(database, row, owner, run, now) for row in rows]
-        for row in spent:
-            database.do("give_up", photo=row["id"], reason=_why_spent(row), now=now)
+    rows = database.rows(order, run=run, wanted=wanted, now=now, limit=limit)
+    return [_claimed(database, row, _why_spent(row, max_attempts), owner, run, now) for row in rows]
 
 
-def _why_spent(row: Row) -> str:
-    """Say why a photo has no attempt left although its last one did not fail."""
+def _why_spent(row: Row, max_attempts: int) -> str:
+    """Say why a photo has no attempt left although its last one did not fail; empty if it has."""
     reason: str = row["reason"]
+    if row["attempts"] < max_attempts and row["deaths"] < MOST_DEATHS:
+        return ""
     if deaths := row["deaths"]:
         times = "once" if deaths == 1 else f"{deaths} times"
         died = f"the program died {times} while reading it"
@@ -60,22 +55,30 @@ def _why_spent(row: Row) -> str:
     return reason or "its attempts are used up"
 
 
-def _claimed(database: Database, row: Row, owner: str, run: str, now: float) -> Claim:
+def _claimed(  # noqa: PLR0913, PLR0917  # what a claim is made of
+    database: Database, row: Row, spent: str, owner: str, run: str, now: float
+) -> Claim:
     number: int = row["id"]
     token = uuid.uuid4().hex
-    database.do("claim", photo=number, owner=owner, token=token, now=now)
+    database.do("claim", photo=number, now=now)
+    # Nobody reads the bytes of one that is spent: to die with it in hand is no death of its own.
+    database.do("new_claim", photo=number, owner=owner, token=token, survived=bool(spent))
     photo = photo_of(database, number)
     return Claim(
         id=number,
         photo=photo,
-        attempt=row["attempts"] + 1,
+        attempt=row["attempts"] + (not spent),
         run=run,
         token=token,
         digest=(row["digest"] or b"").hex(),
         recorded=bool(row["recorded"]),
         changed=bool(row["changed"]),
         anew_since=row["anew_since"],
-        sidecars=_sidecars(database, number, photo.folder),
+        spent=spent,
+        sidecars={
+            photo.folder / path_of(name): digest
+            for name, digest in unpack_sidecars(row["stem"], row["sidecars"]).items()
+        },
     )
 
 
@@ -84,11 +87,6 @@ def photo_of(database: Database, number: int) -> Photo:
     rows = database.rows("photo_files", photo=number)
     (photo,) = group(file_of(row["folder"], row) for row in rows)
     return photo
-
-
-def _sidecars(database: Database, number: int, folder: Path) -> dict[Path, str]:
-    rows = database.rows("sidecars", photo=number)
-    return {folder / path_of(row["name"]): row["digest"] for row in rows}
 
 
 def put_back(  # noqa: PLR0913  # each way back differs in one of them
@@ -129,7 +127,7 @@ def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> i
     for row in rows:
         database.do(
             "put_back",
-            photo=row["id"],
+            photo=row["photo"],
             token=row["token"],
             now=now,
             uncharged=True,
@@ -138,9 +136,10 @@ def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> i
             not_before=0.0,
             released_by=None,
         )
-        drop_if_fileless(database, row["id"])
+        drop_if_fileless(database, row["photo"])
     # What its scan wanted to be asked about anew, and was not, is tagged as it was.
     database.do("no_longer_wanted", owner=owner)
+    database.do("drop_wanted", owner=owner)
     database.do("take_back_lent", owner=owner)
     return len(rows)
 

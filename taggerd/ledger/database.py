@@ -10,16 +10,17 @@ import sqlite3
 import time
 from contextlib import contextmanager, suppress
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from taggerd.errors import StartError, StorageError
+from taggerd.errors import LedgerDamaged, StartError, StorageError
+from taggerd.ledger.converting import teach
 from taggerd.ledger.owners import Lock
 from taggerd.ledger.queries import migrations, queries
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 Value: TypeAlias = "int | float | str | bytes | None"
 Row: TypeAlias = "dict[str, Any]"
@@ -42,6 +43,9 @@ _LONGEST_LOG = 1000
 _DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 """Passes by itself once there is room, or the disk is mended."""
 
+CHECKED_BYTES = 64 * 1024 * 1024
+"""A database up to this size is checked whole at every start: a fraction of a second."""
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _ADVICE = {
@@ -57,7 +61,9 @@ _ADVICE = {
     sqlite3.SQLITE_CORRUPT: "restart taggerd, which sets it aside",
     sqlite3.SQLITE_NOTADB: "restart taggerd, which sets it aside",
 }
-"""What the disk may do, and what to do then. Any other error is a fault of ours."""
+"""What the disk may do, and what to do then."""
+
+_OUR_FAULT = "this should not be: please report it"
 
 
 class Database:
@@ -66,8 +72,8 @@ class Database:
     def __init__(self, path: Path, now: float, *, busy_seconds: float = BUSY_SECONDS) -> None:
         """Open *path*, making it if need be, and bring its schema up to date.
 
-        Where nobody else uses it, it is checked first; a damaged one is set aside under a name
-        that tells the time *now*, and a new one is made.
+        Where nobody else uses it, it is checked first (see :meth:`_is_damaged`); a damaged one is
+        set aside under a name that tells the time *now*, and a new one is made.
 
         Raises:
             StartError: it cannot be used, or was made by a newer taggerd.
@@ -76,7 +82,8 @@ class Database:
         """
         self._path = path
         self._busy_seconds = busy_seconds
-        self._full = False
+        self._damage = ""
+        self._suspicion = path.with_name("ledger.suspect")
         self.set_aside: Path | None = None
         """Where the damaged database is that was found here."""
         in_use = path.with_name("ledger.lock")
@@ -99,11 +106,18 @@ class Database:
             raise (StorageError(message) if passes else StartError(message)) from error
 
     def _open(self, now: float, *, check: bool) -> None:
+        log_left = _bytes_of(self._path.with_name(self._path.name + "-wal")) > 0
+        boot = _boot()
+        interrupted = log_left and (not boot or boot != self._use.read())
         self._connection = self._connect()
         try:
-            if check and self._is_damaged():
-                self._set_aside(now)
-                self._connection = self._connect()
+            if check:
+                if self._is_damaged(interrupted=interrupted):
+                    self._set_aside(now)
+                    self._connection = self._connect()
+                self._suspicion.unlink(missing_ok=True)
+                with suppress(OSError):  # on a full disk: then the next one checks once more
+                    self._use.write(boot)
             for setting in _SETTINGS:
                 self._connection.execute(f"PRAGMA {setting}")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {self._longest_log()}")
@@ -128,9 +142,26 @@ class Database:
         connection.row_factory = _row
         return connection
 
-    def _is_damaged(self) -> bool:
+    def _is_damaged(self, *, interrupted: bool) -> bool:
+        """Check the database as thoroughly as there is reason to.
+
+        To read all of one that holds a million photos takes seconds. So it is done where damage was
+        met (then with all indices), where it was *interrupted* by the end of the whole machine (its
+        log is still there, from before the last boot), and where it is small. After an orderly end,
+        or a kill, which takes nothing from what the kernel has been given, a look at every table's
+        first page and at the file's length has to do: what lies deeper is found when it is met, see
+        :meth:`_storage_errors`.
+        """
         try:
-            return bool(self._pragma("quick_check(1)") != "ok")
+            if self._suspicion.exists():
+                return bool(self._pragma("integrity_check(1)") != "ok")
+            if interrupted or _bytes_of(self._path) <= CHECKED_BYTES:
+                return bool(self._pragma("quick_check(1)") != "ok")
+            whole: int = self._pragma("page_count") * self._pragma("page_size")
+            names = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            for row in names.fetchall():
+                self._connection.execute(f'SELECT 1 FROM "{row["name"]}" LIMIT 1').fetchall()  # noqa: S608 - as the schema itself says
+            return _bytes_of(self._path) < whole
         except sqlite3.DatabaseError as error:
             if _primary_code(error) in _DAMAGED:
                 return True
@@ -164,6 +195,7 @@ class Database:
                     f"(schema {version}, this one knows {len(scripts)}): update this one"
                 )
                 raise StartError(message)
+            teach(connection)
             for number, script in enumerate(scripts[version:], start=version + 1):
                 for statement in statements(script):
                     connection.execute(statement)
@@ -185,34 +217,40 @@ class Database:
             raise
 
     @contextmanager
-    def transaction(self, *, paid: bool = False) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Do all that is asked inside, or nothing of it.
 
-        With *paid* it is on the platter when it ends (``synchronous = FULL``): money was spent on
-        it. Else a power cut may undo the last moments, in order, and only costs work.
+        A power cut may undo the last moments, in order, which only costs work. Where money was
+        spent, :mod:`~taggerd.ledger.durability` is waited for in addition.
         """
         try:
-            with self._storage_errors():
-                if paid != self._full:
-                    self._connection.execute(f"PRAGMA synchronous = {'FULL' if paid else 'NORMAL'}")
-                    self._full = paid
-                with self._immediately():
-                    yield
+            with self._storage_errors(), self._immediately():
+                yield
         except StorageError:
             self._make_room()
             raise
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
-        """Map what the disk did to :class:`StorageError`; a fault in our SQL stays what it is."""
+        """Map what SQLite says to :class:`StorageError`.
+
+        Once damage was met, nothing more is read or written; word of it is left for the next who
+        opens the database.
+        """
+        if self._damage:
+            raise LedgerDamaged(self._damage)
         try:
             yield
         except sqlite3.Error as error:
-            advice = _ADVICE.get(_primary_code(error))
-            if advice is None:
-                raise
+            code = _primary_code(error)
+            advice = _ADVICE.get(code, _OUR_FAULT)
             message = f"the ledger {printable(self._path)} cannot be used ({error}): {advice}"
-            raise StorageError(message) from error
+            if code not in _DAMAGED:
+                raise StorageError(message) from error
+            self._damage = message
+            with suppress(OSError):
+                self._suspicion.touch()
+            raise LedgerDamaged(message) from error
 
     def _make_room(self) -> None:
         """Bring the log into the file, so that what is written next takes the log's own room.
@@ -220,6 +258,8 @@ class Database:
         SQLite does so after a commit. On a disk that the log has filled itself there is no commit
         any more: without this the ledger stays full for ever, whatever room is made.
         """
+        if self._damage:
+            return
         with suppress(sqlite3.Error):  # no room for that either
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -259,7 +299,8 @@ class Database:
         return made
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Raises StorageError; it is closed all the same."""
+        self._damage = ""
         try:
             with self._storage_errors():
                 self._connection.close()
@@ -284,3 +325,19 @@ def _row(cursor: sqlite3.Cursor, values: tuple[Value, ...]) -> Row:
 def _primary_code(error: sqlite3.Error) -> int:
     """Return SQLite's result code without its details."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _bytes_of(path: Path) -> int:
+    """Return a file's length; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _boot() -> str:
+    """Return what tells this run of the machine from any other; empty where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""

@@ -49,6 +49,10 @@ class Lock:
         os.pwrite(self._file, data, 0)
         os.ftruncate(self._file, len(data))
 
+    def read(self) -> str:
+        """Return the file's content, as far as it is a short text."""
+        return os.pread(self._file, 4096, 0).decode("ascii", "replace")
+
     def release(self) -> None:
         """Let go; more than once is well."""
         Lock._held.discard(self)

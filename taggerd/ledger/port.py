@@ -4,6 +4,11 @@ A photo moves ``queued → claimed → answered → written → recorded``. Each
 committed when its coroutine returns, so a kill at any instant resumes at the same step. A claim
 belongs to one owner (a running taggerd); several owners may share a ledger, on one host or many.
 
+A path and a stamp mean what they mean on the host of the owner that names them. An implementation
+that hosts share keeps with each file whose it is, gives its photo to owners of that host alone, and
+answers every question about files for the asking owner's host; only a digest means the same
+everywhere, and with it the answers. Times come from the owners' clocks, which are taken to agree.
+
 Times are seconds since the epoch. Every coroutine may raise
 :class:`~taggerd.errors.StorageError` (disk full or failing): nothing of that call has happened
 then, and it may be made again.
@@ -73,7 +78,7 @@ class Claim:
     id: int
     photo: Photo
     attempt: int
-    """This attempt's number, from 1; it is already charged."""
+    """This attempt's number, from 1, already charged; of a ``spent`` one, those it had."""
     run: str
     """Who claimed: the run's name as given to :meth:`Ledger.claim`."""
     token: str
@@ -87,6 +92,9 @@ class Claim:
     are this photo's, also where another file of it is now the first (a JPEG joined its raw)."""
     anew_since: float | None = None
     """It is to be asked about anew: answers held from before this time do not count."""
+    spent: str = ""
+    """Why it may not be read any more; empty if it may. Its attempts are used up, or the program
+    died too often in reading it: whoever has the claim is to :meth:`Ledger.fail` it with this."""
     sidecars: Mapping[Path, str] = field(default_factory=dict)
     """The sidecars written for it last, with the digest of their bytes."""
 
@@ -124,6 +132,16 @@ class Counts:
     unwritten: int = 0
     """Tagged, sidecars not written."""
     quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Somebody wants work to rest."""
+
+    reason: str
+    since: float
+    until: float | None
+    """None: until somebody resumes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +227,11 @@ class Ledger(Protocol):
 
         Left out are photos deferred beyond *now* and photos that this *run* released. A photo
         that was deferred at a time which has yet to come is due: the clock was set back since. One
-        that was being read at ten deaths of the program in a row goes to quarantine here and is
-        not given out: it may be what took the program down.
+        that was being read at ten deaths of the program in a row is given out as ``spent``, to be
+        set aside and journalled: it may be what took the program down.
+
+        While the ledger is paused, nothing is given out for a standing order (*within*); what a
+        run has asked for itself is, for somebody asked for just these photos just now.
         """
 
     async def survived(self, claim: Claim) -> None:
@@ -223,7 +244,10 @@ class Ledger(Protocol):
         """Return the answers held for *digest*, oldest first."""
 
     async def checkpoint(self, claim: Claim, digest: str, answer: Answer) -> None:
-        """Keep a paid *answer* for *digest*; a later one to the same question replaces it."""
+        """Keep a paid *answer* for *digest*; a later one to the same question replaces it.
+
+        Times are kept to the millisecond at least, that of the answering never rounded down.
+        """
 
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """Keep which *sidecars* now hold the tags of *digest*.
@@ -307,16 +331,31 @@ class Ledger(Protocol):
     ) -> list[Quarantined]:
         """List photos in quarantine, latest first."""
 
-    async def retry(self, within: Sequence[Path] | None) -> int:
+    async def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
         """Put photos in quarantine back into the queue, all or *within*; return how many.
 
         *Within*, also those whose sidecars were taken back (:meth:`undone`): they were named.
+        With *failed* all that has failed in any way: also photos that wait for another attempt or
+        until a time they were deferred to, and those that are recorded without their sidecars.
         """
+
+    async def pause(self, reason: str, *, since: float, until: float | None = None) -> None:
+        """Let the standing orders of all owners rest (see :meth:`claim`); the last word counts.
+
+        Claims that are held go on to their end. It outlives everybody's restart, and ends by
+        itself at *until*, if that is given.
+        """
+
+    async def resume(self) -> None:
+        """End the pause, if there is one."""
+
+    async def paused(self, now: float) -> Pause | None:
+        """Return the pause that holds at *now*, if there is one."""
 
     async def next_due(self, within: Sequence[Path] | None, run: str) -> float | None:
         """Return the earliest time at which this *run* may claim something; None: nothing waits.
 
-        A time in the past means now.
+        A time in the past means now. In a pause without an end, nothing waits for a standing order.
         """
 
     async def quiet(self, within: Sequence[Path] | None, run: str) -> bool:
@@ -326,6 +365,13 @@ class Ledger(Protocol):
         """Give back what dead owners had claimed, uncharged; return how many photos.
 
         Done when the ledger is opened; to be done every minute or so where owners share it.
+        """
+
+    async def changes(self) -> int:
+        """Return a number that differs from the last one if another owner changed anything since.
+
+        It is cheap, so that whoever shows how things stand may ask several times a second. Only
+        numbers of the same open ledger can be compared; what this owner does itself may count.
         """
 
     # Small things that other rooms want to find again after a restart.

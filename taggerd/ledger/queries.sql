@@ -28,7 +28,12 @@ INSERT INTO temp.scope VALUES (:low, :high, :parent, :stem, :suffix);
 -- name: claimable
 photos INDEXED BY photos_queued CROSS JOIN folders ON folders.id = photos.folder
 WHERE photos.state = 'queued' AND photos.released_by IS NOT :run
-    AND CASE WHEN :wanted THEN photos.wanted_by IS :run ELSE {in_scope} END
+    AND CASE WHEN :wanted
+        THEN EXISTS (SELECT 1 FROM wanted WHERE wanted.photo = photos.id AND wanted.run = :run)
+        ELSE {in_scope} END
+
+-- name: held
+EXISTS (SELECT 1 FROM claims WHERE claims.photo = :photo AND claims.token = :token)
 
 -- ── Files come and go ────────────────────────────────────────────────────────────────────────────
 
@@ -58,8 +63,11 @@ SELECT CAST(stem || suffix AS BLOB), size, mtime_ns, inode, device
 FROM folders CROSS JOIN files ON files.folder = folders.id WHERE folders.path = :path;
 
 -- name: photo_files
-SELECT folders.path AS folder, stem, suffix, size, mtime_ns, inode, device
-FROM files JOIN folders ON folders.id = files.folder WHERE files.photo = :photo;
+SELECT folders.path AS folder, files.stem, suffix, size, mtime_ns, inode, device
+FROM photos
+CROSS JOIN folders ON folders.id = photos.folder
+CROSS JOIN files ON files.folder = photos.folder AND files.stem = photos.stem
+WHERE photos.id = :photo AND files.photo = :photo;
 
 -- name: folders_below
 SELECT path FROM folders WHERE path >= :low AND path < :high ORDER BY path;
@@ -74,7 +82,7 @@ ON CONFLICT DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,
 UPDATE files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
 WHERE photo = :photo AND stem = :stem AND suffix = :suffix
     AND folder = (SELECT id FROM folders WHERE path = :folder)
-    AND photo IN (SELECT id FROM photos WHERE id = :photo AND token = :token);
+    AND {held};
 
 -- name: restamp_known
 UPDATE files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
@@ -96,15 +104,16 @@ DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
 -- name: file_standing
 SELECT size, mtime_ns, inode, device, state, retryable, sidecars_written, recorded, reason, since
 FROM folders
-CROSS JOIN files ON files.folder = folders.id AND stem = :stem AND suffix = :suffix
+CROSS JOIN files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
 CROSS JOIN photos ON photos.id = files.photo
 WHERE folders.path = :folder;
 
 -- ── Photos enter the queue ───────────────────────────────────────────────────────────────────────
 
 -- name: new_photo
-INSERT INTO photos (folder, state, since, settled_at, anew_since)
-VALUES (:folder, 'queued', :now, :now, :anew_since);
+-- With room for what will be written of it: a row that grows splits its page in two half-empty ones.
+INSERT INTO photos (folder, stem, state, since, settled_at, anew_since, sidecars)
+VALUES (:folder, :stem, 'queued', :now, :now, :anew_since, zeroblob(48));
 
 -- name: photo
 SELECT state, retryable, recorded, sidecars_written, anew_since FROM photos WHERE id = :photo;
@@ -123,22 +132,24 @@ UPDATE photos SET
 WHERE id = :photo AND state = 'claimed';
 
 -- name: mark_wanted
-UPDATE photos SET wanted_by = :run, wanted_owner = :owner WHERE id = :photo;
+INSERT INTO wanted (photo, run, owner) VALUES (:photo, :run, :owner)
+ON CONFLICT DO UPDATE SET run = excluded.run, owner = excluded.owner;
 
 -- name: mark_anew
 UPDATE photos SET anew_since = coalesce(anew_since, :anew_since) WHERE id = :photo;
 
 -- name: drop_fileless_photo
 DELETE FROM photos
-WHERE id = :photo AND state <> 'claimed' AND NOT EXISTS (SELECT 1 FROM files WHERE photo = :photo);
-
--- name: drop_sidecars
-DELETE FROM sidecars WHERE photo = :photo;
+WHERE id = :photo AND state <> 'claimed' AND NOT EXISTS (
+    SELECT 1 FROM files
+    WHERE files.folder = photos.folder AND files.stem = photos.stem AND files.photo = :photo
+);
 
 -- ── Claims ───────────────────────────────────────────────────────────────────────────────────────
 
 -- name: candidate_columns
-SELECT photos.id, attempts, deaths, reason, digest, recorded, changed, anew_since
+SELECT photos.id, stem, attempts, deaths, reason, recorded, changed, anew_since, sidecars,
+    (SELECT digest FROM contents WHERE contents.id = content) AS digest
 
 -- name: is_due
 -- What was put back at a time that has yet to come was put back before the clock was set back; a
@@ -153,27 +164,29 @@ ORDER BY settled_at DESC, photos.id DESC LIMIT :limit;
 {candidate_columns} FROM {claimable} AND {is_due}
 ORDER BY settled_at, photos.id LIMIT :limit;
 
--- name: give_up
-UPDATE photos SET state = 'quarantined', since = :now, reason = :reason WHERE id = :photo;
-
 -- name: claim
 UPDATE photos SET
-    state = 'claimed', since = :now, attempts = attempts + 1, survived = 0,
-    owner = :owner, token = :token
+    state = 'claimed', since = :now, attempts = attempts + 1
 WHERE id = :photo;
 
+-- name: new_claim
+INSERT INTO claims (photo, owner, token, survived) VALUES (:photo, :owner, :token, :survived);
+
 -- name: survived
-UPDATE photos SET survived = 1, deaths = 0 WHERE id = :photo AND token = :token;
+UPDATE claims SET survived = 1 WHERE photo = :photo AND token = :token;
+
+-- name: no_deaths
+UPDATE photos SET deaths = 0 WHERE id = :photo AND deaths > 0 AND {held};
 
 -- name: finish
 UPDATE photos SET
     state = CASE again WHEN 0 THEN 'recorded' ELSE 'queued' END,
     since = :now, settled_at = CASE again WHEN 0 THEN settled_at ELSE :now END,
     not_before = 0, released_by = NULL, attempts = 0, deaths = 0, reason = '',
-    digest = :digest, recorded = 1, changed = again = 2, sidecars_written = :sidecars_written,
+    content = :content, recorded = 1, changed = again = 2, sidecars_written = :sidecars_written,
     anew_since = CASE WHEN anew_since IS :anew_since THEN NULL ELSE anew_since END,
-    again = 0, owner = NULL, token = NULL
-WHERE id = :photo AND token = :token;
+    again = 0
+WHERE id = :photo AND {held};
 
 -- name: put_back
 UPDATE photos SET
@@ -183,8 +196,8 @@ UPDATE photos SET
     attempts = CASE again WHEN 0 THEN attempts - :uncharged ELSE 0 END,
     deaths = CASE again WHEN 0 THEN deaths + :died ELSE 0 END,
     reason = CASE again WHEN 0 THEN coalesce(:reason, reason) ELSE '' END,
-    changed = max(changed, again = 2), again = 0, owner = NULL, token = NULL
-WHERE id = :photo AND token = :token;
+    changed = max(changed, again = 2), again = 0
+WHERE id = :photo AND {held};
 
 -- name: as_it_was
 UPDATE photos SET state = 'recorded', anew_since = NULL
@@ -196,50 +209,61 @@ UPDATE photos SET
     state = CASE
         WHEN state = 'queued' AND anew_since IS NOT NULL AND recorded AND NOT changed
             AND (sidecars_written OR recorded = 2) THEN 'recorded' ELSE state END,
-    anew_since = CASE WHEN state = 'claimed' THEN anew_since END,
-    wanted_by = NULL, wanted_owner = NULL
-WHERE wanted_owner = :owner;
+    anew_since = CASE WHEN state = 'claimed' THEN anew_since END
+WHERE id IN (SELECT photo FROM wanted WHERE owner = :owner);
+
+-- name: drop_wanted
+DELETE FROM wanted WHERE owner = :owner;
 
 -- name: quarantine
 UPDATE photos SET
-    state = 'quarantined', since = :now, reason = :reason, retryable = :retryable,
-    owner = NULL, token = NULL
-WHERE id = :photo AND token = :token AND again = 0
+    state = 'quarantined', since = :now, reason = :reason, retryable = :retryable
+WHERE id = :photo AND {held} AND again = 0
     AND (:final OR attempts >= :max_attempts);
 
 -- name: changed_while_claimed
-SELECT again > 0 AS again FROM photos WHERE id = :photo AND token = :token;
+SELECT again > 0 AS again FROM photos WHERE id = :photo AND {held};
 
 -- name: claims_of
-SELECT id, token, survived FROM photos WHERE state = 'claimed' AND owner = :owner;
+SELECT photo, token, survived FROM claims WHERE owner = :owner;
 
 -- name: owners
-SELECT owner FROM photos WHERE state = 'claimed'
+SELECT owner FROM claims
+UNION SELECT owner FROM wanted
 UNION SELECT owner FROM outbox WHERE owner IS NOT NULL;
 
 -- ── Answers and sidecars ─────────────────────────────────────────────────────────────────────────
 
--- name: answers
-SELECT role, questions.question, at, answer
-FROM answers JOIN questions ON questions.id = answers.question
-WHERE digest = :digest ORDER BY at, answers.question;
+-- name: content
+SELECT id, answers FROM contents
+WHERE substr(digest, 1, 8) = substr(:digest, 1, 8) AND digest = :digest;
 
--- name: put_question
-INSERT INTO questions (role, question) VALUES (:role, :question) ON CONFLICT DO NOTHING;
+-- name: new_content
+INSERT INTO contents (digest) VALUES (:digest);
 
--- name: put_answer
-INSERT INTO answers (digest, question, at, answer)
-SELECT :digest, id, :at, :answer FROM questions WHERE role = :role AND question = :question
-ON CONFLICT DO UPDATE SET at = excluded.at, answer = excluded.answer;
+-- name: put_answers
+UPDATE contents SET answers = :answers WHERE id = :content;
+
+-- name: question
+SELECT id FROM questions WHERE role = :role AND question = :question AND model = :model;
+
+-- name: questions
+SELECT id FROM questions WHERE role = :role AND question = :question;
+
+-- name: new_question
+INSERT INTO questions (role, question, model) VALUES (:role, :question, :model);
+
+-- name: asked
+SELECT role, question, model FROM questions WHERE id = :question;
 
 -- name: sidecars
-SELECT name, digest FROM sidecars WHERE photo = :photo;
+SELECT stem, sidecars FROM photos WHERE id = :photo AND {held};
 
 -- name: undone
 UPDATE photos SET sidecars_written = 0, recorded = 2, since = :now
 WHERE state = 'recorded' AND sidecars_written AND id = (
     SELECT photo FROM folders
-    JOIN files ON files.folder = folders.id AND stem = :stem AND suffix = :suffix
+    JOIN files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
     WHERE folders.path = :folder
 );
 
@@ -249,13 +273,10 @@ FROM photos INDEXED BY photos_unwritten CROSS JOIN folders ON folders.id = photo
 WHERE state = 'recorded' AND sidecars_written = 0 AND recorded = 2 AND {in_scope};
 
 -- name: written
-UPDATE photos SET recorded = recorded AND digest IS :digest, digest = :digest, changed = 0
-WHERE id = :photo AND token = :token;
-
--- name: put_sidecar
-INSERT INTO sidecars (photo, name, digest)
-SELECT :photo, :name, :digest FROM photos WHERE id = :photo AND token = :token
-ON CONFLICT DO UPDATE SET digest = excluded.digest;
+UPDATE photos SET
+    recorded = recorded AND content IS :content, content = :content, changed = 0,
+    sidecars = :sidecars
+WHERE id = :photo AND {held};
 
 -- ── The outbox ───────────────────────────────────────────────────────────────────────────────────
 
@@ -282,7 +303,7 @@ DELETE FROM outbox WHERE record = :record;
 SELECT
     (SELECT count(*) FROM photos) AS photos,
     (SELECT count(*) FROM photos WHERE state = 'queued') AS queued,
-    (SELECT count(*) FROM photos WHERE state = 'claimed') AS claimed,
+    (SELECT count(*) FROM claims) AS claimed,
     (SELECT count(*) FROM photos WHERE state = 'quarantined') AS quarantined,
     (SELECT count(*) FROM photos WHERE state = 'recorded' AND sidecars_written = 0) AS unwritten;
 
@@ -301,18 +322,37 @@ FROM photos INDEXED BY photos_quarantined CROSS JOIN folders ON folders.id = pho
 WHERE photos.state = 'quarantined' AND {in_scope}
 ORDER BY since DESC, photos.id DESC LIMIT :limit;
 
+-- name: failed
+SELECT photos.id FROM photos CROSS JOIN folders ON folders.id = photos.folder
+WHERE (photos.state = 'quarantined'
+    OR photos.state = 'recorded' AND photos.sidecars_written = 0 AND photos.recorded <> 2
+    OR photos.state = 'queued' AND (photos.not_before > 0 OR photos.reason <> '')) AND {in_scope};
+
+-- name: pause
+INSERT INTO pause (id, reason, since, until) VALUES (1, :reason, :since, :until)
+ON CONFLICT DO UPDATE SET reason = excluded.reason, since = excluded.since, until = excluded.until;
+
+-- name: resume
+DELETE FROM pause;
+
+-- name: paused
+SELECT reason, since, until FROM pause WHERE until IS NULL OR until > :now;
+
 -- name: next_due
 SELECT min(not_before) AS due FROM {claimable};
 
 -- name: quiet
 SELECT NOT EXISTS (SELECT 1 FROM {claimable})
-    AND NOT EXISTS (SELECT 1 FROM photos WHERE state = 'claimed' AND owner = :owner) AS quiet;
+    AND NOT EXISTS (SELECT 1 FROM claims WHERE owner = :owner) AS quiet;
 
 -- ── Notes ────────────────────────────────────────────────────────────────────────────────────────
 
 -- name: note
 INSERT INTO notes (key, value) VALUES (:key, :value)
 ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: changes
+PRAGMA data_version;
 
 -- name: recall
 SELECT value FROM notes WHERE key = :key;

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from taggerd.errors import StartError, StorageError
 from taggerd.ledger.database import Database
+from taggerd.ledger.durability import Durability
 from taggerd.ledger.owners import Lock, Owners, daemon_pid
 from taggerd.photo import printable
 
@@ -31,6 +32,8 @@ DATABASE = "ledger.sqlite"
 
 class StateDirectory:
     """An open state directory."""
+
+    durability: Durability
 
     def __init__(
         self,
@@ -84,10 +87,12 @@ class StateDirectory:
         thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         opening = partial(cls, directory, thread, clock, exclusive=exclusive)
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, opening)
+            state = await asyncio.get_running_loop().run_in_executor(thread, opening)
         except BaseException:
             thread.shutdown(wait=False)
             raise
+        state.durability = Durability(directory / DATABASE)
+        return state
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do *work* in the thread that owns the database."""
@@ -100,6 +105,7 @@ class StateDirectory:
             try:
                 await self.run(self._opened.close)
             finally:
+                self.durability.close()
                 self._thread.shutdown(wait=False)
 
     def daemon_pid(self) -> int | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taggerd.ledger import Admitted, Counts
+from taggerd.ledger import Admitted, Counts, Pause
 from taggerd.photo import PhotoFile, Sidecar, Stamp, group
 
 from .conftest import DIGEST, ROOT, answer, file, names, record
@@ -517,18 +517,42 @@ async def test_a_photo_is_claimed_by_one_owner(ledger: SqliteLedger, state: Stat
 async def test_a_file_that_the_program_always_dies_of_is_set_aside(
     ledger: SqliteLedger, state: State
 ) -> None:
-    """It takes ten deaths in a row, costs no attempt until then, and says so; others go on."""
+    """After ten deaths in a row, none of them an attempt, it is given out to be failed, no more.
+
+    Whoever has it says why in its record. To die or be stopped with it in hand changes nothing.
+    """
     await ledger.admit([file("poison.JPG")])
     for _ in range(10):
         claim = await state.claim_one(ledger)
-        assert claim.attempt == 1
+        assert (claim.attempt, claim.spent) == (1, "")
         await state.kill(ledger)
         ledger = await state.open()
+    for _ in range(2):
+        (claim,) = await state.claim(ledger)
+        assert claim.spent == "the program died 10 times while reading it"
+        await state.kill(ledger)
+        ledger = await state.open()
+    (claim,) = await state.claim(ledger)
+    assert await ledger.fail(claim, claim.spent, final=True, record=record())
+    assert await ledger.outbox(10) == [record()]
     await ledger.admit([file("good.JPG")])
     assert names(await state.claim_one(ledger)) == ["good.JPG"]
     (poison,) = await ledger.quarantined(10)
     assert poison.photo.files == (file("poison.JPG"),)
-    assert poison.reason == "the program died 10 times while reading it"
+    assert poison.reason == claim.spent
+    await ledger.retry(None)
+    assert not (await state.claim_one(ledger)).spent
+
+
+async def test_a_photo_without_attempts_left_is_given_out_to_be_failed(state: State) -> None:
+    """Somebody lowered ``max_attempts`` between two attempts: the last reason is the reason."""
+    ledger = await state.open()
+    await ledger.admit([file()])
+    await ledger.fail(await state.claim_one(ledger), "empty", final=False)
+    await ledger.close()
+    ledger = await state.open(max_attempts=1)
+    claim = await state.claim_one(ledger)
+    assert (claim.spent, claim.attempt) == ("empty", 1)
 
 
 async def test_deaths_after_a_photo_was_read_are_not_its_fault(
@@ -642,6 +666,98 @@ async def test_retry_puts_back_what_it_is_told_to(ledger: SqliteLedger, state: S
     assert await ledger.retry(None) == 1
     assert await ledger.retry(None) == 0
     assert [claim.attempt for claim in await state.claim(ledger)] == [1, 1, 1, 1]
+
+
+async def test_retry_of_all_that_failed_takes_also_what_waits(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """Deferred, failed once, without sidecars, set aside: all of them, but none that is well."""
+    named = ["deferred", "once", "bare", "aside", "taken", "tagged", "waiting", "elsewhere/aside"]
+    await ledger.admit([file(f"{name}.JPG") for name in named])
+    claims = {str(c.photo.primary.path.relative_to(ROOT)): c for c in await state.claim(ledger)}
+    await ledger.defer(claims["deferred.JPG"], "the backend is down", state.now + 1000)
+    await ledger.fail(claims["once.JPG"], "empty", final=False)
+    await ledger.finish(claims["bare.JPG"], None, digest=DIGEST, sidecars_written=False)
+    await ledger.fail(claims["aside.JPG"], "not a picture", final=True)
+    await ledger.fail(claims["elsewhere/aside.JPG"], "not a picture", final=True)
+    await state.tag(ledger, claims["tagged.JPG"])
+    await ledger.defer(claims["waiting.JPG"], "", 0)
+    assert await ledger.undone([file("tagged.JPG").path]) == 1  # that is no failure
+    assert await ledger.retry([ROOT / "elsewhere"], failed=True) == 1
+    assert await ledger.retry(None, failed=True) == 4
+    assert await ledger.retry(None, failed=True) == 0
+    again = await state.claim(ledger)
+    assert len(again) == 6
+    assert {claim.attempt for claim in again} == {1}
+
+
+async def test_a_pause_holds_standing_orders_alone(ledger: SqliteLedger, state: State) -> None:
+    """A daemon gets nothing; what a run asked for itself goes on; held claims end as ever."""
+    await ledger.admit([file("A.JPG")])
+    held = await state.claim_one(ledger)
+    await ledger.admit([file("B.JPG"), file("C.JPG")])
+    assert await ledger.paused(state.now) is None
+    other = await state.open()
+    await other.pause("the GPU is needed", since=state.now)
+    assert await ledger.paused(state.now) == Pause("the GPU is needed", state.now, None)
+    assert await state.claim(ledger) == []
+    assert await ledger.next_due([ROOT], "run") is None
+    assert not await ledger.quiet([ROOT], "run")
+    await state.tag(ledger, held)
+    await ledger.admit([file("B.JPG")], run="scan")
+    assert await ledger.next_due(None, "scan") is not None
+    (asked,) = await ledger.claim(9, within=None, run="scan", now=state.now)
+    assert names(asked) == ["B.JPG"]
+    await ledger.resume()
+    await ledger.resume()
+    assert await other.paused(state.now) is None
+    assert names(await state.claim_one(ledger)) == ["C.JPG"]
+
+
+async def test_a_pause_outlives_everybody_and_ends_at_its_time(
+    ledger: SqliteLedger, state: State
+) -> None:
+    """It is kept; the last word counts; next_due says when to look again."""
+    await ledger.admit([file()])
+    await ledger.pause("for ever", since=state.now)
+    state.now += 1
+    await ledger.pause("lunch", since=state.now, until=state.now + 60)
+    await state.kill(ledger)
+    ledger = await state.open()
+    assert await ledger.paused(state.now) == Pause("lunch", state.now, state.now + 60)
+    assert await state.claim(ledger) == []
+    assert await ledger.next_due([ROOT], "run") == state.now + 60
+    state.now += 60
+    assert await ledger.paused(state.now) is None
+    await state.claim_one(ledger)
+
+
+async def test_changes_by_others_are_seen(ledger: SqliteLedger, state: State) -> None:
+    """Whatever another owner does is a change; while nothing happens, the number stays."""
+    other = await state.open()
+    await other.admit([file()])
+    seen = await ledger.changes()
+    assert await ledger.changes() == seen
+    numbers = [seen]
+    claim = await state.claim_one(other)
+    numbers.append(await ledger.changes())
+    await other.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+    numbers.append(await ledger.changes())
+    await other.pause("x", since=state.now)
+    numbers.append(await ledger.changes())
+    assert len(set(numbers)) == 4
+    assert await ledger.changes() == numbers[-1]
+
+
+async def test_times_are_kept_well_enough(ledger: SqliteLedger, state: State) -> None:
+    """An answer never seems older than a wish that came before it, however close they are."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    for number in range(50):
+        state.now += 0.000137
+        await ledger.checkpoint(claim, DIGEST, answer(text=str(number)))
+        (held,) = await ledger.answers(DIGEST)
+        assert 0 <= held.at - state.now < 0.0011
 
 
 async def test_resettling_waits_for_the_file_to_be_admitted_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import tempfile
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from taggerd.ledger import Counts, SqliteLedger
-from taggerd.photo import PhotoFile, group
+from taggerd.photo import PhotoFile, Sidecar, group
 
 from .conftest import DIGEST, ROOT, file, record
 
@@ -44,7 +45,16 @@ class ModelPhoto:
     not_before: float = 0.0
     released_by: str = ""
     again: int = 0
+    reason: str = ""
     owner: int = 0
+    sidecars: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it waits after a failure, or lacks its sidecars."""
+        unwritten = self.state == "recorded" and not self.written
+        waits = self.state == "queued" and (self.not_before > 0 or self.reason)
+        return bool(unwritten or waits)
 
     def queue(self, *, changed: bool = False, anew_since: float | None = None) -> None:
         """Queue it as if it had just come, or note that for when its claim ends."""
@@ -54,7 +64,7 @@ class ModelPhoto:
             self.again = max(self.again, 2 if changed else 1)
             return
         self.state, self.attempts, self.retryable = "queued", 0, False
-        self.not_before, self.released_by = 0.0, ""
+        self.not_before, self.released_by, self.reason = 0.0, "", ""
         self.changed |= changed
 
     def end(self, *, charged: bool = True) -> None:
@@ -71,6 +81,7 @@ class Model:
 
     stamps: dict[str, PhotoFile] = field(default_factory=dict)
     photos: list[ModelPhoto] = field(default_factory=list)
+    paused_until: float | None = None
 
     def photo(self, name: str) -> ModelPhoto:
         """Return the photo that a file belongs to."""
@@ -227,29 +238,47 @@ class LedgerMachine(RuleBasedStateMachine):
             and photo.released_by != run
             and all(name.startswith("sub/" if sub else "") for name in photo.files)
         ]
-        for photo in due:
-            # Only those looked at are given up on; the next claim gives up on the others.
-            spent = photo.attempts >= MAX_ATTEMPTS
-            if spent and self.stands(owner, photo) == "quarantined":
-                photo.state, photo.retryable = "quarantined", False
-        due = [photo for photo in due if photo.attempts < MAX_ATTEMPTS]
+        paused = self.model.paused_until is not None and self.model.paused_until > self.now
+        due = [] if paused else due
         assert len(taken) == min(limit, len(due))
         for claim in taken:
             photo = self.model.photo(str(claim.photo.primary.path.relative_to(ROOT)))
             assert photo in due
+            spent = photo.attempts >= MAX_ATTEMPTS
+            assert bool(claim.spent) == spent
+            assert claim.attempt == photo.attempts + (not spent)
             photo.attempts += 1
             photo.state, photo.owner = "claimed", owner
             assert {one.path for one in claim.photo.files} == {ROOT / n for n in photo.files}
-            assert claim.attempt == photo.attempts
             assert (claim.digest == DIGEST, claim.changed) == (photo.digest, photo.changed)
             assert claim.anew_since == photo.anew_since
+            assert claim.sidecars == photo.sidecars
             self.claims.append((owner, claim, photo))
 
-    def stands(self, owner: int, photo: ModelPhoto) -> str:
-        """Return how the ledger says that a photo stands."""
-        name = min(photo.files)
-        one = self.model.stamps[name]
-        return str(self.do(self.owners[owner].standing([one]))[one.path].state)
+    @rule(data=st.data(), name=st.sampled_from(["A.xmp", "A.JPG.xmp", "/elsewhere/A.xmp"]))
+    def write(self, data: st.DataObject, name: str) -> None:
+        """A sidecar of a claimed photo is written; its claim goes on."""
+        if not self.claims:
+            return
+        owner, claim, photo = self.claims[data.draw(st.integers(0, len(self.claims) - 1))]
+        digest = f"{next(self.records):064x}"
+        sidecar = Sidecar(path=claim.photo.folder / name, written=True, digest=digest)
+        self.do(self.owners[owner].written(claim, DIGEST, [sidecar]))
+        photo.sidecars[sidecar.path] = digest
+        photo.digest, photo.changed = True, False
+
+    @rule(owner=owner, seconds=st.sampled_from([None, 1, 30]))
+    def pause(self, owner: int, seconds: int | None) -> None:
+        """Somebody pauses the queue, for a while or until further notice."""
+        until = None if seconds is None else self.now + seconds
+        self.do(self.owners[owner].pause("a reason", since=self.now, until=until))
+        self.model.paused_until = math.inf if until is None else until
+
+    @rule(owner=owner)
+    def resume(self, owner: int) -> None:
+        """Somebody ends the pause, if there is one."""
+        self.do(self.owners[owner].resume())
+        self.model.paused_until = None
 
     @rule(data=st.data(), written=st.booleans(), twice=st.booleans())
     def finish(self, data: st.DataObject, *, written: bool, twice: bool) -> None:
@@ -262,7 +291,7 @@ class LedgerMachine(RuleBasedStateMachine):
         again, photo.again = photo.again, 0
         photo.state, photo.attempts, photo.digest = "recorded", 0, True
         photo.changed, photo.written = again == 2, written
-        photo.not_before, photo.released_by = 0.0, ""
+        photo.not_before, photo.released_by, photo.reason = 0.0, "", ""
         if photo.anew_since == claim.anew_since:
             photo.anew_since = None
         if again:
@@ -285,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.sent.add(line.id)
                 photo.released_by = claim.run
             case "defer":
-                photo.not_before = self.now + 10
+                photo.not_before, photo.reason = self.now + 10, "down"
                 self.do(ledger.defer(claim, "down", photo.not_before))
             case _:
                 self.do(ledger.resettle(claim))
@@ -307,9 +336,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert quarantined == (spent and not photo.again)
         if quarantined:
             self.sent.add(line.id)
-            photo.state, photo.retryable = "quarantined", retryable
+            photo.state, photo.retryable, photo.reason = "quarantined", retryable, "bad"
         else:
-            photo.not_before = 0.0
+            photo.not_before, photo.reason = 0.0, "bad"
             photo.end()
         self.model.sweep()
 
@@ -333,11 +362,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.claims = [one for one in self.claims if one[0] != owner]
         self.model.sweep()
 
-    @rule(owner=owner)
-    def retry(self, owner: int) -> None:
-        """Quarantine is emptied."""
-        inside = [photo for photo in self.model.photos if photo.state == "quarantined"]
-        assert self.do(self.owners[owner].retry(None)) == len(inside)
+    @rule(owner=owner, failed=st.booleans())
+    def retry(self, owner: int, *, failed: bool) -> None:
+        """Quarantine is emptied, or all that failed in any way is put back."""
+        inside = [
+            photo
+            for photo in self.model.photos
+            if photo.state == "quarantined" or (failed and photo.failed)
+        ]
+        assert self.do(self.owners[owner].retry(None, failed=failed)) == len(inside)
         for photo in inside:
             photo.queue()
 
@@ -365,6 +398,9 @@ class LedgerMachine(RuleBasedStateMachine):
             recorded=written.count(True),
             unwritten=written.count(False),
         )
+        until = self.model.paused_until
+        paused = self.do(ledger.paused(self.now))
+        assert (paused is not None) == (until is not None and until > self.now)
         lines = [line for one in self.owners for line in self.do(one.outbox(10_000))]
         assert sorted(line.id for line in lines) == sorted(self.sent)
 

@@ -1,0 +1,154 @@
+"""The inventory: which files were seen on disk, with which stamps, and what became of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taggerd.ledger import admission
+from taggerd.ledger.atrest import (
+    Place,
+    file_of,
+    folder_bytes,
+    folder_range,
+    path_of,
+    stamp_columns,
+    stamp_of,
+)
+from taggerd.ledger.inthread import InThread, batches, in_thread
+from taggerd.ledger.port import Admitted, Standing, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from taggerd.photo import PhotoFile, Stamp
+
+
+class Inventory(InThread):
+    """The part of :class:`taggerd.ledger.port.Ledger` that knows files."""
+
+    async def admit(
+        self,
+        files: Iterable[PhotoFile],
+        *,
+        anew: bool = False,
+        sidecars: bool = True,
+        run: str | None = None,
+    ) -> Admitted:
+        """See the port. A thousand files make one transaction."""
+        total = Admitted()
+        for batch in batches(files):
+            terms = admission.Terms(
+                self._clock(), anew=anew, sidecars=sidecars, run=run, owner=self._me
+            )
+            total += await self._admit(batch, terms)
+        return total
+
+    @in_thread
+    def _admit(self, files: Sequence[PhotoFile], terms: admission.Terms) -> Admitted:
+        with self._database.transaction():
+            return admission.admit(self._database, files, terms)
+
+    async def standing(self, files: Iterable[PhotoFile]) -> Mapping[Path, Standing]:
+        """See the port."""
+        standings: dict[Path, Standing] = {}
+        for batch in batches(files):
+            standings |= await self._standing(batch)
+        return standings
+
+    @in_thread
+    def _standing(self, files: Sequence[PhotoFile]) -> dict[Path, Standing]:
+        return {file.path: self._standing_of(file) for file in files}
+
+    def _standing_of(self, file: PhotoFile) -> Standing:
+        row = self._database.row("file_standing", **Place.of(file.path)._asdict())
+        if row is None:
+            return Standing("new")
+        state: State = row["state"]
+        if stamp_of(row) != file.stamp:
+            state = "changed"
+        elif row["retryable"] if state == "quarantined" else not row["sidecars_written"]:
+            undone = state == "recorded" and row["recorded"] == admission.UNDONE
+            state = "unwritten" if state in {"recorded", "quarantined"} else state
+            state = "undone" if undone else state
+        return Standing(state, row["reason"], row["since"])
+
+    @in_thread
+    def known(self, folder: Path) -> dict[Path, Stamp]:
+        """See the port."""
+        path = folder_bytes(folder)
+        files = (file_of(path, row) for row in self._database.rows("folder_files", path=path))
+        return {file.path: file.stamp for file in files}
+
+    @in_thread
+    def stamps(self, folders: Sequence[Path]) -> list[set[tuple[bytes, int, int, int, int]]]:
+        """See the port."""
+        return [self._database.tuples("folder_stamps", path=folder_bytes(path)) for path in folders]
+
+    async def unknown(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
+        """See the port."""
+        return [file for batch in batches(files) for file in await self._unknown(batch)]
+
+    @in_thread
+    def _unknown(self, files: Sequence[PhotoFile]) -> list[PhotoFile]:
+        return [file for file in files if not self._is_known(file)]
+
+    def _is_known(self, file: PhotoFile) -> bool:
+        row = self._database.row("file_stamp", **Place.of(file.path)._asdict())
+        return row is not None and stamp_of(row) == file.stamp
+
+    @in_thread
+    def folders(self, below: Path) -> list[Path]:
+        """See the port."""
+        low, high = folder_range(below)
+        return [
+            path_of(r["path"]) for r in self._database.rows("folders_below", low=low, high=high)
+        ]
+
+    async def forget(self, paths: Iterable[Path]) -> None:
+        """See the port."""
+        for batch in batches(paths):
+            await self._forget(batch)
+
+    @in_thread
+    def _forget(self, paths: Sequence[Path]) -> None:
+        with self._database.transaction():
+            admission.forget(self._database, paths, self._clock())
+
+    @in_thread
+    def restamped(self, path: Path, before: Stamp, after: Stamp) -> None:
+        """See the port."""
+        place = Place.of(path)._asdict()
+        with self._database.transaction():
+            row = self._database.row("file_stamp", **place)
+            if row is not None and stamp_of(row) == before:
+                self._database.do("restamp_known", **place, **stamp_columns(after))
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> list[Path]:
+        """See the port."""
+        now = self._clock()
+        noted = await self._noted_gone(below)
+        for batch in batches(path for path in noted if path not in paths):
+            await self._note_gone(batch, None)
+        for batch in batches(path for path in paths if path not in noted):
+            await self._note_gone(batch, now)
+        noted = await self._noted_gone(below)
+        overdue = [path for path, since in noted.items() if now - since >= grace_seconds]
+        await self.forget(overdue)
+        return overdue
+
+    @in_thread
+    def _noted_gone(self, below: Path) -> dict[Path, float]:
+        low, high = folder_range(below)
+        return {
+            path_of(row["folder"] + row["stem"] + row["suffix"]): row["gone_since"]
+            for row in self._database.rows("gone_files", low=low, high=high)
+        }
+
+    @in_thread
+    def _note_gone(self, paths: Sequence[Path], since: float | None) -> None:
+        with self._database.transaction():
+            for path in paths:
+                self._database.do("set_gone", gone_since=since, **Place.of(path)._asdict())

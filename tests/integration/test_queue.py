@@ -1,0 +1,99 @@
+"""The queue from outside: what is set aside, why, how it gets another turn; damage in full work."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from program import photo, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from program import Program
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    """A folder with one photo and one file that is none."""
+    folder = tmp_path / "card"
+    folder.mkdir()
+    photo(folder / "good.jpg", 1)
+    (folder / "bad.jpg").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.mark.long
+def test_what_is_set_aside_is_listed_and_retried(taggerd: Program, card: Path) -> None:
+    """Status names it with its reason; retry takes paths, --all or --failed, and nothing else."""
+    assert taggerd("scan", card).returncode == 1
+    (aside,) = taggerd.status()["set_aside"]
+    assert aside["path"] == str(card / "bad.jpg")
+    assert aside["reason"]
+    assert aside["reason"] in taggerd("status").stdout
+    assert taggerd("retry").returncode == 2
+    assert taggerd("retry", "--all", card).returncode == 2
+    assert "no photo there" in taggerd("retry", card / "good.jpg").stdout
+    assert taggerd("retry", "--failed", card / "bad.jpg").stdout == "1 photo is back in the queue\n"
+    assert taggerd("scan", card).returncode == 1
+    assert taggerd("retry", "--all").stdout == "1 photo is back in the queue\n"
+    assert taggerd("scan", card).returncode == 1
+    photo(card / "bad.jpg", 2)  # replaced: it leaves quarantine by itself
+    assert taggerd("scan", card).returncode == 0
+    assert taggerd.status()["counts"]["quarantined"] == 0
+
+
+def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) -> None:
+    """A photo that is recorded without one is written by the next run, not paid for again."""
+    (card / "bad.jpg").unlink()
+    assert taggerd("scan", "--no-meta", card).returncode == 0
+    assert taggerd.status()["counts"]["unwritten"] == 1
+    assert "no photo there" in taggerd("retry", "--all").stdout
+    assert taggerd("retry", "--failed").stdout == "1 photo is back in the queue\n"
+    assert taggerd.status()["counts"]["queued"] == 1
+
+
+def test_a_photo_that_the_program_always_died_of_is_journalled_once(
+    taggerd: Program, card: Path
+) -> None:
+    """Nobody opens it again: its record says why it is set aside, and so does the scan."""
+    (card / "bad.jpg").unlink()
+    taggerd("scan", "--dry-run", card)
+    known = len(taggerd.records())
+    with closing(sqlite3.connect(taggerd.state / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE photos SET deaths = 10")
+    assert taggerd("scan", card).returncode == 1
+    (last,) = taggerd.records()[known:]
+    assert last["error"] == "the program died 10 times while reading it"
+    assert taggerd.status()["counts"]["quarantined"] == 1
+    taggerd("scan", card)
+    assert len(taggerd.records()) == known + 1
+
+
+@pytest.mark.long
+def test_a_ledger_damaged_under_a_running_daemon_is_replaced(taggerd: Program, card: Path) -> None:
+    """It is set aside and named in the log; the new one is filled from the disk, nothing is paid.
+
+    The daemon goes on, without a restart.
+    """
+    (card / "bad.jpg").unlink()
+    daemon = taggerd.start("--input-dir", card)
+    until(lambda: taggerd.live().get("tagged") == 1)
+    database = taggerd.state / "ledger.sqlite"
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with database.open("r+b") as damaged:
+        damaged.seek(4096)
+        damaged.write(b"\xff" * (database.stat().st_size - 4096))
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("PRAGMA user_version = 3")  # so that the daemon looks at the file again
+    until(lambda: list(taggerd.state.glob("ledger.sqlite.damaged-*")))
+    photo(card / "later.jpg", 3)
+    until(lambda: (card / "later.xmp").exists() or (card / "later.jpg.xmp").exists())
+    until(lambda: taggerd.live().get("tagged") == 2)
+    assert daemon.poll() is None
+    assert "is kept as" in taggerd.log()
+    assert len(taggerd.records()) == 2
+    assert taggerd.stop(daemon) == 0
