@@ -102,7 +102,9 @@ def test_a_second_daemon_on_the_same_state_is_refused(taggerd: Program, inbox: P
     first = taggerd.start("--input-dir", inbox)
     second = taggerd("run", "--input-dir", inbox)
     assert second.returncode == 2
-    assert str(first.pid) in second.stderr.splitlines()[-1]
+    (said,) = [line for line in second.stderr.splitlines() if line.startswith("taggerd: ")]
+    assert said == second.stderr.splitlines()[-1]
+    assert str(first.pid) in said
     assert first.poll() is None
 
 
@@ -116,6 +118,40 @@ def test_a_scan_beside_the_daemon_shares_its_ledger(
     shutil.copy(card / "IMG_0000.jpg", inbox)
     until(lambda: sidecars(inbox) == 1)
     assert backend.photo_requests == 15
+
+
+def test_a_scan_of_the_daemon_s_own_folder_takes_other_photos(
+    taggerd: Program, inbox: Path, backend: CountingBackend
+) -> None:
+    """Both work on one folder at once; each photo is claimed by one of them, asked about once."""
+    both, held, lock = threading.Event(), 0, threading.Lock()
+
+    def held_until_both_ask(_path: str, body: bytes) -> None:
+        nonlocal held
+        if b"system" not in body:
+            return  # a preflight's question
+        with lock:
+            held += 1
+            if held > 4:  # backend.max_concurrency: more than one program can have under way
+                both.set()
+        both.wait(SECONDS)
+
+    taggerd.base_url = backend.base_url
+    for number in range(24):
+        photo(inbox / f"{number}.jpg", number)
+    backend.script = held_until_both_ask
+    daemon = taggerd.start("--input-dir", inbox)
+    scan = taggerd("scan", inbox)
+    # 1: the daemon was still at the last of them when the scan had no more to do.
+    assert scan.returncode in {0, 1}, scan.stderr
+    assert "failed" not in scan.stdout
+    until(lambda: len(taggerd.records()) == 24)
+    assert taggerd.stop(daemon) == 0
+    assert both.is_set()
+    assert sidecars(inbox) == 24
+    assert len({record["image"] for record in taggerd.records()}) == 24
+    assert backend.photo_requests == 72
+    assert len({str(body) for body in backend.bodies if "system" in str(body)}) == 72
 
 
 def test_sighup_reloads_and_keeps_the_old_settings_where_the_new_are_wrong(
