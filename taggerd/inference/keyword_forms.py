@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from taggerd.inference.wrapping import one_line, unlabelled, unquoted
+from taggerd.inference.wrapping import one_line, unlabelled, unquoted, visible
 from taggerd.photo import Keyword
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _scored(part: str) -> Keyword:
 def _clean(word: str) -> str:
     """Take bullets, quotes and closing punctuation off one keyword."""
     word = one_line(unquoted(_MARK.sub("", word, count=1)))
-    return unquoted(word.strip(" \t*_`#.,;:!")).strip()
+    return visible(unquoted(word.strip(" \t*_`#.,;:!"))).strip()
 
 
 def _distinct(given: Iterable[Keyword]) -> tuple[Keyword, ...]:
