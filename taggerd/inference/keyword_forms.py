@@ -57,7 +57,7 @@ def keywords_in_prose(text: str) -> tuple[Keyword, ...] | None:
     if quoted:
         return _distinct(Keyword(_clean(word)) for word in quoted)
     if text.count("#") > 1 and (tags := _HASHTAGS.findall(text)):
-        return _distinct(Keyword(tag.replace("_", " ")) for tag in tags)
+        return _distinct(Keyword(_clean(tag.replace("_", " "))) for tag in tags)
     parts = [part for line in text.split("\n") for part in _split(line)]
     if not parts:
         return ()
