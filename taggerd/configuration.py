@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSourc
 
 from taggerd import systemd
 from taggerd.errors import ConfigurationError
+from taggerd.photo import brief
 from taggerd.settings import OwnRole, Role, Roles, Settings
 
 if TYPE_CHECKING:
@@ -125,9 +126,11 @@ def _toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        message = f"{file}: not valid TOML: {error}"
+        message = f"{file}: not valid TOML: {brief(str(error))}"
     except UnicodeDecodeError as error:
         message = f"{file}: not UTF-8 text: {error.reason} at byte {error.start}"
+    except (ValueError, RecursionError):  # a number of thousands of digits, a tower of brackets
+        message = f"{file}: not TOML that can be read: a value in it is out of all proportion"
     except OSError as error:
         message = f"{file}: cannot read the settings: {error.strerror}"
     raise ConfigurationError(message)
@@ -259,7 +262,7 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     """Say one validation error as: where: key: what (what was given); what to do."""
     keys = [str(key) for key in mistake["loc"]]
     origin = next((layer.name for layer in layers if _says(layer.values, keys)), "settings")
-    key = ".".join(keys)
+    key = brief(".".join(keys))
     if mistake["type"] == "extra_forbidden":
         _, nearest = _nearest([k for k in keys if not k.isdigit()])
         return f"{origin}: {key}: no such setting" + (
@@ -271,8 +274,8 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
         what = f"must be {said}"
     # Nothing that was given for the backend is repeated: it may hold a key or a password.
     quiet = keys[0] == "backend" or mistake["type"] == "value_error"
-    given = "" if quiet else f", not {mistake['input']!r}"
-    return f"{origin}: {key}: {what}{given}"
+    given = "" if quiet else f", not {brief(repr(mistake['input']))}"
+    return f"{origin}: {key}: {brief(what, 400)}{given}"
 
 
 def _says(values: Mapping[str, Any], keys: list[str]) -> bool:

@@ -50,6 +50,13 @@ def printable(path: Path | str | bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def brief(text: str, limit: int = 200) -> str:
+    """Return what a file said as one printable line of at most about *limit* characters."""
+    shown = text[:limit].encode("utf-8", "backslashreplace").decode()
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return f"{line}…" if len(text) > limit else line
+
+
 class Stamp(NamedTuple):
     """What `lstat` says of a file. Two equal stamps: taken to be the same, unchanged file."""
 

@@ -225,7 +225,7 @@ async def opened_ledger(
         clock=lambda: now().timestamp(),
     )
     for notice in ledger.notices:
-        log.warning(notice)
+        log.error(notice)
     try:
         yield ledger
     finally:

@@ -18,6 +18,7 @@ import structlog
 
 from taggerd.errors import (
     BackendError,
+    LedgerDamaged,
     PhotoError,
     PhotoMoved,
     PhotoRefused,
@@ -289,7 +290,8 @@ class Shift:
         if self.paused != str(error):
             log.error("work waits", reason=str(error))
         self.paused = str(error)
-        if self._patience_left() == 0:
+        damaged = isinstance(error, LedgerDamaged) and self._patience_seconds is not None
+        if damaged or self._patience_left() == 0:  # waiting mends no damage
             self._broken = error
             return
         with suppress(TimeoutError):

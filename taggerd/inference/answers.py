@@ -13,7 +13,15 @@ from taggerd.errors import AnswerCut, AnswerEmpty, AnswerHeldBack, AnswerNotJson
 from taggerd.inference.keyword_forms import keywords_in_json, keywords_in_prose
 from taggerd.inference.languages import english_name, wrong_script
 from taggerd.inference.questions import HINTS
-from taggerd.inference.wrapping import bare, find_json, one_line, say, unlabelled, unthought
+from taggerd.inference.wrapping import (
+    bare,
+    find_json,
+    one_line,
+    say,
+    unlabelled,
+    unthought,
+    visible,
+)
 from taggerd.photo import Answer
 
 if TYPE_CHECKING:
@@ -138,7 +146,7 @@ def _text(question: Question, said: str, who: str, raw: str) -> str:
     limit = question.longest or LONGEST_TEXT.get(question.role, LONGEST_TEXT_ELSE)
     if question.role == "caption":
         text = text.split("\n", 1)[0]
-    text = _shortened(one_line(text), limit)
+    text = _shortened(one_line(visible(text)), limit)
     if not text:
         message = f"{who} answered with nothing"
         raise AnswerEmpty(message, raw=raw)

@@ -55,7 +55,8 @@ def read_completion(body: object, seconds: float = 0.0) -> Completion | None:
 def _text(value: object) -> str:
     """Return a text, or the joined texts of a list of content parts, or nothing."""
     if isinstance(value, list):
-        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+        texts = (part.get("text") for part in value if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
     return value if isinstance(value, str) else ""
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from taggerd.inference.wrapping import one_line, unlabelled, unquoted
+from taggerd.inference.wrapping import one_line, unlabelled, unquoted, visible
 from taggerd.photo import Keyword
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ MOST_KEYWORDS = 200
 """Keywords taken from one answer, before any of the user's rules."""
 LONGEST_KEYWORD = 100
 """Characters; longer ones are dropped."""
+_LONGEST_SCORED = 200
+"""Characters of a keyword with its score; the time to look for one grows with their square."""
 _LONGEST_IN_PROSE = 5
 """Words: in a list without JSON, more than this is a sentence."""
 
@@ -53,9 +55,9 @@ def keywords_in_prose(text: str) -> tuple[Keyword, ...] | None:
     text = _HTML.sub("\n", text)
     quoted = _quoted_words(text)
     if quoted:
-        return _distinct(Keyword(word) for word in quoted)
+        return _distinct(Keyword(_clean(word)) for word in quoted)
     if text.count("#") > 1 and (tags := _HASHTAGS.findall(text)):
-        return _distinct(Keyword(tag.replace("_", " ")) for tag in tags)
+        return _distinct(Keyword(_clean(tag.replace("_", " "))) for tag in tags)
     parts = [part for line in text.split("\n") for part in _split(line)]
     if not parts:
         return ()
@@ -151,7 +153,8 @@ def _split(line: str) -> list[str]:
 
 def _scored(part: str) -> Keyword:
     """Read ``dog (0.9)``, ``dog: 0.9`` or ``dog - 90%``; else the whole part is the word."""
-    match = _SCORED.match(part.strip())
+    part = one_line(part)
+    match = _SCORED.match(part) if len(part) <= _LONGEST_SCORED else None
     given = (match["marked"] or match["bare"]) if match else ""
     score = _score(given) if "." in given or "%" in given else None
     if match and score is not None:
@@ -162,7 +165,7 @@ def _scored(part: str) -> Keyword:
 def _clean(word: str) -> str:
     """Take bullets, quotes and closing punctuation off one keyword."""
     word = one_line(unquoted(_MARK.sub("", word, count=1)))
-    return unquoted(word.strip(" \t*_`#.,;:!")).strip()
+    return visible(unquoted(word.strip(" \t*_`#.,;:!"))).strip()
 
 
 def _distinct(given: Iterable[Keyword]) -> tuple[Keyword, ...]:

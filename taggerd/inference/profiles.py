@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taggerd.errors import ConfigurationError
-from taggerd.photo import printable
+from taggerd.photo import brief, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,8 +127,12 @@ def _read(path: Path) -> _ProfileFile:
     except UnicodeDecodeError:
         message = f"{where} is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
-        message = f"{where} is not valid TOML: {error}"
+        message = f"{where} is not valid TOML: {brief(str(error))}"
+    except RecursionError:
+        message = f"{where} nests too deep"
     except ValidationError as error:
         first = error.errors()[0]
-        message = f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        message = f"{where}: {brief('.'.join(map(str, first['loc'])))}: {first['msg'].lower()}"
+    except ValueError:  # Python reads no number of thousands of digits
+        message = f"{where} holds a number that is out of all proportion"
     raise ConfigurationError(message)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from taggerd.errors import ConfigurationError
-from taggerd.photo import printable
+from taggerd.photo import brief, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Entry(BaseModel):
     backend_config: Annotated[BackendConfig, BeforeValidator(_table)] = BackendConfig()
     capabilities: Annotated[dict[str, object], BeforeValidator(_flags)] = {}
     roles: _Names = ()
-    role_priority: Annotated[dict[str, float], BeforeValidator(_table)] = {}
+    role_priority: Annotated[dict[str, FiniteFloat], BeforeValidator(_table)] = {}
     served_model_id: _Text = ""
     model_aliases: _Names = ()
     deprecated: bool = False
@@ -168,7 +168,7 @@ def _by_name(layer: list[object], where: str) -> dict[str, dict[str, object]]:
             message = f"{where}: model number {number} has no name"
             raise ConfigurationError(message)
         if name in entries:
-            message = f"{where}: two models are called {name!r}"
+            message = f"{where}: two models are called {brief(repr(name))}"
             raise ConfigurationError(message)
         entries[name] = fields
     return entries
@@ -190,8 +190,9 @@ def _entry(fields: dict[str, object], where: str) -> Entry:
         return Entry.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        message = f"{where}: model {fields['name']!r}: {place}: {first['msg'].lower()}"
+        place = brief(".".join(map(str, first["loc"])))
+        name = brief(repr(fields["name"]))
+        message = f"{where}: model {name}: {place}: {first['msg'].lower()}"
         raise ConfigurationError(message) from None
 
 

@@ -60,7 +60,7 @@ def message_in(reply: Reply) -> str:
         return ""
     body = json_of(reply)
     text = _message(body) if body is not None else reply.content[:2000].decode("utf-8", "ignore")
-    line = one_line(visible(text))
+    line = one_line(visible(text[: 10 * _LONGEST_MESSAGE]))
     return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
 
 

@@ -23,20 +23,21 @@ _LEAD = re.compile(
     r"\b[^\n:]{0,60}:\s*)?",
     re.IGNORECASE,
 )
-_LABEL = (
-    r"^[\s#>*_-]*(?:(?:photo|image|picture|suggested)\s+)?(?:{names})\s*[*_]*\s*[:：]\s*[*_]*\s*"  # noqa: RUF001 - CJK colon
-)
-_MARKDOWN = re.compile(r"(\*\*|__|\*|`)(?=\S)(.+?)(?<=\S)\1")
+_LABEL = r"^[\s#>*_-]*(?:(?:photo|image|picture|suggested)\s+)?(?:{names})[\s*_]*[:：][\s*_]*"  # noqa: RUF001 - CJK colon
+_MARKDOWN = re.compile(r"(\*\*|__|\*|`)(?=\S)(.{1,1000}?)(?<=\S)\1")
 _BULLET = re.compile(r"^\s*(?:[-*•·–+]|\#{1,6}|>|\(?\d{1,3}[.)])\s+")  # noqa: RUF001 - a dash
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」", "`": "`"}  # noqa: RUF001 - quotes of several languages
 _INVISIBLE = {0x00AD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+_MOST_MARKS = 30
+"""Combining marks on one letter, as in Unicode's Stream-Safe Text Format (UAX #15, 13): composing
+takes time that grows with the square of them."""
 _MOST_TRIES = 64
 """Places in an answer at which JSON is looked for."""
 
 
 def say(text: str, limit: int = 120) -> str:
     """Return *text* as one quoted line of at most about *limit* characters, for a message."""
-    line = one_line(visible(text))
+    line = one_line(visible(text[: 20 * limit]))
     return repr(line if len(line) <= limit else line[: limit - 1] + "…")
 
 
@@ -47,7 +48,20 @@ def visible(text: str) -> str:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     kept = "".join(c for c in text if c == "\n" or not _unseen(c))
-    return unicodedata.normalize("NFC", kept)
+    if unicodedata.is_normalized("NFC", kept):
+        return kept
+    return unicodedata.normalize("NFC", _stream_safe(kept))
+
+
+def _stream_safe(text: str) -> str:
+    """Return *text* without marks that nobody could see under so many others."""
+    kept: list[str] = []
+    marks = 0
+    for char in text:
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 def _unseen(char: str) -> bool:
@@ -121,12 +135,13 @@ def find_json(text: str) -> object | None:
         tries += 1
         try:
             found, position = decoder.raw_decode(text, start)
+            found = _visible_json(found)
         except (ValueError, RecursionError):
             # Numbers of thousands of digits and towers of brackets come here too.
             position = start + 1
             continue
         if found:
-            return _visible_json(found)
+            return found
         empty = found
     return empty
 

@@ -5,10 +5,11 @@ Everything here is synchronous and belongs to one thread.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -123,6 +124,8 @@ class Database:
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {self._longest_log()}")
             self._migrate()
             self._connection.execute(queries()["scope"])
+            if self.set_aside is not None:
+                self._take_over_outbox(self.set_aside)
         except BaseException:
             self._connection.close()
             raise
@@ -153,6 +156,8 @@ class Database:
         :meth:`_storage_errors`.
         """
         try:
+            if _bytes_of(self._suspicion) > 0 or self._lacks_tables():
+                return True
             if self._suspicion.exists():
                 return bool(self._pragma("integrity_check(1)") != "ok")
             if interrupted or _bytes_of(self._path) <= CHECKED_BYTES:
@@ -166,6 +171,30 @@ class Database:
             if _primary_code(error) in _DAMAGED:
                 return True
             raise
+
+    def _lacks_tables(self) -> bool:
+        """Say whether a table or index is gone that a ledger of its schema has."""
+        scripts = migrations()
+        version: int = self._pragma("user_version")
+        if version > len(scripts):
+            return False  # a newer taggerd knows what it should have
+        with closing(sqlite3.connect(":memory:")) as blank:
+            blank.row_factory = _row
+            teach(blank)
+            for script in scripts[:version]:
+                blank.executescript(script)
+            return bool(_tables(blank) - _tables(self._connection))
+
+    def _take_over_outbox(self, aside: Path) -> None:
+        """Take what can still be read of the records that were not journalled yet.
+
+        Their photos are tagged, and nobody would ask about them again.
+        """
+        with suppress(sqlite3.Error), closing(_read_only(aside)) as damaged:
+            for row in damaged.execute("SELECT record, day, line, stream FROM outbox"):
+                with suppress(ValueError, KeyError, TypeError):  # what was flipped is no record
+                    if json.loads(row["line"])["id"] == row["record"]:
+                        self._connection.execute(queries()["send"], row)
 
     def _set_aside(self, now: float) -> None:
         """Rename the damaged file with its log, and close it; nobody else has it open."""
@@ -245,11 +274,13 @@ class Database:
             code = _primary_code(error)
             advice = _ADVICE.get(code, _OUR_FAULT)
             message = f"the ledger {printable(self._path)} cannot be used ({error}): {advice}"
-            if code not in _DAMAGED:
+            garbled = str(error).startswith("Could not decode to UTF-8")
+            if code not in _DAMAGED and not garbled:
                 raise StorageError(message) from error
             self._damage = message
             with suppress(OSError):
-                self._suspicion.touch()
+                # What is no text is damage for certain, though SQLite's own check passes over it.
+                self._suspicion.write_text("certain" if garbled else "", encoding="ascii")
             raise LedgerDamaged(message) from error
 
     def _make_room(self) -> None:
@@ -316,6 +347,16 @@ def statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    connection.row_factory = _row
+    return connection
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {row["name"] for row in connection.execute("SELECT name FROM sqlite_schema")}
 
 
 def _row(cursor: sqlite3.Cursor, values: tuple[Value, ...]) -> Row:

@@ -130,5 +130,7 @@ class SqliteLedger(Inventory, Turns, Outbox, Queue):
     def recall(self, key: str) -> Json:
         """See the port."""
         row = self._database.row("recall", key=key)
-        value: Json = json.loads(row["value"]) if row else None
+        value: Json = None
+        with suppress(ValueError):  # a damaged note is none
+            value = json.loads(row["value"]) if row else None
         return value

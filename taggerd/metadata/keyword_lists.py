@@ -335,11 +335,12 @@ def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path
     first_pass = not ownership.lists
     paths: dict[Path, Path] = {}
     for each in lists:
+        spelled = {same(each.entry(path)) for path in originals}
         held = [path for _, path in each.human]
         held += [
             path
             for _, path in each.mirrored
-            if same(each.entry(path)) not in {same(each.entry(p)) for p in originals}
+            if same(each.entry(path)) not in spelled
             and (first_pass or all(other.has(path) for other in telling))
         ]
         for path in held:
@@ -358,7 +359,7 @@ def _update(
             new.setdefault(same(each.entry(path)), each.entry(path))
     mirrored = {(each.name, item.text) for item, _ in each.mirrored}
     mirrored |= {(each.name, text) for text in new.values()}
-    ours = machine.entries(each.kind)
+    ours = dict.fromkeys(machine.entries(each.kind))
     add = [*new.values(), *(each.entry(path) for path in ours if path not in each.machine)]
     drop = [item for path, item in each.machine.items() if path not in ours]
     rewrite(draft, each, drop, add)

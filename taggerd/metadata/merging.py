@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from taggerd.metadata.xmp import Document, Form, Property
 from taggerd.photo import Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from taggerd.metadata.namespaces import Name
     from taggerd.metadata.transcode import Encoded
@@ -37,6 +39,19 @@ class Merged:
     notes: tuple[str, ...]
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the collector from walking a growing tree again and again: most of the time it took."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_uncollected()
 def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     data: bytes,
     tags: Tags,
@@ -182,6 +197,7 @@ def _seeded(
     return Document(text), replace(before, spans=tuple(joined(kept(edits), before.spans)))
 
 
+@_uncollected()
 def digest_in(data: bytes) -> str:
     """Return the digest recorded in the sidecar *data*; empty if there is none.
 

@@ -135,8 +135,9 @@ class Document:
         Descriptions that say nothing else are left out: one may have been made.
         """
         nodes: list[Canonical] = []
+        descriptions = frozenset(self.descriptions)
         for node in self.rdf.children:
-            whose = ours if node in self.descriptions else frozenset()
+            whose = ours if node in descriptions else frozenset()
             bare = canonical(node, whose | _ABOUT) == (DESCRIPTION, (), "", ())
             if not bare:
                 nodes.append(canonical(node, whose))

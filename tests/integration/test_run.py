@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from program import SECONDS, photo, until
 
 if TYPE_CHECKING:
@@ -102,7 +104,9 @@ def test_a_second_daemon_on_the_same_state_is_refused(taggerd: Program, inbox: P
     first = taggerd.start("--input-dir", inbox)
     second = taggerd("run", "--input-dir", inbox)
     assert second.returncode == 2
-    assert str(first.pid) in second.stderr.splitlines()[-1]
+    (said,) = [line for line in second.stderr.splitlines() if line.startswith("taggerd: ")]
+    assert said == second.stderr.splitlines()[-1]
+    assert str(first.pid) in said
     assert first.poll() is None
 
 
@@ -116,6 +120,48 @@ def test_a_scan_beside_the_daemon_shares_its_ledger(
     shutil.copy(card / "IMG_0000.jpg", inbox)
     until(lambda: sidecars(inbox) == 1)
     assert backend.photo_requests == 15
+
+
+@pytest.mark.long
+def test_a_scan_of_the_daemon_s_own_folder_takes_other_photos(
+    taggerd: Program, inbox: Path, backend: CountingBackend
+) -> None:
+    """Both work on one folder at once; each photo is claimed by one of them, asked about once.
+
+    The backend answers nothing until more photos are claimed than one program takes.
+    """
+    answering = threading.Event()
+
+    def held(_path: str, body: bytes) -> None:
+        if b"system" in body:  # about a photo, not a preflight's
+            answering.wait(SECONDS)
+
+    taggerd.base_url = backend.base_url
+    taggerd.environment["TAGGERD__QUEUE__PHOTOS_IN_FLIGHT"] = "8"
+    for number in range(24):
+        photo(inbox / f"{number}.jpg", number)
+    backend.script = held
+    daemon = taggerd.start("--input-dir", inbox)
+    until(lambda: taggerd.status()["counts"]["claimed"] == 8)
+    # The daemon's four requests leave it slots of the backend: its preflight needs one.
+    scan = subprocess.Popen(
+        taggerd.command("scan", inbox),
+        env={**taggerd.surroundings(), "TAGGERD__BACKEND__MAX_CONCURRENCY": "8"},
+        cwd=taggerd.home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: taggerd.status()["counts"]["claimed"] == 16)
+    finally:
+        answering.set()
+        # 1: the daemon was still at the last of them when the scan had no more to do.
+        assert scan.wait(SECONDS) in {0, 1}
+    until(lambda: len(taggerd.records()) == 24)
+    assert taggerd.stop(daemon) == 0
+    assert sidecars(inbox) == 24
+    assert len({record["image"] for record in taggerd.records()}) == 24
+    assert backend.photo_requests == 72
 
 
 def test_sighup_reloads_and_keeps_the_old_settings_where_the_new_are_wrong(
