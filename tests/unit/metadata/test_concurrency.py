@@ -270,7 +270,7 @@ def test_a_program_that_never_stops_writing(
     theirs.stdout.close()
     assert theirs.returncode == 0
     assert lost == 0, f"of {number}"
-    assert min(number, written) > 50, (number, written)
+    assert min(number, written) > 10, (number, written)
     (done,) = write(photo, tags, provenance, Options())
     assert not done.error
     assert texts(path.read_bytes(), "dc:source") == [str(number)]
