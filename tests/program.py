@@ -281,6 +281,17 @@ def otherwise(backend: CountingBackend) -> None:
     backend.script = script
 
 
+def other_words(path: str, body: bytes) -> Reply | None:
+    """Answer about a photo as another model would: a script for a :class:`CountingBackend`."""
+    asked = json.loads(body or b"{}")
+    if "messages" not in asked or not _is_about_a_photo(asked):
+        return None
+    status, answer = describer.respond("POST", path, body)
+    message = answer["choices"][0]["message"]  # type: ignore[index]  # of the describer's shape
+    message["content"] = message["content"].replace("landscape", "wide").replace("A ", "One ")
+    return status, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+
 def _is_about_a_photo(body: dict[str, Any]) -> bool:
     """Say whether a request has a system text and a picture: preflight's have no system text."""
     return any(message["role"] == "system" for message in body["messages"])

@@ -94,7 +94,7 @@ def _shown_rows(shown: Shown, view: View) -> list[tuple[str, str, str, str]]:
     said = {
         "title": "(it has no titles)" if shown.title is None else shown.title,
         "description": shown.description,
-        "keywords": ", ".join(shown.keywords),
+        "keywords": ", ".join(shown.keywords) + (f" ({shown.note})" if shown.note else ""),
     }
     rows = []
     for field, text in said.items():

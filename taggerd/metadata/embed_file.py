@@ -9,7 +9,6 @@ exchange is taken back. Only then the old file goes.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -19,15 +18,13 @@ from typing import TYPE_CHECKING
 
 from taggerd.errors import PhotoChanged, PhotoGone, SidecarRefused, SidecarUnwritable
 from taggerd.metadata import replacing
+from taggerd.metadata.exchange import exchanged as _exchanged
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 _LATER_NS = 2_000_000_000
 """The copy's mtime is the photo's and this much: what compares times (rsync, Lightroom) sees a
@@ -241,17 +238,3 @@ def _swap(temporary: Path, path: Path, stamp: Stamp) -> None:
         raise
     with contextlib.suppress(OSError):  # the old photo; what stays is cleared the next time
         temporary.unlink()
-
-
-def _exchanged(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system cannot."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
-        return False
-    names = os.fsencode(one), os.fsencode(other)
-    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _NO_EXCHANGE:
-        return False
-    raise OSError(number, os.strerror(number), str(other))

@@ -198,7 +198,7 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     paths = human_paths([*lists, *sources], ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
-    withheld = frozenset(map(key, _withheld(lists, ownership)))
+    withheld = _withheld(lists, ownership, key)
     machine = _machine(given or _earlier(ownership), taken, refused, withheld, key)
     machine = machine._replace(root=root if machine.words else "")
     mirrored: set[tuple[str, str]] = set()
@@ -267,15 +267,17 @@ def _taken_out(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[
     )
 
 
-def _withheld(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[str]:
-    """Return the levels that flat lists did not get from us, or lost since: they get none now."""
+def _withheld(
+    lists: Sequence[KeywordList], ownership: Ownership, key: Callable[[str], str]
+) -> frozenset[str]:
+    """Return keys of the levels that flat lists did not get, or lost since: they get none now."""
     flat = [
         each.machine_words
         for each in lists
         if each.name in ownership.lists and each.machine and not each.kind.separator
     ]
-    levels = frozenset(level for path in ownership.paths for level in path[:-1])
-    return levels - {w for w in ownership.keywords if all(w in words for words in flat)}
+    levels = frozenset(key(level) for path in ownership.paths for level in path[:-1])
+    return levels - {key(w) for w in ownership.keywords if all(w in words for words in flat)}
 
 
 def _earlier(ownership: Ownership) -> list[Keyword]:

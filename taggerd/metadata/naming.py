@@ -48,6 +48,12 @@ def targets(photo: Photo, naming: Naming) -> tuple[Target, ...]:
     return tuple(Target(sidecar, tuple(files)) for sidecar, files in _once(found))
 
 
+def shorter(sidecar: Path) -> Path | None:
+    """Return ``IMG.xmp`` for ``IMG.CR3.xmp``; None for one that is not named in full."""
+    photo = sidecar.with_suffix("")
+    return _stem(photo) if extension(photo) in IMAGE_EXTENSIONS else None
+
+
 def _full(path: Path) -> Path:
     return path.with_name(path.name + ".xmp")
 

@@ -35,13 +35,13 @@ class Source:
     ordered: frozenset[str] = frozenset()
     """Properties whose array is an ``rdf:Seq``; in a photo itself all: they are read otherwise."""
 
-    def text(self, field: str, *, last: bool = False) -> str:
-        """Return the text that is shown of *field*: ``x-default``, else the first, or the last."""
+    def text(self, field: str) -> str:
+        """Return the text that is shown of *field*: ``x-default``, else the first."""
         said = [text for text in self.texts.get(field, ()) if text.text.strip(BLANK)]
         if not said:
             return ""
         default = next((text for text in said if text.language == "x-default"), said[0])
-        return (said[-1] if last else default).text.strip(BLANK)
+        return default.text.strip(BLANK)
 
     def words(self, field: str) -> list[str]:
         """Return the items of a keyword list."""
@@ -78,10 +78,8 @@ class Reader:
     keeps_file: Literal["fields", "tags", "nothing"] = "fields"
     """What of the photo file itself still counts beside a sidecar: each field that the sidecar
     lacks; the same before the order of fields is looked at; or nothing at all."""
-    last_language: bool = False
-    """Of several languages it shows the last, not ``x-default``."""
-    only_seq: frozenset[str] = frozenset()
-    """Lists that are only read where they are an ``rdf:Seq``."""
+    bag_note: str = ""
+    """Said of keywords that stand in an ``rdf:Bag``, as they should: not every release reads it."""
     source: str = ""
     """Where the rules stand."""
 
@@ -92,12 +90,13 @@ READERS = (
         sidecars=("stem",),
         raw_only=True,
         title=("dc:title",),
-        description=("dc:description",),
+        description=("dc:description", "tiff:ImageDescription"),
         keywords=("lr:hierarchicalSubject", "dc:subject"),
         all_lists=True,
         keeps_file="nothing",
         source="Adobe, Lightroom help, Metadata basics: sidecars for proprietary raw only, XMP "
-        "inside all other files; dc:subject and lr:hierarchicalSubject together",
+        "inside all other files; dc:subject and lr:hierarchicalSubject together. XMP specification "
+        "part 3: a file's own ImageDescription (Exif) stands for dc:description",
     ),
     Reader(
         name="darktable",
@@ -147,14 +146,13 @@ READERS = (
         name="PhotoPrism",
         sidecars=("full", "stem"),
         raw_only=False,
-        title=("dc:title",),
+        title=("dc:title", "photoshop:Headline"),
         description=("dc:description",),
         keywords=("dc:subject",),
         all_lists=True,
-        last_language=True,
-        only_seq=frozenset({"dc:subject"}),
-        source="PhotoPrism, internal/meta/xmp_document.go: the last rdf:li of title and "
-        "description; Keywords() reads dc:subject as rdf:Seq alone",
+        bag_note="only by releases since May 2026",
+        source="PhotoPrism, internal/meta/xmp_document.go since pull request 5563; until then "
+        "Keywords() read dc:subject as rdf:Seq alone",
     ),
 )
 
@@ -170,6 +168,8 @@ class Shown(NamedTuple):
     description: str
     keywords: tuple[str, ...]
     """Levels by ``/``."""
+    note: str = ""
+    """What is to be said of the keywords."""
 
 
 def shown(reader: Reader, photo: Path, own: Source, sidecars: Mapping[Path, Source]) -> Shown:
@@ -187,10 +187,15 @@ def shown(reader: Reader, photo: Path, own: Source, sidecars: Mapping[Path, Sour
     return Shown(
         reader.name,
         path,
-        _text(reader, reader.title, layers) if reader.title else None,
-        _text(reader, reader.description, layers),
+        _text(reader.title, layers) if reader.title else None,
+        _text(reader.description, layers),
         _keywords(reader, layers),
+        reader.bag_note if beside is not None and _in_a_bag(reader, beside) else "",
     )
+
+
+def _in_a_bag(reader: Reader, source: Source) -> bool:
+    return any(source.words(field) and field not in source.ordered for field in reader.keywords)
 
 
 def _sidecar(reader: Reader, photo: Path, sidecars: Mapping[Path, Source]) -> Path | None:
@@ -217,10 +222,10 @@ def _layers(reader: Reader, own: Source, beside: Source | None) -> list[Source]:
     return [beside, own]
 
 
-def _text(reader: Reader, fields: Sequence[str], layers: Sequence[Source]) -> str:
+def _text(fields: Sequence[str], layers: Sequence[Source]) -> str:
     for layer in layers:
         for field in fields:
-            if text := layer.text(field, last=reader.last_language):
+            if text := layer.text(field):
                 return text
     return ""
 
@@ -231,7 +236,7 @@ def _keywords(reader: Reader, layers: Sequence[Source]) -> tuple[str, ...]:
         _levels(field, layer.words(field))
         for layer in layers
         for field in reader.keywords
-        if layer.words(field) and (field in layer.ordered or field not in reader.only_seq)
+        if layer.words(field)
     ]
     return _together(lists if reader.all_lists else lists[:1])
 

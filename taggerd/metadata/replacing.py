@@ -1,8 +1,9 @@
 """Read a sidecar and put new bytes in its place, so that at every instant one of the two is there.
 
 The new bytes are written to a temporary file in the same folder, synced, given the old file's mode,
-owner and extended attributes, and renamed over it. Right before that the old bytes are compared
-once more with those that were merged: another program may have written in the meantime.
+owner and extended attributes, and exchanged with it. Right before and right after that the old
+bytes are compared once more with those that were merged: another program may have written in the
+meantime, and then its bytes stay (see :mod:`.exchange`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
+from taggerd.metadata.exchange import swap
 from taggerd.metadata.transcode import LARGEST
 from taggerd.photo import printable
 
@@ -115,7 +117,7 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
             if backup is not None:
                 kept = _keep(backup, old)
                 _check_unchanged(path, old)
-            temporary.replace(path)
+            _swap(temporary, path, old)
         except BaseException as error:
             if kept is not None:
                 kept.unlink(missing_ok=True)
@@ -156,8 +158,17 @@ def remove(path: Path, old: Old) -> None:
         message = "is read-only"
         raise SidecarUnwritable(message)
     _check_unchanged(path, old)
+    temporary = temporary_name(path)
     try:
-        path.unlink()
+        path.rename(temporary)  # and not unlinked at once: somebody may write at this moment
+        try:
+            _check_unchanged(temporary, old)
+            temporary.unlink()
+        except BaseException:
+            with contextlib.suppress(FileExistsError):  # a later one of theirs
+                _place(temporary, path)
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         give_up(error, path, "cannot be removed")
     sync_folder(path)
@@ -176,11 +187,27 @@ def may_be_written(path: Path) -> bool:
     return False
 
 
+def _swap(temporary: Path, path: Path, old: Old) -> None:
+    if not swap(temporary, path, lambda there: _is(there, old)):
+        raise _changed()
+
+
 def _check_unchanged(path: Path, old: Old) -> None:
-    now = read(path)
-    if now is None or now.data != old.data:
-        message = "was changed by another program at the same moment"
-        raise SidecarChanged(message)
+    if not _is(path, old):
+        raise _changed()
+
+
+def _is(path: Path, old: Old) -> bool:
+    """Say whether what lies at *path* is *old*."""
+    try:
+        now = read(path)
+    except SidecarRefused:  # a link, or something very large
+        return False
+    return now is not None and now.data == old.data
+
+
+def _changed() -> SidecarChanged:
+    return SidecarChanged("was changed by another program at the same moment")
 
 
 def _place(temporary: Path, path: Path) -> None:

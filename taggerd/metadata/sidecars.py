@@ -15,10 +15,12 @@ from taggerd import settings
 from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import naming, replacing
 from taggerd.metadata.carried import Fields, carried, names_of
+from taggerd.metadata.copies import with_record
 from taggerd.metadata.embed import change_packet, embed, origin
 from taggerd.metadata.embed_photo import embeddable
 from taggerd.metadata.merging import Merged, digest_in, merge, yielded
 from taggerd.metadata.new import new_sidecar
+from taggerd.metadata.patience import Patience
 from taggerd.metadata.withdrawing import Withdrawal, backup_name, withdraw_embedded
 from taggerd.photo import Sidecar, printable
 
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from taggerd.metadata.naming import Naming, Target
     from taggerd.metadata.splice import Value
     from taggerd.photo import Photo, Provenance, Tags
-
-_TRIES = 5
-"""Merges of one sidecar that another program keeps writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +53,9 @@ class Options:
     """The texts' language, BCP 47; empty: not said."""
     root: str = ""
     """Machine keywords are listed once more under this one."""
+
+    patience: Patience = field(default_factory=Patience)
+    """With another program that writes at the same moment."""
 
     def merged(  # noqa: PLR0913 - see merge
         self,
@@ -218,7 +220,7 @@ def _with_reasons(
 def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
     """Write one sidecar, merging again when another program wrote at the same moment."""
     name = printable(target.path)
-    for _ in range(_TRIES):
+    for _ in options.patience.tries():
         try:
             return _attempt(target, tags, provenance, options)
         except SidecarChanged as error:
@@ -228,7 +230,8 @@ def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Opti
             break
         except SidecarError as error:
             reason = f"{name} {error}; left as it was: mend or remove it, then run taggerd retry"
-            break
+            if not options.patience.may_grow(target.path):
+                break
     return Sidecar(path=target.path, written=False, error=reason)
 
 
@@ -239,7 +242,7 @@ def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Option
     if old is None:
         return _create(target, tags, provenance, options)
     own = _Own(target)
-    merged = options.merged(old.data, tags, provenance, carry=own.fields)
+    merged = options.merged(with_record(path, old.data), tags, provenance, carry=own.fields)
     merged = Merged(merged.data, (*own.notes, *merged.notes))
     if merged.data == old.data:
         replacing.clear(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import PhotoMoved, SidecarError, StorageError
 from taggerd.metadata import carried, naming, replacing
+from taggerd.metadata.copies import with_record
 from taggerd.metadata.embed import embedded_core
 from taggerd.metadata.keyword_lists import notes_on
 from taggerd.metadata.keyword_owners import told_apart
@@ -98,7 +99,9 @@ def view(photo: Photo, options: Options) -> View:
             old = replacing.read(target.path)
             if old is None:
                 continue
-            one, sources[target.path] = sidecar_view(target.path, old.data)
+            one, sources[target.path] = sidecar_view(
+                target.path, with_record(target.path, old.data)
+            )
         except StorageError:
             raise
         except SidecarError as error:

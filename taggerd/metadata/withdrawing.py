@@ -16,6 +16,7 @@ from taggerd.errors import (
     SidecarUnwritable,
 )
 from taggerd.metadata import replacing
+from taggerd.metadata.copies import with_record
 from taggerd.metadata.embed import mentions_us, take_back
 from taggerd.metadata.undo import PARTS, End, Part, undo
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
     from taggerd.metadata.sidecars import Options
     from taggerd.photo import Stamp
-
-_TRIES = 5
-"""Undos of one sidecar that another program keeps writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
         PhotosDiskError: the disk is full, read-only or failing.
     """
     reason = ""
-    for _ in range(_TRIES):
+    for _ in options.patience.tries():
         try:
             return _withdraw(path, wanted, options)
         except SidecarChanged as error:
@@ -81,7 +79,9 @@ def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
         except SidecarUnwritable as error:
             return Withdrawn(path=path, end="refused", reason=f"{error}; make it writable")
         except SidecarError as error:
-            return Withdrawn(path=path, end="refused", reason=f"{error}; left as it was")
+            reason = f"{error}; left as it was"
+            if not options.patience.may_grow(path):
+                break
     return Withdrawn(path=path, end="refused", reason=reason)
 
 
@@ -90,7 +90,7 @@ def _withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
     old = replacing.read(path)
     if old is None:
         return Withdrawn(path=path, end="nothing", reason="is not there", untagged=True)
-    undone = undo(old.data, options.fields, wanted.parts, wanted.since)
+    undone = undo(with_record(path, old.data), options.fields, wanted.parts, wanted.since)
     backup = kept = None
     if options.backup_originals and wanted.now is not None:
         backup = backup_name(path, wanted.now)

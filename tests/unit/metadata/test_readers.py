@@ -53,18 +53,20 @@ def test_the_sidecar_that_is_read(reader: str, photo: Path, there: list[str], re
         ("darktable", ("b/c",)),
         ("digiKam", ("d/e",)),
         ("Immich", ("d/e",)),
-        ("PhotoPrism", ()),
+        ("PhotoPrism", ("a",)),
     ],
 )
 def test_the_list_that_is_read_first(reader: str, keywords: tuple[str, ...]) -> None:
-    """Words in another list are not seen; PhotoPrism sees dc:subject as a sequence only."""
+    """Words in another list are not seen; of PhotoPrism's in a bag it is said since when."""
     source = said(dc_subject="a", lr_hierarchicalSubject="b|c", digiKam_TagsList="d/e")
     photo = RAW if reader == "Lightroom" else JPEG
     name = photo.with_suffix(".xmp") if reader == "Lightroom" else Path("/p/IMG.JPG.xmp")
-    assert shown(BY_NAME[reader], photo, NOTHING, {name: source}).keywords == keywords
+    seen = shown(BY_NAME[reader], photo, NOTHING, {name: source})
+    assert seen.keywords == keywords
+    assert ("2026" in seen.note) == (reader == "PhotoPrism")
     ordered = Source(source.texts, frozenset({"dc:subject"}))
-    if reader == "PhotoPrism":
-        assert shown(BY_NAME[reader], photo, NOTHING, {name: ordered}).keywords == ("a",)
+    seen = shown(BY_NAME[reader], photo, NOTHING, {name: ordered})
+    assert (seen.keywords, seen.note) == (keywords, "")
 
 
 def test_what_the_photo_itself_says() -> None:
@@ -78,13 +80,13 @@ def test_what_the_photo_itself_says() -> None:
 
 
 def test_several_languages() -> None:
-    """Most show x-default, PhotoPrism the last."""
+    """All show x-default."""
     words = (Text("Hund", "de"), Text("Dog", "x-default"), Text("Chien", "fr"))
     beside = {Path("/p/IMG.JPG.xmp"): Source({"dc:description": words})}
     seen = {n: shown(r, JPEG, NOTHING, beside).description for n, r in BY_NAME.items()}
     assert seen == {
         "Lightroom": "", "darktable": "Dog", "digiKam": "Dog", "Immich": "Dog",
-        "PhotoPrism": "Chien",
+        "PhotoPrism": "Dog",
     }  # fmt: skip
 
 
@@ -110,7 +112,7 @@ def test_a_jpeg_is_shown_with_all_its_words(
         assert shows[name].description == tags.description, name
     for name in ("darktable", "digiKam", "Immich"):
         assert shows[name].keywords == ("dog", "beach", "car park"), name
-    assert shows["Lightroom"] == Shown("Lightroom", None, "", "", ())
+    assert shows["Lightroom"] == Shown("Lightroom", None, "", camera, ())
     assert not seen.sidecars[0].refused
     assert seen.sidecars[0].touched == "made by taggerd, nobody has edited it since"
     assert seen.sidecars[0].models == {"caption": "eye-2", "keywords": "eye-2"}

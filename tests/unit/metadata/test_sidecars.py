@@ -10,13 +10,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from taggerd.errors import SidecarChanged, StorageError
 from taggerd.metadata import Options, replacing, sidecars, tagged_digest, write
 from taggerd.photo import Photo, Provenance, Tags
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PhotoOf = Callable[..., Photo]
 Make = Callable[..., bytes]
@@ -267,7 +270,7 @@ def test_a_backup_of_a_change_that_failed_goes(
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, "denied")
 
-    monkeypatch.setattr(Path, "replace", denied)
+    monkeypatch.setattr(replacing, "swap", denied)
     (kept,) = write(photo, tags, provenance, Options(backup_originals=True))
     assert "cannot be written" in kept.error
     assert _names(photo.folder) == ["a.jpg", "a.jpg.xmp"]

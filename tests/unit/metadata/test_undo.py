@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
 
 import pytest
 from rewriting import as_sequence, rewritten
@@ -13,8 +14,11 @@ from rewriting import as_sequence, rewritten
 from taggerd import settings
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.merging import Merged, merge, yielded
+from taggerd.metadata.sidecars import Options, write
 from taggerd.metadata.undo import Part, undo
-from taggerd.photo import Keyword, Provenance, Tags
+from taggerd.metadata.view import view
+from taggerd.metadata.withdrawing import Withdrawal, withdraw
+from taggerd.photo import Keyword, Photo, Provenance, Tags
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -305,3 +309,60 @@ def test_a_machine_text_yields_to_the_humans_in_its_twin(
     done = undo(after, FIELDS)
     assert done.data is not None
     assert texts(done.data, "dc:description") == ["Mine"]
+
+
+COPIED = (
+    '<dc:title><rdf:Alt><rdf:li xml:lang="x-default">{}</rdf:li></rdf:Alt></dc:title>'
+    "<dc:subject><rdf:Bag><rdf:li>Anna</rdf:li><rdf:li>dog</rdf:li><rdf:li>beach</rdf:li>"
+    "</rdf:Bag></dc:subject><dc:creator>Somebody</dc:creator>"
+)
+
+
+@pytest.mark.parametrize("name", ["IMG.CR3.xmp", "img.DNG.XMP"])
+def test_what_another_program_copied_is_taken_back_too(
+    tmp_path: Path, tags: Tags, sidecar: Make, texts: Read, photo_of: Callable[..., Photo],
+    provenance: Provenance, name: str,
+) -> None:  # fmt: skip
+    """As darktable does, from IMG.xmp into IMG.CR3.xmp: a later pass and an undo know it.
+
+    A keyword that it left out counts as taken out by a human, as in any sidecar.
+    """
+    full = tmp_path / name
+    photo = photo_of(full.with_suffix(""))
+    stem = photo.primary.path.with_suffix(".xmp")
+    write(photo, tags, provenance, Options(naming="stem"))
+    full.write_bytes(sidecar(COPIED.format(escape(tags.caption))))
+    seen = view(photo, Options())
+    copy = next(each for each in seen.sidecars if each.path == full)
+    assert (copy.human, copy.machine) == (("Anna",), ("dog", "beach"))
+    done = withdraw(full, Withdrawal(dry_run=True), Options())
+    assert (done.end, done.parts) == ("cleaned", ("dc:title", "2 keywords"))
+
+    other = replace(tags, caption="Other", keywords=(Keyword("cat"), Keyword("car park")))
+    write(photo, other, provenance, Options())
+    data = full.read_bytes()
+    assert texts(data, "dc:title") == ["Other"]
+    assert texts(data, "dc:subject") == ["Anna", "cat"]
+    assert texts(stem.read_bytes(), "dc:subject") == ["car park", "cat"]
+    assert withdraw(full, Withdrawal(), Options()).end == "cleaned"
+    data = full.read_bytes()
+    assert (texts(data, "dc:title"), texts(data, "dc:subject")) == ([], ["Anna"])
+    assert texts(data, "dc:creator") == ["Somebody"]
+
+
+@pytest.mark.parametrize("caption", ["My own", ""])
+def test_a_sidecar_that_is_no_copy_stays_a_humans(
+    tmp_path: Path, tags: Tags, sidecar: Make, photo_of: Callable[..., Photo],
+    provenance: Provenance, caption: str,
+) -> None:  # fmt: skip
+    """The same keywords, but no text of ours: a human may have written them."""
+    full = tmp_path / "IMG.CR3.xmp"
+    photo = photo_of(full.with_suffix(""))
+    write(photo, tags, provenance, Options(naming="stem"))
+    before = sidecar(COPIED.format(caption))
+    full.write_bytes(before)
+    assert withdraw(full, Withdrawal(), Options()).end == "nothing"
+    write(photo, tags, provenance, Options())
+    assert full.read_bytes() != before
+    assert withdraw(full, Withdrawal(), Options()).end == "restored"
+    assert full.read_bytes() == before
