@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from taggerd.errors import BackendBlind, BackendBusy, BackendError, PhotoError
+from taggerd.errors import (
+    AnswerError,
+    BackendBlind,
+    BackendBusy,
+    BackendError,
+    BackendFailed,
+    PhotoError,
+    PhotoRefused,
+)
 from taggerd.inference.backend import PERHAPS_THE_PHOTO
 from taggerd.inference.breaker import Breaker
 from taggerd.inference.gate import probing
@@ -52,6 +61,10 @@ class Endpoint:
         self._doubting = asyncio.Lock()
         self._stuck: tuple[Question, Answer] | None = None
         """An answer that came for every picture, with its question; None while all is well."""
+        self._answered: Counter[str] = Counter()
+        """Answers about photos, by role."""
+        self._uncharged: dict[tuple[str, str], int] = {}
+        """Photo and role that failed like a test picture, with the answers that there were."""
 
     @property
     def base_url(self) -> str:
@@ -79,24 +92,37 @@ class Endpoint:
 
         Raises:
             FailsOverThisPhoto: it answers others.
+            PhotoRefused, AnswerError: a test picture is not refused, and its answer can be used.
             BackendBlind: the model says the very same of every picture, also of one that is not
                 the user's.
             BackendError: anything else; the breaker is open by then.
         """
         self.photos += 1
         derived = {question.role for question in questions if question.unfilled}
+        left = {question.role: question for question in questions}
         try:
             async for answer in self.backend.describe(picture, questions):
                 # What was made of earlier answers is as good as they are, whatever the picture.
                 if answer.role not in derived and self._sameness.suspects(picture.digest, answer):
                     await self._doubt(answer, questions)
                 self.breaker.answered()
+                del left[answer.role]
+                self._uncharged.pop((picture.digest, answer.role), None)
+                self._answered[answer.role] += 1
                 yield answer
         except BackendError as error:
             if isinstance(error, PERHAPS_THE_PHOTO) and await self._answers_others(error):
                 raise FailsOverThisPhoto(str(error)) from error
             self.fault(error)
             raise
+        except (PhotoRefused, AnswerError) as error:
+            question = next(iter(left.values()))
+            fault = await self._fares_no_better(picture, question, error)
+            if fault is None:
+                self._uncharged.pop((picture.digest, question.role), None)
+                raise
+            self.fault(fault)
+            raise fault from error
         finally:
             self.photos -= 1
 
@@ -177,6 +203,30 @@ class Endpoint:
             error = await self._probe(self)
         self.backend.gate.halted = error
         return error
+
+    async def _fares_no_better(
+        self, picture: Picture, question: Question, error: PhotoError
+    ) -> BackendError | None:
+        """Ask about a picture that is known to be good; if that ends like the photo, say so.
+
+        A server that was started with too small a context, or a model that is broken, refuses or
+        spoils every picture: no photo pays for that. A model that never was up to the test picture
+        is told by its answers about other photos since: then this one is at fault.
+        """
+        async with self._judging:
+            if not self.usable:
+                return self.breaker.error
+            try:
+                with probing():
+                    async for _ in self.backend.describe(control_picture(), [question]):
+                        return None
+            except BackendError as fault:
+                return fault
+            except PhotoError:
+                key, answered = (picture.digest, question.role), self._answered[question.role]
+                if self._uncharged.setdefault(key, answered) < answered:
+                    return None
+            return BackendFailed(f"{error}; the same goes for a test picture")
 
     async def _answers_others(self, error: BackendError) -> bool:
         """Ask about a picture that is known to be good; if that fails too, the breaker opens."""
