@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import nullcontext
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -216,16 +217,20 @@ class Endpoint:
         async with self._judging:
             if not self.usable:
                 return self.breaker.error
+            # Refusals are rare: nothing more is asked meanwhile. Spoilt answers may be many.
+            refused = isinstance(error, PhotoRefused)
             try:
-                with probing():
+                with self.backend.gate.suspected() if refused else nullcontext(), probing():
                     async for _ in self.backend.describe(control_picture(), [question]):
-                        return None
+                        pass
             except BackendError as fault:
                 return fault
             except PhotoError:
                 key, answered = (picture.digest, question.role), self._answered[question.role]
                 if self._uncharged.setdefault(key, answered) < answered:
                     return None
+            else:
+                return None
             return BackendFailed(f"{error}; the same goes for a test picture")
 
     async def _answers_others(self, error: BackendError) -> bool:

@@ -159,8 +159,7 @@ OUTAGES: list[tuple[str, int, Reply | None]] = [
     ("500", 2, (500, {}, said("CUDA out of memory"))),
     ("503", 2, (503, {}, said("loading model"))),
     ("408", 2, (408, {}, said("timed out"))),
-    # More, for other forms of the request are tried first.
-    ("context overflow", 8, (400, {}, TOO_LONG)),
+    ("context overflow", 4, (400, {}, TOO_LONG)),
     ("connection dropped", 2, None),
 ]
 
