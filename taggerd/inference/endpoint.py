@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import structlog
+
 from taggerd.errors import (
     AnswerError,
     BackendBlind,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer
 
+log = structlog.get_logger(__name__)
+
 CONTROL_SIZE = (1024, 683)
 """Pixels of ``data/probes/control.jpg``, a drawn landscape (:mod:`taggerd.data.samples`)."""
 
@@ -55,6 +59,8 @@ class Endpoint:
         self.photos = 0
         """How many photos are being asked about here."""
         self.breaker = Breaker(self._probed, sleep=sleep, name=lambda: self.base_url)
+        self.warnings: tuple[str, ...] = ()
+        """What works, but not as asked, as of the last preflight: another model answers."""
         self._probe = probe
         self._control: Question | None = None
         self._judging = asyncio.Lock()
@@ -139,7 +145,12 @@ class Endpoint:
 
     async def preflight(self, models: Sequence[str]) -> PreflightReport:
         """Probe the backend for *models*; see :meth:`Backend.preflight`."""
-        return await self.backend.preflight(models)
+        report = await self.backend.preflight(models)
+        for warning in report.warnings:
+            if warning not in self.warnings:
+                log.warning("backend works, but", base_url=self.base_url, what=warning)
+        self.warnings = report.warnings
+        return report
 
     async def control(self) -> BackendError | None:
         """Ask a question about a picture that is known to be good; return the backend's fault.
