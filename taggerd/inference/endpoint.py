@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taggerd.errors import (
-    AnswerError,
+    AnswerCut,
+    AnswerEmpty,
     BackendBlind,
     BackendBusy,
     BackendError,
@@ -99,7 +100,8 @@ class Endpoint:
 
         Raises:
             FailsOverThisPhoto: it answers others.
-            PhotoRefused, AnswerError: a test picture is not refused, and its answer can be used.
+            PhotoRefused, AnswerEmpty, AnswerCut: a test picture does not end so.
+            AnswerError: any other, which is held back for somebody to read.
             BackendBlind: the model says the very same of every picture, also of one that is not
                 the user's.
             BackendError: anything else; the breaker is open by then.
@@ -113,7 +115,7 @@ class Endpoint:
                 if answer.role not in derived and self._sameness.suspects(picture.digest, answer):
                     await self._doubt(answer, questions)
                 self.breaker.answered()
-                del left[answer.role]
+                left.pop(answer.role, None)
                 self._uncharged.pop((picture.digest, answer.role), None)
                 self._answered[answer.role] += 1
                 yield answer
@@ -122,7 +124,7 @@ class Endpoint:
                 raise FailsOverThisPhoto(str(error)) from error
             self.fault(error)
             raise
-        except (PhotoRefused, AnswerError) as error:
+        except (PhotoRefused, AnswerEmpty, AnswerCut) as error:
             question = next(iter(left.values()))
             fault = await self._fares_no_better(picture, question, error)
             if fault is None:
