@@ -93,6 +93,7 @@ async def live_of(
                 "base_url": endpoint.base_url,
                 "error": str(endpoint.breaker.error or ""),
                 "model": endpoint.backend.model,
+                "warnings": endpoint.warnings,
                 "requests": endpoint.backend.limit.under_way,
                 "limit": endpoint.backend.limit.size,
                 "max_concurrency": endpoint.backend.limit.most,

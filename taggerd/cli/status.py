@@ -91,4 +91,5 @@ def _endpoint_line(endpoint: dict[str, Any]) -> str:
     limit, most = endpoint["limit"], endpoint["max_concurrency"]
     few = f" (of {most}: it refuses or slows down)" if limit < most else ""
     usable = f"usable, model {endpoint['model']}, {endpoint['requests']} of {limit} requests{few}"
-    return f"backend  {endpoint['base_url']}: {endpoint['error'] or usable}"
+    notes = "".join(f"; {warning}" for warning in endpoint.get("warnings", ()))
+    return f"backend  {endpoint['base_url']}: {endpoint['error'] or usable + notes}"

@@ -171,6 +171,10 @@ class Client:
 
     async def _read(self, response: httpx.Response) -> bytes:
         """Return the body, decoded; give up on one that is too long."""
+        if "," in response.headers.get("content-encoding", ""):
+            # One layer grows a thousandfold at most before it is noticed, two a millionfold.
+            message = f"{self.base_url} compresses an answer twice"
+            raise BackendFailed(message)
         chunks: list[bytes] = []
         length = 0
         async for chunk in response.aiter_bytes():

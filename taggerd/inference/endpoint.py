@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import nullcontext
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from taggerd.errors import BackendBlind, BackendBusy, BackendError, PhotoError
+import structlog
+
+from taggerd.errors import (
+    AnswerCut,
+    AnswerEmpty,
+    BackendBlind,
+    BackendBusy,
+    BackendError,
+    BackendFailed,
+    PhotoError,
+    PhotoRefused,
+)
 from taggerd.inference.backend import PERHAPS_THE_PHOTO
 from taggerd.inference.breaker import Breaker
 from taggerd.inference.gate import probing
@@ -21,6 +34,8 @@ if TYPE_CHECKING:
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer
+
+log = structlog.get_logger(__name__)
 
 CONTROL_SIZE = (1024, 683)
 """Pixels of ``data/probes/control.jpg``, a drawn landscape (:mod:`taggerd.data.samples`)."""
@@ -45,6 +60,8 @@ class Endpoint:
         self.photos = 0
         """How many photos are being asked about here."""
         self.breaker = Breaker(self._probed, sleep=sleep, name=lambda: self.base_url)
+        self.warnings: tuple[str, ...] = ()
+        """What works, but not as asked, as of the last preflight: another model answers."""
         self._probe = probe
         self._control: Question | None = None
         self._judging = asyncio.Lock()
@@ -52,6 +69,10 @@ class Endpoint:
         self._doubting = asyncio.Lock()
         self._stuck: tuple[Question, Answer] | None = None
         """An answer that came for every picture, with its question; None while all is well."""
+        self._answered: Counter[str] = Counter()
+        """Answers about photos, by role."""
+        self._uncharged: dict[tuple[str, str], int] = {}
+        """Photo and role that failed like a test picture, with the answers that there were."""
 
     @property
     def base_url(self) -> str:
@@ -79,24 +100,38 @@ class Endpoint:
 
         Raises:
             FailsOverThisPhoto: it answers others.
+            PhotoRefused, AnswerEmpty, AnswerCut: a test picture does not end so.
+            AnswerError: any other, which is held back for somebody to read.
             BackendBlind: the model says the very same of every picture, also of one that is not
                 the user's.
             BackendError: anything else; the breaker is open by then.
         """
         self.photos += 1
         derived = {question.role for question in questions if question.unfilled}
+        left = {question.role: question for question in questions}
         try:
             async for answer in self.backend.describe(picture, questions):
                 # What was made of earlier answers is as good as they are, whatever the picture.
                 if answer.role not in derived and self._sameness.suspects(picture.digest, answer):
                     await self._doubt(answer, questions)
                 self.breaker.answered()
+                left.pop(answer.role, None)
+                self._uncharged.pop((picture.digest, answer.role), None)
+                self._answered[answer.role] += 1
                 yield answer
         except BackendError as error:
             if isinstance(error, PERHAPS_THE_PHOTO) and await self._answers_others(error):
                 raise FailsOverThisPhoto(str(error)) from error
             self.fault(error)
             raise
+        except (PhotoRefused, AnswerEmpty, AnswerCut) as error:
+            question = next(iter(left.values()))
+            fault = await self._fares_no_better(picture, question, error)
+            if fault is None:
+                self._uncharged.pop((picture.digest, question.role), None)
+                raise
+            self.fault(fault)
+            raise fault from error
         finally:
             self.photos -= 1
 
@@ -112,7 +147,12 @@ class Endpoint:
 
     async def preflight(self, models: Sequence[str]) -> PreflightReport:
         """Probe the backend for *models*; see :meth:`Backend.preflight`."""
-        return await self.backend.preflight(models)
+        report = await self.backend.preflight(models)
+        for warning in report.warnings:
+            if warning not in self.warnings:
+                log.warning("backend works, but", base_url=self.base_url, what=warning)
+        self.warnings = report.warnings
+        return report
 
     async def control(self) -> BackendError | None:
         """Ask a question about a picture that is known to be good; return the backend's fault.
@@ -177,6 +217,34 @@ class Endpoint:
             error = await self._probe(self)
         self.backend.gate.halted = error
         return error
+
+    async def _fares_no_better(
+        self, picture: Picture, question: Question, error: PhotoError
+    ) -> BackendError | None:
+        """Ask about a picture that is known to be good; if that ends like the photo, say so.
+
+        A server that was started with too small a context, or a model that is broken, refuses or
+        spoils every picture: no photo pays for that. A model that never was up to the test picture
+        is told by its answers about other photos since: then this one is at fault.
+        """
+        async with self._judging:
+            if not self.usable:
+                return self.breaker.error
+            # Refusals are rare: nothing more is asked meanwhile. Spoilt answers may be many.
+            refused = isinstance(error, PhotoRefused)
+            try:
+                with self.backend.gate.suspected() if refused else nullcontext(), probing():
+                    async for _ in self.backend.describe(control_picture(), [question]):
+                        pass
+            except BackendError as fault:
+                return fault
+            except PhotoError:
+                key, answered = (picture.digest, question.role), self._answered[question.role]
+                if self._uncharged.setdefault(key, answered) < answered:
+                    return None
+            else:
+                return None
+            return BackendFailed(f"{error}; the same goes for a test picture")
 
     async def _answers_others(self, error: BackendError) -> bool:
         """Ask about a picture that is known to be good; if that fails too, the breaker opens."""

@@ -28,6 +28,7 @@ from taggerd.errors import (
 from taggerd.inference.dialect import encoded
 from taggerd.inference.models import near, same_model, serves, with_sight
 from taggerd.inference.questions import Question
+from taggerd.inference.statuses import without_picture
 from taggerd.inference.wrapping import say, unthought
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _VISION_PROMPT = (
 )
 _PROBE_TOKENS = 100
 _SHOWN_MODELS = 3
+_CONTEXT = re.compile(r"context (?:window|length|size)|ContextWindow|context_length", re.IGNORECASE)
+"""What a server says whose model holds less than one request."""
 _LISTING_MAY_FAIL = frozenset({NotABackend, BackendFailed})
 """What a failed listing may mean while the backend works: some servers have none."""
 
@@ -55,7 +58,7 @@ class Probe:
     """``"models"``, ``"text"`` or ``"vision"``."""
     ok: bool
     seconds: float = 0.0
-    """Latency of its requests, without the wait for a free slot."""
+    """Latency of its requests; of those answered, without the wait for a free slot."""
     detail: str = ""
     """What was seen, for people."""
     error: str = ""
@@ -136,9 +139,9 @@ async def probe_all(
     wanted = tuple(dict.fromkeys(model or subject.default_of(listed) for model in models_asked))
     text, vision = _untried("text"), _untried("vision")
     if all(wanted) and (models.ok or models.cause in _LISTING_MAY_FAIL):
-        text = await _probe_text(subject, wanted)
+        text = await _probe_text(subject, wanted, clock)
         if text.ok:
-            vision = await _probe_vision(subject, wanted, random)
+            vision = await _probe_vision(subject, wanted, random, clock)
     report = PreflightReport(
         base_url=subject.base_url,
         model=next(filter(None, wanted), ""),
@@ -149,7 +152,8 @@ async def probe_all(
     if report.ok:
         return report
     cause = report.culprit.cause or BackendError
-    return replace(report, next_step=_next_step(cause, subject.base_url, listed))
+    step = _next_step(cause, report.error, subject.base_url, listed)
+    return replace(report, next_step=step)
 
 
 def _untried(name: str) -> Probe:
@@ -195,15 +199,16 @@ async def _probe_models(
     return Probe(name="models", ok=True, seconds=seconds, detail=shown + rest), listed
 
 
-async def _probe_text(subject: Subject, wanted: Sequence[str]) -> Probe:
+async def _probe_text(subject: Subject, wanted: Sequence[str], clock: Callable[[], float]) -> Probe:
     """Have every model say a word."""
     seconds, answered, said = 0.0, "", ""
     for model in wanted:
+        began = clock()
         try:
             completion = await subject.complete(_question(model, _TEXT_PROMPT), None)
         except (BackendError, PhotoRefused) as error:
-            failed = error if isinstance(error, BackendError) else BackendFailed(str(error))
-            return _failed("text", failed, seconds)
+            failed = error if isinstance(error, BackendError) else without_picture(error)
+            return _failed("text", failed, seconds + clock() - began)
         seconds += completion.seconds
         said = unthought(completion.content).strip()
         if not said:
@@ -214,17 +219,20 @@ async def _probe_text(subject: Subject, wanted: Sequence[str]) -> Probe:
     return Probe(name="text", ok=True, seconds=seconds, detail=detail, model=answered)
 
 
-async def _probe_vision(subject: Subject, wanted: Sequence[str], random: Random) -> Probe:
+async def _probe_vision(
+    subject: Subject, wanted: Sequence[str], random: Random, clock: Callable[[], float]
+) -> Probe:
     """Show every model two pictures and have it name their colours."""
     seconds, answered, shown = 0.0, "", random.sample(COLOURS, 2)
     for model in wanted:
         for colour in shown:
             picture = files("taggerd.data").joinpath("probes", f"{colour}.jpg").read_bytes()
             question = _question(model, _VISION_PROMPT)
+            began = clock()
             try:
                 completion = await subject.complete(question, encoded(picture))
             except (BackendError, PhotoRefused) as error:
-                return _failed("vision", error, seconds)
+                return _failed("vision", error, seconds + clock() - began)
             seconds += completion.seconds
             said = unthought(completion.content)
             if colours_in(said) != {colour}:
@@ -269,14 +277,16 @@ def _warnings(models: Probe, probes: Sequence[Probe], wanted: Sequence[str]) -> 
     return tuple(warnings)
 
 
-def _next_step(cause: type[BackendError], base_url: str, listed: Sequence[str]) -> str:
-    """Return one sentence: what to try first after an error of kind *cause*."""
+def _next_step(cause: type[BackendError], error: str, base_url: str, listed: Sequence[str]) -> str:
+    """Return one sentence: what to try first after an *error* of kind *cause*."""
     seeing = with_sight(listed)
     example = f", e.g. {(seeing or listed)[0]!r}" if listed else ""
     if cause is ModelNotFound:
         if not listed:
             return "Load a vision model in the backend."
         return f"Set backend.model to a vision model that is served{example}."
+    if cause in {BackendBlind, BackendFailed} and _CONTEXT.search(error):
+        return "Serve the model with a larger context, or lower image.max_edge."
     if cause is BackendBlind:
         known = f", e.g. {seeing[0]!r}" if seeing else ""
         return f"Set backend.model to a vision model{known}, or load one with its vision part."

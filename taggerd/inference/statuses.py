@@ -45,6 +45,9 @@ _BLIND = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+_NO_SUCH_KEY = re.compile(r"no_db_connection|no connected db", re.IGNORECASE)
+"""What LiteLLM without a database answers, with 400, to any key but its master key."""
+
 
 def is_html(reply: Reply) -> bool:
     """Say whether a reply is a page for people."""
@@ -100,7 +103,12 @@ def listing_error(reply: Reply, base_url: str, message: str, now: float) -> Back
         text = f"{base_url} has no /models ({reply.status}); does the address end in /v1?"
         return NotABackend(text)
     error = chat_error(reply, base_url, "", message, now)
-    return error if isinstance(error, BackendError) else BackendFailed(str(error))
+    return error if isinstance(error, BackendError) else without_picture(error)
+
+
+def without_picture(error: PhotoRefused) -> BackendFailed:
+    """Return what a refusal means of a request that had no picture."""
+    return BackendFailed(str(error).replace("this picture", "a request without a picture", 1))
 
 
 def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
@@ -117,7 +125,7 @@ def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
     """
     status = reply.status
     said = f" ({status}: {message})" if message else f" ({status})"
-    if status in {401, 402, 403, 407}:
+    if status in {401, 402, 403, 407} or (status == 400 and _NO_SUCH_KEY.search(message)):  # noqa: PLR2004 - Bad Request
         return _denied(status, base_url, message)
     if status == 408:  # noqa: PLR2004 - Request Timeout
         return BackendTimeout(f"{base_url} gave up waiting for its model{said}")
@@ -138,9 +146,9 @@ def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
 
 def _denied(status: int, base_url: str, message: str) -> BackendDenied:
     """Return the error of a missing key, a wrong key, or no credit."""
-    if status == 401:  # noqa: PLR2004 - Unauthorized
+    if status in {400, 401}:
         # The server's own words are left out: some repeat the key.
-        return BackendDenied(f"{base_url} refuses the API key (401); check backend.api_key")
+        return BackendDenied(f"{base_url} refuses the API key ({status}); check backend.api_key")
     said = f": {message}" if message else ""
     return BackendDenied(f"{base_url} denies access ({status}{said}); check the key's rights")
 

@@ -81,6 +81,7 @@ REFUSALS = [
     (401, "Incorrect API key provided: sk-secret", {}, BackendDenied),
     (402, "Insufficient credits", {}, BackendDenied),
     (403, "no access for sk-secret", {}, BackendDenied),
+    (400, "No connected db.", {}, BackendDenied),
     (404, "The model `eye` does not exist", {}, ModelNotFound),
     (404, "Not Found", {}, ModelNotFound),
     (405, "Method Not Allowed", {}, NotABackend),

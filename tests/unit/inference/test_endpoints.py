@@ -15,8 +15,9 @@ import pytest
 from pydantic import SecretStr
 
 from taggerd import settings
-from taggerd.errors import BackendBusy, BackendError, BackendUnreachable
+from taggerd.errors import BackendBusy, BackendError, BackendUnreachable, PhotoRefused
 from taggerd.inference import Asking, Backend, FailsOverThisPhoto, load_profile
+from taggerd.inference.endpoint import control_picture
 from taggerd.inference.preflight import COLOURS
 
 if TYPE_CHECKING:
@@ -311,3 +312,47 @@ def test_keys_are_each_endpoints_own(say: Say) -> None:
     asyncio.run(run())
     for url, host in hosts.items():
         assert {r.headers["authorization"] for r in host.requests} == {f"Bearer key-of-{url}"}
+
+
+async def test_a_photo_pays_for_a_refusal_once_others_are_answered(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """Refused like the test picture it costs nothing, until the model is seen to answer others."""
+    here = town()
+    await here.asking.probe()
+    endpoint = here.asking.endpoints[0]
+    bad, well = (replace(pictures[n], digest=str(n)) for n in (1, 2))
+    refused = [b64encode(p.jpeg).decode() for p in (bad, control_picture())]
+
+    def fault(body: Mapping[str, Any]) -> httpx.Response | None:
+        over = any(jpeg in str(body) for jpeg in refused)
+        return httpx.Response(413, json={"error": "too large"}) if over else None
+
+    async def ask(picture: Picture) -> list[Answer]:
+        return [a async for a in endpoint.describe(picture, here.asking.questions)]
+
+    here.one.fault = fault
+    for _ in range(2):
+        with pytest.raises(BackendError, match="the same goes for a test picture"):
+            await ask(bad)
+        assert not endpoint.usable
+        endpoint.found(None)
+    assert len(await ask(well)) == 3
+    with pytest.raises(PhotoRefused):
+        await ask(bad)
+    assert endpoint.usable
+
+
+async def test_a_photo_that_is_refused_alone_pays_at_once(
+    town: Callable[..., Town], pictures: list[Picture]
+) -> None:
+    """The test picture is answered, so nobody else has to wait."""
+    here = town()
+    await here.asking.probe()
+    jpeg = b64encode(pictures[1].jpeg).decode()
+    refusal = {"error": "cannot identify image file"}
+    here.one.fault = lambda body: httpx.Response(400, json=refusal) if jpeg in str(body) else None
+    with pytest.raises(PhotoRefused):
+        async for _ in here.asking.endpoints[0].describe(pictures[1], here.asking.questions):
+            pass
+    assert here.asking.endpoints[0].usable

@@ -49,6 +49,26 @@ CASES = [
     ("no capabilities at all", [entry("a", 9, capabilities={}), entry("b", 1)], "", "b"),
     ("capabilities as a list", [entry("a", 9, capabilities=["vision"]), entry("b", 1)], "", "a"),
     ("vision must be true", [entry("a", 9, capabilities={"vision": "no"}), entry("b", 1)], "", "b"),
+    (
+        "preferred by the alias of a deprecated one",
+        [entry("a", 9, deprecated=True, model_aliases=["x"]), entry("b", 1)],
+        "x",
+        "b",
+    ),
+    (
+        "an alias of two: the first by name",
+        [entry("b", 9, model_aliases=["x"]), entry("a", 1, model_aliases=["x"])],
+        "x",
+        "a",
+    ),
+    ("an alias is a name, not a part of one", [entry("ab", 1), entry("c", 9)], "a", "c"),
+    (
+        "priority for another role is none",
+        [entry("b", role_priority={"keywords": 99}), entry("a", 0)],
+        "",
+        "a",
+    ),
+    ("ties by name, not by kind", [entry("B", 5), entry("a", 5)], "", "B"),
     ("nobody", [entry("a", roles=[]), entry("b", deprecated=True)], "", None),
     ("nothing", [], "a", None),
 ]
@@ -138,6 +158,55 @@ def test_layers_are_read_as_one_curated_over_discovered(tmp_path: Path) -> None:
     assert found is not None
     assert (found.name, found.role_priority["caption"]) == ("a", 7)
     assert found.endpoint == "http://127.0.0.1:5/v1"
+
+
+LAYERS = [
+    ("curated deprecates", [{"name": "a", "deprecated": True}], [entry("a", 9), entry("b")], "b"),
+    (
+        "curated revives",
+        [{"name": "a", "deprecated": False}],
+        [entry("a", 9, deprecated=True)],
+        "a",
+    ),
+    ("curated alone", [entry("c", 99)], [entry("a", 9)], "c"),
+    ("discovered alone", [], [entry("a", 9)], "a"),
+    ("curated takes the role away", [{"name": "a", "roles": []}], [entry("a", 9)], None),
+    (
+        "curated knows it is blind",
+        [{"name": "a", "capabilities": {"vision": False}}],
+        [entry("a")],
+        None,
+    ),
+    (
+        "curated tells it can see",
+        [{"name": "a", "capabilities": {"vision": True}}],
+        [entry("a", capabilities={"text": True})],
+        "a",
+    ),
+    (
+        "curated ranks",
+        [{"name": "b", "role_priority": {"caption": 10}}],
+        [entry("a", 9), entry("b", 1)],
+        "b",
+    ),
+    ("ranked over layers", [entry("b", 5)], [entry("a", 5)], "a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("curated", "discovered", "name"), [c[1:] for c in LAYERS], ids=[c[0] for c in LAYERS]
+)
+def test_what_people_curated_is_laid_over_what_was_discovered(
+    tmp_path: Path,
+    curated: list[dict[str, Any]],
+    discovered: list[dict[str, Any]],
+    name: str | None,
+) -> None:
+    """Whichever layer stands first in the file."""
+    layers = {"curated": curated, "discovered": discovered}
+    for order in (layers, dict(reversed(layers.items()))):
+        found = resolve(load_registry(written(tmp_path, order)), "caption").entry
+        assert (found.name if found else None) == name
 
 
 def test_other_readers_fields_and_nulls_are_no_errors(tmp_path: Path) -> None:
