@@ -14,8 +14,9 @@ from program import photo
 
 from taggerd import rooms
 from taggerd.arrivals.walk import Seen, see
-from taggerd.catchup import CatchUp, find
+from taggerd.catchup import CatchUp
 from taggerd.configuration import Configuration
+from taggerd.finding import find
 from taggerd.journal import Entry
 from taggerd.pipeline import Job
 from taggerd.settings import Settings
