@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from taggerd.configuration import Configuration
     from taggerd.finding import Found
+    from taggerd.outcome import Outcome
     from taggerd.photo import Photo, PhotoFile
     from taggerd.pipeline import Job
     from taggerd.rooms import Rooms
     from taggerd.settings import Settings
-    from taggerd.shift import Outcome
 
 PATIENCE_SECONDS = 300.0
 """So long a catch-up waits for a backend that went away, and for files that are still growing."""

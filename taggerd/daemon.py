@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from taggerd.configuration import Configuration
+    from taggerd.outcome import Outcome
     from taggerd.photo import PhotoFile
     from taggerd.rooms import Rooms
-    from taggerd.shift import Outcome
 
 log = structlog.get_logger(__name__)
 

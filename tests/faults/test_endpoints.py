@@ -18,8 +18,9 @@ from program import CountingBackend, Program, photo, until
 
 from taggerd import configuration, rooms, settings
 from taggerd.inference import Asking, Backend, describer, load_profile
+from taggerd.outcome import Outcome
 from taggerd.pipeline import Job
-from taggerd.shift import Outcome, Shift
+from taggerd.shift import Shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

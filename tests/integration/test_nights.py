@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.catchup import Tally
-    from taggerd.shift import Outcome
+    from taggerd.outcome import Outcome
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
