@@ -1,9 +1,7 @@
 """Put a changed copy in the place of a photo, so that at every instant one of the two is whole.
 
 The copy is made beside the photo under a hidden name, synced, given its owner, mode, access lists
-and extended attributes, checked, and exchanged with the photo in one step. What then lies under the
-hidden name is looked at: if it is not the file that was copied, somebody wrote in between, and the
-exchange is taken back. Only then the old file goes.
+and extended attributes, checked, and exchanged with the photo in one step (see :mod:`.exchange`).
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from taggerd.errors import PhotoChanged, PhotoGone, SidecarRefused, SidecarUnwritable
 from taggerd.metadata import replacing
-from taggerd.metadata.exchange import exchanged as _exchanged
+from taggerd.metadata.exchange import swap
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
@@ -103,7 +101,7 @@ def exchange(
                 check(descriptor)
             finally:
                 # Also where the copy is refused: it may be because of that.
-                _check_unchanged(path, path, Stamp.of(old))
+                _check_unchanged(path, Stamp.of(old))
             if backup is not None:
                 kept = _keep(path, original, backup)
             made = Stamp.of(os.fstat(descriptor))
@@ -175,9 +173,9 @@ def _attributes(path: Path) -> dict[str, bytes]:
     return found
 
 
-def _check_unchanged(path: Path, name: Path, stamp: Stamp) -> None:
+def _check_unchanged(path: Path, stamp: Stamp) -> None:
     try:
-        now = Stamp.of(name.lstat())
+        now = Stamp.of(path.lstat())
     except FileNotFoundError:
         message = f"{printable(path)} is no longer there"
         raise PhotoGone(message) from None
@@ -226,15 +224,6 @@ def _copy_to(original: int, free: Path) -> None:
 
 
 def _swap(temporary: Path, path: Path, stamp: Stamp) -> None:
-    """Exchange the two names; take it back if what was at *path* is not the file with *stamp*."""
-    if not _exchanged(temporary, path):
-        _check_unchanged(path, path, stamp)
-        temporary.replace(path)
-        return
-    try:
-        _check_unchanged(path, temporary, stamp)
-    except BaseException:
-        temporary.replace(path)  # theirs
-        raise
-    with contextlib.suppress(OSError):  # the old photo; what stays is cleared the next time
-        temporary.unlink()
+    """Put *temporary* in the place of the file with *stamp* at *path*, if it still is there."""
+    if not swap(temporary, path, lambda there: Stamp.of(there.lstat()) == stamp):
+        raise _changed(path)
