@@ -21,13 +21,13 @@ import tempfile
 import time
 from base64 import b64encode
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 import structlog
+from _figures import Figure, print_table
 from PIL import Image
 
 import taggerd
@@ -44,16 +44,6 @@ SLOTS, SECONDS = 8, 0.2
 on a machine that is busy with other things, fast requests measure those."""
 SEEN = ("lake", "boat", "hill", "barn", "horse", "bridge", "tower", "garden", "road", "beach")
 COLOURS = ("red", "green", "blue", "yellow")
-
-
-@dataclass
-class Figure:
-    """One line of the table."""
-
-    what: str
-    target: str
-    measured: str
-    met: bool
 
 
 # The backend.
@@ -271,11 +261,7 @@ def main() -> int:
             figures += saturation(photos, options.seconds)
         finally:
             shutil.rmtree(photos)
-    print("| what | target | measured | met |\n| --- | --- | --- | --- |")  # noqa: T201 - the result
-    for figure in figures:
-        met = "yes" if figure.met else "no"
-        print(f"| {figure.what} | {figure.target} | {figure.measured} | {met} |")  # noqa: T201 - the result
-    return 0 if all(figure.met for figure in figures) else 1
+    return 0 if print_table(figures) else 1
 
 
 if __name__ == "__main__":
