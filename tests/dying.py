@@ -237,7 +237,7 @@ def _wrap_replacing(point: str) -> None:
     if point in {"opened", "half"}:
         replacing.open = dying_open  # type: ignore[attr-defined]
     elif point == "unlinked":
-        replacing.sync_folder = lambda _path: _die_with_parent()
+        replacing.make_last = lambda _path: _die_with_parent()
     else:
         after(
             *{
@@ -246,7 +246,7 @@ def _wrap_replacing(point: str) -> None:
                 "synced": (os, "fsync"),
                 "placed": (replacing, "_place"),
                 "renamed": (exchange, "exchanged"),
-                "lasting": (replacing, "sync_folder"),
+                "lasting": (replacing, "make_last"),
             }[point]
         )
 

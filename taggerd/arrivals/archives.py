@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from taggerd.arrivals import members
 from taggerd.arrivals.orders import SCRATCH, Order, check, identity_of, sorted_out
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError, TaggerdError
+from taggerd.lasting import sync_folder
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
@@ -120,11 +121,11 @@ def put_in_place(order: Order, identity: str) -> Path:
             marker.flush()
             os.fsync(marker.fileno())
         for folder, _, _ in os.walk(scratch):
-            _sync_folder(Path(folder))
+            _make_last(Path(folder))
         like = archive.stat()
         _dress(scratch, like, _folder_mode(like))
         place = _moved(scratch, archive)
-        _sync_folder(archive.parent)
+        _make_last(archive.parent)
     except FileNotFoundError as error:
         message = f"{printable(archive)} is no longer there"
         raise PhotoGone(message) from error
@@ -334,14 +335,10 @@ def _marker(folder: Path) -> dict[str, str]:
     return {key: value for key, value in said.items() if isinstance(value, str)}
 
 
-def _sync_folder(folder: Path) -> None:
+def _make_last(folder: Path) -> None:
     """Make the names in *folder* last, as far as the file system can."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
 
 
 def _not_now(order: Order, error: OSError) -> NoReturn:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 _LATER_NS = 2_000_000_000
 """The copy's mtime is the photo's and this much: what compares times (rsync, Lightroom) sees a
 change, what sorts photos by them sees none. Two seconds is what FAT can tell apart."""
@@ -113,7 +112,7 @@ def exchange(
                 raise
     except OSError as error:
         replacing.give_up(error, path, "cannot be written")
-    replacing.sync_folder(path)
+    replacing.make_last(path)
     return made, kept
 
 
@@ -194,7 +193,7 @@ def _keep(path: Path, original: int, backup: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in replacing.NO_LINKS:
                 raise
             _copy_to(original, free)
         return free
