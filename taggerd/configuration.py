@@ -8,7 +8,6 @@ of the nearest pyproject.toml, defaults.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import textwrap
@@ -24,12 +23,12 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSourc
 from taggerd import systemd
 from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
-from taggerd.settings import OwnRole, Role, Roles, Settings
+from taggerd.settings import Role, Settings
+from taggerd.settings.keys import fields_at, leaves, leaves_of_own, nearest_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pydantic.fields import FieldInfo
     from pydantic_settings import PydanticBaseSettingsSource
 
 SYSTEM_FILE = Path("/etc/taggerd/taggerd.toml")
@@ -187,58 +186,15 @@ def _credentials() -> Iterator[Layer]:
 
 def _check_key(keys: list[str], where: str, separator: str) -> None:
     """Refuse a dotted key that is not in the tree."""
-    known = _fields_at(keys[:-1])
+    known = fields_at(keys[:-1])
     if known is not None and keys[-1] not in known:
-        _, offered = _nearest(keys)
+        offered = nearest_to(keys)
         nearest = offered.replace(".", separator)
         hint = f"; did you mean {PREFIX + nearest.upper() if separator == '__' else nearest}?"
         message = f"{where}: no such setting{hint if offered else ''}"
         raise ConfigurationError(message)
     if known is None:
         _check_key(keys[:-1], where, separator)
-
-
-def _fields_at(keys: list[str]) -> Mapping[str, FieldInfo] | None:
-    """Return the settings of the table at *keys*, or None where there is no such table."""
-    fields: Mapping[str, FieldInfo] = Settings.model_fields
-    for depth, key in enumerate(keys):
-        own = OwnRole if keys[:depth] == ["roles"] else None
-        section = fields[key].annotation if key in fields else own
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return None
-        fields = section.model_fields
-    return fields
-
-
-def leaves(
-    model: type[BaseModel] = Settings, at: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Walk the tree: every setting that is not itself a table, with its keys."""
-    for name, field in model.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            yield from leaves(section, (*at, name))
-        else:
-            yield (*at, name), field
-
-
-def _leaves_of_own(roles: object) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Walk the tables of *roles* that are the user's own."""
-    for name in roles if isinstance(roles, dict) else ():
-        if name not in Roles.model_fields:
-            yield from leaves(OwnRole, ("roles", name))
-
-
-def _nearest(keys: list[str]) -> tuple[float, str]:
-    """Return the known dotted key most like *keys*, with its likeness (0: none is like it)."""
-    wanted = ".".join(keys)
-    best = (0.0, "")
-    tables = {".".join(known[:n]) for known, _ in leaves() for n in range(1, len(known))}
-    for known in [".".join(known) for known, _ in leaves()] + sorted(tables):
-        whole = difflib.SequenceMatcher(None, wanted, known).ratio()
-        last = difflib.SequenceMatcher(None, keys[-1], known.rsplit(".", 1)[-1]).ratio()
-        best = max(best, (max(whole, last * 0.95), known))
-    return best if best[0] > 0.6 else (0.0, "")  # noqa: PLR2004 - difflib's own default cutoff
 
 
 def _validated(layers: list[Layer]) -> Settings:
@@ -264,7 +220,7 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     origin = next((layer.name for layer in layers if _says(layer.values, keys)), "settings")
     key = brief(".".join(keys))
     if mistake["type"] == "extra_forbidden":
-        _, nearest = _nearest([k for k in keys if not k.isdigit()])
+        nearest = nearest_to([k for k in keys if not k.isdigit()])
         return f"{origin}: {key}: no such setting" + (
             f"; did you mean {nearest}?" if nearest else ""
         )
@@ -292,7 +248,7 @@ def _says(values: Mapping[str, Any], keys: list[str]) -> bool:
 
 def _origins(layers: list[Layer]) -> Iterator[tuple[str, str]]:
     """Name the layer that each setting comes from."""
-    own = [leaf for layer in layers for leaf in _leaves_of_own(layer.values.get("roles"))]
+    own = [leaf for layer in layers for leaf in leaves_of_own(layer.values.get("roles"))]
     for keys, _ in [*leaves(), *own]:
         at = list(keys)
         given = next((layer.name for layer in layers if _says(layer.values, at)), "default")
@@ -339,7 +295,7 @@ def check_folders(configuration: Configuration, *, allow_offline: bool) -> None:
 def shown(configuration: Configuration) -> list[tuple[str, str, str]]:
     """Return (key, value as TOML, origin) of every setting; a secret is only said to be set."""
     rows = []
-    for keys, _ in [*leaves(), *_leaves_of_own(configuration.settings.roles.own)]:
+    for keys, _ in [*leaves(), *leaves_of_own(configuration.settings.roles.own)]:
         value: Any = configuration.settings
         for key in keys:
             value = getattr(value, key)
@@ -393,7 +349,7 @@ def template() -> str:
     for keys, field in sorted(leaves(), key=lambda leaf: len(leaf[0]) > 1):
         if keys[:-1] != section:
             section = keys[:-1]
-            about = _fields_at(list(section[:-1])) or {}
+            about = fields_at(list(section[:-1])) or {}
             lines += ["", "", *_comment(about[section[-1]].description or "")]
             lines.append(f"[{'.'.join(section)}]")
         default = None if field.default_factory else field.default

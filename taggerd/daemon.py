@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from taggerd.configuration import Configuration
+    from taggerd.outcome import Outcome
     from taggerd.photo import PhotoFile
     from taggerd.rooms import Rooms
-    from taggerd.shift import Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +108,7 @@ class Daemon:
         """Say that nothing goes on, and why, and rest a while."""
         log.error("work waits", reason=str(error))
         self._notifier.status(f"degraded: {error}")
+        self._notifier.watchdog()  # it waits, it does not hang
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), MACHINE_REST_SECONDS)
 

@@ -4,7 +4,7 @@
 
     TaggerdError
     ├── ConfigurationError          bad switch, setting or folder               exit 2
-    ├── StartError                  the state cannot be used (locked, damaged)  exit 2
+    ├── StartError                  the state cannot be used (locked, not ours) exit 2
     ├── PhotoError                  this photo's own fault: costs an attempt
     │   ├── PhotoUnreadable         permission, I/O error on its bytes
     │   ├── PhotoUndecodable        not a picture, truncated, too large         (final)

@@ -6,7 +6,6 @@ A pause lies in the ledger: it survives a restart, and a running daemon finds it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from taggerd.errors import ConfigurationError
 from taggerd.hours import Hours, minutes_of, spoken
 
 if TYPE_CHECKING:
-    from taggerd.ledger import Ledger
+    from taggerd.ledger import Ledger, Pause
 
 LOOK_SECONDS = 2.0
 """Between looks at whether it is over; and so soon a running daemon sees a pause."""
@@ -23,39 +22,12 @@ _LENGTH = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Somebody wants the backend for something else."""
-
-    since: float
-    """Seconds since the epoch."""
-    until: float | None = None
-    """When it is over by itself; None: never."""
-    reason: str = ""
-
-    def told(self, now: datetime) -> str:
-        """Say it for people."""
-        over = "until taggerd resume"
-        if self.until is not None:
-            end = datetime.fromtimestamp(self.until).astimezone()
-            over = f"goes on at {spoken(end, now)}"
-        return f"paused{f' ({self.reason})' if self.reason else ''}: {over}"
-
-
-async def pause(ledger: Ledger, wanted: Pause) -> None:
-    """Note a pause; it replaces the one before it. Raises :class:`StorageError`."""
-    await ledger.pause(wanted.reason, since=wanted.since, until=wanted.until)
-
-
-async def resume(ledger: Ledger) -> None:
-    """End a pause, if there is one. Raises :class:`StorageError`."""
-    await ledger.resume()
-
-
-async def paused(ledger: Ledger, now: datetime) -> Pause | None:
-    """Return the pause in force at *now*. Raises :class:`StorageError`."""
-    held = await ledger.paused(now.timestamp())
-    return Pause(held.since, held.until, held.reason) if held else None
+def told(pause: Pause, now: datetime) -> str:
+    """Say a pause for people."""
+    over = "until taggerd resume"
+    if pause.until is not None:
+        over = f"goes on at {spoken(datetime.fromtimestamp(pause.until).astimezone(), now)}"
+    return f"paused{f' ({pause.reason})' if pause.reason else ''}: {over}"
 
 
 async def rest(ledger: Ledger, hours: Hours, now: datetime) -> str:
@@ -70,8 +42,8 @@ async def rest(ledger: Ledger, hours: Hours, now: datetime) -> str:
         StorageError: the ledger cannot be read.
 
     """
-    if pausing := await paused(ledger, now):
-        return pausing.told(now)
+    if pause := await ledger.paused(now.timestamp()):
+        return told(pause, now)
     begins = hours.closed_until(now)
     return f"outside of its hours: goes on at {spoken(begins, now)}" if begins else ""
 

@@ -11,8 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -28,33 +27,20 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.inference import FailsOverThisPhoto
+from taggerd.outcome import Outcome
 from taggerd.photo import printable
 from taggerd.pipeline import Way, keep, outgoing, record_of, tag
 from taggerd.rest import LOOK_SECONDS
 from taggerd.stoppages import Stoppages
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from taggerd.ledger import Claim
-    from taggerd.photo import Photo, Record
     from taggerd.pipeline import Job
     from taggerd.rooms import Rooms
 
 log = structlog.get_logger(__name__)
-
-Fate = Literal["tagged", "known", "failed", "again", "waits", "moved"]
-"""What became of a photo's turn: ``known``: it was tagged already; ``again``: it failed and has
-attempts left; ``waits``: the backend or a disk is at fault; ``moved``: it changed or went."""
-
-_WORDS: Mapping[Fate, str] = {
-    "tagged": "tagged",
-    "known": "tagged already",
-    "failed": "failed",
-    "again": "failed, is tried again",
-    "waits": "waits",
-    "moved": "changed or went",
-}
 
 LONGEST_REST_SECONDS = 5.0
 """Between looks at an empty queue, where nothing says that there is more."""
@@ -66,16 +52,6 @@ LONGEST_WAIT_SECONDS = 300.0
 """Before a photo that is kept from its way by this machine or the backend gets another turn."""
 SUSPICIONS = 2
 """So often may the backend fail over one photo, answering others, before the photo is at fault."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one photo's turn."""
-
-    photo: Photo
-    fate: Fate
-    reason: str = ""
-    record: Record | None = None
 
 
 class Shift:
@@ -415,7 +391,5 @@ class Shift:
             del self._late[0]  # others may have come behind it meanwhile
 
     def _tell(self, outcome: Outcome) -> None:
-        say = log.warning if outcome.fate in {"failed", "again", "waits"} else log.info
-        reason = {"reason": outcome.reason} if outcome.reason else {}
-        say(_WORDS[outcome.fate], photo=printable(outcome.photo.primary.path), **reason)
+        outcome.tell()
         self._report(outcome)

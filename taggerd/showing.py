@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taggerd import metadata, rooms
 from taggerd.arrivals.filters import SIDECAR
-from taggerd.catchup import Skip, find
+from taggerd.finding import Skip, find
 from taggerd.photo import Photo, PhotoFile, Stamp, group
 from taggerd.siblings import Files, whole
 from taggerd.workers import Workers

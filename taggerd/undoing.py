@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd import metadata, rooms
 from taggerd.arrivals.filters import SIDECAR
 from taggerd.arrivals.walk import UNREADABLE
-from taggerd.catchup import Skip, find
 from taggerd.errors import WorkerLost
+from taggerd.finding import Skip, find
 from taggerd.siblings import Files, whole
 from taggerd.workers import Workers
 

@@ -19,6 +19,7 @@ from urllib.parse import quote_from_bytes
 import structlog
 
 from taggerd.arrivals import archives
+from taggerd.arrivals.orders import Limits, Order
 from taggerd.arrivals.settling import Settling
 from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, WorkerLost
 from taggerd.photo import Keyword, Stamp, extension, printable
@@ -201,7 +202,7 @@ class Unpacking:
             self._unpacked(place)
         return place
 
-    async def _carried_out(self, order: archives.Order, contents: archives.Contents) -> Path:
+    async def _carried_out(self, order: Order, contents: archives.Contents) -> Path:
         """Unpack step by step. What was begun is removed if it fails, and left if we are killed."""
         await self._note_under_way(order.scratch, order.archive)
         try:
@@ -221,14 +222,14 @@ class Unpacking:
         await self._note_under_way(order.scratch, None)
         return place
 
-    def _order(self, file: PhotoFile) -> archives.Order:
-        limits = archives.Limits(
+    def _order(self, file: PhotoFile) -> Order:
+        limits = Limits(
             members=self._arrivals.unpack_members,
             total_bytes=int(self._arrivals.unpack_gigabytes * 1e9),
             ratio=self._arrivals.unpack_ratio,
         )
         extensions = frozenset(self._arrivals.image_extensions)
-        return archives.Order(file.path, file.stamp, extensions, limits)
+        return Order(file.path, file.stamp, extensions, limits)
 
     # What is remembered.
 

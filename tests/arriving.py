@@ -20,7 +20,8 @@ from taggerd.photo import Stamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from taggerd.arrivals.root import RootHealth, WatchedRoot
+    from taggerd.arrivals.root import WatchedRoot
+    from taggerd.arrivals.surroundings import RootHealth
     from taggerd.photo import PhotoFile
 
 PACE = Pace(look=0.2, gather=0.02, hung=5, stand=5, first_retry=0.2, doubt=1)

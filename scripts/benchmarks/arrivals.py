@@ -21,11 +21,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from _figures import Figure, print_table
 
 from taggerd import settings
 from taggerd.arrivals.arrivals import Arrivals
@@ -44,16 +45,6 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a folder with a random name is made in
 ROUNDS = 5
 """A time is the median of so many."""
 SETTLE_SECONDS = 1.0
-
-
-@dataclass
-class Figure:
-    """One line of the table."""
-
-    what: str
-    target: str
-    measured: str
-    met: bool
 
 
 class Serving:
@@ -332,17 +323,11 @@ def main() -> int:
         _run_part(options.part, options.at, options.state)
         return 0
     chosen = [part for part in ORDER if options.only in {None, part.split()[0]}]
-    met = True
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # so that the trees are removed then too
-    print("| what | target | measured | met |\n| --- | --- | --- | --- |")  # noqa: T201 - the result
-    for part in [*chosen, *([MILLION] if options.million else [])]:
-        for figure in _measured(part):
-            met = met and figure.met
-            yes = "yes" if figure.met else "no"
-            print(f"| {figure.what} | {figure.target} | {figure.measured} | {yes} |", flush=True)  # noqa: T201 - the result
-    return 0 if met else 1
+    parts = [*chosen, *([MILLION] if options.million else [])]
+    return 0 if print_table(figure for part in parts for figure in _measured(part)) else 1
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ import sys
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from _figures import Figure, print_table
 
 from taggerd.ledger import Outgoing, SqliteLedger
 from taggerd.ledger.atrest import folder_bytes, pack_sidecars
@@ -84,16 +86,6 @@ SAID = tuple(
     )
 )
 """Caption of some 60 characters, twelve keywords, description of some 350."""
-
-
-@dataclass
-class Figure:
-    """One line of the table."""
-
-    what: str
-    target: str
-    measured: str
-    met: bool
 
 
 def answers(chance: random.Random) -> Iterator[Answer]:
@@ -425,14 +417,8 @@ def main() -> int:
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # so that the folder is removed then too
     large = tuple(f"{part} {options.photos}" for part in LARGE)
-    met = True
-    print("| what | target | measured | met |\n| --- | --- | --- | --- |")  # noqa: T201 - the result
-    for parts in [*((part,) for part in ORDER), *([] if options.small else [large])]:
-        for figure in _measured(parts):
-            met = met and figure.met
-            yes = "yes" if figure.met else "no"
-            print(f"| {figure.what} | {figure.target} | {figure.measured} | {yes} |", flush=True)  # noqa: T201 - the result
-    return 0 if met else 1
+    rounds = [*((part,) for part in ORDER), *([] if options.small else [large])]
+    return 0 if print_table(figure for parts in rounds for figure in _measured(parts)) else 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, os.fspath(REPOSITORY / "tests"))
 
 import foreign  # noqa: E402 - it lies beside the tests
+from _figures import Figure, print_table  # noqa: E402 - as below
 
 from taggerd.errors import SidecarRefused  # noqa: E402 - as above
 from taggerd.metadata.merging import merge  # noqa: E402 - as above
@@ -64,16 +64,6 @@ PROVENANCE = Provenance(
     models=dict.fromkeys(("caption", "description", "keywords"), "a-model"),
     digest="ab" * 32,
 )
-
-
-@dataclass
-class Figure:
-    """One line of the table."""
-
-    what: str
-    target: str
-    measured: str
-    met: bool = True
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
@@ -169,11 +159,7 @@ def main() -> int:
         print(f"no sidecars in {chosen.corpus}: merges are not measured", file=sys.stderr)  # noqa: T201 - for people
     with tempfile.TemporaryDirectory(prefix="taggerd-bench-") as folder:
         figures += new_sidecars(Path(folder))
-    print("| what | target | measured | met |\n| --- | --- | --- | --- |")  # noqa: T201 - the result
-    for each in figures:
-        yes = "yes" if each.met else "no"
-        print(f"| {each.what} | {each.target} | {each.measured} | {yes} |")  # noqa: T201 - the result
-    return 0 if all(each.met for each in figures) else 1
+    return 0 if print_table(figures) else 1
 
 
 if __name__ == "__main__":

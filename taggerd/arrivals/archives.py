@@ -9,7 +9,6 @@ photo. A hidden file in the folder (:data:`MARKER`) says which archive it came f
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from taggerd.arrivals import members
+from taggerd.arrivals.orders import SCRATCH, Order, check, identity_of, sorted_out
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError, TaggerdError
+from taggerd.lasting import sync_folder
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
@@ -33,51 +34,16 @@ EXTENSION = "zip"
 MARKER = ".taggerd-archive"
 """JSON: ``archive``, its name when it was unpacked, and ``identity``."""
 
-_SCRATCH = ".taggerd-unpacking-"
 _PIECE = 1 << 20
 """Bytes read at once."""
-_HARMLESS_BYTES = 64 << 20
-"""An archive that unpacks to less is no bomb, however well it is packed."""
 _SPARE_BYTES = 64 << 20
 """Left free on the disk."""
 _MOST_NAMED = 20
-_KNOWN_COMPRESSION = frozenset(
-    {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
-)
 _NOT_HERE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 )
 """What the folder or its disk is at fault for, not the archive."""
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much one archive may be."""
-
-    members: int
-    total_bytes: int
-    """Of what is taken, unpacked."""
-    ratio: float
-    """Unpacked to packed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be unpacked, and how."""
-
-    archive: Path
-    stamp: Stamp
-    """As it settled."""
-    extensions: frozenset[str]
-    """Of photos: lower case, no dot."""
-    limits: Limits
-
-    @property
-    def scratch(self) -> Path:
-        """The hidden folder that it is unpacked into first."""
-        digest = hashlib.blake2b(os.fsencode(self.archive.name), digest_size=8).hexdigest()
-        return self.archive.with_name(_SCRATCH + digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +77,11 @@ def contents(order: Order) -> Contents:
         StorageError: it cannot be read now, or there is no room for it.
     """
     with _opened(order) as archive:
-        taken, left_out = _sorted_out(archive, order)
-        _check(order, taken)
+        taken, left_out = sorted_out(archive, order)
+        check(order, taken)
         _check_room(order, sum(member.info.file_size for member in taken))
         return Contents(
-            _identity(archive), len(taken), len(left_out), tuple(left_out[:_MOST_NAMED])
+            identity_of(archive), len(taken), len(left_out), tuple(left_out[:_MOST_NAMED])
         )
 
 
@@ -130,7 +96,7 @@ def unpack(order: Order, begin: int, seconds: float) -> Progress:
     end = time.monotonic() + seconds
     lost: list[tuple[str, str]] = []
     with _opened(order) as archive:
-        taken, _ = _sorted_out(archive, order)
+        taken, _ = sorted_out(archive, order)
         like = order.archive.stat()
         for number, member in enumerate(taken[begin:], start=begin):
             reason = _extract(archive, member, order.scratch, like)
@@ -155,11 +121,11 @@ def put_in_place(order: Order, identity: str) -> Path:
             marker.flush()
             os.fsync(marker.fileno())
         for folder, _, _ in os.walk(scratch):
-            _sync_folder(Path(folder))
+            _make_last(Path(folder))
         like = archive.stat()
         _dress(scratch, like, _folder_mode(like))
         place = _moved(scratch, archive)
-        _sync_folder(archive.parent)
+        _make_last(archive.parent)
     except FileNotFoundError as error:
         message = f"{printable(archive)} is no longer there"
         raise PhotoGone(message) from error
@@ -200,7 +166,7 @@ def clear(scratch: Path) -> None:
     Raises:
         OSError: it cannot be removed.
     """
-    if scratch.name.startswith(_SCRATCH) and os.path.lexists(scratch):
+    if scratch.name.startswith(SCRATCH) and os.path.lexists(scratch):
         shutil.rmtree(scratch)
 
 
@@ -237,58 +203,6 @@ def _confirm(file: BufferedReader, order: Order) -> None:
         raise PhotoChanged(message)
 
 
-def _sorted_out(
-    archive: zipfile.ZipFile, order: Order
-) -> tuple[list[members.Member], list[tuple[str, str]]]:
-    """Return the members that are taken, and the names and reasons of the others."""
-    if len(archive.infolist()) > order.limits.members:
-        message = (
-            f"has {len(archive.infolist())} members, more than arrivals.unpack_members "
-            f"({order.limits.members})"
-        )
-        raise ArchiveError(message)
-    taken: list[members.Member] = []
-    left_out: list[tuple[str, str]] = []
-    for info in archive.infolist():
-        verdict = members.judged(info, order.extensions)
-        if isinstance(verdict, members.Member):
-            taken.append(verdict)
-        elif verdict:
-            left_out.append((printable(members.name_of(info)), verdict))
-    return taken, left_out
-
-
-def _check(order: Order, taken: list[members.Member]) -> None:
-    """Refuse what is encrypted, packed in an unknown way, or past the limits."""
-    if any(member.info.flag_bits & members.ENCRYPTED for member in taken):
-        message = "is encrypted: unpack it yourself"
-        raise ArchiveError(message)
-    unknown = [m for m in taken if m.info.compress_type not in _KNOWN_COMPRESSION]
-    if unknown:
-        message = (
-            f"is compressed in a way that cannot be read ({unknown[0].info.compress_type}): "
-            "unpack it yourself"
-        )
-        raise ArchiveError(message)
-    total = sum(member.info.file_size for member in taken)
-    if total > order.limits.total_bytes:
-        message = (
-            f"unpacks to {total / 1e9:.1f} GB, more than arrivals.unpack_gigabytes "
-            f"({order.limits.total_bytes / 1e9:g})"
-        )
-        raise ArchiveError(message)
-    if total > _HARMLESS_BYTES and total > order.limits.ratio * order.stamp.size:
-        message = (
-            f"unpacks to {total / max(order.stamp.size, 1):.0f} times its size, more than "
-            f"arrivals.unpack_ratio ({order.limits.ratio:g}): taken for a bomb"
-        )
-        raise ArchiveError(message)
-    packed = sum(member.info.compress_size for member in taken)
-    if packed > order.stamp.size:
-        message = "has members that overlap: taken for a bomb"
-        raise ArchiveError(message)
-
-
 def _check_room(order: Order, total: int) -> None:
     try:
         disk = os.statvfs(order.archive.parent)
@@ -300,14 +214,6 @@ def _check_room(order: Order, total: int) -> None:
             "its disk"
         )
         raise StorageError(message)
-
-
-def _identity(archive: zipfile.ZipFile) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for info in archive.infolist():
-        about = (info.orig_filename, info.CRC, info.file_size, info.compress_size, info.date_time)
-        digest.update(repr(about).encode())
-    return digest.hexdigest()
 
 
 def _begin(order: Order) -> None:
@@ -429,14 +335,10 @@ def _marker(folder: Path) -> dict[str, str]:
     return {key: value for key, value in said.items() if isinstance(value, str)}
 
 
-def _sync_folder(folder: Path) -> None:
+def _make_last(folder: Path) -> None:
     """Make the names in *folder* last, as far as the file system can."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
 
 
 def _not_now(order: Order, error: OSError) -> NoReturn:

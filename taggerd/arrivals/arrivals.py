@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.arrivals.root import RootHealth, Surroundings, WatchedRoot
+from taggerd.arrivals.root import WatchedRoot
+from taggerd.arrivals.surroundings import RootHealth, Surroundings
 from taggerd.arrivals.watch import Pace
 from taggerd.photo import printable
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from taggerd import settings
     from taggerd.arrivals.missing import Absences, Known
-    from taggerd.arrivals.root import Admit, Stamps, Unknown
+    from taggerd.arrivals.surroundings import Admit, Stamps, Unknown
     from taggerd.photo import Photo
 
 log = structlog.get_logger(__name__)

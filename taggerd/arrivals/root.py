@@ -7,95 +7,32 @@ import contextlib
 import math
 import os
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from taggerd.arrivals.dirty import Batch, Dirty
 from taggerd.arrivals.filters import OTHER_ROOT, OWN_FOLDER, Filters, apart_in
 from taggerd.arrivals.lane import Lane
+from taggerd.arrivals.look import Look
 from taggerd.arrivals.missing import RollCall
-from taggerd.arrivals.mounts import Mount, mounts_of, must_be_polled
+from taggerd.arrivals.mounts import must_be_polled
 from taggerd.arrivals.reconciler import Reconciler
 from taggerd.arrivals.settling import Settling
-from taggerd.arrivals.walk import RootOffline, Seen, offline_reason, see
-from taggerd.arrivals.watch import Pace, Watch
+from taggerd.arrivals.surroundings import RootHealth, Surroundings
+from taggerd.arrivals.walk import RootOffline, Seen, see
+from taggerd.arrivals.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from taggerd import settings
-    from taggerd.arrivals.missing import Absences, Known
-    from taggerd.arrivals.walk import Folder, Row
+    from taggerd.arrivals.walk import Folder
     from taggerd.photo import PhotoFile, Stamp
-
-    Stamps = Callable[[Sequence[Path]], Awaitable[Sequence[AbstractSet[Row]]]]
-    """The same for many folders at once, as rows."""
-    Unknown = Callable[[Sequence[PhotoFile]], Awaitable[Sequence[PhotoFile]]]
-    """Returns those of some files that are not on record as they are."""
-    Admit = Callable[[Sequence[PhotoFile]], Awaitable[None]]
-    """Takes settled files into the queue; they are safe there once it returns."""
 
 _BATCH = 1_000
 """Files that are admitted in one go."""
 _POLL_SHARE = 10
 """Polling takes at most one part in so many of the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class RootHealth:
-    """How one import folder is doing."""
-
-    path: Path
-    mode: Literal["inotify", "poll"]
-    """In use."""
-    state: Literal["watching", "polling", "degraded", "offline"]
-    detail: str
-    """One line, or nothing."""
-    directories: int
-    """At the last whole walk."""
-    watches: int
-    last_reconcile: float | None
-    """When the last whole walk ended, seconds since the epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a root is given from outside."""
-
-    known: Known
-    stamps: Stamps | None
-    unknown: Unknown | None
-    admit: Admit
-    clock: Callable[[], float]
-    """Monotonic, seconds."""
-    wall: Callable[[], float]
-    """Seconds since the epoch."""
-    jitter: Callable[[], float]
-    """Random, 0 to 1."""
-    pace: Pace
-    own: Sequence[Path]
-    """Folders that taggerd writes into: the pictures in them are its own."""
-    speak: Callable[[RootHealth], None]
-    """Told of a root's health after each look at it."""
-    absences: Absences | None = None
-
-
-class _Look(NamedTuple):
-    """What the root's path shows at this moment."""
-
-    offline: str = ""
-    device: int = 0
-    inode: int = 0
-    empty: bool = False
-    mounts: frozenset[Mount] = frozenset()
-    """At the root and on folders below that are taken."""
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """What is equal while it is the same root, on the same file systems."""
-        return self.device, self.inode, self.mounts
 
 
 class WatchedRoot:
@@ -144,7 +81,7 @@ class WatchedRoot:
         self._awake = asyncio.Event()
         self._requests: deque[asyncio.Future[None] | None] = deque()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._place: _Look | None = None
+        self._place: Look | None = None
         self._offline = ""
         self._failure = ""
         self._mode: Literal["inotify", "poll"] = "poll" if root.mode == "poll" else "inotify"
@@ -245,7 +182,7 @@ class WatchedRoot:
                 done.set_result(None)
 
     async def _supervise(self) -> None:
-        look = await self._lane.run(_look, self.path, self.filters)
+        look = await self._lane.run(Look.at, self.path, self.filters)
         last = self._place
         if look.offline:
             await self._leave(look.offline)
@@ -271,7 +208,7 @@ class WatchedRoot:
             self._roll_call.stop()
         self._offline = reason
 
-    async def _attach(self, look: _Look) -> None:
+    async def _attach(self, look: Look) -> None:
         """Go on duty: watch first, then walk, so that nothing comes in between."""
         foreign = any(must_be_polled(mount.kind) for mount in look.mounts)
         polled = self._asked_mode == "poll" or (self._asked_mode == "auto" and foreign)
@@ -368,7 +305,7 @@ class WatchedRoot:
         return unlike
 
     async def _is_still_there(self) -> bool:
-        look, place = await self._lane.run(_look, self.path, self.filters), self._place
+        look, place = await self._lane.run(Look.at, self.path, self.filters), self._place
         return place is not None and not look.offline and look.identity == place.identity
 
     def _interval(self) -> float:
@@ -431,33 +368,6 @@ class WatchedRoot:
 
     def _new_settling(self, *, trust_times: bool) -> Settling:
         return Settling(self._settle_seconds, wall=self._around.wall, trust_times=trust_times)
-
-
-def _look(path: Path, filters: Filters) -> _Look:
-    """Look at what is at the root's path. Blocks."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - as everywhere in this room
-        with os.scandir(path) as entries:
-            empty = next(entries, None) is None
-    except OSError as error:
-        return _Look(offline_reason(path, error))
-    return _Look("", status.st_dev, status.st_ino, empty, _mounts(path, filters))
-
-
-def _mounts(path: Path, filters: Filters) -> frozenset[Mount]:
-    """Return the mount that *path* lies on and those on folders below it that are taken. Blocks.
-
-    A card that is mounted below the root comes without any event.
-    """
-    try:
-        real, mounts = mounts_of(path)
-    except OSError:
-        return frozenset()
-    return frozenset(
-        mount
-        for mount in mounts
-        if real.is_relative_to(mount.point) or not filters.verdict(mount.point, real, is_dir=True)
-    )
 
 
 def _batches(files: Sequence[PhotoFile]) -> Iterator[list[PhotoFile]]:

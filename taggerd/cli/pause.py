@@ -9,6 +9,7 @@ import typer
 
 from taggerd import rest, rooms
 from taggerd.cli import options
+from taggerd.ledger import Pause
 
 if TYPE_CHECKING:
     from taggerd.settings import Settings
@@ -37,9 +38,9 @@ def pause(
     loaded = options.load(config, verbose=verbose, state_directory=state_directory)
     now = rooms.local_now()
     end = rest.end_of(length, until, now)
-    wanted = rest.Pause(now.timestamp(), end, " ".join(reason or ()))
+    wanted = Pause(" ".join(reason or ()), now.timestamp(), end)
     asyncio.run(_pause(loaded.settings, wanted))
-    typer.echo(wanted.told(now))
+    typer.echo(rest.told(wanted, now))
 
 
 def resume(
@@ -54,13 +55,13 @@ def resume(
     typer.echo("resumed" if was else "nothing was paused")
 
 
-async def _pause(settings: Settings, wanted: rest.Pause) -> None:
+async def _pause(settings: Settings, wanted: Pause) -> None:
     async with rooms.opened_ledger(settings) as ledger:
-        await rest.pause(ledger, wanted)
+        await ledger.pause(wanted.reason, since=wanted.since, until=wanted.until)
 
 
 async def _resume(settings: Settings) -> bool:
     async with rooms.opened_ledger(settings) as ledger:
-        was = await rest.paused(ledger, rooms.local_now())
-        await rest.resume(ledger)
+        was = await ledger.paused(rooms.local_now().timestamp())
+        await ledger.resume()
         return was is not None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.progress import Task, TaskID
 
     from taggerd.catchup import Listing, Tally
-    from taggerd.shift import Outcome
+    from taggerd.outcome import Outcome
 
 
 class RateColumn(TextColumn):

@@ -24,16 +24,15 @@ from taggerd.errors import (
 )
 from taggerd.inference import dialect as dialects
 from taggerd.inference.answers import answer_of, read_answer
-from taggerd.inference.client import Client, json_of
+from taggerd.inference.client import json_of
 from taggerd.inference.combining import answers_in, combined, groups, parted
 from taggerd.inference.completion import Completion, read_completion
-from taggerd.inference.discovery import discover
+from taggerd.inference.connection import Connection
 from taggerd.inference.gate import Gate, is_probing, probing
 from taggerd.inference.lessons import Lessons, fingerprint
 from taggerd.inference.limit import Limit
 from taggerd.inference.models import choose, listed_models
 from taggerd.inference.preflight import PreflightReport, probe_all
-from taggerd.inference.slots import Slots
 from taggerd.inference.statuses import chat_error, error_in_200, is_html, listing_error, message_in
 from taggerd.inference.wrapping import unthought
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     import httpx
 
     from taggerd import settings
-    from taggerd.inference.client import Reply
+    from taggerd.inference.client import Client, Reply
     from taggerd.inference.dialect import Dialect
     from taggerd.inference.lessons import Memory
     from taggerd.inference.questions import Question
@@ -99,30 +98,25 @@ class Backend:
             ConfigurationError: the address or the key cannot be used.
         """
         self._options = options
-        self._transport = transport
-        self._slots_folder = slots_folder
+        self._connection = Connection(
+            options, transport=transport, slots_folder=slots_folder, clock=clock
+        )
         self._clock = clock
         self._wall_clock = wall_clock
         self._random = random or Random()  # noqa: S311 - chooses colours, guards nothing
-        self._locating = asyncio.Lock()
+        self._recalling = asyncio.Lock()
         self._lessons = Lessons()
         self._memory: Memory | None = None
         """Where lessons are kept."""
         self._recalled = False
         self._chosen = ""
-        self._gone: list[Client] = []
-        self._slots: Slots | None = None
-        self._old_slots: list[Slots] = []
         self.gate = Gate()
         self.limit = Limit(options.max_concurrency, clock=clock)
-        self._client = None if options.base_url == "auto" else self._client_for(options.base_url)
 
     @property
     def base_url(self) -> str:
         """The endpoint's address without credentials; ``"auto"`` until it is found."""
-        if self._options.base_url == "builtin:":
-            return "builtin:"
-        return self._client.base_url if self._client else "auto"
+        return self._connection.base_url
 
     @property
     def model(self) -> str:
@@ -187,7 +181,8 @@ class Backend:
         found is looked for anew if nothing answers there any more.
         """
         with probing():
-            await self._relocate()
+            if await self._connection.relocate():
+                self._lessons, self._recalled = Lessons(), False  # another server: other forms
             asked = tuple(dict.fromkeys(models)) or ("",)
             report = await probe_all(self, asked, self._random, self._clock)
         if "" in asked and report.ok:
@@ -204,10 +199,7 @@ class Backend:
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in [*self._gone, *filter(None, [self._client])]:
-            await client.close()
-        for slots in [*self._old_slots, *filter(None, [self._slots])]:
-            slots.close()
+        await self._connection.close()
 
     async def list_models(self) -> tuple[str, ...]:
         """Return the ids of the models that the endpoint lists. Raises :class:`BackendError`."""
@@ -343,12 +335,8 @@ class Backend:
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """Hold a place among our own requests, and then a slot among all of this machine's."""
-        async with self.limit.place():
-            if self._slots is None:
-                yield
-            else:
-                async with self._slots.slot():
-                    yield
+        async with self.limit.place(), self._connection.slot():
+            yield
 
     def _completion(self, client: Client, reply: Reply) -> Completion:
         """Read a reply of status 200."""
@@ -369,49 +357,11 @@ class Backend:
             "is it an OpenAI-compatible API, and does the address end in /v1?"
         )
 
-    async def _relocate(self) -> None:
-        """Forget a place that "auto" found, if nothing answers there any more."""
-        if self._options.base_url != "auto" or self._client is None:
-            return
-        try:
-            await self._client.get("/models")
-        except (BackendUnreachable, BackendTimeout):
-            # Requests may still be under way on it: it is closed at the end.
-            self._gone.append(self._client)
-            self._old_slots += filter(None, [self._slots])
-            self._client = self._slots = None
-            self._lessons, self._recalled = Lessons(), False  # another server takes other forms
-
     async def _reach(self) -> Client:
-        """Return the endpoint's client; with "auto", find the endpoint first."""
-        async with self._locating:
-            if self._client is None:
-                found = await discover(transport=self._transport)
-                log.info("backend found", name=found.name, base_url=found.base_url)
-                self._client = self._client_for(found.base_url)
+        """Return the endpoint's client, and recall what is known of the endpoint the first time."""
+        client = await self._connection.client()
+        async with self._recalling:
             if self._memory is not None and not self._recalled:
                 self._recalled = True
-                await self._lessons.recall(self._memory, self._client.base_url)
-        return self._client
-
-    def _client_for(self, base_url: str) -> Client:
-        """Return a client for an address."""
-        transport = self._transport
-        if base_url == "builtin:":
-            # Imported here: only who uses the describer pays for its decoder.
-            from taggerd.inference.describer import describer_transport  # noqa: PLC0415
-
-            transport = transport or describer_transport()
-            base_url = "http://builtin/v1"
-        key = self._options.api_key
-        client = Client(
-            base_url,
-            api_key=key.get_secret_value() if key else "",
-            timeout_seconds=self._options.timeout_seconds,
-            connections=self._options.max_concurrency,
-            transport=transport,
-            clock=self._clock,
-        )
-        if self._slots_folder is not None and self._options.base_url != "builtin:":
-            self._slots = Slots(self._slots_folder, base_url, self._options.max_concurrency)
+                await self._lessons.recall(self._memory, client.base_url)
         return client

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from taggerd.errors import StorageError
+from taggerd.lasting import sync_folder
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -41,19 +42,6 @@ def failing_as_storage(verb: str, path: Path) -> Iterator[None]:
         reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
         message = f"cannot {verb} {printable(path)}: {reason}"
         raise StorageError(message) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new, renamed or removed name in *folder* durable.
-
-    Raises:
-        OSError: the folder cannot be opened or synced.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.ledger.database import Database
-    from taggerd.ledger.port import Claim
     from taggerd.photo import PhotoFile, Stamp
 
 
@@ -222,22 +221,15 @@ def _put_file(database: Database, place: tuple[int, bytes], file: PhotoFile, pho
     )
 
 
-def restamp(database: Database, claim: Claim, path: Path, stamp: Stamp) -> None:
-    """Note that a file of the claimed photo has a new *stamp* by our own doing.
+def restamp(database: Database, path: Path, before: Stamp, after: Stamp) -> None:
+    """Note that the file *path* went from one stamp to another by our own doing.
 
-    Not if it was admitted with another one meanwhile: then somebody else wrote it.
+    Not if it is known by another stamp than *before*: then somebody else wrote it.
     """
-    known = {file.path: file.stamp for file in claim.photo.files}
-    place = Place.of(path)
-    row = database.row("file_stamp", **place._asdict())
-    if row is not None and stamp_of(row) == known.get(path):
-        database.do(
-            "restamp_file",
-            photo=claim.id,
-            token=claim.token,
-            **place._asdict(),
-            **stamp_columns(stamp),
-        )
+    place = Place.of(path)._asdict()
+    row = database.row("file_stamp", **place)
+    if row is not None and stamp_of(row) == before:
+        database.do("restamp_file", **place, **stamp_columns(after))
 
 
 def _folder_id(database: Database, path: bytes) -> int:

@@ -41,8 +41,15 @@ _SETTINGS = (
 _LONGEST_LOG = 1000
 """Pages; SQLite's own measure."""
 
-_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-"""Passes by itself once there is room, or the disk is mended."""
+_PASSES = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+}
+"""Passes by itself: once there is room, the disk is mended, or another program is done."""
 
 CHECKED_BYTES = 64 * 1024 * 1024
 """A database up to this size is checked whole at every start: a fraction of a second."""
@@ -78,7 +85,8 @@ class Database:
 
         Raises:
             StartError: it cannot be used, or was made by a newer taggerd.
-            StorageError: the disk is full or failing.
+            StorageError: the disk is full or failing, another program holds it, or it is damaged
+                and in use: this passes, and it may be opened again after a while.
             OSError: its folder cannot be written to.
         """
         self._path = path
@@ -101,10 +109,20 @@ class Database:
             self._use.release()
             if not isinstance(error, sqlite3.Error):
                 raise
-            advice = _ADVICE.get(_primary_code(error), "it is not a ledger that taggerd made")
-            message = f"the ledger {printable(path)} cannot be used ({error}): {advice}"
-            passes = _primary_code(error) in _DISK
-            raise (StorageError(message) if passes else StartError(message)) from error
+            raise self._unopened(error) from error
+
+    def _unopened(self, error: sqlite3.Error) -> StorageError | StartError:
+        """Return why the database could not be opened, as what passes or as what does not."""
+        code = _primary_code(error)
+        advice = _ADVICE.get(code, "it is not a ledger that taggerd made")
+        if code in _DAMAGED:
+            advice = "it is set aside once no other taggerd uses it"
+            with suppress(OSError):
+                self._suspicion.touch()
+        message = f"the ledger {printable(self._path)} cannot be used ({error}): {advice}"
+        if code in _DAMAGED:
+            return LedgerDamaged(message)
+        return StorageError(message) if code in _PASSES else StartError(message)
 
     def _open(self, now: float, *, check: bool) -> None:
         log_left = _bytes_of(self._path.with_name(self._path.name + "-wal")) > 0

@@ -11,7 +11,6 @@ from taggerd.ledger.atrest import (
     folder_bytes,
     folder_range,
     path_of,
-    stamp_columns,
     stamp_of,
 )
 from taggerd.ledger.inthread import InThread, batches, in_thread
@@ -118,11 +117,8 @@ class Inventory(InThread):
     @in_thread
     def restamped(self, path: Path, before: Stamp, after: Stamp) -> None:
         """See the port."""
-        place = Place.of(path)._asdict()
         with self._database.transaction():
-            row = self._database.row("file_stamp", **place)
-            if row is not None and stamp_of(row) == before:
-                self._database.do("restamp_known", **place, **stamp_columns(after))
+            admission.restamp(self._database, path, before, after)
 
     async def missing(
         self, below: Path, paths: Collection[Path], *, grace_seconds: float

@@ -80,12 +80,6 @@ ON CONFLICT DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,
 
 -- name: restamp_file
 UPDATE files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
-WHERE photo = :photo AND stem = :stem AND suffix = :suffix
-    AND folder = (SELECT id FROM folders WHERE path = :folder)
-    AND {held};
-
--- name: restamp_known
-UPDATE files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
 WHERE stem = :stem AND suffix = :suffix
     AND folder = (SELECT id FROM folders WHERE path = :folder);
 

@@ -80,9 +80,10 @@ class Turns(InThread):
             if held is None:
                 return
             known = unpack_sidecars(held["stem"], held["sidecars"])
+            stamps = {file.path: file.stamp for file in claim.photo.files}
             for sidecar in sidecars:
-                if sidecar.stamp is not None:
-                    admission.restamp(self._database, claim, sidecar.path, sidecar.stamp)
+                if sidecar.stamp is not None and (before := stamps.get(sidecar.path)):
+                    admission.restamp(self._database, sidecar.path, before, sidecar.stamp)
                 if not sidecar.error and not sidecar.embedded:
                     known[name_beside(sidecar.path, claim.photo.folder)] = sidecar.digest
             self._database.do(

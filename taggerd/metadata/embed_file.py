@@ -1,9 +1,7 @@
 """Put a changed copy in the place of a photo, so that at every instant one of the two is whole.
 
 The copy is made beside the photo under a hidden name, synced, given its owner, mode, access lists
-and extended attributes, checked, and exchanged with the photo in one step. What then lies under the
-hidden name is looked at: if it is not the file that was copied, somebody wrote in between, and the
-exchange is taken back. Only then the old file goes.
+and extended attributes, checked, and exchanged with the photo in one step (see :mod:`.exchange`).
 """
 
 from __future__ import annotations
@@ -18,14 +16,13 @@ from typing import TYPE_CHECKING
 
 from taggerd.errors import PhotoChanged, PhotoGone, SidecarRefused, SidecarUnwritable
 from taggerd.metadata import replacing
-from taggerd.metadata.exchange import exchanged as _exchanged
+from taggerd.metadata.exchange import swap
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 _LATER_NS = 2_000_000_000
 """The copy's mtime is the photo's and this much: what compares times (rsync, Lightroom) sees a
 change, what sorts photos by them sees none. Two seconds is what FAT can tell apart."""
@@ -103,7 +100,7 @@ def exchange(
                 check(descriptor)
             finally:
                 # Also where the copy is refused: it may be because of that.
-                _check_unchanged(path, path, Stamp.of(old))
+                _check_unchanged(path, Stamp.of(old))
             if backup is not None:
                 kept = _keep(path, original, backup)
             made = Stamp.of(os.fstat(descriptor))
@@ -115,7 +112,7 @@ def exchange(
                 raise
     except OSError as error:
         replacing.give_up(error, path, "cannot be written")
-    replacing.sync_folder(path)
+    replacing.make_last(path)
     return made, kept
 
 
@@ -175,9 +172,9 @@ def _attributes(path: Path) -> dict[str, bytes]:
     return found
 
 
-def _check_unchanged(path: Path, name: Path, stamp: Stamp) -> None:
+def _check_unchanged(path: Path, stamp: Stamp) -> None:
     try:
-        now = Stamp.of(name.lstat())
+        now = Stamp.of(path.lstat())
     except FileNotFoundError:
         message = f"{printable(path)} is no longer there"
         raise PhotoGone(message) from None
@@ -196,7 +193,7 @@ def _keep(path: Path, original: int, backup: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in replacing.NO_LINKS:
                 raise
             _copy_to(original, free)
         return free
@@ -226,15 +223,6 @@ def _copy_to(original: int, free: Path) -> None:
 
 
 def _swap(temporary: Path, path: Path, stamp: Stamp) -> None:
-    """Exchange the two names; take it back if what was at *path* is not the file with *stamp*."""
-    if not _exchanged(temporary, path):
-        _check_unchanged(path, path, stamp)
-        temporary.replace(path)
-        return
-    try:
-        _check_unchanged(path, temporary, stamp)
-    except BaseException:
-        temporary.replace(path)  # theirs
-        raise
-    with contextlib.suppress(OSError):  # the old photo; what stays is cleared the next time
-        temporary.unlink()
+    """Put *temporary* in the place of the file with *stamp* at *path*, if it still is there."""
+    if not swap(temporary, path, lambda there: Stamp.of(there.lstat()) == stamp):
+        raise _changed(path)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
+from taggerd.lasting import sync_folder
 from taggerd.metadata.exchange import swap
 from taggerd.metadata.transcode import LARGEST
 from taggerd.photo import printable
@@ -35,9 +36,10 @@ _STORAGE = {
     errno.ENODEV: "look into the kernel log",
 }
 """What a disk does to every photo on it, and what to do then."""
-_NO_LINKS = frozenset(
+NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
 )
+"""How a file system that has no second names for a file refuses one."""
 _LONGEST_NAME = 200
 """Bytes of the sidecar's name kept in its temporary's name: file systems end at 255."""
 
@@ -124,7 +126,7 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
             if isinstance(error, OSError):
                 give_up(error, path, "cannot be written")
             raise
-    sync_folder(path)
+    make_last(path)
     return kept
 
 
@@ -144,7 +146,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
             raise SidecarChanged(message) from None
         except OSError as error:
             give_up(error, path, "cannot be written")
-    sync_folder(path)
+    make_last(path)
 
 
 def remove(path: Path, old: Old) -> None:
@@ -171,7 +173,7 @@ def remove(path: Path, old: Old) -> None:
             raise
     except OSError as error:
         give_up(error, path, "cannot be removed")
-    sync_folder(path)
+    make_last(path)
 
 
 def may_be_written(path: Path) -> bool:
@@ -217,7 +219,7 @@ def _place(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         # FAT and some network file systems have no links: the check and the rename are two steps.
         if os.path.lexists(path):
@@ -324,20 +326,14 @@ def copy_attributes(path: Path, temporary: Path) -> None:
                 os.setxattr(temporary, name, value, follow_symlinks=False)
 
 
-def sync_folder(path: Path) -> None:
-    """Make the rename itself last."""
+def make_last(path: Path) -> None:
+    """Make the new name *path* last, as far as its file system can."""
     try:
-        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return  # a folder that may be written but not read
-    try:
-        os.fsync(descriptor)
+        sync_folder(path.parent)
     except OSError as error:
         if error.errno in _STORAGE:
             give_up(error, path, "cannot be written")
-        # some network file systems cannot sync a folder
-    finally:
-        os.close(descriptor)
+        # a folder that may be written but not read; some network file systems cannot sync one
 
 
 def give_up(error: OSError, path: Path, what: str) -> NoReturn:

@@ -18,8 +18,9 @@ from program import CountingBackend, Program, photo, until
 
 from taggerd import configuration, rooms, settings
 from taggerd.inference import Asking, Backend, describer, load_profile
+from taggerd.outcome import Outcome
 from taggerd.pipeline import Job
-from taggerd.shift import Outcome, Shift
+from taggerd.shift import Shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,7 +143,7 @@ def _nothing(folder: Path) -> Path:
 
 
 def _seen(folder: Path, own: settings.Settings) -> list[object]:
-    from taggerd.catchup import find  # noqa: PLC0415 - used here only
+    from taggerd.finding import find  # noqa: PLC0415 - used here only
 
     return list(find([folder], own).seen)
 

@@ -14,8 +14,9 @@ from program import photo
 
 from taggerd import rooms
 from taggerd.arrivals.walk import Seen, see
-from taggerd.catchup import CatchUp, find
+from taggerd.catchup import CatchUp
 from taggerd.configuration import Configuration
+from taggerd.finding import find
 from taggerd.journal import Entry
 from taggerd.pipeline import Job
 from taggerd.settings import Settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.catchup import Tally
-    from taggerd.shift import Outcome
+    from taggerd.outcome import Outcome
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -96,4 +97,30 @@ def test_a_ledger_damaged_under_a_running_daemon_is_replaced(taggerd: Program, c
     assert daemon.poll() is None
     assert "is kept as" in taggerd.log()
     assert len(taggerd.records()) == 2
+    assert taggerd.stop(daemon) == 0
+
+
+@pytest.mark.long
+def test_a_daemon_waits_with_a_damaged_ledger_for_whoever_has_it_open(
+    taggerd: Program, card: Path
+) -> None:
+    """It does not end with 2, after which systemd leaves it alone; a command ends with 1.
+
+    Nobody sets aside what another works with. As soon as that one is gone, it is done.
+    """
+    (card / "bad.jpg").unlink()
+    taggerd.state.mkdir()
+    ledger = taggerd.state / "ledger.sqlite"
+    ledger.write_bytes(b"this is not a database" * 1000)
+    with (taggerd.state / "ledger.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        daemon = taggerd.start("--input-dir", card, ready=False)
+        until(lambda: taggerd.log().count("work waits") == 2)
+        assert daemon.poll() is None
+        assert "once no other taggerd uses it" in taggerd.log()
+        scan = taggerd("scan", card)
+        assert (scan.returncode, scan.stderr.count("\n")) == (1, 1), scan.stderr
+        assert not list(taggerd.state.glob("ledger.sqlite.damaged-*"))
+    until(lambda: taggerd.live().get("tagged") == 1)
+    assert list(taggerd.state.glob("ledger.sqlite.damaged-*"))
     assert taggerd.stop(daemon) == 0

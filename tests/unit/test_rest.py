@@ -22,12 +22,12 @@ ALWAYS = Hours()
 async def test_a_pause_holds_over_a_restart_until_it_is_ended(tmp_path: Path) -> None:
     """It lies in the ledger: another program finds it, and can end it."""
     ledger = await SqliteLedger.open(tmp_path)
-    await rest.pause(ledger, rest.Pause(NOON.timestamp(), reason="training"))
+    await ledger.pause("training", since=NOON.timestamp())
     await ledger.close()
     ledger = await SqliteLedger.open(tmp_path)
     later = NOON + timedelta(days=400)
     assert await rest.rest(ledger, ALWAYS, later) == "paused (training): until taggerd resume"
-    await rest.resume(ledger)
+    await ledger.resume()
     assert await rest.rest(ledger, ALWAYS, later) == ""
     await ledger.close()
 
@@ -36,7 +36,7 @@ async def test_a_pause_with_an_end_is_over_by_itself(tmp_path: Path) -> None:
     """Up to its last second it holds; then work goes on, and nobody has to do anything."""
     ledger = await SqliteLedger.open(tmp_path)
     end = rest.end_of("2h", None, NOON)
-    await rest.pause(ledger, rest.Pause(NOON.timestamp(), end))
+    await ledger.pause("", since=NOON.timestamp(), until=end)
     assert await rest.rest(ledger, ALWAYS, NOON) == "paused: goes on at 14:00"
     assert await rest.rest(ledger, ALWAYS, NOON + timedelta(seconds=7199))
     assert await rest.rest(ledger, ALWAYS, NOON + timedelta(seconds=7200)) == ""
@@ -49,7 +49,7 @@ async def test_outside_of_the_hours_it_rests(tmp_path: Path) -> None:
     night = Hours.of(["22:00-07:00"])
     assert await rest.rest(ledger, night, NOON) == "outside of its hours: goes on at 22:00"
     assert await rest.rest(ledger, night, NOON + timedelta(hours=11)) == ""
-    await rest.pause(ledger, rest.Pause(0.0))
+    await ledger.pause("", since=0.0)
     assert (await rest.rest(ledger, night, NOON)).startswith("paused")
     await ledger.close()
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taggerd.arrivals import archives, members
-from taggerd.arrivals.archives import Limits, Order
+from taggerd.arrivals.orders import Limits, Order
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError
 from taggerd.photo import Stamp
 

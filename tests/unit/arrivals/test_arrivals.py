@@ -21,6 +21,7 @@ from taggerd import settings
 from taggerd.arrivals import root as root_module
 from taggerd.arrivals.arrivals import Arrivals
 from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.look import Look
 from taggerd.arrivals.walk import walk
 from taggerd.arrivals.watch import Pace
 from taggerd.arrivals.watcher import Watcher
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from taggerd.arrivals.root import RootHealth, WatchedRoot
+    from taggerd.arrivals.root import WatchedRoot
+    from taggerd.arrivals.surroundings import RootHealth
     from taggerd.photo import PhotoFile, Stamp
 
 PACE = Pace(look=0.05, gather=0.01, hung=0.3, stand=0.5, first_retry=0.05, doubt=0.2)
@@ -491,14 +493,14 @@ async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.Monk
     good.mkdir()
     (hung / "a.jpg").touch()
     release = threading.Event()
-    look = root_module._look
+    look = Look.at
 
     def hanging(path: Path, filters: Filters) -> object:
         if path == hung:
             release.wait(10)
         return look(path, filters)
 
-    monkeypatch.setattr(root_module, "_look", hanging)
+    monkeypatch.setattr(Look, "at", hanging)
     async with Service(hung, good) as service:
         (good / "b.jpg").touch()
         await service.until(lambda: bool(service.records.batches))

@@ -495,7 +495,8 @@ async def test_secrets_are_nowhere_but_in_the_header(
     assert not server.requests[0].url.userinfo
     with pytest.raises(PhotoRefused) as caught:
         await answers(backend, picture, question("keywords"))
-    shown = f"{backend!r} {backend._client!r} {backend.base_url} {caught.value} {caught.value!r}"
+    client = backend._connection._client
+    shown = f"{backend!r} {client!r} {backend.base_url} {caught.value} {caught.value!r}"
     assert backend.base_url == BASE
     for secret in ("sk-geheim", "pass-wort", "abfrage"):
         assert secret not in shown + caplog.text

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from taggerd.errors import StartError, StorageError
+from taggerd.errors import LedgerDamaged, StartError, StorageError
 from taggerd.ledger import Counts
 from taggerd.ledger.owners import Lock, Owners
 from taggerd.ledger.queries import queries
@@ -102,17 +102,19 @@ async def test_a_damaged_ledger_is_kept_and_replaced(
 async def test_a_ledger_is_not_set_aside_under_another_s_feet(
     ledger: SqliteLedger, state: State
 ) -> None:
-    """While somebody uses it, a damaged one is refused, not renamed."""
+    """While somebody uses it, a damaged one is refused, not renamed: a thing that passes."""
     await ledger.admit([file(f"{n}.JPG") for n in range(2000)])
     connection = ledger._database._connection
     await ledger._state.run(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
     path = state.directory / "ledger.sqlite"
     path.write_bytes(b"this is not a database" * 1000)
-    with pytest.raises(StartError, match="restart taggerd"):
+    with pytest.raises(LedgerDamaged, match="once no other taggerd uses it"):
         await state.open()
     assert not list(state.directory.glob("*damaged*"))
     state.opened.remove(ledger)
     await state.kill(ledger)
+    anew = await state.open()
+    assert "was damaged" in anew.notices[0]
 
 
 # ── Schema ───────────────────────────────────────────────────────────────────────────────────────

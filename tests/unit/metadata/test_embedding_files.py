@@ -17,7 +17,15 @@ import pytest
 from PIL import Image
 
 from taggerd.errors import PhotoChanged, StorageError
-from taggerd.metadata import Options, embed_file, origin, read_packet, replace_packet, write
+from taggerd.metadata import (
+    Options,
+    embed_file,
+    exchange,
+    origin,
+    read_packet,
+    replace_packet,
+    write,
+)
 from taggerd.photo import Photo, Provenance, Sidecar, Stamp, Tags
 
 PhotoOf = Callable[..., Photo]
@@ -151,8 +159,9 @@ def test_another_writer_loses_nothing(
         else:
             path.write_bytes(data)
 
-    name = "_dress" if moment == "while it is copied" else "_exchanged"
-    real = getattr(embed_file, name)
+    copied = moment == "while it is copied"
+    module, name = (embed_file, "_dress") if copied else (exchange, "exchanged")
+    real = getattr(module, name)
     written: list[str] = []
 
     def interrupted(*arguments: object) -> object:
@@ -161,7 +170,7 @@ def test_another_writer_loses_nothing(
             write_now()
         return real(*arguments)
 
-    monkeypatch.setattr(embed_file, name, interrupted)
+    monkeypatch.setattr(module, name, interrupted)
     with pytest.raises(PhotoChanged):
         embedded(path, Options(target="embed", backup_originals=True))
     theirs.unlink(missing_ok=True)
@@ -173,7 +182,7 @@ def test_without_an_exchange_the_copy_is_renamed(
     path: Path, embedded: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old kernels and some network file systems cannot exchange two names."""
-    monkeypatch.setattr(embed_file, "_exchanged", lambda *_names: False)
+    monkeypatch.setattr(exchange, "exchanged", lambda *_names: False)
     (done,) = embedded(path)
     assert done.embedded
     assert b"dog" in (read_packet(path) or b"")

@@ -1,0 +1,142 @@
+"""Settings of the import folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from taggerd.photo import IMAGE_EXTENSIONS, RAW_EXTENSIONS, RENDERED_EXTENSIONS
+from taggerd.settings.section import Folder, Section
+
+
+class Root(Section):
+    """One import folder."""
+
+    path: Folder = Field(description="The folder, absolute.")
+    mode: Literal["auto", "inotify", "poll"] = Field(
+        "auto",
+        description="How changes are noticed; auto polls network and FUSE file systems.",
+    )
+    recursive: bool | None = Field(
+        None, description="Folders below too; default: arrivals.recursive."
+    )
+    settle_seconds: float | None = Field(
+        None, ge=0, le=86400, description="Default: arrivals.settle_seconds."
+    )
+    ignore: list[str] = Field([], description="Further globs to ignore under this root.")
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            message = f"an import folder needs an absolute path, not {str(path)!r}"
+            raise ValueError(message)
+        return path
+
+
+def _root_table(value: object) -> object:
+    """Accept a bare path where a root table is expected."""
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+def _normal_extensions(value: object) -> object:
+    """Accept ``".JPG"`` and ``"jpg"`` alike, and one comma-separated text."""
+    if isinstance(value, str):
+        value = [part for part in value.replace(",", " ").split() if part]
+    if isinstance(value, list | tuple):
+        return [v.lower().lstrip(".") if isinstance(v, str) else v for v in value]
+    return value
+
+
+class Arrivals(Section):
+    """How new photos are noticed."""
+
+    roots: list[Annotated[Root, BeforeValidator(_root_table)]] = Field(
+        [],
+        description='Import folders: paths, or tables {path = "/srv/import", mode = "auto", '
+        "recursive = true, settle_seconds = 5.0, ignore = []}.",
+    )
+    settle_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=86400,
+        description="Seconds a file must stay unchanged before it counts as complete.",
+    )
+    reconcile_minutes: float = Field(
+        30.0,
+        gt=0,
+        le=10080,
+        description="Minutes between full comparisons of the disk with the queue.",
+    )
+    poll_seconds: float = Field(
+        10.0, gt=0, le=86400, description="Seconds between looks at a root in poll mode."
+    )
+    recursive: bool = Field(default=True, description="Look into folders below a root.")
+    image_extensions: Annotated[list[str], BeforeValidator(_normal_extensions)] = Field(
+        [*RENDERED_EXTENSIONS, *sorted(RAW_EXTENSIONS)],
+        min_length=1,
+        description="File name extensions taken as photos, without the dot.",
+    )
+    ignore: list[str] = Field(
+        [],
+        description='Globs of names or paths below a root to leave alone, e.g. ["*_preview.jpg"].',
+    )
+    forget_days: float = Field(
+        30.0,
+        ge=0,
+        le=36500,
+        description="Days after which a photo that is gone is forgotten; its answers are kept.",
+    )
+    unpack: bool = Field(
+        default=False,
+        description="Unpack the photos and sidecars of a ZIP into a folder beside it, once; the "
+        "ZIP stays. Not where recursive is off.",
+    )
+    archive_keywords: list[str] = Field(
+        [],
+        description='Keywords for every photo that came out of a ZIP; "{archive}" stands for the '
+        "ZIP's name without its extension.",
+    )
+    unpack_members: int = Field(
+        20_000, ge=1, le=1_000_000, description="A ZIP with more members is left alone."
+    )
+    unpack_gigabytes: float = Field(
+        50.0, gt=0, le=100_000, description="A ZIP that unpacks to more is left alone, gigabytes."
+    )
+    unpack_ratio: float = Field(
+        100.0,
+        gt=1,
+        le=10_000,
+        description="A ZIP that unpacks to more times its own size is taken for a bomb.",
+    )
+
+    def extensions(self, *, recursive: bool) -> list[str]:
+        """Return the extensions of all that is waited for: photos, and archives where unpacked."""
+        return [*self.image_extensions, *(["zip"] if self.unpack and recursive else [])]
+
+    @field_validator("roots")
+    @classmethod
+    def _once(cls, roots: list[Root]) -> list[Root]:
+        """Refuse a folder named twice; one in another is served by the inner one's settings."""
+        seen: set[str] = set()
+        for root in roots:
+            path = os.path.normpath(root.path)
+            if path in seen:
+                message = f"the import folder {path!r} is named twice: keep one of the two"
+                raise ValueError(message)
+            seen.add(path)
+        return roots
+
+    @field_validator("image_extensions")
+    @classmethod
+    def _known(cls, extensions: list[str]) -> list[str]:
+        unknown = [e for e in extensions if e not in IMAGE_EXTENSIONS]
+        if unknown:
+            message = (
+                f"cannot read .{unknown[0]} files; known: {' '.join(sorted(IMAGE_EXTENSIONS))}"
+            )
+            raise ValueError(message)
+        return extensions
