@@ -210,7 +210,7 @@ def dying_call(where: str, function: Callable[..., Any], args: tuple[Any, ...]) 
 
 def _wrap_replacing(point: str) -> None:
     """Die at *point* of the atomic replacement of a sidecar."""
-    from taggerd.metadata import naming, replacing  # noqa: PLC0415 - only where it dies
+    from taggerd.metadata import exchange, naming, replacing  # noqa: PLC0415 - only where it dies
 
     def after(owner: Any, name: str) -> None:  # noqa: ANN401 - a class or a module
         original = getattr(owner, name)
@@ -237,16 +237,16 @@ def _wrap_replacing(point: str) -> None:
     if point in {"opened", "half"}:
         replacing.open = dying_open  # type: ignore[attr-defined]
     elif point == "unlinked":
-        replacing._sync_folder = lambda _path: _die_with_parent()
+        replacing.sync_folder = lambda _path: _die_with_parent()
     else:
         after(
             *{
                 "targets": (naming, "targets"),
-                "written": (replacing, "_dress"),
+                "written": (replacing, "dress"),
                 "synced": (os, "fsync"),
                 "placed": (replacing, "_place"),
-                "renamed": (Path, "replace"),
-                "lasting": (replacing, "_sync_folder"),
+                "renamed": (exchange, "exchanged"),
+                "lasting": (replacing, "sync_folder"),
             }[point]
         )
 
