@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -183,15 +183,6 @@ class Answer:
     seconds: float = 0.0
     requests: int = 1
     """Requests it took; 0 for all but one of the answers that came together."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a plain dict for storage."""
-        return asdict(self) | {"keywords": [[k.word, k.score] for k in self.keywords]}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Answer:
-        """Rebuild an answer from :meth:`to_json`."""
-        return cls(**{**stored, "keywords": tuple(Keyword(*k) for k in stored["keywords"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

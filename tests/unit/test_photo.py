@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from taggerd.photo import (
-    Answer,
     Keyword,
     Photo,
     PhotoFile,
@@ -73,20 +72,6 @@ def test_stems_in_two_folders_are_two_photos() -> None:
 def test_a_path_is_printed_on_one_line_of_valid_text(raw: bytes, shown: str) -> None:
     """No name can break a line, send control codes to a terminal, or be invalid UTF-8."""
     assert printable(Path(os.fsdecode(raw))) == shown
-
-
-def test_an_answer_survives_storage() -> None:
-    """What is stored of an answer gives the same answer back."""
-    answer = Answer(
-        role="keywords",
-        question="q" * 32,
-        keywords=(Keyword("sea", 0.5), Keyword("sky")),
-        raw="sea, sky",
-        model="m",
-        prompt_tokens=3,
-        seconds=0.1,
-    )
-    assert Answer.from_json(json.loads(json.dumps(answer.to_json()))) == answer
 
 
 def record(path: Path) -> Record:
