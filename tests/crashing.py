@@ -131,6 +131,11 @@ class Trial:
         """Return the end of what the program said."""
         return (self.program.home / "log").read_text(errors="replace")[-4000:]
 
+    def _serves(self, life: subprocess.Popen[bytes]) -> bool:
+        """Whether the daemon *life* has come so far that it ends well when it is told to."""
+        said = (self.program.home / "log").read_text(errors="replace")
+        return "serving" in said.partition(f"starts pid={life.pid} ")[2]
+
     @property
     def complete(self) -> bool:
         """Whether every photo has its record."""
@@ -143,7 +148,7 @@ class Trial:
         life, key = self.begin(where, str(times))
         deadline = time.monotonic() + 120
         while life.poll() is None and time.monotonic() < deadline:
-            if self._arguments[0] == "run" and self.complete:
+            if self._arguments[0] == "run" and self.complete and self._serves(life):
                 life.terminate()
             _wait(life, 0.1)
         if life.poll() is None:
@@ -176,7 +181,9 @@ class Trial:
         life, _ = self.begin()
         if self._arguments[0] == "run":
             try:
-                until(lambda: self.complete or life.poll() is not None, 120)
+                until(
+                    lambda: (self.complete and self._serves(life)) or life.poll() is not None, 120
+                )
             finally:
                 life.terminate()
         assert life.wait(120) == 0, self.log()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from taggerd import configuration
 from taggerd.arrivals import archives
+from taggerd.arrivals.orders import Limits, Order
 from taggerd.errors import ArchiveError, ConfigurationError
 from taggerd.inference.profiles import load_profile
 from taggerd.inference.registry import load_registry, resolve
@@ -365,8 +366,8 @@ def _unpacks_inside(data: bytes, folder: Path) -> None:
         (outer / "evil.jpg").write_bytes(TARGET)
         archive = inbox / "card.zip"
         archive.write_bytes(data)
-        limits = archives.Limits(members=20, total_bytes=CAP, ratio=100)
-        order = archives.Order(archive, Stamp.of(archive.lstat()), frozenset({"jpg"}), limits)
+        limits = Limits(members=20, total_bytes=CAP, ratio=100)
+        order = Order(archive, Stamp.of(archive.lstat()), frozenset({"jpg"}), limits)
         place, said = inbox / "card", ""
         try:
             contents = archives.contents(order)
