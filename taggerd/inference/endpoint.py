@@ -111,7 +111,7 @@ class Endpoint:
         left = {question.role: question for question in questions}
         try:
             async for answer in self.backend.describe(picture, questions):
-                # "Indoors or out?" is rightly answered alike for many: the user's own prove nothing.
+                # "Indoors or out?" is rightly answered alike: the user's own prove nothing.
                 if answer.role in ROLES and self._sameness.suspects(picture.digest, answer):
                     await self._doubt(answer, questions)
                 self.breaker.answered()

@@ -341,8 +341,9 @@ class Ledger(Protocol):
         """Put photos in quarantine back into the queue, all or *within*; return how many.
 
         *Within*, also those whose sidecars were taken back (:meth:`undone`): they were named.
-        With *failed* not these, but all that has failed in any way: also photos that wait for another attempt or
-        until a time they were deferred to, and those that are recorded without their sidecars.
+        With *failed* not these, but all that has failed in any way: also photos that wait for
+        another attempt or until a time they were deferred to, and those that are recorded without
+        their sidecars.
         """
 
     async def pause(self, reason: str, *, since: float, until: float | None = None) -> None:
