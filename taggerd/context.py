@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 LONGEST_FOLDER = 100
 """Characters of a folder's name that are told."""
-_COORDINATES = re.compile(r"\d[.,]\d{3}|\d\s*[°º]|^\s*geo\b", re.IGNORECASE)
+_COORDINATES = re.compile(
+    r"\d[.,]\d{3}|\d\s*[°º]|^\s*geo\b"
+    r"|\d[.,]\d\d\s*[NSEWO]\b|\b[NSEWO]\s?\d{1,3}([ _:]\d\d)?[.,]\d"
+    r"|(?<![a-z])(?:lat|lon|lng|latitude|longitude)(?![a-z])\W*_?\d",
+    re.IGNORECASE,
+)
 """What may be a position, in a folder's name or a keyword (``geo:lat=38.96``)."""
 
 log = structlog.get_logger(__name__)

@@ -191,6 +191,7 @@ def metadata_options(settings: Settings) -> Options:
     return Options(
         target=settings.metadata.target,
         fields=settings.metadata.fields,
+        own=frozenset(field for role in settings.roles.own.values() for field in role.fields),
         naming=settings.sidecar.naming,
         overwrite=settings.metadata.overwrite,
         backup_originals=settings.metadata.backup_originals,

@@ -191,7 +191,8 @@ class Shift:
         ledger, run, now = self._rooms.ledger, self._job.run, self._rooms.now().timestamp()
         claims: list[Claim] = []
         for photo in self._stoppages.tries() if room else ():
-            tried = await ledger.claim(1, run=run, within=(photo,), now=now)
+            standing = self._job.within is not None
+            tried = await ledger.claim(1, run=run, within=(photo,), now=now, standing=standing)
             if not tried:
                 self._stoppages.end(photo)  # it went, or another takes it: the next one finds out
             claims += tried

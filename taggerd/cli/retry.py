@@ -36,7 +36,7 @@ def retry(
 ) -> None:
     """Put photos that were set aside back into the queue; answers held are not paid for again.
 
-    A PATH also brings back photos there that were undone; --all does not.
+    A PATH also brings back photos there that were undone; --all and --failed do not.
 
     A running daemon takes them up at once if they lie below its roots; else run taggerd scan.
     """

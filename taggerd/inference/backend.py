@@ -246,7 +246,7 @@ class Backend:
         """Ask the questions of *group* in one request.
 
         Returns:
-            the answers that can be used; None where the request was refused.
+            the answers that can be used; None where the request was refused, or was too much.
         """
         model = group[0].model or await self.choose_model()
         await self._reach()  # what is known of the model is recalled there
@@ -255,7 +255,8 @@ class Backend:
         asked = combined([replace(question, model=model) for question in group])
         try:
             completion = await self.complete(asked, image)
-        except PhotoRefused as error:
+        except (PhotoRefused, BackendFailed, BackendTimeout) as error:
+            # It is the longest of requests: one role's may pass, and no photo is to pay for it.
             log.info("asked role by role", reason=str(error))
             return None
         came = parted(asked, completion)

@@ -23,6 +23,7 @@ from taggerd.errors import (
 from taggerd.inference.backend import PERHAPS_THE_PHOTO
 from taggerd.inference.breaker import Breaker
 from taggerd.inference.gate import probing
+from taggerd.inference.profiles import ROLES
 from taggerd.inference.sameness import Sameness
 from taggerd.inference.wrapping import say
 from taggerd.photo import Picture, Stamp
@@ -107,12 +108,11 @@ class Endpoint:
             BackendError: anything else; the breaker is open by then.
         """
         self.photos += 1
-        derived = {question.role for question in questions if question.unfilled}
         left = {question.role: question for question in questions}
         try:
             async for answer in self.backend.describe(picture, questions):
-                # What was made of earlier answers is as good as they are, whatever the picture.
-                if answer.role not in derived and self._sameness.suspects(picture.digest, answer):
+                # "Indoors or out?" is rightly answered alike: the user's own prove nothing.
+                if answer.role in ROLES and self._sameness.suspects(picture.digest, answer):
                     await self._doubt(answer, questions)
                 self.breaker.answered()
                 left.pop(answer.role, None)

@@ -93,15 +93,15 @@ class Question:
             context: what may be told of the photo: place, date, folder, keywords.
         """
         places = self.places
-        prompt = self.prompt
+        prompt, task = self.prompt, self.task
         unfilled = ""
         if self.own and not self.unfilled:
             words = {**dict.fromkeys(PLACES, "unknown"), **context, **answers}
-            prompt = filling.filled(self.prompt, words)
+            prompt, task = (filling.filled(text, words) for text in (self.prompt, self.task))
             unfilled = filling.filled(self.prompt, {}) if places else ""
         told = [f"{_HINT_NAMES[name]}: {said}" for name, said in context.items()]
         hints = "" if set(places) & set(PLACES) else "; ".join(told)
-        return replace(self, prompt=prompt, unfilled=unfilled, own=False, hints=hints)
+        return replace(self, prompt=prompt, task=task, unfilled=unfilled, own=False, hints=hints)
 
 
 def questions(  # noqa: PLR0913 - the switches are named

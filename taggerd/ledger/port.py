@@ -219,7 +219,13 @@ class Ledger(Protocol):
     # The way of a photo.
 
     async def claim(
-        self, limit: int, *, within: Sequence[Path] | None, run: str, now: float
+        self,
+        limit: int,
+        *,
+        within: Sequence[Path] | None,
+        run: str,
+        now: float,
+        standing: bool = True,
     ) -> list[Claim]:
         """Claim up to *limit* photos, in the queue's order, and charge each an attempt.
 
@@ -230,8 +236,8 @@ class Ledger(Protocol):
         that was being read at ten deaths of the program in a row is given out as ``spent``, to be
         set aside and journalled: it may be what took the program down.
 
-        While the ledger is paused, nothing is given out for a standing order (*within*); what a
-        run has asked for itself is, for somebody asked for just these photos just now.
+        While the ledger is paused, nothing is given out for a *standing* order (with *within*);
+        what a run has asked for itself is, for somebody asked for just these photos just now.
         """
 
     async def survived(self, claim: Claim) -> None:
@@ -335,8 +341,9 @@ class Ledger(Protocol):
         """Put photos in quarantine back into the queue, all or *within*; return how many.
 
         *Within*, also those whose sidecars were taken back (:meth:`undone`): they were named.
-        With *failed* all that has failed in any way: also photos that wait for another attempt or
-        until a time they were deferred to, and those that are recorded without their sidecars.
+        With *failed* not these, but all that has failed in any way: also photos that wait for
+        another attempt or until a time they were deferred to, and those that are recorded without
+        their sidecars.
         """
 
     async def pause(self, reason: str, *, since: float, until: float | None = None) -> None:

@@ -46,7 +46,7 @@ class Queue(InThread):
                 rows = self._database.rows("failed")
             else:
                 rows = self._database.rows("quarantined", limit=-1)
-            if within is not None:
+            if within is not None and not failed:  # to be undone is no failure
                 rows += self._database.rows("undone_within")
             for row in rows:
                 admission.queue(self._database, row["id"], terms)

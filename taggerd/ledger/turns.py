@@ -23,10 +23,17 @@ class Turns(InThread):
     """The part of :class:`taggerd.ledger.port.Ledger` that a photo's way goes through."""
 
     async def claim(
-        self, limit: int, *, within: Sequence[Path] | None, run: str, now: float
+        self,
+        limit: int,
+        *,
+        within: Sequence[Path] | None,
+        run: str,
+        now: float,
+        standing: bool = True,
     ) -> list[Claim]:
         """See the port. Claims that a cancelled caller never sees are given back."""
-        claiming = asyncio.ensure_future(self._claim(limit, within, run, now))
+        rests = standing and within is not None
+        claiming = asyncio.ensure_future(self._claim(limit, within, run, now, rests=rests))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -37,11 +44,11 @@ class Turns(InThread):
 
     @in_thread
     def _claim(
-        self, limit: int, within: Sequence[Path] | None, run: str, now: float
+        self, limit: int, within: Sequence[Path] | None, run: str, now: float, *, rests: bool
     ) -> list[Claim]:
         self._look_within(within)
         with self._database.transaction():
-            if within is not None and self._database.row("paused", now=now):
+            if rests and self._database.row("paused", now=now):
                 return []
             return claims.begin(
                 self._database,

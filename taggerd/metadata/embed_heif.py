@@ -8,6 +8,7 @@ file ever stands on its command line.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -275,6 +276,7 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
     Raises:
         SidecarUnwritable: exiftool is not installed.
         SidecarRefused: it cannot write this file; its reason is in the message.
+        OSError: there is no room for it.
     """
     exiftool = shutil.which("exiftool")
     if exiftool is None:
@@ -303,6 +305,19 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
             message = f"cannot be written: exiftool does not start: {error.strerror}"
             raise SidecarUnwritable(message) from error
     if done.returncode != 0 or os.fstat(made).st_size == 0:
+        _check_room(made, os.fstat(original).st_size + len(packet or b""))
         said = " ".join(done.stderr.decode("utf-8", "replace").split())[:200]
         message = f"cannot be written by exiftool ({said or done.returncode})"
         raise SidecarRefused(message)
+
+
+def _check_room(made: int, size: int) -> None:
+    """Raise OSError if *made*, which is thrown away, cannot have *size* bytes: the disk is full.
+
+    exiftool says so in words alone, and for a full disk a photo waits; it is not refused.
+    """
+    try:
+        os.posix_fallocate(made, 0, size)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise

@@ -43,6 +43,8 @@ class Options:
     """Where tags go."""
     fields: settings.Fields = field(default_factory=settings.Fields)
     """Which answer goes into which property."""
+    own: frozenset[settings.TextField] = frozenset()
+    """The properties that take what roles of the user's own say."""
     naming: Naming = "auto"
     """How a new sidecar is called."""
     overwrite: bool = False

@@ -67,6 +67,7 @@ def undo(
     fields: Fields,
     parts: frozenset[Part] = PARTS,
     since: date | None = None,
+    own: frozenset[TextField] = frozenset(),
 ) -> Undone:
     """Take taggerd's words out of the sidecar *data*.
 
@@ -75,6 +76,7 @@ def undo(
         fields: which answer goes where; decides what is of the caption and what of the description.
         parts: what is taken back.
         since: only what was tagged on this local day or later.
+        own: the fields of the user's own roles.
 
     Raises:
         SidecarRefused: it cannot be understood, or not be changed without a doubt.
@@ -88,7 +90,7 @@ def undo(
         return Undone("nothing", data, reason=reason, untagged=False)
     before = origin(encoded, document)
     if parts < PARTS:
-        partly = _partly(encoded, document, before, _texts_of(parts, fields), parts)
+        partly = _partly(encoded, document, before, _texts_of(parts, fields, own), parts)
         if partly is not None:
             return partly
     if before.made and before.intact:
@@ -103,10 +105,12 @@ def speaks_of_us(data: bytes) -> bool:
     return any(TAGGERD.encode(encoding) in data for encoding in _ENCODINGS)
 
 
-def _texts_of(parts: frozenset[Part], fields: Fields) -> frozenset[str]:
+def _texts_of(parts: frozenset[Part], fields: Fields, own: frozenset[TextField]) -> frozenset[str]:
     """Return the text fields that *parts* stand in."""
     texts = set()
     for field in get_args(TextField):
+        if field in own:
+            continue
         caption = field in fields.caption or (
             field not in fields.description and field in _CAPTIONS
         )

@@ -90,7 +90,8 @@ def _withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
     old = replacing.read(path)
     if old is None:
         return Withdrawn(path=path, end="nothing", reason="is not there", untagged=True)
-    undone = undo(with_record(path, old.data), options.fields, wanted.parts, wanted.since)
+    data = with_record(path, old.data)
+    undone = undo(data, options.fields, wanted.parts, wanted.since, options.own)
     backup = kept = None
     if options.backup_originals and wanted.now is not None:
         backup = backup_name(path, wanted.now)
@@ -146,7 +147,7 @@ def _taken_back(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
         backup = backup_name(path, wanted.now)
     done = take_back(
         path,
-        lambda core: undo(core, options.fields, wanted.parts, wanted.since),
+        lambda core: undo(core, options.fields, wanted.parts, wanted.since, options.own),
         backup=backup,
         dry_run=wanted.dry_run,
     )

@@ -57,6 +57,8 @@ def server(scripted: type[Scripted], say: Say, together: Callable[[], Any]) -> S
         if kind(body) != "combined":
             return say(ALONE[kind(body)])
         answer = together()
+        if isinstance(answer, Exception):
+            raise answer
         return answer if isinstance(answer, httpx.Response) else say(answer)
 
     return scripted(reply=reply)
@@ -114,6 +116,8 @@ async def test_questions_of_other_models_are_asked_apart(
         '["A red boat"]',
         httpx.Response(400, json={"error": {"message": "no"}}),
         httpx.Response(422, json={"error": {"message": "response_format is not supported"}}),
+        httpx.Response(500, json={"error": {"message": "out of memory"}}),
+        httpx.ReadTimeout("too long an answer"),
     ],
 )
 async def test_a_model_that_cannot_is_asked_role_by_role_and_that_is_kept(

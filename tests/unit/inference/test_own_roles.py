@@ -156,12 +156,16 @@ def test_a_wrong_table_is_refused(table: dict[str, Any], complaint: str) -> None
         roles(**table)
 
 
-async def test_an_own_answer_from_an_answer_is_no_sign_of_blindness(
-    scripted: type[Scripted], say: Callable[..., Any], picture: Picture
+@pytest.mark.parametrize("prompt", [ALT["prompt"], "Indoors or outdoors? Say one word."])
+async def test_an_own_answer_is_no_sign_of_blindness(
+    scripted: type[Scripted], say: Callable[..., Any], picture: Picture, prompt: str
 ) -> None:
-    """The same caption put into the same prompt gives the same text, whatever the picture."""
+    """The same caption in the same prompt, or one of few answers: the same for many pictures."""
     server = scripted(reply=lambda _: say("Deux chiens courent."))
-    given = {"backend": {"preflight": False, "model": "eye"}, "roles": {"fr": ALT}}
+    given = {
+        "backend": {"preflight": False, "model": "eye"},
+        "roles": {"fr": ALT | {"prompt": prompt}},
+    }
     backend = server.backend()
     asking = Asking(
         Settings.model_validate(given), load_profile("default"), {backend.base_url: backend}
@@ -172,6 +176,17 @@ async def test_an_own_answer_from_an_answer_is_no_sign_of_blindness(
         seen = replace(picture, digest=str(number))
         (answer,) = [answer async for answer in asking.describe(seen, [question])]
         assert answer.text == "Deux chiens courent."
+
+
+def test_what_is_put_in_is_put_into_the_text_without_its_form_too() -> None:
+    """Else it would be asked with its braces where it is asked together with others."""
+    shipped = load_profile("default")
+    prompt = RolePrompt(prompt="In {place} {{x}}: {caption}", form="Alone.", max_tokens=33)
+    profile = replace(shipped, roles={**shipped.roles, "alt": prompt})
+    alt = questions(roles(alt={"fields": []}), profile, "m", 15, language="fr")[-1]
+    ready = alt.ready({"caption": "Dogs"}, {})
+    assert ready.prompt == "In unknown {x}: Dogs Alone. Write in French."
+    assert ready.task == "In unknown {x}: Dogs Write in French."
 
 
 def test_every_profile_gives_its_texts_also_without_their_form() -> None:

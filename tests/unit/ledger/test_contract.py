@@ -684,7 +684,7 @@ async def test_retry_of_all_that_failed_takes_also_what_waits(
     await ledger.defer(claims["waiting.JPG"], "", 0)
     assert await ledger.undone([file("tagged.JPG").path]) == 1  # that is no failure
     assert await ledger.retry([ROOT / "elsewhere"], failed=True) == 1
-    assert await ledger.retry(None, failed=True) == 4
+    assert await ledger.retry([ROOT], failed=True) == 4
     assert await ledger.retry(None, failed=True) == 0
     again = await state.claim(ledger)
     assert len(again) == 6
@@ -707,6 +707,11 @@ async def test_a_pause_holds_standing_orders_alone(ledger: SqliteLedger, state: 
     await ledger.admit([file("B.JPG")], run="scan")
     assert await ledger.next_due(None, "scan") is not None
     (asked,) = await ledger.claim(9, within=None, run="scan", now=state.now)
+    assert names(asked) == ["B.JPG"]
+    await ledger.defer(asked, "", 0)
+    one = [file("B.JPG").path]  # as a scan looks whether there is room for its sidecar
+    assert await ledger.claim(1, within=one, run="scan", now=state.now) == []
+    (asked,) = await ledger.claim(1, within=one, run="scan", now=state.now, standing=False)
     assert names(asked) == ["B.JPG"]
     await ledger.resume()
     await ledger.resume()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import embedding
 from embedding import KINDS, NEEDS_EXIFTOOL, behind_start, chunk, jpeg, packet, png, seen
 
-from taggerd.errors import PhotoMoved, SidecarError, TaggerdError
+from taggerd.errors import PhotoMoved, PhotosDiskError, SidecarError, TaggerdError
 from taggerd.metadata import (
     Options,
     change_packet,
@@ -416,6 +417,31 @@ def test_what_exiftool_makes_is_not_trusted(
     assert not done.embedded
     assert "could not be verified: something besides XMP" in done.notes[0]
     assert path.read_bytes() == before
+
+
+def test_exiftool_on_a_full_disk_is_no_refusal(
+    tmp_path: Path, embedded: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photo waits for room, as every other does; it gets no sidecar instead for ever."""
+    path = tmp_path / "a.heic"
+    path.write_bytes(KINDS["plain.heic"]())
+    before = path.read_bytes()
+    (bin_ := tmp_path / "bin").mkdir()
+    (bin_ / "exiftool").write_text("#!/bin/sh\necho 'Error writing output file' >&2\nexit 1\n")
+    (bin_ / "exiftool").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    (done,) = embedded(path)
+    assert not done.embedded
+    (tmp_path / "a.heic.xmp").unlink()
+
+    def full(_descriptor: int, _offset: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(PhotosDiskError, match="No space left on device"):
+        embedded(path)
+    assert path.read_bytes() == before
+    assert {found.name for found in tmp_path.iterdir()} == {"a.heic", "bin"}
 
 
 @pytest.mark.parametrize("name", [b"-delete_original.heic", b"a\nb\xff %d.heic", b"-@ x.jpg"])

@@ -11,6 +11,7 @@ import pytest
 from taggerd import settings
 from taggerd.metadata.merging import Merged, merge
 from taggerd.metadata.undo import Part, undo
+from taggerd.rooms import metadata_options
 
 if TYPE_CHECKING:
     from taggerd.photo import Provenance, Tags
@@ -24,10 +25,12 @@ EXTENDED = "Iptc4xmpCore:ExtDescrAccessibility"
 def merged(tags: Tags, provenance: Provenance) -> Callable[..., Merged]:
     """Merge texts of own roles into a sidecar."""
 
-    def run(data: bytes, *, overwrite: bool = False, **own: str) -> Merged:
+    def run(
+        data: bytes, fields: settings.Fields | None = None, *, overwrite: bool = False, **own: str
+    ) -> Merged:
         given = replace(tags, own={name.replace("__", ":"): text for name, text in own.items()})
         where = replace(provenance, profile_digest="d1")
-        return merge(data, given, where, settings.Fields(), overwrite=overwrite)
+        return merge(data, given, where, fields or settings.Fields(), overwrite=overwrite)
 
     return run
 
@@ -92,6 +95,22 @@ def test_undo_takes_their_words_too(
     cleaned = undo(edited, settings.Fields())
     assert cleaned.data is not None
     assert texts(cleaned.data, EXTENDED) == []
+
+
+def test_undo_of_a_part_leaves_them_in_a_field_that_is_usually_of_that_part(
+    sidecar: Make, merged: Callable[..., Merged], texts: Read
+) -> None:
+    """Who gives dc:title to a role of their own keeps it when captions are taken back."""
+    given = {
+        "metadata": {"fields": {"caption": ["photoshop:Headline"]}},
+        "roles": {"name": {"prompt": "Name it.", "fields": ["dc:title"]}},
+    }
+    options = metadata_options(settings.Settings.model_validate(given))
+    data = merged(sidecar(), options.fields, dc__title="Rex").data
+    partly = undo(data, options.fields, frozenset({"caption"}), own=options.own)
+    assert partly.data is not None
+    assert texts(partly.data, "dc:title") == ["Rex"]
+    assert texts(partly.data, "photoshop:Headline") == []
 
 
 @pytest.mark.parametrize("field", ["crs:Exposure", "xmpMM:DocumentID", "dc:subject", "x:y"])
