@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from taggerd.errors import AnswerCut, AnswerEmpty, AnswerHeldBack, AnswerNotJson
 from taggerd.inference.keyword_forms import keywords_in_json, keywords_in_prose
 from taggerd.inference.languages import english_name, wrong_script
+from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import HINTS
 from taggerd.inference.wrapping import (
     bare,
@@ -39,6 +40,8 @@ LONGEST_TEXT_ELSE = 2000
 
 _ECHO_WORDS = 6
 """This many words in a row out of the prompt are an echo."""
+_CHOICE_WORDS = 4
+"""So many words a role of the user's own may offer as an answer in its prompt."""
 _PARROTED = 4
 """Of this many keywords and more, two thirds out of the prompt are an echo."""
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»")
@@ -208,7 +211,8 @@ def _suspicion(text: str, question: Question) -> str:
     """Return why a text must not be written, empty if it may."""
     if _REFUSAL.search(text):
         return "it refuses"
-    if not _says_something(text):
+    # A role of the user's own may ask for a count.
+    if not (any(map(str.isalnum, text)) if question.role not in ROLES else _says_something(text)):
         return "it is numbers or signs only"
     if _echoes(text, question):
         return "it repeats the prompt"
@@ -262,7 +266,9 @@ def _echoes(text: str, question: Question) -> bool:
     asked = _asked(question)
     if len(said) < _ECHO_WORDS:
         # Short pieces are also how people write: "main subject" is an echo, "photo" a word.
-        return len(said) > 2 and f" {' '.join(said)} " in asked  # noqa: PLR2004 - see above
+        # A role of the user's own may name what to choose from: "in broad daylight, or at night?"
+        shortest = 2 if question.role in ROLES else _CHOICE_WORDS
+        return len(said) > shortest and f" {' '.join(said)} " in asked
     return any(
         f" {' '.join(said[i : i + _ECHO_WORDS])} " in asked
         for i in range(len(said) - _ECHO_WORDS + 1)

@@ -328,6 +328,21 @@ def test_an_own_answer_is_cut_at_its_own_limit() -> None:
     )
 
 
+def test_an_own_role_may_count_and_choose() -> None:
+    """A number is an answer to it, and so is one of the choices that its prompt names."""
+    own = replace(
+        asked("description"),
+        role="light",
+        prompt="How many people? In broad daylight, or at night?",
+    )
+    assert read_answer(own, Completion(content="3"))[0] == "3"
+    assert read_answer(own, Completion(content="In broad daylight"))[0] == "In broad daylight"
+    with pytest.raises(AnswerHeldBack):
+        read_answer(replace(own, role="caption"), Completion(content="In broad daylight"))
+    with pytest.raises(AnswerHeldBack):
+        read_answer(own, Completion(content="!?"))
+
+
 JSONISH = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=8),
     lambda inner: (
