@@ -15,8 +15,9 @@ def test_a_scan_that_the_backend_left_says_how_far_it_came(
     """Whoever waited learns what is done and what is left, as after Ctrl-C."""
     tally = Tally(todo=3)
     tally.fates["tagged"] = 1
-    with pytest.raises(BackendError), Progress(as_json=False, writes=True) as show:
-        show.begun(3, tally)
+    show = Progress(as_json=False, writes=True)
+    show.begun(3, tally)
+    with pytest.raises(BackendError), show:
         raise BackendError
     assert capsys.readouterr().out.endswith("stopped: tagged 1 of 3 photos; 2 to go\n")
 
