@@ -214,6 +214,14 @@ def _validated(layers: list[Layer]) -> Settings:
         raise ConfigurationError("\n".join(lines)) from None
 
 
+_KINDS = {
+    "list_type": 'must be a list, like ["…", "…"]',
+    "model_type": "must be a table, like {… = …}",
+    "path_type": "must be a path",
+}
+"""What is said instead of pydantic's own words, which are Python's."""
+
+
 def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     """Say one validation error as: where: key: what (what was given); what to do."""
     keys = [str(key) for key in mistake["loc"]]
@@ -228,6 +236,7 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     what = said if said != mistake["msg"] else said[:1].lower() + said[1:]
     if said != mistake["msg"] and mistake["msg"].startswith("Input should be "):
         what = f"must be {said}"
+    what = _KINDS.get(mistake["type"], what)
     # Nothing that was given for the backend is repeated: it may hold a key or a password.
     quiet = keys[0] == "backend" or mistake["type"] == "value_error"
     given = "" if quiet else f", not {brief(repr(mistake['input']))}"

@@ -116,7 +116,7 @@ def offline_reason(root: Path, error: OSError) -> str:
     """Say in one line why *root* cannot be read and what to do."""
     shown = printable(root)
     if isinstance(error, FileNotFoundError):
-        return f"the import folder {shown} does not exist: create it, mount it or name another"
+        return f"{shown} does not exist: create it, mount it or name another"
     if isinstance(error, NotADirectoryError):
         return f"{shown} is not a folder: an import folder is needed"
     if isinstance(error, PermissionError):

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(given, prog_name="taggerd", standalone_mode=False)
     except TyperException as error:
-        message = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
         return _fail(f"{message}; see taggerd {_command(given)}--help", error.exit_code)
     except TaggerdError as error:
         if verbose:

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from taggerd.errors import BackendError
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Progress:
         """Take the bar away."""
         if self._bar:
             self._bar.stop()
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt | BackendError):
             self.stopped()
 
     def probing(self, base_url: str) -> None:
@@ -164,14 +165,21 @@ class Progress:
             (tally.done_before, "tagged before"),
             (tally.undone, "undone before (taggerd retry PATH or scan --retag tags them again)"),
             (len(tally.quarantined), "set aside before"),
-            (len(tally.skipped), "other files (--list says why they are left)"),
+            (
+                len(tally.skipped),
+                f"other file{_s(len(tally.skipped))} left (--list says why)",
+            ),
         ]
         first = f"{self._done} {tally.fates['tagged']} of {_photos(tally.todo)}"
         return [first, *(f"{count} {words}" for count, words in counts if count)]
 
 
 def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"
+    return f"{count} photo{_s(count)}"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def print_listing(listing: Listing, *, as_json: bool) -> None:

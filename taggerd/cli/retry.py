@@ -12,6 +12,7 @@ import typer
 from taggerd import rooms
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError
+from taggerd.photo import printable
 from taggerd.settings import Settings
 
 
@@ -49,6 +50,10 @@ def retry(
     loaded = options.load(config, verbose=verbose, state_directory=state_directory)
     within = [Path(os.path.abspath(path)) for path in paths] if paths else None  # noqa: PTH100 - resolve() would follow links
     count = asyncio.run(_retry(loaded.settings, within, failed=failed))
+    missing = [path for path in within or () if not os.path.lexists(path)]
+    if missing and not count:  # one that was deleted may still be in the queue, by its name
+        message = f"{printable(missing[0])} does not exist and is not in the queue: name another"
+        raise ConfigurationError(message)
     none = "no photo there has failed" if failed else "no photo there was set aside"
     typer.echo(
         f"{count} photo{'s are' if count > 1 else ' is'} back in the queue" if count else none

@@ -44,12 +44,12 @@ def _lines(now: Standing) -> list[str]:
         lines += _live_lines(now.live)
     lines.append(
         f"queue    {counts['queued']} queued, {counts['claimed']} under way, "
-        f"{counts['recorded']} tagged, {counts['unwritten']} recorded without sidecar, "
+        f"{counts['recorded']} tagged, {counts['unwritten']} asked about but not written"
+        f"{' (undone, dry run or --no-meta)' if counts['unwritten'] else ''}, "
         f"{counts['quarantined']} set aside"
     )
     lines += [f"disk     {trouble}" for trouble in now.disks]
-    shown = ", ".join(f"{value} {key}" for key, value in now.today.items() if value)
-    lines.append(f"today    {shown or 'nothing yet'}")
+    lines.append(f"today    {_today(now.today) or 'nothing yet'}")
     lines.append(f"outputs  {now.outputs}")
     lines += [f"aside    {photo['path']}: {photo['reason']}" for photo in now.set_aside]
     if len(now.set_aside) < counts["quarantined"]:
@@ -57,6 +57,16 @@ def _lines(now: Standing) -> list[str]:
     if now.set_aside:
         lines.append("         taggerd retry PATH puts a photo back into the queue")
     return lines
+
+
+def _today(counts: dict[str, Any]) -> str:
+    """Put the day's counts into words; what is zero is not said."""
+    shown = {
+        key.removesuffix("s") if value == 1 and key in {"records", "photos"} else key: value
+        for key, value in counts.items()
+        if value
+    }
+    return ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in shown.items())
 
 
 def _daemon_line(now: Standing) -> str:
@@ -92,4 +102,4 @@ def _endpoint_line(endpoint: dict[str, Any]) -> str:
     few = f" (of {most}: it refuses or slows down)" if limit < most else ""
     usable = f"usable, model {endpoint['model']}, {endpoint['requests']} of {limit} requests{few}"
     notes = "".join(f"; {warning}" for warning in endpoint.get("warnings", ()))
-    return f"backend  {endpoint['base_url']}: {endpoint['error'] or usable + notes}"
+    return f"backend  {endpoint['base_url'].rstrip(':')}: {endpoint['error'] or usable + notes}"

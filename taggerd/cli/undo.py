@@ -64,9 +64,10 @@ def undo(
     """Take taggerd's words out of sidecars and photos; every word of yours stays.
 
     A sidecar that taggerd made and nobody touched is removed. One that was there before, or a photo
-    that was embedded into, returns to the very bytes it was; if it was edited since, only taggerd's
-    own words go. The photos are left alone until taggerd retry PATH or taggerd scan --retag asks
-    for them. Exit code 0: all well; 1: some files were refused; 2: usage.
+    that was embedded into, returns to the very bytes it was; if it was edited since, or its format
+    does not allow it (HEIC, AVIF, most TIFF), only taggerd's own words go. The photos are left
+    alone until taggerd retry PATH or taggerd scan --retag asks for them. Exit code 0: all well; 1:
+    some files were refused; 2: usage.
     """
     loaded = options.load(
         config,
@@ -144,7 +145,8 @@ class _Lines:
     def _counted(self, ends: Counter[str], noun: str) -> str:
         counts = [f"{ends[end]} {self._would}{word}" for end, word in _ENDS.items() if ends[end]]
         counts += [f"{ends['refused']} refused"] if ends["refused"] else []
-        counts += [f"{ends['nothing']} left as they are"] if ends["nothing"] else []
+        as_was = "it is" if ends["nothing"] == 1 else "they are"
+        counts += [f"{ends['nothing']} left as {as_was}"] if ends["nothing"] else []
         total = sum(ends.values())
         files = f"{total} {noun}{'' if total == 1 else 's'}"
         return f"{files}: {', '.join(counts)}" if total else f"no {noun}s found there"

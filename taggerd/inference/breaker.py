@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS = 60.0
 
 
 class NotProbed(BackendError):
-    """The backend is being probed."""
+    """The backend has not answered its first probe yet."""
 
 
 class Breaker:

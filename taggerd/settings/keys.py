@@ -56,4 +56,6 @@ def nearest_to(keys: list[str]) -> str:
         whole = difflib.SequenceMatcher(None, wanted, known).ratio()
         last = difflib.SequenceMatcher(None, keys[-1], known.rsplit(".", 1)[-1]).ratio()
         best = max(best, (max(whole, last * 0.95), known))
+    if wanted.startswith(f"{best[1]}."):
+        return ""  # the table or list it lies in: that much was right
     return best[1] if best[0] > 0.6 else ""  # noqa: PLR2004 - difflib's own default cutoff

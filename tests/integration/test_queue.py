@@ -37,6 +37,9 @@ def test_what_is_set_aside_is_listed_and_retried(taggerd: Program, card: Path) -
     assert taggerd("retry").returncode == 2
     assert taggerd("retry", "--all", card).returncode == 2
     assert "no photo there" in taggerd("retry", card / "good.jpg").stdout
+    mistyped = taggerd("retry", card / "bda.jpg")
+    assert mistyped.returncode == 2
+    assert f"{card / 'bda.jpg'} does not exist" in mistyped.stderr
     assert taggerd("retry", "--failed", card / "bad.jpg").stdout == "1 photo is back in the queue\n"
     assert taggerd("scan", card).returncode == 1
     assert taggerd("retry", "--all").stdout == "1 photo is back in the queue\n"
@@ -51,6 +54,9 @@ def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) ->
     (card / "bad.jpg").unlink()
     assert taggerd("scan", "--no-meta", card).returncode == 0
     assert taggerd.status()["counts"]["unwritten"] == 1
+    shown = taggerd("status").stdout
+    assert "1 asked about but not written (undone, dry run or --no-meta)" in shown
+    assert "today    1 record, 1 photo, 1 tagged" in shown
     assert "no photo there" in taggerd("retry", "--all").stdout
     assert taggerd("retry", "--failed").stdout == "1 photo is back in the queue\n"
     assert taggerd.status()["counts"]["queued"] == 1

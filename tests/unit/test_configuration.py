@@ -83,6 +83,16 @@ def test_the_users_own_file_is_found(tmp_path: Path) -> None:
             r"roots\.0\.mod: .*no such setting",
         ),
         ("[arrivals]\nimage_extensions = ['jpg', 'psd']\n", r"cannot read \.psd"),
+        (
+            "[backend]\nendpoints = 'http://a/v1'\n",
+            r"endpoints: must be a list, like \[.+\]$",
+        ),
+        ("[backend]\nendpoints = [5]\n", r"endpoints\.0: must be a table, like \{… = …\}$"),
+        (
+            "[backend]\nendpoints = [{base_url = 'http://a/v1', key = 'x'}]\n",
+            r"endpoints\.0\.key: no such setting$",
+        ),
+        ("[keywords]\nvocabulary = 3\n", r"keywords\.vocabulary: must be a path, not 3$"),
         ("[backend\n", r"t\.toml: not valid TOML: .*line 1"),
     ],
 )
