@@ -195,9 +195,16 @@ def metadata_options(settings: Settings) -> Options:
         naming=settings.sidecar.naming,
         overwrite=settings.metadata.overwrite,
         backup_originals=settings.metadata.backup_originals,
-        language=settings.metadata.language,
+        language=_spoken(settings),
         root=settings.ownership.keyword,
     )
+
+
+def _spoken(settings: Settings) -> str:
+    """Return the language that texts are marked with: the describer's are English at any rate."""
+    language = settings.metadata.language
+    foreign = language.partition("-")[0] != "en"
+    return "" if foreign and settings.backend.base_url == "builtin:" else language
 
 
 def has_ledger(settings: Settings) -> bool:

@@ -65,6 +65,15 @@ def test_a_scan_writes_words_in_their_places(program: Program) -> None:
     assert record["keywords"] == [{"keyword": "Reds", "score": None}]
 
 
+def test_the_describer_s_english_is_not_marked_as_another_language(program: Program) -> None:
+    """It speaks English whatever it is asked for."""
+    picture = photo(program.home / "photos" / "a.jpg", 0)
+    program.environment["TAGGERD__METADATA__LANGUAGE"] = "fr"
+    program("scan", program.home / "photos")
+    titles = _items(picture.with_name("a.jpg.xmp"), TITLE)
+    assert [item.get(LANGUAGE) for item in titles] == ["x-default"]
+
+
 def test_a_bad_list_costs_nothing(program: Program) -> None:
     """One line and exit 2: in the check, before a scan, before the service."""
     (program.home / "list.txt").write_text("a\n\t\t\tb\n")
