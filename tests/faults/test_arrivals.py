@@ -80,6 +80,7 @@ async def shell(command: str, cwd: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.alone
 async def test_a_burst_that_overflows_the_kernel_s_queue(
     root: Path, tmp_path: Path, limit: Callable[[str, int], None]
 ) -> None:
@@ -97,6 +98,7 @@ async def test_a_burst_that_overflows_the_kernel_s_queue(
         assert (len(service.admitted), service.admitted.total()) == (20_000, 20_000)
 
 
+@pytest.mark.alone
 async def test_half_of_the_watches_are_missing(
     root: Path, tmp_path: Path, limit: Callable[[str, int], None]
 ) -> None:

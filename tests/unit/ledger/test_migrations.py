@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,7 +47,9 @@ KEYWORDS = Answer(
 
 def short(answer: Answer) -> str:
     """Return an answer as versions 1 and 2 kept it."""
-    stored = {k: v for k, v in answer.to_json().items() if v and k not in {"role", "question"}}
+    stored = asdict(answer) | {"keywords": [[k.word, k.score] for k in answer.keywords]}
+    later = {"role", "question", "requests"}
+    stored = {k: v for k, v in stored.items() if v and k not in later}
     if answer.raw == answer.text:
         del stored["raw"]
     return json.dumps(stored)
