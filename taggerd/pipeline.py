@@ -78,6 +78,13 @@ class Way:
     stages: dict[str, float] = field(default_factory=dict)
     """Seconds."""
 
+    def pay(self, answer: Answer) -> None:
+        """Take an *answer* that was asked for just now."""
+        self.answers[answer.role] = answer
+        self.paid.append(answer)
+        self.unkept.append(answer)
+        self.stages[answer.role] = answer.seconds
+
 
 async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
     """Take one claimed photo its whole way.
@@ -102,20 +109,13 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
     held = await _held(claim, picture, rooms)
     if _may_be_tagged(claim, held, job) and await _is_tagged(photo, picture, rooms):
         if job.writes:
-            yielded = await rooms.workers.run(
-                metadata.yield_to_humans, photo, rooms.metadata_options
-            )
-            if yielded:
-                await ledger.written(claim, picture.digest, yielded)
+            await _yield_to_humans(claim, picture, rooms)
         await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
         return None
 
     way.answers = recalled(held, rooms.asking.questions, claim, job)
     async for answer in asked(way, picture, held, rooms, job):
-        way.answers[answer.role] = answer
-        way.paid.append(answer)
-        way.unkept.append(answer)
-        way.stages[answer.role] = answer.seconds
+        way.pay(answer)
         with suppress(StorageError):  # one request may bring more answers: raised below
             await keep(way, rooms)
     await keep(way, rooms)
@@ -182,6 +182,13 @@ async def _is_tagged(photo: Photo, picture: Picture, rooms: Rooms) -> bool:
     """
     options = rooms.metadata_options
     return await rooms.workers.run(metadata.tagged_digest, photo, options) == picture.digest
+
+
+async def _yield_to_humans(claim: Claim, picture: Picture, rooms: Rooms) -> None:
+    """Take out of the sidecars what hides words that a human has written there since."""
+    yielded = await rooms.workers.run(metadata.yield_to_humans, claim.photo, rooms.metadata_options)
+    if yielded:
+        await rooms.ledger.written(claim, picture.digest, yielded)
 
 
 async def _held(claim: Claim, picture: Picture, rooms: Rooms) -> list[Held]:
