@@ -11,26 +11,31 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd import rooms
-from taggerd.arrivals.filters import SIDECAR
-from taggerd.arrivals.settling import Settling
-from taggerd.arrivals.walk import UNREADABLE, Seen, see
+from taggerd.arrivals import (
+    SIDECAR,
+    UNREADABLE,
+    Forgetting,
+    Seen,
+    Settling,
+    Skip,
+    Unpacking,
+    find,
+    see,
+)
 from taggerd.errors import StorageError
-from taggerd.finding import Skip, find
-from taggerd.forgetting import Forgetting
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import Standing
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
 from taggerd.rest import rest
 from taggerd.shift import Shift
-from taggerd.unpacking import Unpacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from taggerd.arrivals import Found
     from taggerd.configuration import Configuration
-    from taggerd.finding import Found
     from taggerd.outcome import Outcome
     from taggerd.photo import Photo, PhotoFile
     from taggerd.pipeline import Job

@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taggerd import __version__, rooms, status
-from taggerd.arrivals.arrivals import Arrivals
+from taggerd.arrivals import Arrivals, Forgetting, Unpacking, is_archive
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
-from taggerd.forgetting import Forgetting
 from taggerd.photo import printable
 from taggerd.pipeline import Job
 from taggerd.rest import rest
 from taggerd.shift import MACHINE_REST_SECONDS, Shift
 from taggerd.systemd import Notifier, watchdog_interval
-from taggerd.unpacking import Unpacking, is_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

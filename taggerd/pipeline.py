@@ -19,12 +19,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from taggerd import __version__, imaging, metadata
-from taggerd.arrivals.settling import confirm
+from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.context import context_of
 from taggerd.errors import AnswerError, StorageError
 from taggerd.ledger import Outgoing
 from taggerd.photo import Provenance, Record, Tags
-from taggerd.unpacking import keywords_of_archive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence

@@ -6,10 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from taggerd import metadata, rooms
-from taggerd.arrivals.filters import SIDECAR
-from taggerd.finding import Skip, find
+from taggerd.arrivals import SIDECAR, Files, Skip, find, whole
 from taggerd.photo import Photo, PhotoFile, Stamp, group
-from taggerd.siblings import Files, whole
 from taggerd.workers import Workers
 
 if TYPE_CHECKING:

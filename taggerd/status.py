@@ -18,7 +18,7 @@ from taggerd.rest import rest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from taggerd.arrivals.arrivals import Arrivals
+    from taggerd.arrivals import Arrivals
     from taggerd.rooms import Rooms
     from taggerd.settings import Settings
     from taggerd.shift import Shift

@@ -11,11 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import metadata, rooms
-from taggerd.arrivals.filters import SIDECAR
-from taggerd.arrivals.walk import UNREADABLE
+from taggerd.arrivals import SIDECAR, UNREADABLE, Files, Skip, find, whole
 from taggerd.errors import WorkerLost
-from taggerd.finding import Skip, find
-from taggerd.siblings import Files, whole
 from taggerd.workers import Workers
 
 if TYPE_CHECKING:

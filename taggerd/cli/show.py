@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from taggerd import showing
+from taggerd.arrivals import Skip
 from taggerd.cli import options
-from taggerd.finding import Skip
 from taggerd.photo import printable
 
 if TYPE_CHECKING:

@@ -143,7 +143,7 @@ def _nothing(folder: Path) -> Path:
 
 
 def _seen(folder: Path, own: settings.Settings) -> list[object]:
-    from taggerd.finding import find  # noqa: PLC0415 - used here only
+    from taggerd.arrivals.find import find  # noqa: PLC0415 - used here only
 
     return list(find([folder], own).seen)
 

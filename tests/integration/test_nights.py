@@ -13,10 +13,10 @@ import pytest
 from program import photo
 
 from taggerd import rooms
+from taggerd.arrivals.find import find
 from taggerd.arrivals.walk import Seen, see
 from taggerd.catchup import CatchUp
 from taggerd.configuration import Configuration
-from taggerd.finding import find
 from taggerd.journal import Entry
 from taggerd.pipeline import Job
 from taggerd.settings import Settings

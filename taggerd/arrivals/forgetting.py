@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -12,20 +12,35 @@ from taggerd.arrivals.missing import Absences, RollCall
 from taggerd.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from taggerd.ledger import Ledger
+    from taggerd.photo import Stamp
 
 log = structlog.get_logger(__name__)
 
 DAY_SECONDS = 86_400.0
 
 
+class KnownFiles(Protocol):
+    """The files on record; the ledger is it."""
+
+    async def folders(self, below: Path) -> Sequence[Path]:
+        """Return the folders with known files: *below* and those under it."""
+
+    async def known(self, folder: Path) -> dict[Path, Stamp]:
+        """Return the files known in *folder* itself, with their stamps."""
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> Sequence[Path]:
+        """Note that just *paths* are missing below *below*; return those that are forgotten."""
+
+
 class Forgetting:
     """What is done about photos that are gone."""
 
-    def __init__(self, ledger: Ledger, forget_days: float) -> None:
+    def __init__(self, ledger: KnownFiles, forget_days: float) -> None:
         """Forget what has been gone for *forget_days*."""
         self._ledger = ledger
         self._grace_seconds = forget_days * DAY_SECONDS

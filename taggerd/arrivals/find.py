@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.arrivals.filters import OWN_FOLDER, Filters, apart_in
+from taggerd.arrivals.unpacking import is_archive
 from taggerd.arrivals.walk import Seen, see, walk
 from taggerd.errors import ConfigurationError
 from taggerd.photo import group, printable
-from taggerd.unpacking import is_archive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

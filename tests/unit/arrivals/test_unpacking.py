@@ -14,10 +14,10 @@ import pytest
 
 from taggerd import settings
 from taggerd.arrivals import archives
+from taggerd.arrivals.unpacking import RETRY_SECONDS, Unpacking, keywords_of_archive
 from taggerd.errors import StorageError, WorkerLost
 from taggerd.ledger import SqliteLedger
 from taggerd.photo import Keyword, Photo, PhotoFile, Stamp
-from taggerd.unpacking import RETRY_SECONDS, Unpacking, keywords_of_archive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

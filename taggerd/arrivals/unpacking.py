@@ -13,7 +13,7 @@ import os
 import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote_from_bytes
 
 import structlog
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from taggerd.arrivals.walk import Seen
-    from taggerd.ledger import Json, Ledger
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Arrivals
-    from taggerd.workers import Workers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,26 @@ or that another taggerd is at."""
 
 _UNDER_WAY = "archives under way"
 """Note: the hidden folders of archives that are being unpacked."""
+
+
+class Memory(Protocol):
+    """What is remembered between runs; the ledger is it."""
+
+    async def known(self, folder: Path) -> dict[Path, Stamp]:
+        """Return the photos' files known in *folder* itself, with their stamps."""
+
+    async def note(self, key: str, value: Json) -> None:
+        """Keep *value* under *key*."""
+
+    async def recall(self, key: str) -> Json:
+        """Return what was noted under *key*; None if nothing was."""
+
+
+class Workers(Protocol):
+    """Runs functions over untrusted bytes in processes of their own."""
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function* in a process and return what it returns, or raise what it raises."""
 
 
 class _Entry(NamedTuple):
@@ -75,7 +97,7 @@ class Unpacking:
     def __init__(
         self,
         arrivals: Arrivals,
-        ledger: Ledger,
+        ledger: Memory,
         workers: Workers,
         *,
         unpacked: Callable[[Path], None] = lambda _folder: None,
