@@ -26,7 +26,9 @@
     │   ├── BackendDenied           401 or 403: the key
     │   ├── ModelNotFound           the model is not served
     │   ├── NotABackend             HTML, or JSON of another kind
-    │   └── BackendBlind            it answers, but does not see the picture
+    │   ├── BackendBlind            it answers, but does not see the picture
+    │   ├── NotProbed               nobody has looked yet whether it works
+    │   └── FailsOnThisPhoto        it fails on one photo and answers others
     ├── SidecarError                a sidecar was not written; the answers are kept
     │   ├── SidecarRefused          the one that exists cannot be understood safely
     │   ├── SidecarChanged          somebody else wrote it at the same moment
@@ -37,7 +39,8 @@
         └── LedgerDamaged           it has to be opened anew, which sets it aside
 
 A message is one line: what, where, what to do. The first line of a class's docstring is the message
-when none is given. Which exit code an error means is its ``exit_code``.
+when none is given. Which exit code an error means is its ``exit_code``; :mod:`taggerd.retry` says
+what it costs a photo and how long to wait.
 """
 
 from __future__ import annotations
@@ -181,6 +184,14 @@ class NotABackend(BackendError):
 
 class BackendBlind(BackendError):
     """The model answers but does not see pictures."""
+
+
+class NotProbed(BackendError):
+    """The backend has not answered its first probe yet."""
+
+
+class FailsOnThisPhoto(BackendError):
+    """The backend fails on this photo and answers others."""
 
 
 class SidecarError(TaggerdError):

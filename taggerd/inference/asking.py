@@ -7,8 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from taggerd.errors import BackendError
-from taggerd.inference.breaker import NotProbed
+from taggerd.errors import BackendError, NotProbed
 from taggerd.inference.endpoint import Endpoint
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import offer, questions

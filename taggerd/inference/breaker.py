@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.errors import BackendError
+from taggerd.errors import BackendError, NotProbed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,10 +17,6 @@ log = structlog.get_logger(__name__)
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
-
-
-class NotProbed(BackendError):
-    """The backend has not answered its first probe yet."""
 
 
 class Breaker:

@@ -17,6 +17,7 @@ from taggerd.errors import (
     BackendBusy,
     BackendError,
     BackendFailed,
+    FailsOnThisPhoto,
     PhotoError,
     PhotoRefused,
 )
@@ -42,8 +43,7 @@ CONTROL_SIZE = (1024, 683)
 """Pixels of ``data/probes/control.jpg``, a drawn landscape (:mod:`taggerd.data.samples`)."""
 
 
-class FailsOverThisPhoto(BackendError):
-    """The backend fails over this photo and answers others."""
+FailsOverThisPhoto = FailsOnThisPhoto
 
 
 class Endpoint:
@@ -100,7 +100,7 @@ class Endpoint:
         """Ask about *picture*; see :meth:`Backend.describe`.
 
         Raises:
-            FailsOverThisPhoto: it answers others.
+            FailsOnThisPhoto: it answers others.
             PhotoRefused, AnswerEmpty, AnswerCut: a test picture does not end so.
             AnswerError: any other, which is held back for somebody to read.
             BackendBlind: the model says the very same of every picture, also of one that is not
@@ -121,7 +121,7 @@ class Endpoint:
                 yield answer
         except BackendError as error:
             if isinstance(error, PERHAPS_THE_PHOTO) and await self._answers_others(error):
-                raise FailsOverThisPhoto(str(error)) from error
+                raise FailsOnThisPhoto(str(error)) from error
             self.fault(error)
             raise
         except (PhotoRefused, AnswerEmpty, AnswerCut) as error:

@@ -1,0 +1,162 @@
+"""The retry policy: who is at fault, what it costs, how long to wait, what to probe meanwhile.
+
+:data:`POLICIES` has one row per kind of error of :mod:`taggerd.errors`; an error without a row of
+its own follows its nearest base class. Inference and the runner decide by these rows and by nothing
+else: to wait longer after a 429, change a number here.
+
+Which HTTP status becomes which error is decided in :mod:`taggerd.inference.statuses`. How many
+attempts a photo has is a setting, ``queue.max_attempts``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from taggerd.errors import (
+    AnswerCut,
+    AnswerEmpty,
+    AnswerError,
+    AnswerHeldBack,
+    AnswerNotJson,
+    ArchiveError,
+    BackendBlind,
+    BackendBusy,
+    BackendDenied,
+    BackendError,
+    BackendFailed,
+    BackendTimeout,
+    BackendUnreachable,
+    FailsOnThisPhoto,
+    LedgerDamaged,
+    ModelNotFound,
+    NotABackend,
+    NotProbed,
+    PhotoError,
+    PhotoMoved,
+    PhotoRefused,
+    PhotosDiskError,
+    PhotoUndecodable,
+    PhotoUnreadable,
+    SidecarError,
+    StartError,
+    StorageError,
+    TaggerdError,
+    WorkerLost,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that grow with every failure in a row."""
+
+    first: float
+    """Seconds after the first failure."""
+    longest: float
+    """Seconds at most, however many failures there were."""
+    growth: float = 2.0
+    jitter: float = 0.0
+    """Share of a wait that is added at random, so that several machines do not return at once."""
+
+    def seconds(self, failures: int, *, asked: float = 0.0, chance: float = 0.0) -> float:
+        """Return how long to wait.
+
+        Args:
+            failures: how many there were in a row, this one included.
+            asked: the wait that the server asked for (Retry-After); it is never cut short.
+            chance: a random number from 0 to 1, for the jitter.
+        """
+        # Few enough doublings for a float, whatever the number of failures.
+        grown = self.first * self.growth ** min(max(failures - 1, 0), 64)
+        return max(asked, min(grown, self.longest)) * (1 + chance * self.jitter)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is done about one kind of error."""
+
+    at_fault: Literal["photo", "backend", "machine", "nobody"]
+    costs: Literal["nothing", "an attempt", "every attempt"] = "nothing"
+    """What it costs the photo. After "every attempt" it is given up at once: another attempt with
+    the same bytes cannot end better."""
+    pauses: Literal["", "photo", "endpoint", "folder", "program"] = ""
+    """What waits. Empty: nothing, the photo is back in the queue and its turn comes."""
+    backoff: Backoff | None = None
+    """How long that waits; None: no time."""
+    probe: Literal["", "preflight", "control picture", "photo"] = ""
+    """What is tried after the wait to see whether the fault is over. Empty: the work itself."""
+    control: bool = False
+    """Whether an endpoint is first asked about a picture that is known to be good: if it fails over
+    that as well, the endpoint is at fault and not the photo, or the other way round."""
+    repeats: int = 0
+    """How often a request is repeated at once, in another form, before the error counts."""
+    tolerated: int | None = None
+    """How often one photo may meet this at no cost; after that it costs every attempt. None: any
+    number of times."""
+    passes: bool = True
+    """Whether it may pass by waiting. If not, a scan ends at once; the daemon starts over."""
+
+
+ENDPOINT = Backoff(1.0, 60.0, jitter=0.25)
+"""An endpoint that is at fault is probed after 1, 2, 4 … 60 s: an outage of an hour costs it some
+sixty probes. Retry-After is honoured, up to :data:`LONGEST_RETRY_AFTER_SECONDS`."""
+PHOTO = Backoff(2.0, 300.0)
+"""A photo that this machine or the backend cannot work on right now; others go on meanwhile."""
+DISK = Backoff(5.0, 5.0)
+"""A disk that is full or failing: looking costs little, and people wait for it."""
+CONCURRENCY = Backoff(30.0, 600.0)
+"""The number of requests at once that a server refused (429, 503, 408, 504) or timed out on is
+not tried again for so long; half of it goes on."""
+
+LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
+"""A Retry-After beyond a day is taken for a day: a clock may be wrong."""
+SCAN_PATIENCE_SECONDS = 300.0
+"""How long a scan waits, with no photo done, for a backend that went away or a disk that is full.
+The daemon waits for ever."""
+
+_BACKEND = Policy("backend", pauses="endpoint", backoff=ENDPOINT, probe="preflight")
+
+POLICIES: Mapping[type[TaggerdError], Policy] = {
+    # The photo is at fault.
+    PhotoError: Policy("photo", "an attempt"),
+    PhotoUnreadable: Policy("photo", "an attempt"),
+    PhotoUndecodable: Policy("photo", "every attempt"),
+    PhotoRefused: Policy("photo", "an attempt", control=True),
+    WorkerLost: Policy("photo", "an attempt"),
+    AnswerError: Policy("photo", "an attempt", repeats=1),
+    AnswerEmpty: Policy("photo", "an attempt", repeats=1, control=True),
+    AnswerCut: Policy("photo", "an attempt", repeats=1, control=True),
+    AnswerNotJson: Policy("photo", "an attempt", repeats=1),
+    AnswerHeldBack: Policy("photo", "an attempt", repeats=1),
+    SidecarError: Policy("photo", "every attempt"),
+    ArchiveError: Policy("photo", "every attempt"),
+    # Nobody is: the photo has to settle again.
+    PhotoMoved: Policy("nobody"),
+    # The backend is: photos wait for it unharmed.
+    BackendError: _BACKEND,
+    BackendUnreachable: replace(_BACKEND, control=True),
+    BackendTimeout: replace(_BACKEND, control=True),
+    BackendFailed: replace(_BACKEND, control=True),
+    BackendBusy: replace(_BACKEND, probe="control picture"),
+    BackendDenied: _BACKEND,
+    ModelNotFound: _BACKEND,
+    NotABackend: _BACKEND,
+    BackendBlind: _BACKEND,
+    NotProbed: replace(_BACKEND, backoff=None),
+    # The backend is, or the photo: some servers answer one that they cannot read with a plain 500.
+    FailsOnThisPhoto: Policy("backend", pauses="photo", backoff=PHOTO, tolerated=2),
+    # This machine is.
+    StartError: Policy("machine", pauses="photo", backoff=PHOTO),
+    StorageError: Policy("machine", pauses="program", backoff=DISK),
+    PhotosDiskError: Policy("machine", pauses="folder", backoff=DISK, probe="photo"),
+    LedgerDamaged: Policy("machine", pauses="program", backoff=DISK, passes=False),
+}
+
+
+def policy_of(error: BaseException | type[BaseException]) -> Policy:
+    """Return what is done about *error*; one that nobody foresaw is the photo's fault."""
+    kind = error if isinstance(error, type) else type(error)
+    return next((POLICIES[base] for base in kind.__mro__ if base in POLICIES), POLICIES[PhotoError])
