@@ -210,7 +210,7 @@ def dying_call(where: str, function: Callable[..., Any], args: tuple[Any, ...]) 
 
 def _wrap_replacing(point: str) -> None:
     """Die at *point* of the atomic replacement of a sidecar."""
-    from taggerd.metadata import exchange, naming, replacing  # noqa: PLC0415 - only where it dies
+    from taggerd.metadata import atomic, exchange, naming  # noqa: PLC0415 - only where it dies
 
     def after(owner: Any, name: str) -> None:  # noqa: ANN401 - a class or a module
         original = getattr(owner, name)
@@ -235,18 +235,18 @@ def _wrap_replacing(point: str) -> None:
         return Half(io.FileIO(descriptor, "w"))
 
     if point in {"opened", "half"}:
-        replacing.open = dying_open  # type: ignore[attr-defined]
+        atomic.open = dying_open  # type: ignore[attr-defined]
     elif point == "unlinked":
-        replacing.make_last = lambda _path: _die_with_parent()
+        atomic.make_last = lambda _path: _die_with_parent()
     else:
         after(
             *{
                 "targets": (naming, "targets"),
-                "written": (replacing, "dress"),
+                "written": (atomic, "dress"),
                 "synced": (os, "fsync"),
-                "placed": (replacing, "_place"),
+                "placed": (atomic, "_place"),
                 "renamed": (exchange, "exchanged"),
-                "lasting": (replacing, "make_last"),
+                "lasting": (atomic, "make_last"),
             }[point]
         )
 

@@ -27,9 +27,9 @@ import foreign  # noqa: E402 - it lies beside the tests
 from _figures import Figure, print_table  # noqa: E402 - as below
 
 from taggerd.errors import SidecarRefused  # noqa: E402 - as above
-from taggerd.metadata.merging import merge  # noqa: E402 - as above
+from taggerd.metadata.merge import merge  # noqa: E402 - as above
 from taggerd.metadata.sidecars import Options, write  # noqa: E402 - as above
-from taggerd.metadata.undo import undo  # noqa: E402 - as above
+from taggerd.metadata.undo.content import undo  # noqa: E402 - as above
 from taggerd.photo import (  # noqa: E402 - as above
     Keyword,
     Photo,

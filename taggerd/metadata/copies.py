@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from taggerd.errors import SidecarError
-from taggerd.metadata import naming, replacing
-from taggerd.metadata.keyword_lists import LISTS
-from taggerd.metadata.merging import put_record
-from taggerd.metadata.namespaces import TAGGERD, named
+from taggerd.metadata import atomic, naming
+from taggerd.metadata.keywords.lists import LISTS
+from taggerd.metadata.merge import put_record
 from taggerd.metadata.ownership import Ownership
-from taggerd.metadata.splice import Draft
-from taggerd.metadata.transcode import decode
-from taggerd.metadata.xmp import Document
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.encoding import decode
+from taggerd.metadata.xmp.namespaces import TAGGERD, named
+from taggerd.metadata.xmp.splice import Draft
 from taggerd.settings import TextField
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def with_record(path: Path, data: bytes) -> bytes:
     """Return the sidecar *data* at *path*; with the record of the shorter named one it copies."""
     shorter = naming.shorter(path)
     with suppress(SidecarError):  # of either of the two: it is spoken of where it is written
-        if shorter is not None and (original := replacing.read(shorter)) is not None:
+        if shorter is not None and (original := atomic.read(shorter)) is not None:
             return _with_record_of(original.data, data)
     return data
 

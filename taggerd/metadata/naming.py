@@ -10,10 +10,10 @@ import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from taggerd.errors import SidecarError
-from taggerd.metadata.namespaces import named
-from taggerd.metadata.replacing import read
-from taggerd.metadata.transcode import decode
-from taggerd.metadata.xmp import Document
+from taggerd.metadata.atomic import read
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.encoding import decode
+from taggerd.metadata.xmp.namespaces import named
 from taggerd.photo import IMAGE_EXTENSIONS, extension, is_raw
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
-from taggerd.metadata.namespaces import PREFIXES
-from taggerd.metadata.splice import Draft
-from taggerd.metadata.xmp import Document
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.namespaces import PREFIXES
+from taggerd.metadata.xmp.splice import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taggerd.metadata.namespaces import Name
-    from taggerd.metadata.splice import Value
+    from taggerd.metadata.xmp.namespaces import Name
+    from taggerd.metadata.xmp.splice import Value
 
 _DECLARED = ("dc", "digiKam", "exif", "Iptc4xmpCore", "lr", "photoshop", "taggerd", "tiff", "xmp")
 

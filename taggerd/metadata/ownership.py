@@ -11,7 +11,7 @@ property       form  holds
 ``prompts``    text  BLAKE2b-128 of its texts
 ``models``     Bag   ``role=model``
 ``digest``     text  BLAKE2b-256 of the file that was looked at
-``body``       text  embedded only: what the photo file is without it (see :mod:`.embed_packet`)
+``body``       text  embedded only: what the photo file is without it (see :mod:`.embedding.packet`)
 ``keywords``   Bag   the exact machine keywords in the lists, flat
 ``paths``      Bag   those that have a place in the user's hierarchy, ``Animals|Dog``
 ``root``       text  the word under which they are listed once more in hierarchical lists, ``AI``
@@ -20,7 +20,7 @@ property       form  holds
 ``mirrored``   Bag   human keywords copied from another list, ``digiKam:TagsList Places/Beach``
 ``written``    Bag   per text field the hash of what was written, ``dc:title 0f3a…``
 ``replaced``   Bag   per text field the human words that gave way to it (``--overwrite-metadata``)
-``undo``       text  the way back, byte for byte (see :mod:`.reversal`)
+``undo``       text  the way back, byte for byte (see :mod:`.undo.seal`)
 ============== ===== ======================================================================
 """
 
@@ -31,13 +31,13 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from taggerd.metadata.namespaces import TAGGERD, Name
-from taggerd.metadata.splice import Array, Entry, Value
+from taggerd.metadata.xmp.namespaces import TAGGERD, Name
+from taggerd.metadata.xmp.splice import Array, Entry, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from taggerd.metadata.xmp import Document
+    from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Provenance
 
 DATE = Name(TAGGERD, "date")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from taggerd.metadata.tree import BLANK
+from taggerd.metadata.xmp.tree import BLANK
 from taggerd.photo import extension, is_raw
 
 if TYPE_CHECKING:

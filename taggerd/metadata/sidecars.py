@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal
 
 from taggerd import settings
 from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
-from taggerd.metadata import naming, replacing
-from taggerd.metadata.carried import Fields, carried, names_of
+from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embed import change_packet, embed, origin
-from taggerd.metadata.embed_photo import embeddable
-from taggerd.metadata.merging import Merged, digest_in, merge, yielded
+from taggerd.metadata.embedded import Fields, carried, names_of
+from taggerd.metadata.embedding.formats import embeddable
+from taggerd.metadata.embedding.photo import change_packet, embed, origin
+from taggerd.metadata.merge import Merged, digest_in, merge, yielded
 from taggerd.metadata.new import new_sidecar
 from taggerd.metadata.patience import Patience
-from taggerd.metadata.withdrawing import Withdrawal, backup_name, withdraw_embedded
+from taggerd.metadata.undo.files import Withdrawal, backup_name, withdraw_embedded
 from taggerd.photo import Sidecar, printable
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from taggerd.metadata.namespaces import Name
     from taggerd.metadata.naming import Naming, Target
-    from taggerd.metadata.splice import Value
+    from taggerd.metadata.xmp.namespaces import Name
+    from taggerd.metadata.xmp.splice import Value
     from taggerd.photo import Photo, Provenance, Tags
 
 
@@ -69,7 +69,7 @@ class Options:
         seeds: Mapping[Name, Value] = MappingProxyType({}),
         carry: Callable[[], Fields] = dict,
     ) -> Merged:
-        """Merge *tags* into the sidecar *data*; see :func:`.merging.merge`."""
+        """Merge *tags* into the sidecar *data*; see :func:`.merge.merge`."""
         return merge(
             data,
             tags,
@@ -97,7 +97,7 @@ def tagged_digest(photo: Photo, options: Options) -> str:
     digests = set()
     for target in naming.targets(photo, options.naming):
         try:
-            old = replacing.read(target.path)
+            old = atomic.read(target.path)
         except SidecarError:
             return ""
         if old is not None:
@@ -125,15 +125,15 @@ def yield_to_humans(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
     """
     for path in plan(photo, options):
         with suppress(SidecarError):
-            old = replacing.read(path)
+            old = atomic.read(path)
             if old is not None and (data := yielded(old.data)) != old.data:
-                replacing.replace(path, old, data)
+                atomic.replace(path, old, data)
     changed: list[Sidecar] = []
     for file in photo.files:
         path, stamp = file.path, file.stamp
         if embeddable(path):
             with suppress(SidecarError, PhotoMoved):
-                replacing.clear(path)
+                atomic.clear(path)
                 new, _ = change_packet(path, stamp, yielded)
                 if new != stamp:
                     changed.append(Sidecar(path=path, written=True, embedded=True, stamp=new))
@@ -240,19 +240,19 @@ def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Opti
 def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
     """Read, merge and write once."""
     path = target.path
-    old = replacing.read(path)
+    old = atomic.read(path)
     if old is None:
         return _create(target, tags, provenance, options)
     own = _Own(target)
     merged = options.merged(with_record(path, old.data), tags, provenance, carry=own.fields)
     merged = Merged(merged.data, (*own.notes, *merged.notes))
     if merged.data == old.data:
-        replacing.clear(path)
+        atomic.clear(path)
         return _outcome(path, merged, written=False)
     backup = None
     if options.backup_originals:
         backup = backup_name(path, provenance.date)
-    kept = replacing.replace(path, old, merged.data, backup=backup)
+    kept = atomic.replace(path, old, merged.data, backup=backup)
     return _outcome(path, merged, written=True, backup=kept)
 
 
@@ -262,7 +262,7 @@ def _create(target: Target, tags: Tags, provenance: Provenance, options: Options
     own = _Own(target)
     blank = new_sidecar(names_of(own.fields()), provenance.version)
     merged = options.merged(blank, tags, provenance, made=True)
-    replacing.create(target.path, merged.data, photo)
+    atomic.create(target.path, merged.data, photo)
     outcome = Merged(merged.data, (*own.notes, *merged.notes))
     return _outcome(target.path, outcome, written=True, created=True)
 
@@ -305,7 +305,7 @@ def _outcome(
         path=path,
         written=written,
         created=created,
-        digest=replacing.digest_of_bytes(merged.data),
+        digest=atomic.digest_of_bytes(merged.data),
         backup=backup,
         notes=merged.notes,
     )

@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from taggerd.metadata.namespaces import named
 from taggerd.metadata.ownership import text_hash
-from taggerd.metadata.splice import Array, Draft, Entry
-from taggerd.metadata.tree import BLANK
-from taggerd.metadata.wording import (
+from taggerd.metadata.xmp.document import Form, Item, Property
+from taggerd.metadata.xmp.namespaces import named
+from taggerd.metadata.xmp.splice import Array, Draft, Entry
+from taggerd.metadata.xmp.text import (
     LONGEST,
     is_camera_text,
     one_line,
     shortened,
     xml_text,
 )
-from taggerd.metadata.xmp import Form, Item, Property
+from taggerd.metadata.xmp.tree import BLANK
 from taggerd.settings import TextField
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from taggerd.metadata.ownership import Ownership
-    from taggerd.metadata.xmp import Document
+    from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Tags
     from taggerd.settings import Fields
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import PhotoMoved, SidecarError, StorageError
-from taggerd.metadata import carried, naming, replacing
+from taggerd.metadata import atomic, embedded, naming
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embed import embedded_core
-from taggerd.metadata.keyword_lists import notes_on
-from taggerd.metadata.keyword_owners import told_apart
-from taggerd.metadata.namespaces import PREFIXES, TAGGERD, Name, named
+from taggerd.metadata.embedding.photo import embedded_core
+from taggerd.metadata.keywords.lists import notes_on
+from taggerd.metadata.keywords.owners import told_apart
 from taggerd.metadata.ownership import DATE, Ownership
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
-from taggerd.metadata.reversal import origin
 from taggerd.metadata.texts import standing_texts
-from taggerd.metadata.transcode import decode
-from taggerd.metadata.xmp import Document, Form
+from taggerd.metadata.undo.seal import origin
+from taggerd.metadata.xmp.document import Document, Form
+from taggerd.metadata.xmp.encoding import decode
+from taggerd.metadata.xmp.namespaces import PREFIXES, TAGGERD, Name, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,14 +89,14 @@ def view(photo: Photo, options: Options) -> View:
         StorageError: the disk fails.
     """
     path = photo.primary.path
-    said = carried.own(path)
+    said = embedded.own(path)
     own = _own(said)
     inside = _embedded(path)
     views = [inside] if inside is not None else []
     sources: dict[Path, Source] = {}
     for target in naming.targets(photo, options.naming):
         try:
-            old = replacing.read(target.path)
+            old = atomic.read(target.path)
             if old is None:
                 continue
             one, sources[target.path] = sidecar_view(
@@ -194,7 +194,7 @@ def _source(document: Document) -> Source:
     return Source(texts, frozenset(ordered))
 
 
-def _own(said: carried.Own) -> Source:
+def _own(said: embedded.Own) -> Source:
     """Return what the photo itself says to the readers."""
     texts: dict[str, tuple[Text, ...]] = {}
     for name, value in said.fields.items():

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from program import photo, until
 
-from taggerd.metadata.namespaces import named
-from taggerd.metadata.transcode import decode
-from taggerd.metadata.xmp import Document
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.encoding import decode
+from taggerd.metadata.xmp.namespaces import named
 
 if TYPE_CHECKING:
     from pathlib import Path

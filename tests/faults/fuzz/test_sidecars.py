@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from taggerd import settings
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.keyword_lists import LISTS
-from taggerd.metadata.merging import digest_in, merge
-from taggerd.metadata.namespaces import PREFIXES, named
+from taggerd.metadata.keywords.lists import LISTS
+from taggerd.metadata.merge import digest_in, merge
 from taggerd.metadata.new import new_sidecar
 from taggerd.metadata.texts import _FIELDS
-from taggerd.metadata.transcode import LARGEST, decode
+from taggerd.metadata.xmp.encoding import LARGEST, decode
+from taggerd.metadata.xmp.namespaces import PREFIXES, named
 from taggerd.photo import Keyword, Provenance, Tags
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from taggerd import settings
-from taggerd.metadata.merging import Merged, merge
-from taggerd.metadata.namespaces import PREFIXES, named
-from taggerd.metadata.transcode import decode
-from taggerd.metadata.xmp import Document
+from taggerd.metadata.merge import Merged, merge
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.encoding import decode
+from taggerd.metadata.xmp.namespaces import PREFIXES, named
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Stamp, Tags
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from taggerd.errors import SidecarChanged
-from taggerd.metadata import exchange, replacing
+from taggerd.metadata import atomic, exchange
 from taggerd.metadata.patience import Patience
 from taggerd.metadata.sidecars import Options, write
-from taggerd.metadata.withdrawing import Withdrawal, withdraw
+from taggerd.metadata.undo.files import Withdrawal, withdraw
 from taggerd.photo import Keyword
 
 if TYPE_CHECKING:
@@ -165,12 +165,12 @@ def test_two_writes_in_one_instant(
     monkeypatch: pytest.MonkeyPatch, path: Path, how: str, again: str
 ) -> None:
     """The later of theirs stays, also where it came while the exchange was taken back."""
-    old = replacing.read(path)
+    old = atomic.read(path)
     assert old is not None
     steps = (lambda: WRITERS[how](path, b"first"), lambda: WRITERS[again](path, b"second"))
     Instant(monkeypatch, *steps)
     with pytest.raises(SidecarChanged):
-        replacing.replace(path, old, b"ours")
+        atomic.replace(path, old, b"ours")
     assert path.read_bytes() == b"second"
     assert _names(path) == ["a.jpg.xmp"]
 
@@ -179,11 +179,11 @@ def test_a_sidecar_that_is_deleted_is_not_made_again(
     monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
     """Of what another program deletes, no copy of the old one comes back."""
-    old = replacing.read(path)
+    old = atomic.read(path)
     assert old is not None
     Instant(monkeypatch, path.unlink)
     with pytest.raises(SidecarChanged):
-        replacing.replace(path, old, b"ours")
+        atomic.replace(path, old, b"ours")
     assert _names(path) == []
 
 

@@ -13,12 +13,12 @@ import pytest
 from rewriting import rewritten
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.keyword_lists import LISTS
-from taggerd.metadata.merging import Merged
-from taggerd.metadata.namespaces import named
-from taggerd.metadata.transcode import decode
-from taggerd.metadata.undo import undo
-from taggerd.metadata.xmp import Document
+from taggerd.metadata.keywords.lists import LISTS
+from taggerd.metadata.merge import Merged
+from taggerd.metadata.undo.content import undo
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.encoding import decode
+from taggerd.metadata.xmp.namespaces import named
 from taggerd.settings import Fields, TextField
 
 Run = Callable[..., Merged]

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taggerd import settings as tree
-from taggerd.metadata.merging import merge
-from taggerd.metadata.namespaces import PREFIXES, TAGGERD
+from taggerd.metadata.merge import merge
+from taggerd.metadata.xmp.namespaces import PREFIXES, TAGGERD
 from taggerd.photo import Keyword, Provenance, Tags
 
 _RDF = PREFIXES["rdf"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd import settings
-from taggerd.metadata.merging import Merged, merge
-from taggerd.metadata.undo import Part, undo
+from taggerd.metadata.merge import Merged, merge
+from taggerd.metadata.undo.content import Part, undo
 from taggerd.rooms import metadata_options
 
 if TYPE_CHECKING:

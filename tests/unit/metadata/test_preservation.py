@@ -21,14 +21,14 @@ from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.namespaces import PREFIXES
-from taggerd.metadata.undo import undo
+from taggerd.metadata.undo.content import undo
+from taggerd.metadata.xmp.namespaces import PREFIXES
 from taggerd.settings import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from taggerd.metadata.merging import Merged
+    from taggerd.metadata.merge import Merged
 
     Run = Callable[..., Merged]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from taggerd.metadata.merging import merge
+from taggerd.metadata.merge import merge
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
 from taggerd.metadata.sidecars import Options, write
 from taggerd.metadata.view import View, sidecar_view, view

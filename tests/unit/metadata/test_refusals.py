@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.merging import Merged
-from taggerd.metadata.transcode import LARGEST
+from taggerd.metadata.merge import Merged
+from taggerd.metadata.xmp.encoding import LARGEST
 
 Make = Callable[..., bytes]
 Run = Callable[..., Merged]

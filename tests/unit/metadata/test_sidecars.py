@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import SidecarChanged, StorageError
-from taggerd.metadata import Options, replacing, sidecars, tagged_digest, write
+from taggerd.metadata import Options, atomic, sidecars, tagged_digest, write
 from taggerd.photo import Photo, Provenance, Tags
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_a_new_sidecar(photo: Photo, tags: Tags, provenance: Provenance, texts: 
     (made,) = write(photo, tags, provenance, Options())
     data = made.path.read_bytes()
     assert (made.path.name, made.written, made.created, made.error) == ("a.jpg.xmp", True, True, "")
-    assert made.digest == replacing.digest_of_bytes(data)
+    assert made.digest == atomic.digest_of_bytes(data)
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o640
     assert texts(data, "dc:subject") == ["dog", "beach", "car park"]
     assert _names(photo.folder) == ["a.jpg", "a.jpg.xmp"]
@@ -219,14 +219,14 @@ def test_a_change_at_the_same_moment_is_merged(
     """Words that another program writes between our reading and renaming are in the result."""
     path = photo.folder / "a.jpg.xmp"
     path.write_bytes(sidecar())
-    real, theirs = replacing.replace, [sidecar("<dc:subject>Anna</dc:subject>")]
+    real, theirs = atomic.replace, [sidecar("<dc:subject>Anna</dc:subject>")]
 
-    def late(path: Path, old: replacing.Old, data: bytes, **rest: Path | None) -> Path | None:
+    def late(path: Path, old: atomic.Old, data: bytes, **rest: Path | None) -> Path | None:
         if theirs:
             path.write_bytes(theirs.pop())
         return real(path, old, data, **rest)
 
-    monkeypatch.setattr(sidecars.replacing, "replace", late)
+    monkeypatch.setattr(sidecars.atomic, "replace", late)
     (done,) = write(photo, tags, provenance, Options())
     assert done.written
     assert texts(path.read_bytes(), "dc:subject") == ["Anna", "dog", "beach", "car park"]
@@ -242,14 +242,14 @@ def test_a_sidecar_that_keeps_changing_is_left(
     """After a few tries it is said and left to a retry; no backup and no temporary stays."""
     path = photo.folder / "a.jpg.xmp"
     path.write_bytes(sidecar())
-    real, count = replacing.replace, [0]
+    real, count = atomic.replace, [0]
 
-    def late(path: Path, old: replacing.Old, data: bytes, **rest: Path | None) -> Path | None:
+    def late(path: Path, old: atomic.Old, data: bytes, **rest: Path | None) -> Path | None:
         count[0] += 1
         path.write_bytes(sidecar(f"<dc:source>{count[0]}</dc:source>"))
         return real(path, old, data, **rest)
 
-    monkeypatch.setattr(sidecars.replacing, "replace", late)
+    monkeypatch.setattr(sidecars.atomic, "replace", late)
     (left,) = write(photo, tags, provenance, Options(backup_originals=True))
     assert "another program" in left.error
     assert path.read_bytes() == sidecar(f"<dc:source>{count[0]}</dc:source>")
@@ -270,7 +270,7 @@ def test_a_backup_of_a_change_that_failed_goes(
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, "denied")
 
-    monkeypatch.setattr(replacing, "swap", denied)
+    monkeypatch.setattr(atomic, "swap", denied)
     (kept,) = write(photo, tags, provenance, Options(backup_originals=True))
     assert "cannot be written" in kept.error
     assert _names(photo.folder) == ["a.jpg", "a.jpg.xmp"]
@@ -282,7 +282,7 @@ def test_a_new_sidecar_never_replaces_one_that_appeared(photo: Photo) -> None:
     path = photo.folder / "a.jpg.xmp"
     path.write_bytes(b"theirs")
     with pytest.raises(SidecarChanged):
-        replacing.create(path, b"ours", photo.primary.path.stat())
+        atomic.create(path, b"ours", photo.primary.path.stat())
     assert path.read_bytes() == b"theirs"
     assert _names(photo.folder) == ["a.jpg", "a.jpg.xmp"]
 

@@ -1,0 +1,352 @@
+"""Read a sidecar and put new bytes in its place, so that at every instant one of the two is there.
+
+The new bytes are written to a temporary file in the same folder, synced, given the old file's mode,
+owner and extended attributes, and exchanged with it. Right before and right after that the old
+bytes are compared once more with those that were merged: another program may have written in the
+meantime, and then its bytes stay (see :mod:`.exchange`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
+from taggerd.lasting import sync_folder
+from taggerd.metadata.exchange import swap
+from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_STORAGE = {
+    errno.ENOSPC: "make room and work goes on by itself",
+    errno.EDQUOT: "make room and work goes on by itself",
+    errno.EROFS: "remount it and work goes on by itself",
+    errno.EIO: "look into the kernel log",
+    errno.EFBIG: "raise the limit on file sizes",
+    errno.ENODEV: "look into the kernel log",
+}
+"""What a disk does to every photo on it, and what to do then."""
+NO_LINKS = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
+)
+"""How a file system that has no second names for a file refuses one."""
+_LONGEST_NAME = 200
+"""Bytes of the sidecar's name kept in its temporary's name: file systems end at 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """A sidecar as it was read."""
+
+    data: bytes
+    stat: os.stat_result
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """Return the BLAKE2b-256 of *data*, 64 hex digits."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def read(path: Path) -> Old | None:
+    """Return the sidecar at *path*; None if there is none.
+
+    Raises:
+        SidecarRefused: it is not a plain file (a symbolic link may lead out of the folder, to
+            something that is shared or kept read-only, as git-annex does), or it is over 16 MB.
+        SidecarUnwritable: it cannot be read.
+        PhotosDiskError: the disk fails.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            message = "is a symbolic link, which is not written through"
+            raise SidecarRefused(message) from None
+        give_up(error, path, "cannot be read")
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            message = "is not a plain file"
+            raise SidecarRefused(message)
+        if found.st_size > LARGEST:
+            message = f"is larger than {LARGEST // (1024 * 1024)} MB"
+            raise SidecarRefused(message)
+        with open(descriptor, "rb", closefd=False) as file:
+            return Old(file.read(LARGEST + 1), found)
+    except OSError as error:
+        give_up(error, path, "cannot be read")
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) -> Path | None:
+    """Put *data* in the place of *old* at *path*.
+
+    Args:
+        path: the sidecar.
+        old: what was merged.
+        data: the new bytes.
+        backup: keep the old bytes under this name, or one beside it if that is taken.
+
+    Returns:
+        where the old bytes were kept, if they were.
+
+    Raises:
+        SidecarChanged: it is not *old* any more; merge again.
+        SidecarUnwritable: the folder or the file may not be written.
+        PhotosDiskError: the disk is full, read-only or fails.
+    """
+    if not old.stat.st_mode & 0o222 or not may_be_written(path):
+        message = "is read-only"
+        raise SidecarUnwritable(message)
+    kept: Path | None = None
+    with _temporary(path, data, old.stat, mode=stat.S_IMODE(old.stat.st_mode) & 0o777) as temporary:
+        try:
+            copy_attributes(path, temporary)
+            _check_unchanged(path, old)
+            if backup is not None:
+                kept = _keep(backup, old)
+                _check_unchanged(path, old)
+            _swap(temporary, path, old)
+        except BaseException as error:
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                give_up(error, path, "cannot be written")
+            raise
+    make_last(path)
+    return kept
+
+
+def create(path: Path, data: bytes, photo: os.stat_result) -> None:
+    """Make a new sidecar at *path*, with the owner and mode of the *photo* but for execute bits.
+
+    Raises:
+        SidecarChanged: one has appeared meanwhile.
+        SidecarUnwritable, PhotosDiskError: as :func:`replace`.
+    """
+    mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
+    with _temporary(path, data, photo, mode=mode) as temporary:
+        try:
+            _place(temporary, path)
+        except FileExistsError:
+            message = "has just been made by another program"
+            raise SidecarChanged(message) from None
+        except OSError as error:
+            give_up(error, path, "cannot be written")
+    make_last(path)
+
+
+def remove(path: Path, old: Old) -> None:
+    """Take the sidecar *path*, which is *old*, off the disk.
+
+    Raises:
+        SidecarChanged, SidecarUnwritable, StorageError: as :func:`replace`.
+    """
+    clear(path)
+    if not old.stat.st_mode & 0o222 or not may_be_written(path):
+        message = "is read-only"
+        raise SidecarUnwritable(message)
+    _check_unchanged(path, old)
+    temporary = temporary_name(path)
+    try:
+        path.rename(temporary)  # and not unlinked at once: somebody may write at this moment
+        try:
+            _check_unchanged(temporary, old)
+            temporary.unlink()
+        except BaseException:
+            with contextlib.suppress(FileExistsError):  # a later one of theirs
+                _place(temporary, path)
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        give_up(error, path, "cannot be removed")
+    make_last(path)
+
+
+def may_be_written(path: Path) -> bool:
+    """Say whether the file *path* may be written, on a file system that may.
+
+    Raises:
+        PhotosDiskError: its file system is read-only.
+    """
+    if os.access(path, os.W_OK):
+        return True
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        give_up(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
+    return False
+
+
+def _swap(temporary: Path, path: Path, old: Old) -> None:
+    if not swap(temporary, path, lambda there: _is(there, old)):
+        raise _changed()
+
+
+def _check_unchanged(path: Path, old: Old) -> None:
+    if not _is(path, old):
+        raise _changed()
+
+
+def _is(path: Path, old: Old) -> bool:
+    """Say whether what lies at *path* is *old*."""
+    try:
+        now = read(path)
+    except SidecarRefused:  # a link, or something very large
+        return False
+    return now is not None and now.data == old.data
+
+
+def _changed() -> SidecarChanged:
+    return SidecarChanged("was changed by another program at the same moment")
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give *temporary* the name *path*, which must be free."""
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # FAT and some network file systems have no links: the check and the rename are two steps.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
+        temporary.rename(path)
+
+
+def _keep(backup: Path, old: Old) -> Path:
+    """Write the old bytes to a new file beside the sidecar."""
+    free = backup
+    for number in range(1, 1000):
+        if not os.path.lexists(free):
+            break
+        free = backup.with_name(f"{backup.name}-{number}")
+    mode = stat.S_IMODE(old.stat.st_mode) & 0o777
+    with _temporary(free, old.data, old.stat, mode=mode) as temporary:
+        with contextlib.suppress(OSError):
+            os.utime(temporary, ns=(old.stat.st_atime_ns, old.stat.st_mtime_ns))
+        _place(temporary, free)
+    return free
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> Iterator[Path]:
+    """Give a synced file with *data* beside *path*, owned as *like*; it is gone afterwards."""
+    clear(path)
+    temporary = temporary_name(path)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600)
+    except OSError as error:
+        give_up(error, path, "cannot be written")
+    # Closed, and so unlocked, only when it is done with.
+    # Unbuffered: what found no room would be tried again as it closes, in place of our own error.
+    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened exclusively
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
+            dress(descriptor, like, mode)
+            os.fsync(descriptor)
+            yield temporary
+        except OSError as error:
+            give_up(error, path, "cannot be written")
+        finally:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
+                    temporary.unlink()
+
+
+def clear(path: Path) -> None:
+    """Remove the temporary file that a process which died left beside the sidecar *path*.
+
+    Removed, never written to: it may be a second name of the sidecar itself.
+
+    Raises:
+        SidecarChanged: another process is writing it at this moment.
+        SidecarUnwritable, PhotosDiskError: it cannot be removed.
+    """
+    temporary = temporary_name(path)
+    try:
+        if not os.path.lexists(temporary):
+            return
+        left = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
+        finally:
+            os.close(left)
+    except BlockingIOError:
+        message = "is being written by another taggerd"
+        raise SidecarChanged(message) from None
+    except OSError as error:
+        give_up(error, path, "cannot be written")
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the one name that a sidecar's temporary file has; hidden, so nobody reads it."""
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    return path.with_name(f".{name}.taggerd-tmp")
+
+
+def dress(descriptor: int, like: os.stat_result, mode: int) -> None:
+    """Give the file the owner of *like*, where that is permitted, and *mode*."""
+    made = os.fstat(descriptor)
+    if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+        try:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+        except OSError:
+            with contextlib.suppress(OSError):  # not the owner, but perhaps in the group
+                os.fchown(descriptor, -1, like.st_gid)
+    with contextlib.suppress(OSError):  # a file system without modes
+        os.fchmod(descriptor, mode)
+
+
+def copy_attributes(path: Path, temporary: Path) -> None:
+    """Copy extended attributes (tags of file managers, access lists), as far as is permitted."""
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(path, follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                value = os.getxattr(path, name, follow_symlinks=False)
+                os.setxattr(temporary, name, value, follow_symlinks=False)
+
+
+def make_last(path: Path) -> None:
+    """Make the new name *path* last, as far as its file system can."""
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in _STORAGE:
+            give_up(error, path, "cannot be written")
+        # a folder that may be written but not read; some network file systems cannot sync one
+
+
+def give_up(error: OSError, path: Path, what: str) -> NoReturn:
+    """Raise *error* as one of ours: the disk's fault or the sidecar's."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _STORAGE:
+        message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"
+        raise PhotosDiskError(message) from error
+    if error.errno == errno.ENOENT:
+        message = f"{what}: its folder or temporary file has just gone"
+        raise SidecarChanged(message) from error
+    if error.errno == errno.ENAMETOOLONG:
+        message = "has a name too long for this file system: give the photo a shorter one"
+        raise SidecarRefused(message) from error
+    message = f"{what}: {reason}"
+    raise SidecarUnwritable(message) from error

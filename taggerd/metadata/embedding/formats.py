@@ -1,0 +1,103 @@
+"""What a photo file holds that may be embedded into: its container, and EXIF and IPTC.
+
+Runs Exiv2 on foreign bytes: call it in a worker process only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taggerd.errors import PhotoGone, SidecarRefused
+from taggerd.metadata.embedded import native_read
+from taggerd.metadata.embedding import jpeg, png, tiff
+from taggerd.metadata.embedding.container import C2PA
+from taggerd.metadata.embedding.heif import Heif, is_heif
+from taggerd.metadata.embedding.jpeg import Jpeg
+from taggerd.metadata.embedding.png import Png
+from taggerd.metadata.embedding.tiff import Tiff
+from taggerd.metadata.embedding.webp import Webp
+from taggerd.photo import Stamp, extension, is_raw, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taggerd.metadata.embedding.container import Container
+    from taggerd.metadata.embedding.source import Source
+
+Native = tuple["Mapping[str, object]", "Mapping[str, object]"]
+"""EXIF and IPTC as Exiv2 names them."""
+
+_TIFF_EXTENSIONS = frozenset({"tif", "tiff", "dng"})
+"""Proprietary raws are TIFFs inside: the name must say that it is none."""
+_MOVING_TAGS = frozenset({"Exif.Image.XMLPacket"})
+_EXTENSIONS = frozenset(
+    {"jpg", "jpeg", "png", "webp", "heic", "heif", "hif", "avif"} | _TIFF_EXTENSIONS
+)
+
+
+def embeddable(path: Path) -> bool:
+    """Say whether the name of *path* is of a kind that is embedded into."""
+    return extension(path) in _EXTENSIONS
+
+
+def container_of(path: Path, source: Source) -> Container:
+    """Parse the photo *source*; refuse one whose packet names Content Credentials elsewhere."""
+    container = _parsed(path, source)
+    packet = container.packet or b""
+    if b"http://purl.org/dc/terms/" in packet and b":provenance" in packet:
+        raise SidecarRefused(C2PA)
+    return container
+
+
+def _parsed(path: Path, source: Source) -> Container:
+    """Parse the photo *source*, known by its first bytes; *path* gives only its name."""
+    head = source.read(0, 12)
+    if is_raw(path) and extension(path) not in _TIFF_EXTENSIONS:
+        message = "is a proprietary raw file, which is never written to"
+        raise SidecarRefused(message)
+    if head.startswith(jpeg.SIGNATURE):
+        return Jpeg(source)
+    if head.startswith(png.SIGNATURE):
+        return Png(source)
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return Webp(source)
+    if head.startswith(tiff.SIGNATURES) and extension(path) in _TIFF_EXTENSIONS:
+        return Tiff(source)
+    if is_heif(head) and extension(path) in _EXTENSIONS:
+        return Heif(source)
+    message = "is of a format that is not written to"
+    raise SidecarRefused(message)
+
+
+def body_of(container: Container) -> str:
+    """Return the digest of everything in a photo file but its packet."""
+    told = repr(container.fingerprint()).encode()
+    return hashlib.blake2b(told, digest_size=32).hexdigest()
+
+
+def native_of(descriptor: int) -> Native:
+    """Have Exiv2 read EXIF and IPTC of an open photo."""
+    try:
+        _, exif, iptc = native_read(Path(f"/proc/self/fd/{descriptor}"))
+    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        message = f"cannot be read by Exiv2 ({printable(said)})"
+        raise SidecarRefused(message) from error
+    return exif, iptc
+
+
+def comparable(native: Native) -> tuple[dict[str, object], dict[str, object]]:
+    """Return *native* without what moves when nothing else changes."""
+    exif, iptc = native
+    return {tag: value for tag, value in exif.items() if tag not in _MOVING_TAGS}, dict(iptc)
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return the stamp of the photo at *path*; raises PhotoGone where there is none."""
+    try:
+        return Stamp.of(path.lstat())
+    except OSError as error:
+        message = f"{printable(path)} is no longer there"
+        raise PhotoGone(message) from error

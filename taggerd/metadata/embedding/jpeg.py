@@ -1,0 +1,206 @@
+"""XMP in JPEG: one APP1 segment (XMP part 3, clause 1.1.3), put in or replaced by a splice.
+
+Offsets that others keep stay true. Those of a multi-picture file (MPF: gain maps, second pictures)
+count from inside its APP2 segment to behind it, and the packet always lies before that. A motion
+photo counts from the end. A camera's own notes may count from the Exif header or from the start of
+the file to a preview behind the picture: where such a number is found, a packet may only be
+replaced by one of the same length.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from taggerd.errors import SidecarRefused
+from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS
+from taggerd.metadata.embedding.source import Edit, Span, blocks, digest_without, exactly
+from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taggerd.metadata.embedding.container import Fingerprint
+    from taggerd.metadata.embedding.source import Source
+    from taggerd.metadata.xmp.tree import Node
+
+SIGNATURE = b"\xff\xd8\xff"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+_EXIF = b"Exif\0"
+_MPF = b"MPF\0"
+_LARGEST_PACKET = 65502
+"""Bytes (XMP part 3, 1.1.3.1)."""
+_APP0, _APP1, _APP2, _APP11, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEF
+_START_OF_SCAN, _END, _COMMENT = 0xDA, 0xD9, 0xFE
+_EXTENSION_HEAD = len(_EXTENSION) + 32 + 8
+_FILE_END_NOTES = (b"AXS!", b"AXS*")
+"""Marks of AFCP 12 bytes before the end: it keeps offsets from the start of the file."""
+_TOUCHED = frozenset({
+    "http://purl.org/dc/elements/1.1/",
+    "http://ns.adobe.com/photoshop/1.0/",
+    "http://ns.adobe.com/tiff/1.0/",
+    "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "http://ns.adobe.com/lightroom/1.0/",
+    "http://www.digikam.org/ns/1.0/",
+    "http://taggerd.org/ns/1.0/",
+})  # fmt: skip
+"""Namespaces that a merge writes into."""
+
+
+class _Segment(NamedTuple):
+    marker: int
+    span: Span
+    """From its 0xFF to its end."""
+    data: bytes
+
+
+class Jpeg:
+    """A parsed JPEG."""
+
+    def __init__(self, source: Source) -> None:
+        """Read the segments before the picture; raises SidecarRefused for one that is damaged."""
+        self._source = source
+        self._segments = list(_segments(source))
+        if any(s.marker == _APP11 and b"c2pa" in s.data for s in self._segments):
+            raise SidecarRefused(C2PA)
+        packets = [s for s in self._applications(_APP1) if s.data.startswith(_XMP)]
+        if len(packets) > 1:
+            raise SidecarRefused(TWO_PACKETS)
+        self._segment = packets[0] if packets else None
+        self.packet = self._segment.data[len(_XMP) :] if self._segment else None
+        self.place = self._segment.span if self._segment else None
+
+    def edits(self, packet: bytes | None) -> list[Edit]:
+        """See :class:`.embedding.container.Container`."""
+        self._check_extension()
+        new = b""
+        if packet is not None:
+            if len(packet) > _LARGEST_PACKET:
+                message = f"cannot hold an XMP packet of {len(packet)} bytes"
+                raise SidecarRefused(message)
+            body = _XMP + packet
+            new = struct.pack(">BBH", 0xFF, _APP1, len(body) + 2) + body
+        place = self.place or self._new_place()
+        if len(new) != place.end - place.start:
+            self._check_offsets(place)
+        return [Edit(place.start, place.end, new)]
+
+    def fingerprint(self) -> Fingerprint:
+        """See :class:`.embedding.container.Container`."""
+        return (digest_without(self._source, [self.place] if self.place else []),)
+
+    def _applications(self, marker: int) -> list[_Segment]:
+        return [s for s in self._segments if s.marker == marker]
+
+    def _new_place(self) -> Span:
+        """Return where a new packet goes: behind Exif, else behind APP0, before all others."""
+        at = len(SIGNATURE) - 1
+        for segment in self._segments:
+            is_exif = segment.marker == _APP1 and segment.data.startswith(_EXIF)
+            if segment.span.start == at and segment.marker == _APP0:
+                at = segment.span.end
+            if is_exif and not self._mpf_before(segment):
+                at = segment.span.end
+        return Span(at, at)
+
+    def _mpf_before(self, segment: _Segment) -> bool:
+        return any(
+            s.data.startswith(_MPF) and s.span.start < segment.span.start
+            for s in self._applications(_APP2)
+        )
+
+    def _check_extension(self) -> None:
+        """Refuse an extended packet that holds words which a merge would have to know."""
+        parts: dict[bytes, dict[int, bytes]] = {}
+        for segment in self._applications(_APP1):
+            if segment.data.startswith(_EXTENSION):
+                if len(segment.data) < _EXTENSION_HEAD:
+                    raise SidecarRefused(_EXTENDED)
+                guid = segment.data[len(_EXTENSION) : len(_EXTENSION) + 32]
+                (offset,) = struct.unpack_from(">I", segment.data, _EXTENSION_HEAD - 4)
+                parts.setdefault(guid, {})[offset] = segment.data[_EXTENSION_HEAD:]
+        for pieces in parts.values():
+            extended = b"".join(piece for _, piece in sorted(pieces.items()))
+            if len(extended) > LARGEST or _TOUCHED & _namespaces(Tree(extended).root):
+                raise SidecarRefused(_EXTENDED)
+
+    def _check_offsets(self, place: Span) -> None:
+        """Refuse where somebody counts bytes across *place*, which is to change its length."""
+        if any(
+            s.data.startswith(_MPF) and s.span.start < place.start
+            for s in self._applications(_APP2)
+        ):
+            message = "has its XMP behind its list of pictures (MPF), whose offsets would go wrong"
+            raise SidecarRefused(message)
+        if self._source.read(max(0, self._source.size - 12), 4) in _FILE_END_NOTES:
+            raise SidecarRefused(_COUNTED)
+        exif = [s for s in self._applications(_APP1) if s.data.startswith(_EXIF)]
+        if not exif:
+            return
+        begin = self._segments[-1].span.end
+        starts = list(_pictures_from(self._source, begin))
+        for segment in exif:
+            base = segment.span.start + 10
+            for start in starts:
+                for number in (start, start - base):
+                    packed = (struct.pack("<I", number), struct.pack(">I", number))
+                    if any(bytes_ in segment.data for bytes_ in packed):
+                        raise SidecarRefused(_COUNTED)
+
+
+_EXTENDED = "has an extended XMP packet that cannot be merged safely"
+_COUNTED = "holds offsets to what lies behind the picture, which would go wrong"
+_FURTHEST = 1 << 32
+
+
+def _segments(source: Source) -> Iterator[_Segment]:
+    """Yield the segments before the first scan, and the scan's own head as the last."""
+    if source.read(0, 3) != SIGNATURE:
+        message = "is not a JPEG inside"
+        raise SidecarRefused(message)
+    position = 2
+    while True:
+        start = position
+        while (head := exactly(source, position, 2)) == b"\xff\xff":
+            position += 1  # fill bytes
+        marker = head[1]
+        if head[0] != 0xFF or marker in {0x00, 0x01, _END, 0xD8} or 0xD0 <= marker <= 0xD7:  # noqa: PLR2004 - markers of ISO 10918-1, table B.1
+            message = "is damaged before the picture begins"
+            raise SidecarRefused(message)
+        (length,) = struct.unpack(">H", exactly(source, position + 2, 2))
+        if length < 2:  # noqa: PLR2004 - it counts itself
+            message = "has a damaged segment"
+            raise SidecarRefused(message)
+        keep = _APP0 <= marker <= _APP15
+        data = exactly(source, position + 4, length - 2)
+        position += 2 + length
+        yield _Segment(marker, Span(start, position), data if keep else b"")
+        if marker == _START_OF_SCAN:
+            return
+
+
+def _pictures_from(source: Source, start: int) -> Iterator[int]:
+    """Yield where behind *start* a JPEG begins (cannot happen within compressed data)."""
+    if source.size >= _FURTHEST:
+        raise SidecarRefused(_COUNTED)
+    position, tail = start, b""
+    for block in blocks(source, Span(start, source.size)):
+        data = tail + block
+        base = position - len(tail)
+        found = data.find(SIGNATURE)
+        while found >= 0:
+            yield base + found
+            found = data.find(SIGNATURE, found + 1)
+        position += len(block)
+        tail = data[-2:]
+
+
+def _namespaces(root: Node) -> set[str]:
+    waiting, found = [root], set[str]()
+    while waiting:
+        node = waiting.pop()
+        found |= {node.name.uri, *(name.uri for name in node.attributes)}
+        waiting += node.children
+    return found

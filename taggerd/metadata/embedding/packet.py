@@ -1,0 +1,231 @@
+"""The XMP packet of a photo file: merged like a sidecar, by a splice on its own bytes.
+
+XMP part 1, clause 7.3: a packet stands between two ``xpacket`` instructions, with white space
+before the second so that it can grow without moving what follows.
+
+``taggerd:body`` says what an undo and a later pass have to know of the file around the packet::
+
+    BODY SIZE TAIL ORIGINAL
+
+BODY is the BLAKE2b-256 of all that the file holds but its packet, SIZE the bytes of the packet that
+it had before taggerd (0: none), TAIL what filled that packet up (base64 of zlib), and ORIGINAL the
+BLAKE2b-256 of the whole file as it was: an undo that gives it back can prove it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from taggerd.metadata.embedded import from_exif, from_iptc, names_of
+from taggerd.metadata.merge import Merged
+from taggerd.metadata.new import new_sidecar
+from taggerd.metadata.ownership import BODY, DIGEST
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.encoding import LARGEST, decode
+from taggerd.metadata.xmp.tree import BLANK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taggerd.metadata.embedded import Fields
+    from taggerd.metadata.undo.content import Undone
+    from taggerd.metadata.xmp.namespaces import Name
+    from taggerd.metadata.xmp.splice import Value
+    from taggerd.photo import Provenance, Tags
+
+_WORDS = ("dc:title", "dc:description", "dc:subject", "dc:creator", "dc:rights",
+          "photoshop:Headline")  # fmt: skip
+"""What readers look for in XMP first, and in IPTC and EXIF only where there is no XMP."""
+_BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'.encode()
+_END = b'<?xpacket end="w"?>'
+_PADDING = (b" " * 99 + b"\n") * 20
+_CLOSING = re.compile(rb"[ \t\r\n]*<\?xpacket\s+end=[^>]*\?>[ \t\r\n]*\Z")
+_DECLARATION = re.compile(rb"\A<\?xml\s[^>]*\?>\s*")
+
+
+class Merge(Protocol):
+    """Merges tags into what would be the bytes of a sidecar; see :func:`.merge.merge`."""
+
+    def __call__(
+        self,
+        data: bytes,
+        tags: Tags,
+        provenance: Provenance,
+        *,
+        made: bool = False,
+        seeds: Mapping[Name, Value] = ...,
+    ) -> Merged:
+        """Return the new bytes."""
+
+
+class Parts(NamedTuple):
+    """A packet in two: what is merged, and what only fills it up."""
+
+    core: bytes
+    tail: bytes
+    """White space, the closing instruction, and what cameras leave behind it."""
+
+    @classmethod
+    def of(cls, packet: bytes) -> Parts:
+        """Take *packet* apart."""
+        filled = packet.rstrip(b"\0")
+        closing = _CLOSING.search(filled)
+        end = closing.start() if closing else len(filled)
+        return cls(packet[:end], packet[end:])
+
+    def fitted(self, core: bytes, size: int) -> bytes:
+        """Return a packet with another *core* and so much white space that it has *size* bytes.
+
+        Where that cannot be, the white space is what it was.
+        """
+        surplus = len(core) + len(self.tail) - size
+        blank = len(self.tail) - len(self.tail.lstrip(BLANK.encode()))
+        if not blank or surplus >= blank:
+            return core + self.tail
+        if surplus >= 0:
+            return core + self.tail[surplus:]
+        return core + b" " * -surplus + self.tail
+
+
+class Recorded(NamedTuple):
+    """What a packet says of the file it stands in."""
+
+    digest: str = ""
+    """Of the file before anything was embedded; empty where nothing was."""
+    body: str = ""
+    """Of all that it held but its packet when something was."""
+    size: int = 0
+    """Bytes of the packet it had before; 0: none."""
+    tail: bytes = b""
+    """What filled that packet up."""
+    original: str = ""
+    """Digest of this very file before anything was embedded (of a pair, ``digest`` is of one)."""
+
+    @property
+    def around(self) -> str:
+        """All but ``body`` as ``taggerd:body`` has it."""
+        packed = base64.b64encode(zlib.compress(self.tail, 9)).decode("ascii")
+        return f"{self.size} {packed} {self.original}".strip()
+
+
+_LONGEST_SIZE = len(str(LARGEST))
+
+
+def recorded(core: bytes) -> Recorded:
+    """Return what *core* says.
+
+    Raises:
+        SidecarRefused: it cannot be understood.
+    """
+    document = Document(decode(core).text)
+    digest = "".join(document.texts(DIGEST)[:1])
+    body, size, tail, original, *_ = ("".join(document.texts(BODY)[:1]) + "    ").split(" ")
+    known = size.isascii() and size.isdecimal() and len(size) <= _LONGEST_SIZE
+    return Recorded(digest, body, int(size) if known else 0, _unpacked(tail), original)
+
+
+def _unpacked(packed: str) -> bytes:
+    """Return what :attr:`Recorded.around` packed; nothing where somebody else wrote it."""
+    try:
+        unpacking = zlib.decompressobj()
+        tail = unpacking.decompress(base64.b64decode(packed, validate=True), LARGEST)
+    except (binascii.Error, zlib.error, ValueError):
+        return b""
+    return tail if unpacking.eof else b""
+
+
+def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own name
+    packet: bytes | None,
+    native: tuple[Mapping[str, object], Mapping[str, object]],
+    tags: Tags,
+    provenance: Provenance,
+    merge: Merge,
+    *,
+    original: Callable[[], str],
+) -> Merged:
+    """Merge *tags* into the *packet* of a photo file, or into a new one where it has none.
+
+    Args:
+        packet: as it stands in the file.
+        native: the file's EXIF and IPTC, as Exiv2 names them.
+        tags: what to write.
+        provenance: recorded in taggerd's namespace, with the file's ``body``.
+        merge: merges them into what would be a sidecar's bytes.
+        original: gives the digest of the whole file; asked only where nothing is embedded yet.
+
+    Returns:
+        The packet, the very same one where there was nothing to say.
+
+    Raises:
+        SidecarRefused: it cannot be merged without a doubt; the message says why.
+    """
+    held = _held(*native)
+    if packet is None or not packet.strip(BLANK.encode() + b"\0"):
+        bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
+        before = Recorded(original=original())
+        new = merge((_BEGIN + bare).rstrip(), tags, _of(provenance, before), made=True)
+        return Merged(new.data + b"\n" + _PADDING + _END, new.notes)
+    parts = Parts.of(packet)
+    before = recorded(parts.core)
+    seeds: Mapping[Name, Value] = {}
+    if not before.body:
+        before = Recorded(size=len(packet), tail=parts.tail, original=original())
+        seeds = _seeds(parts.core, held)
+    new = merge(parts.core, tags, _of(provenance, before), seeds=seeds)
+    if new.data == parts.core:
+        return Merged(packet, new.notes)
+    return Merged(parts.fitted(new.data, len(packet)), new.notes)
+
+
+def changed_packet(packet: bytes, change: Callable[[bytes], bytes | None]) -> bytes | None:
+    """Return *packet* after *change*, given the text that a sidecar would be; None: it goes.
+
+    Where nothing of taggerd's is left, the packet has the length that it had before.
+    """
+    parts = Parts.of(packet)
+    before = recorded(parts.core)
+    core = change(parts.core)
+    if core is None:
+        return None
+    after = recorded(core)
+    size = before.size if before.body and not after.body else len(packet)
+    return parts.fitted(core, size)
+
+
+def returned_packet(packet: bytes, undone: Undone) -> bytes | None:
+    """Return what *packet* is after an undo of its core; None: it goes.
+
+    The very packet that was there before taggerd, where the undo gives its core back.
+    """
+    parts = Parts.of(packet)
+    before = recorded(parts.core)
+    if undone.data is None:
+        return None
+    if undone.end == "restored" and len(undone.data) + len(before.tail) == before.size:
+        return undone.data + before.tail
+    core = undone.data
+    return changed_packet(packet, lambda _core: core)
+
+
+def _of(provenance: Provenance, before: Recorded) -> Provenance:
+    """Add to the body what was there *before* taggerd."""
+    return replace(provenance, body=f"{provenance.body} {before.around}")
+
+
+def _held(exif: Mapping[str, object], iptc: Mapping[str, object]) -> Fields:
+    """Return the words in IPTC and EXIF that an XMP packet without them would hide."""
+    found = from_exif(exif) | from_iptc(iptc)
+    return {field: value for field, value in found.items() if field in _WORDS}
+
+
+def _seeds(core: bytes, held: Fields) -> dict[Name, Value]:
+    """Return the words *held* elsewhere that the packet lacks; once, before the first embedding."""
+    document = Document(decode(core).text)
+    if DIGEST in document:
+        return {}
+    return {name: value for name, value in names_of(held).items() if name not in document}

@@ -1,0 +1,109 @@
+"""XMP in PNG: one ``iTXt`` chunk named ``XML:com.adobe.xmp`` (XMP part 3, clause 1.1.5)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from taggerd.errors import SidecarRefused
+from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS
+from taggerd.metadata.embedding.source import Edit, Span, digest_without, exactly
+from taggerd.metadata.xmp.encoding import LARGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taggerd.metadata.embedding.container import Fingerprint
+    from taggerd.metadata.embedding.source import Source
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KEYWORD = b"XML:com.adobe.xmp\0"
+_OLD = b"Raw profile type xmp\0"
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    span: Span
+    """From its length to its checksum, both included."""
+
+
+class Png:
+    """A parsed PNG."""
+
+    def __init__(self, source: Source) -> None:
+        """Read the chunks' heads; raises SidecarRefused for one that is damaged."""
+        self._source = source
+        self._chunks = list(_chunks(source))
+        if any(chunk.kind == b"caBX" for chunk in self._chunks):
+            raise SidecarRefused(C2PA)
+        self.packet: bytes | None = None
+        self.place: Span | None = None
+        for chunk in self._chunks:
+            if chunk.kind in _TEXTS:
+                self._look_into(chunk)
+
+    def edits(self, packet: bytes | None) -> list[Edit]:
+        """See :class:`.embedding.container.Container`."""
+        place = self.place or Span(self._chunks[0].span.end, self._chunks[0].span.end)
+        new = b""
+        if packet is not None:
+            # Not compressed, no language, no translated keyword.
+            body = b"iTXt" + _KEYWORD + b"\0\0\0\0" + packet
+            checksum = struct.pack(">I", zlib.crc32(body))
+            new = struct.pack(">I", len(body) - 4) + body + checksum
+        return [Edit(place.start, place.end, new)]
+
+    def fingerprint(self) -> Fingerprint:
+        """See :class:`.embedding.container.Container`."""
+        return (digest_without(self._source, [self.place] if self.place else []),)
+
+    def _look_into(self, chunk: _Chunk) -> None:
+        """Take the packet if *chunk* is one."""
+        start, end = chunk.span.start + 8, chunk.span.end - 4
+        name = self._source.read(start, len(_OLD))
+        if name == _OLD:
+            message = "keeps its XMP in an old form (a raw profile)"
+            raise SidecarRefused(message)
+        if chunk.kind != b"iTXt" or not name.startswith(_KEYWORD):
+            return
+        if self.packet is not None:
+            raise SidecarRefused(TWO_PACKETS)
+        if end - start > LARGEST:
+            message = "has an XMP packet that is too large"
+            raise SidecarRefused(message)
+        data = exactly(self._source, start, end - start)[len(_KEYWORD) :]
+        compressed, (_, *rest) = data[:1] == b"\1", data[2:].partition(b"\0")
+        packet = rest[1].partition(b"\0")[2]
+        self.packet = _inflated(packet) if compressed else packet
+        self.place = chunk.span
+
+
+def _chunks(source: Source) -> Iterator[_Chunk]:
+    """Yield the chunks up to ``IEND``."""
+    if source.read(0, 8) != SIGNATURE:
+        message = "is not a PNG inside"
+        raise SidecarRefused(message)
+    position, kind = 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", exactly(source, position, 8))
+        end = position + 12 + length
+        if end > source.size or (position == 8) != (kind == b"IHDR"):  # noqa: PLR2004 - the first chunk
+            message = "has a damaged chunk"
+            raise SidecarRefused(message)
+        yield _Chunk(kind, Span(position, end))
+        position = end
+
+
+def _inflated(data: bytes) -> bytes:
+    """Unpack a compressed packet."""
+    inflating = zlib.decompressobj()
+    try:
+        packet = inflating.decompress(data, LARGEST)
+    except zlib.error:
+        packet = b""
+    if not inflating.eof:
+        message = "has a compressed XMP packet that is damaged or too large"
+        raise SidecarRefused(message)
+    return packet

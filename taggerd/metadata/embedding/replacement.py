@@ -1,0 +1,228 @@
+"""Put a changed copy in the place of a photo, so that at every instant one of the two is whole.
+
+The copy is made beside the photo under a hidden name, synced, given its owner, mode, access lists
+and extended attributes, checked, and exchanged with the photo in one step (see :mod:`.exchange`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+from taggerd.errors import PhotoChanged, PhotoGone, SidecarRefused, SidecarUnwritable
+from taggerd.metadata import atomic
+from taggerd.metadata.exchange import swap
+from taggerd.photo import Stamp, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_LATER_NS = 2_000_000_000
+"""The copy's mtime is the photo's and this much: what compares times (rsync, Lightroom) sees a
+change, what sorts photos by them sees none. Two seconds is what FAT can tell apart."""
+_KEPT_ATTRIBUTES = ("user.", "system.posix_acl")
+
+
+@contextlib.contextmanager
+def opened(path: Path, stamp: Stamp) -> Iterator[int]:
+    """Give a descriptor of the photo at *path*, which must be the one with *stamp*.
+
+    Raises:
+        PhotoChanged, PhotoGone: it is not.
+        SidecarRefused: it is a link, or not a plain file.
+        SidecarUnwritable: it cannot be read.
+        StorageError: the disk fails.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        message = f"{printable(path)} is no longer there"
+        raise PhotoGone(message) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            message = "is a symbolic link, which is not written through"
+            raise SidecarRefused(message) from None
+        atomic.give_up(error, path, "cannot be read")
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            message = "is not a plain file"
+            raise SidecarRefused(message)
+        if Stamp.of(found) != stamp:
+            raise _changed(path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def exchange(
+    path: Path,
+    original: int,
+    make: Callable[[int], None],
+    check: Callable[[int], None],
+    *,
+    backup: Path | None = None,
+) -> tuple[Stamp, Path | None]:
+    """Put what *make* writes in the place of the photo at *path*.
+
+    Args:
+        path: the photo.
+        original: its open descriptor.
+        make: writes the copy to the descriptor it is given.
+        check: looks at the finished copy; raises SidecarRefused if it is not as it must be.
+        backup: keep the photo as it was under this name, or one beside it if that is taken.
+
+    Returns:
+        The stamp of the photo as it now is, and where the old one was kept.
+
+    Raises:
+        PhotoChanged: the photo was changed meanwhile; it stays as it now is.
+        SidecarRefused, SidecarUnwritable: it stays as it was; the message says why.
+        SidecarChanged: another taggerd is writing it.
+        StorageError: the disk is full or fails.
+    """
+    old = os.fstat(original)
+    _check_may_change(path, old)
+    kept: Path | None = None
+    try:
+        with _copy(path) as (temporary, descriptor):
+            try:
+                make(descriptor)
+                _dress(path, temporary, descriptor, old)
+                os.fsync(descriptor)
+                check(descriptor)
+            finally:
+                # Also where the copy is refused: it may be because of that.
+                _check_unchanged(path, Stamp.of(old))
+            if backup is not None:
+                kept = _keep(path, original, backup)
+            made = Stamp.of(os.fstat(descriptor))
+            try:
+                _swap(temporary, path, Stamp.of(old))
+            except BaseException:
+                if kept is not None:
+                    kept.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        atomic.give_up(error, path, "cannot be written")
+    atomic.make_last(path)
+    return made, kept
+
+
+def _changed(path: Path) -> PhotoChanged:
+    return PhotoChanged(f"{printable(path)} changed since it settled: it is left to settle again")
+
+
+def _check_may_change(path: Path, old: os.stat_result) -> None:
+    if old.st_nlink > 1:
+        message = "has more than one name (hard links), which would part"
+        raise SidecarRefused(message)
+    if not old.st_mode & 0o222 or not atomic.may_be_written(path):
+        message = "is read-only"
+        raise SidecarUnwritable(message)
+
+
+@contextlib.contextmanager
+def _copy(path: Path) -> Iterator[tuple[Path, int]]:
+    """Give the name and an open descriptor of an empty hidden file; its name is gone afterwards."""
+    atomic.clear(path)
+    temporary = atomic.temporary_name(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield temporary, descriptor
+        finally:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
+                    temporary.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _dress(path: Path, temporary: Path, descriptor: int, old: os.stat_result) -> None:
+    """Give the copy all that the photo has besides its bytes; refuse where that is not possible."""
+    atomic.dress(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
+    atomic.copy_attributes(path, temporary)
+    made = os.fstat(descriptor)
+    if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
+        message = "belongs to another user, who could not be kept as its owner"
+        raise SidecarUnwritable(message)
+    if _attributes(path) != _attributes(temporary):
+        message = "has access lists or attributes that could not be kept"
+        raise SidecarUnwritable(message)
+    os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns + _LATER_NS))
+
+
+def _attributes(path: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(path, follow_symlinks=False):
+            if name.startswith(_KEPT_ATTRIBUTES):
+                found[name] = os.getxattr(path, name, follow_symlinks=False)
+    return found
+
+
+def _check_unchanged(path: Path, stamp: Stamp) -> None:
+    try:
+        now = Stamp.of(path.lstat())
+    except FileNotFoundError:
+        message = f"{printable(path)} is no longer there"
+        raise PhotoGone(message) from None
+    if now != stamp:
+        raise _changed(path)
+
+
+def _keep(path: Path, original: int, backup: Path) -> Path:
+    """Give the old photo a second name, or copy it where the file system has no links."""
+    for number in range(1000):
+        free = backup.with_name(f"{backup.name}-{number}") if number else backup
+        if os.path.lexists(free):
+            continue
+        try:
+            os.link(path, free, follow_symlinks=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in atomic.NO_LINKS:
+                raise
+            _copy_to(original, free)
+        return free
+    message = "has too many backups beside it"
+    raise SidecarUnwritable(message)
+
+
+def _copy_to(original: int, free: Path) -> None:
+    old = os.fstat(original)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(free, flags, 0o600)
+    try:
+        os.lseek(original, 0, os.SEEK_SET)
+        with (
+            open(original, "rb", closefd=False) as source,
+            open(descriptor, "wb", closefd=False) as copy,
+        ):
+            shutil.copyfileobj(source, copy)
+        atomic.dress(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
+        os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns))
+        os.fsync(descriptor)
+    except BaseException:
+        free.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _swap(temporary: Path, path: Path, stamp: Stamp) -> None:
+    """Put *temporary* in the place of the file with *stamp* at *path*, if it still is there."""
+    if not swap(temporary, path, lambda there: Stamp.of(there.lstat()) == stamp):
+        raise _changed(path)

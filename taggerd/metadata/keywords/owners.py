@@ -1,0 +1,74 @@
+"""The keywords of a sidecar seen from their owners: ours taken out, or told from a human's."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from taggerd.errors import SidecarRefused
+from taggerd.metadata.keywords.lists import (
+    LEFT_ALONE,
+    LISTS,
+    KeywordList,
+    Path,
+    human_paths,
+    left_alone,
+    read_list,
+    rewrite,
+    same,
+)
+from taggerd.metadata.xmp.namespaces import named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from taggerd.metadata.ownership import Ownership
+    from taggerd.metadata.xmp.document import Document
+    from taggerd.metadata.xmp.splice import Draft
+
+
+def withdraw_keywords(draft: Draft, ownership: Ownership) -> list[str]:
+    """Take every machine keyword out of every list, and every copy that taggerd made of a word.
+
+    A copy stays where its original is gone: then it is the only one left of a human's word.
+
+    Returns:
+        the machine keywords that were there.
+
+    Raises:
+        SidecarRefused: a list has a form out of which nothing can be taken without a loss.
+    """
+    everywhere = replace(ownership, lists=frozenset({*LISTS, *LEFT_ALONE}))
+    lists = [read_list(draft.document, n, everywhere) for n in LISTS if named(n) in draft.document]
+    lists += left_alone(draft.document, everywhere)
+    human = [path for each in lists for _, path in each.human]
+    here: dict[str, None] = {}
+    for each in lists:
+        here.update((each.path(item.text)[-1], None) for item in each.machine.values())
+        copies = [item for item, path in each.mirrored if _is_said(each, path, human)]
+        rewrite(draft, each, [*each.machine.values(), *copies], [])
+    return list(here)
+
+
+def _is_said(each: KeywordList, path: Path, human: Iterable[Path]) -> bool:
+    """Say whether a human's own entry in some list says *path*, as the list *each* writes it."""
+    wanted = same(each.entry(path))
+    return any(wanted in {same(each.entry(held)), *map(same, held)} for held in human)
+
+
+def told_apart(document: Document, ownership: Ownership) -> tuple[list[str], list[str]]:
+    """Return the machine keywords and the human ones that the lists hold, levels by ``/``.
+
+    A list that cannot be understood is left out.
+    """
+    lists = []
+    for name in LISTS:
+        if named(name) in document:
+            with suppress(SidecarRefused):
+                lists.append(read_list(document, name, ownership))
+    machine = {"/".join(each.path(i.text)) for each in lists for i in each.machine.values()}
+    words = [word for word in ownership.keywords if word in machine]
+    sources = [*lists, *left_alone(document, replace(ownership, lists=frozenset(LEFT_ALONE)))]
+    human = ["/".join(path) for path in human_paths(sources, replace(ownership, lists=frozenset()))]
+    return [*words, *sorted(machine - set(words))], human

@@ -1,0 +1,236 @@
+"""The user's own list of keywords: read from a file once, then asked for every word of a model.
+
+Two forms are read, both as text. Lightroom's (Metadata > Export Keywords): a tab for every level, a
+word in ``[brackets]`` that is not exported, ``{synonyms}`` one level below their word. And a flat
+list: one word a line; ``Animals|Dog`` there gives the levels.
+
+Words are found by spelling without case, spaces and hyphens, and by the number that English has;
+the list itself is not inflected, so that 100,000 words are read in a second.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from typing import TYPE_CHECKING, NamedTuple
+
+from taggerd.errors import ConfigurationError
+from taggerd.metadata.keywords.normalise import folded
+from taggerd.photo import Keyword, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from taggerd import settings
+    from taggerd.metadata.keywords.normalise import Spelled
+
+LARGEST_FILE = 64 << 20
+"""Bytes."""
+LONGEST_WORD = 255
+"""Characters; a longer line is no keyword, and the file no list of them."""
+MOST_SHOWN = 120
+"""Words of a list that is short enough to be named in a prompt."""
+MOST_SHOWN_CHARACTERS = 1500
+
+_LINE_END = re.compile("\r\n|\r|\n")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd-\uffff]")
+
+
+class Place(NamedTuple):
+    """A word of the list and where it stands."""
+
+    word: str
+    path: tuple[str, ...]
+    """The words above it, from the root down."""
+    parents: tuple[str, ...]
+    """Those of *path* that are exported."""
+    exported: bool
+
+
+class _Line(NamedTuple):
+    """One line of the file, taken apart."""
+
+    number: int
+    depth: int
+    text: str
+
+
+class Vocabulary:
+    """The list, ready to be asked."""
+
+    def __init__(self, places: Iterable[Place], synonyms: Iterable[tuple[str, Place]] = ()) -> None:
+        """Index *places*, and *synonyms* for some of them."""
+        self._words: dict[str, tuple[Place, ...]] = {}
+        for place in places:
+            key = folded(place.word)
+            self._words[key] = (*self._words.get(key, ()), place)
+        self._synonyms: dict[str, tuple[Place, ...]] = {}
+        for synonym, place in synonyms:
+            key = folded(synonym)
+            self._synonyms[key] = (*self._synonyms.get(key, ()), place)
+
+    def __len__(self) -> int:
+        """Return the number of different words."""
+        return len(self._words)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The words that may be used, in the list's order; none if there are too many to name."""
+        if len(self._words) > MOST_SHOWN:
+            return ()
+        places = (place for found in self._words.values() for place in found if place.exported)
+        words = tuple(dict.fromkeys(place.word for place in places))
+        return words if sum(map(len, words)) <= MOST_SHOWN_CHARACTERS else ()
+
+    def place(self, forms: Sequence[str], said: Collection[str] = frozenset()) -> Place | None:
+        """Return the word of the list that is meant by any of *forms*, the best first.
+
+        A word goes before a synonym. Of several of one spelling ("orange", a fruit and a colour)
+        the one below a word that was *said* too is meant, else the first in the file.
+        """
+        for table in (self._words, self._synonyms):
+            for form in forms:
+                if found := table.get(form):
+                    near = (p for p in found if any(folded(level) in said for level in p.path))
+                    return next(near, found[0])
+        return None
+
+
+def choose(
+    words: Iterable[Spelled], options: settings.Keywords, vocabulary: Vocabulary | None = None
+) -> tuple[Keyword, ...]:
+    """Return the keywords that are written: those of the *vocabulary* as it spells and places them.
+
+    A word that the list has in brackets is never written; one that it does not have stays with
+    ``mode = "prefer"`` only. At most ``options.max``.
+    """
+    words = tuple(words)
+    if vocabulary is None:
+        return tuple(word.keyword for word in words)[: options.max]
+    said = frozenset(form for word in words for form in word.forms)
+    stopped = frozenset(map(folded, options.stop))
+    chosen: dict[tuple[str, ...], Keyword] = {}
+    for (word, score, *_), forms in words:
+        place = vocabulary.place(forms, said)
+        if place is None:
+            if options.mode == "prefer":
+                chosen.setdefault((word,), Keyword(word, score))
+        elif place.exported and folded(place.word) not in stopped:
+            key = (*place.path, place.word)
+            held = chosen.get(key)
+            best = max((s for s in (score, held.score if held else None) if s), default=score)
+            chosen[key] = Keyword(place.word, best, place.path, place.parents)
+    return tuple(chosen.values())[: options.max]
+
+
+def load_vocabulary(path: Path) -> Vocabulary:
+    """Read the list at *path*.
+
+    Raises:
+        ConfigurationError: it is not there, not text, or not such a list; one line that says where.
+    """
+    where = f"keywords.vocabulary: {printable(path)}"
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= LARGEST_FILE and path.is_file() else None
+    except OSError as error:
+        message = f"{where}: cannot read the list of keywords: {error.strerror}"
+        raise ConfigurationError(message) from None
+    if data is None:
+        what = "not a file" if not path.is_file() else f"more than {LARGEST_FILE >> 20} MB"
+        message = f"{where}: {what}; a list of keywords is a text file"
+        raise ConfigurationError(message)
+    try:
+        places, synonyms = _parsed(_lines(_decoded(data)))
+    except ValueError as error:
+        message = f"{where}: {error}"
+        raise ConfigurationError(message) from None
+    return Vocabulary(places, synonyms)
+
+
+def _decoded(data: bytes) -> str:
+    """Return the file as text. Raises :class:`ValueError` in words."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif data[:2].count(0) == 1:  # a letter of ASCII in UTF-16 without its mark
+        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return unicodedata.normalize("NFC", data.decode(encoding))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"line {line}: not UTF-8 text; save the list as UTF-8"
+        raise ValueError(message) from None
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """Take the lines that say something apart. Raises :class:`ValueError` in words."""
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        body = " ".join(line.split())
+        if not body:
+            continue
+        if _CONTROL.search(body) or len(body) > LONGEST_WORD:
+            message = f"line {number}: not a keyword: {printable(body[:40])!r}"
+            raise ValueError(message)
+        yield _Line(number, len(line) - len(line.lstrip("\t")), body)
+
+
+def _parsed(lines: Iterable[_Line]) -> tuple[list[Place], list[tuple[str, Place]]]:
+    """Read words and synonyms. Raises :class:`ValueError` in words."""
+    places: list[Place] = []
+    synonyms: list[tuple[str, Place]] = []
+    above: list[Place] = []
+    for number, depth, text in lines:
+        if depth > len(above):
+            message = (
+                f"line {number}: {text!r} is indented by {depth} tabs, "
+                f"which is more than one under the line above it"
+            )
+            raise ValueError(message)
+        del above[depth:]
+        if text.startswith("{") or text.endswith("}"):
+            synonym = _inside(text, "{}", number)
+            if not above:
+                message = f"line {number}: the synonym {text} has no word above it"
+                raise ValueError(message)
+            synonyms.append((synonym, above[-1]))
+            continue
+        bracketed = text.startswith("[") or text.endswith("]")
+        place = _place(
+            _inside(text, "[]", number) if bracketed else text, above, exported=not bracketed
+        )
+        if place is None:
+            message = f"line {number}: not a keyword: {text!r}"
+            raise ValueError(message)
+        places.append(place)
+        above.append(place)
+    if not places:
+        message = "no keywords in it"
+        raise ValueError(message)
+    return places, synonyms
+
+
+def _inside(text: str, marks: str, number: int) -> str:
+    """Return what stands between two *marks*. Raises :class:`ValueError` in words."""
+    inner = text[1:-1].strip()
+    if not (text.startswith(marks[0]) and text.endswith(marks[1]) and inner):
+        message = f"line {number}: {text!r} has one of {marks[0]} and {marks[1]} without the other"
+        raise ValueError(message)
+    return inner
+
+
+def _place(text: str, above: Sequence[Place], *, exported: bool) -> Place | None:
+    """Place *text* below the last of *above*; None where nothing is left between its levels."""
+    levels = [level.strip() for level in text.split("|")]
+    if not all(levels) or not folded(levels[-1]):
+        return None
+    *between, word = levels
+    path, parents = (), ()  # type: tuple[str, ...], tuple[str, ...]
+    if above:
+        last = above[-1]
+        path = (*last.path, last.word)
+        parents = (*last.parents, last.word) if last.exported else last.parents
+    return Place(word, (*path, *between), (*parents, *between), exported)

@@ -1,0 +1,220 @@
+"""XML as a tree that knows where every element lies in the bytes.
+
+Parsing is expat's (namespaces, well-formedness, UTF-8); this module adds the byte spans.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from xml.parsers import expat
+
+from taggerd.errors import SidecarRefused
+from taggerd.metadata.xmp.namespaces import RDF, Name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEEPEST = 100
+"""Levels of elements; deeper ones are refused (the walks over the tree are recursive)."""
+
+BLANK = " \t\r\n"
+"""What XML takes as white space."""
+
+DESCRIPTION = Name(RDF, "Description")
+
+_SEPARATOR = "\x1f"  # cannot occur in XML, so neither in a namespace URI
+_TAG = re.compile(rb"""<[^\s/>]+(?:[^>"']+|"[^"]*"|'[^']*')*>""")
+_ATTRIBUTE = re.compile(rb"""\s+([^\s=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+
+
+class Attribute(NamedTuple):
+    """An attribute as it is written and what it means."""
+
+    value: str
+    written: str
+    """Its name in the file, with the prefix used there."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """An element."""
+
+    name: Name
+    written: str
+    """Its name in the file, with the prefix used there."""
+    attributes: Mapping[Name, Attribute]
+    parent: Node | None
+    bindings: Mapping[str, str]
+    """Prefix → URI, as declared on this element."""
+    start: int
+    """Offset of its ``<``."""
+    tag_end: int
+    """Offset after the ``>`` of its start tag."""
+    empty_tag: bool
+    """It is written ``<a/>``."""
+    close: int = -1
+    """Offset of the ``</`` of its end tag; of its end where it has none."""
+    end: int = -1
+    """Offset after the element."""
+    children: list[Node] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Its own character data."""
+        return "".join(self.texts)
+
+    @property
+    def prefix(self) -> str:
+        """The prefix it is written with, e.g. ``"rdf:"`` with the colon; empty for none."""
+        head, colon, _ = self.written.rpartition(":")
+        return head + colon
+
+    def bound(self, prefix: str) -> str | None:
+        """Return the URI that *prefix* stands for inside this element."""
+        node: Node | None = self
+        while node is not None:
+            if prefix in node.bindings:
+                return node.bindings[prefix]
+            node = node.parent
+        return None
+
+
+Canonical = tuple[object, ...]
+"""What an element means, comparable: name, attributes, text, children; no prefixes, no layout."""
+
+
+def canonical(node: Node, without: frozenset[Name] = frozenset()) -> Canonical:
+    """Return what *node* means, leaving out its own attributes and children named in *without*."""
+    text = node.text
+    if (node.children or node.name == DESCRIPTION) and not text.strip(BLANK):
+        text = ""  # layout
+    return (
+        node.name,
+        tuple(sorted((k, a.value) for k, a in node.attributes.items() if k not in without)),
+        text,
+        tuple(canonical(child) for child in node.children if child.name not in without),
+    )
+
+
+class Tree:
+    """A parsed XML document.
+
+    Args:
+        data: UTF-8 without a byte order mark.
+
+    Raises:
+        SidecarRefused: it is not well-formed, has a DOCTYPE, or nests too deep.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Parse *data*."""
+        reader = _Reader(data)
+        self.root = reader.root
+        self.remarks = tuple(reader.remarks)
+        """Comments and processing instructions in their order."""
+
+
+def attribute_span(data: bytes, node: Node, name: Name) -> tuple[int, int]:
+    """Return the byte span of the attribute *name* in *node*'s start tag, white space before it."""
+    written = node.attributes[name].written.encode()
+    first = node.start + 1 + len(node.written.encode())
+    for match in _ATTRIBUTE.finditer(data, first, node.tag_end):
+        if match[1] == written:
+            return match.span()
+    message = f"has an attribute {written.decode()} that cannot be found again"
+    raise SidecarRefused(message)
+
+
+class _Reader:
+    """One run of expat over *data*."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._open: list[Node] = []
+        self._bindings: dict[str, str] = {}
+        self._root: Node | None = None
+        self.remarks: list[tuple[str, ...]] = []
+        parser = expat.ParserCreate("UTF-8", _SEPARATOR)
+        parser.namespace_prefixes = True
+        parser.ordered_attributes = True
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._doctype
+        parser.StartNamespaceDeclHandler = self._binding
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.CommentHandler = self._comment
+        parser.ProcessingInstructionHandler = self._instruction
+        self._parser = parser
+        try:
+            parser.Parse(data, True)  # noqa: FBT003 - expat takes isfinal by position only
+        except expat.ExpatError as error:
+            message = f"is not well-formed XML: {error}"
+            raise SidecarRefused(message) from None
+
+    @property
+    def root(self) -> Node:
+        """The document's element; expat has seen to it that there is one."""
+        if self._root is None:
+            message = "has no element in it"
+            raise SidecarRefused(message)
+        return self._root
+
+    def _doctype(self, *_: object) -> NoReturn:
+        message = "has a DOCTYPE, which no sidecar needs"
+        raise SidecarRefused(message)
+
+    def _binding(self, prefix: str | None, uri: str | None) -> None:
+        self._bindings[prefix or ""] = uri or ""
+
+    def _start(self, name: str, pairs: list[str]) -> None:
+        if len(self._open) >= DEEPEST:
+            message = f"nests deeper than {DEEPEST} levels"
+            raise SidecarRefused(message)
+        start = self._parser.CurrentByteIndex
+        tag = _TAG.match(self._data, start)
+        if tag is None:
+            message = "has a tag that cannot be found again"
+            raise SidecarRefused(message)
+        full, written = _split(name)
+        attributes = {}
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            attribute, attribute_written = _split(key)
+            attributes[attribute] = Attribute(value, attribute_written)
+        parent = self._open[-1] if self._open else None
+        bindings, self._bindings = self._bindings, {}
+        node = Node(
+            full, written, attributes, parent, bindings,
+            start, tag.end(), self._data[tag.end() - 2] == ord("/"),
+        )  # fmt: skip
+        if parent is None:
+            self._root = node
+        else:
+            parent.children.append(node)
+        self._open.append(node)
+
+    def _end(self, _name: str) -> None:
+        node = self._open.pop()
+        node.close = node.tag_end if node.empty_tag else self._parser.CurrentByteIndex
+        node.end = node.close if node.empty_tag else self._data.index(b">", node.close) + 1
+
+    def _text(self, text: str) -> None:
+        self._open[-1].texts.append(text)
+
+    def _comment(self, text: str) -> None:
+        self.remarks.append(("comment", text))
+
+    def _instruction(self, target: str, text: str) -> None:
+        self.remarks.append(("instruction", target, text))
+
+
+def _split(name: str) -> tuple[Name, str]:
+    """Take expat's ``uri, local, prefix`` apart: the name, and the name as it is written."""
+    parts = name.split(_SEPARATOR)
+    if len(parts) == 1:
+        return Name("", parts[0]), parts[0]
+    uri, local = parts[0], parts[1]
+    return Name(uri, local), f"{parts[2]}:{local}" if len(parts) > 2 else local  # noqa: PLR2004 - the prefix is the third part
