@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from taggerd.metadata import Circumstances
     from taggerd.photo import Photo
-    from taggerd.rooms import Rooms
+    from taggerd.services import Services
     from taggerd.settings import ContextWord
 
 LONGEST_FOLDER = 100
@@ -38,12 +38,12 @@ _COORDINATES = re.compile(
 log = structlog.get_logger(__name__)
 
 
-async def context_of(photo: Photo, rooms: Rooms) -> dict[str, str]:
+async def context_of(photo: Photo, services: Services) -> dict[str, str]:
     """Return what may be told of *photo*, by kind; what is not known is not there."""
-    wanted = rooms.settings.prompts.context
+    wanted = services.settings.prompts.context
     told: dict[str, str] = {}
-    known = await _circumstances(photo, rooms, [word for word in wanted if word != "folder"])
-    if known and known.position and (place := await _place(known.position, rooms)):
+    known = await _circumstances(photo, services, [word for word in wanted if word != "folder"])
+    if known and known.position and (place := await _place(known.position, services)):
         told["place"] = place
     if known and known.month:
         told["date"] = in_words(known.month)
@@ -62,24 +62,24 @@ def in_words(month: tuple[int, int]) -> str:
 
 
 async def _circumstances(
-    photo: Photo, rooms: Rooms, wanted: Sequence[ContextWord]
+    photo: Photo, services: Services, wanted: Sequence[ContextWord]
 ) -> Circumstances | None:
     """Read the photo's metadata in a worker; a photo is never lost for the sake of a hint."""
     if not wanted:
         return None
     try:
-        return await rooms.workers.run(
-            metadata.circumstances, photo, rooms.metadata_options.naming, wanted
+        return await services.workers.run(
+            metadata.circumstances, photo, services.metadata_options.naming, wanted
         )
     except PhotoError as error:
         log.info("asked without context", photo=photo.name, reason=str(error))
         return None
 
 
-async def _place(position: tuple[float, float], rooms: Rooms) -> str:
+async def _place(position: tuple[float, float], services: Services) -> str:
     """Look the place up, in the process that has the towns."""
     try:
-        return await rooms.places.run(place_name, *position)
+        return await services.places.run(place_name, *position)
     except (PhotoError, MemoryError, ImportError) as error:
         log.warning("places cannot be looked up", reason=str(error))
         return ""

@@ -1,12 +1,11 @@
-"""A photo's whole way, on one page: read :func:`tag` from top to bottom.
+"""A photo's whole attempt, on one page: read :func:`tag` from top to bottom.
 
 ::
 
     claim ─▶ decode ─▶ ask (or recall) ─▶ write ─▶ record
 
-The daemon and the catch-up both call it, and neither has a path of its own. What goes wrong on the
-way leaves :func:`tag` as an error of :mod:`taggerd.errors`; :mod:`taggerd.shift` decides what that
-costs the photo.
+The daemon and the scan both call it, and neither has a path of its own. What goes wrong leaves
+:func:`tag` as an error of :mod:`taggerd.errors`; :mod:`taggerd.runner` decides what it costs.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
     from taggerd.inference import Question
     from taggerd.ledger import Claim, Held
     from taggerd.photo import Answer, Photo, Picture, Sidecar
-    from taggerd.rooms import Rooms
+    from taggerd.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class RunOptions:
     """What one run wants of its photos."""
 
     run: str
@@ -58,8 +57,8 @@ class Job:
 
 
 @dataclass(slots=True)
-class Way:
-    """What one photo has met so far: the stuff of its record, also when it fails half-way."""
+class Attempt:
+    """What one photo has met so far: the stuff of its record, also when it fails half-attempt."""
 
     claim: Claim
     started_at: datetime
@@ -69,7 +68,7 @@ class Way:
     answers: dict[str, Answer] = field(default_factory=dict)
     """By role, recalled and paid for."""
     paid: list[Answer] = field(default_factory=list)
-    """The answers that this way itself asked for."""
+    """The answers that this attempt itself asked for."""
     unkept: list[Answer] = field(default_factory=list)
     """Those of them that the ledger's disk had no room for: they are kept before anything else."""
     tags: Tags = field(default_factory=Tags)
@@ -85,8 +84,8 @@ class Way:
         self.stages[answer.role] = answer.seconds
 
 
-async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
-    """Take one claimed photo its whole way.
+async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Record | None:
+    """Take one claimed photo its whole attempt.
 
     Returns:
         Its record; None if it turned out to be tagged already.
@@ -96,113 +95,119 @@ async def tag(way: Way, rooms: Rooms, job: Job) -> Record | None:
         BackendError: the backend is at fault. StorageError: a disk is full or failing.
 
     """
-    claim, photo, ledger = way.claim, way.claim.photo, rooms.ledger
+    claim, photo, ledger = attempt.claim, attempt.claim.photo, services.ledger
 
-    with rooms.stopwatch(way.stages, "decode"):
-        picture = way.picture = await rooms.workers.run(
-            imaging.prepare, photo.primary.path, photo.primary.stamp, rooms.settings.image
+    with services.stopwatch(attempt.stages, "decode"):
+        picture = attempt.picture = await services.workers.run(
+            imaging.prepare, photo.primary.path, photo.primary.stamp, services.settings.image
         )
-        picture = way.picture = await _as_it_came(photo, picture, rooms)
+        picture = attempt.picture = await _as_it_came(photo, picture, services)
     await ledger.survived(claim)
 
-    held = await _held(claim, picture, rooms)
-    if _may_be_tagged(claim, held, job) and await _is_tagged(photo, picture, rooms):
-        if job.writes:
-            await _yield_to_humans(claim, picture, rooms)
+    held = await _held(claim, picture, services)
+    if _may_be_tagged(claim, held, options) and await _is_tagged(photo, picture, services):
+        if options.writes:
+            await _yield_to_humans(claim, picture, services)
         await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
         return None
 
-    way.answers = recalled(held, rooms.asking.questions, claim, job)
-    async for answer in asked(way, picture, held, rooms, job):
-        way.pay(answer)
+    attempt.answers = recalled(held, services.asking.questions, claim, options)
+    async for answer in asked(attempt, picture, held, services, options):
+        attempt.pay(answer)
         with suppress(StorageError):  # one request may bring more answers: raised below
-            await keep(way, rooms)
-    await keep(way, rooms)
-    way.tags = await tags_of(way.answers, photo, rooms)
+            await keep(attempt, services)
+    await keep(attempt, services)
+    attempt.tags = await tags_of(attempt.answers, photo, services)
 
     await confirm(photo)
-    if job.writes:
-        with rooms.stopwatch(way.stages, "metadata"):
-            way.sidecars = await rooms.workers.run(
-                metadata.write, photo, way.tags, provenance(way, rooms), rooms.metadata_options
+    if options.writes:
+        with services.stopwatch(attempt.stages, "metadata"):
+            attempt.sidecars = await services.workers.run(
+                metadata.write,
+                photo,
+                attempt.tags,
+                provenance(attempt, services),
+                services.metadata_options,
             )
-        await ledger.written(claim, picture.digest, way.sidecars)
-        rooms.remark(way.sidecars)
+        await ledger.written(claim, picture.digest, attempt.sidecars)
+        services.remark(attempt.sidecars)
 
-    with suppress(StorageError):  # the scribe reports a full disk; the page does without
-        await asyncio.to_thread(rooms.journal.thumbnail, picture.digest, picture.thumbnail)
-    record = record_of(way, rooms, job)
+    with suppress(StorageError):  # the relay reports a full disk; the page does without
+        await asyncio.to_thread(services.journal.thumbnail, picture.digest, picture.thumbnail)
+    record = record_of(attempt, services, options)
     line = outgoing(record)
-    if job.dry_run:
+    if options.dry_run:
         await ledger.release(claim, line, as_it_was=True)
     elif record.error:
         await ledger.fail(claim, record.error, final=True, retryable_sidecar=True, record=line)
     else:
-        await ledger.finish(claim, line, digest=picture.digest, sidecars_written=job.writes)
+        await ledger.finish(claim, line, digest=picture.digest, sidecars_written=options.writes)
     return record
 
 
-async def keep(way: Way, rooms: Rooms) -> None:
+async def keep(attempt: Attempt, services: Services) -> None:
     """Keep the answers that are paid for and not yet kept.
 
     Raises:
-        StorageError: the ledger's disk is full or failing; they stay with the *way*.
+        StorageError: the ledger's disk is full or failing; they stay with the *attempt*.
 
     """
-    while way.unkept and way.picture:
-        await rooms.ledger.checkpoint(way.claim, way.picture.digest, way.unkept[0])
-        del way.unkept[0]
+    while attempt.unkept and attempt.picture:
+        await services.ledger.checkpoint(attempt.claim, attempt.picture.digest, attempt.unkept[0])
+        del attempt.unkept[0]
 
 
-def _may_be_tagged(claim: Claim, held: Sequence[Held], job: Job) -> bool:
-    """Say whether the photo's own sidecars may end its way here, without a record.
+def _may_be_tagged(claim: Claim, held: Sequence[Held], options: RunOptions) -> bool:
+    """Say whether the photo's own sidecars may end its attempt here, without a record.
 
     Not if it is to be asked about anew, and not if answers are held for it that were never
     recorded: the program died between the sidecar and the record, and the record is still owed.
     """
-    if job.dry_run or claim.anew_since is not None:
+    if options.dry_run or claim.anew_since is not None:
         return False
     return claim.recorded or not held
 
 
-async def _as_it_came(photo: Photo, picture: Picture, rooms: Rooms) -> Picture:
+async def _as_it_came(photo: Photo, picture: Picture, services: Services) -> Picture:
     """Give *picture* the digest that its file had before taggerd embedded anything into it.
 
     So one that tags were embedded into is the same picture as before, and is not paid for again.
     """
-    origin = await rooms.workers.run(metadata.origin, photo.primary.path)
+    origin = await services.workers.run(metadata.origin, photo.primary.path)
     return replace(picture, digest=origin) if origin else picture
 
 
-async def _is_tagged(photo: Photo, picture: Picture, rooms: Rooms) -> bool:
+async def _is_tagged(photo: Photo, picture: Picture, services: Services) -> bool:
     """Say whether sidecars of ours say that these very bytes are tagged, whatever the ledger knows.
 
     So a lost ledger, a touched file or a photo moved with its sidecar costs nothing.
     """
-    options = rooms.metadata_options
-    return await rooms.workers.run(metadata.tagged_digest, photo, options) == picture.digest
+    options = services.metadata_options
+    return await services.workers.run(metadata.tagged_digest, photo, options) == picture.digest
 
 
-async def _yield_to_humans(claim: Claim, picture: Picture, rooms: Rooms) -> None:
+async def _yield_to_humans(claim: Claim, picture: Picture, services: Services) -> None:
     """Take out of the sidecars what hides words that a human has written there since."""
-    yielded = await rooms.workers.run(metadata.yield_to_humans, claim.photo, rooms.metadata_options)
+    yielded = await services.workers.run(
+        metadata.yield_to_humans, claim.photo, services.metadata_options
+    )
     if yielded:
-        await rooms.ledger.written(claim, picture.digest, yielded)
+        await services.ledger.written(claim, picture.digest, yielded)
 
 
-async def _held(claim: Claim, picture: Picture, rooms: Rooms) -> list[Held]:
+async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held]:
     """Return the answers held for these bytes, or, where a JPEG joined its raw, for the raw's."""
-    held = await rooms.ledger.answers(picture.digest)
+    held = await services.ledger.answers(picture.digest)
     if held or claim.changed or not claim.digest or claim.anew_since is not None:
         return held
-    for earlier in await rooms.ledger.answers(claim.digest):
-        await rooms.ledger.checkpoint(claim, picture.digest, earlier.answer)
+    for earlier in await services.ledger.answers(claim.digest):
+        await services.ledger.checkpoint(claim, picture.digest, earlier.answer)
         held.append(earlier)
     return held
 
 
 def recalled(
-    held: Iterable[Held], questions: Sequence[Question], claim: Claim, job: Job
+    held: Iterable[Held], questions: Sequence[Question], claim: Claim, options: RunOptions
 ) -> dict[str, Answer]:
     """Choose from the *held* answers those that need not be asked for again, by role.
 
@@ -215,32 +220,36 @@ def recalled(
     for question in questions:
         answers = [h for h in held if h.answer.role == question.role and h.at >= since]
         same = [h for h in answers if h.answer.question == question.identity]
-        if same or not (job.anew or job.dry_run):
+        if same or not (options.anew or options.dry_run):
             for best in sorted(same or answers, key=lambda h: h.at)[-1:]:
                 chosen[question.role] = best.answer
     return chosen
 
 
 async def asked(
-    way: Way, picture: Picture, held: Sequence[Held], rooms: Rooms, job: Job
+    attempt: Attempt,
+    picture: Picture,
+    held: Sequence[Held],
+    services: Services,
+    options: RunOptions,
 ) -> AsyncIterator[Answer]:
-    """Ask what *way* has no answer to yet, and yield each answer as it comes.
+    """Ask what *attempt* has no answer to yet, and yield each answer as it comes.
 
     A question of the user's own is asked once the answers are there that its prompt speaks of;
     only then is it known whether the very same was asked before.
     """
-    waiting = [q for q in rooms.asking.questions if q.role not in way.answers]
-    context = await context_of(way.claim.photo, rooms) if waiting else {}
+    waiting = [q for q in services.asking.questions if q.role not in attempt.answers]
+    context = await context_of(attempt.claim.photo, services) if waiting else {}
     while waiting:
-        await keep(way, rooms)  # before more is paid for
-        said = {role: said_in(answer) for role, answer in way.answers.items()}
+        await keep(attempt, services)  # before more is paid for
+        said = {role: said_in(answer) for role, answer in attempt.answers.items()}
         roles = [question.role for question in waiting]
         ready = [q.ready(said, context) for q in waiting if not q.waits_for(roles)]
-        way.answers |= recalled(held, ready, way.claim, job)
-        unasked = [question for question in ready if question.role not in way.answers]
-        async for answer in rooms.asking.describe(picture, unasked):
+        attempt.answers |= recalled(held, ready, attempt.claim, options)
+        unasked = [question for question in ready if question.role not in attempt.answers]
+        async for answer in services.asking.describe(picture, unasked):
             yield answer
-        waiting = [q for q in waiting if q.role not in way.answers]
+        waiting = [q for q in waiting if q.role not in attempt.answers]
 
 
 def said_in(answer: Answer) -> str:
@@ -248,18 +257,18 @@ def said_in(answer: Answer) -> str:
     return answer.text or ", ".join(keyword.word for keyword in answer.keywords)
 
 
-async def tags_of(answers: Mapping[str, Answer], photo: Photo, rooms: Rooms) -> Tags:
+async def tags_of(answers: Mapping[str, Answer], photo: Photo, services: Services) -> Tags:
     """Make tags of the *answers*: keywords cleaned by the user's rules as they are now.
 
     The user's own keywords for what came out of an archive go first, spelled as they are.
     """
     said = answers["keywords"].keywords if "keywords" in answers else ()
-    settings = rooms.settings
+    settings = services.settings
     # In a worker: the rules of English plurals take a second to load and would stall the loop.
-    spelled = await rooms.workers.run(
+    spelled = await services.workers.run(
         metadata.spell, said, settings.keywords, settings.metadata.language
     )
-    cleaned = metadata.choose(spelled, settings.keywords, rooms.vocabulary)
+    cleaned = metadata.choose(spelled, settings.keywords, services.vocabulary)
     own = await keywords_of_archive(photo, settings.arrivals)
     given = {keyword.word.casefold() for keyword in own}
     return Tags(
@@ -275,48 +284,50 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, rooms: Rooms) -> 
     )
 
 
-def provenance(way: Way, rooms: Rooms) -> Provenance:
-    """Say where the tags of *way* come from."""
+def provenance(attempt: Attempt, services: Services) -> Provenance:
+    """Say where the tags of *attempt* come from."""
     return Provenance(
         version=__version__,
-        date=rooms.now(),
-        profile=rooms.asking.profile.name,
-        profile_digest=rooms.asking.profile.digest,
-        models={role: answer.model for role, answer in way.answers.items()},
-        digest=way.picture.digest if way.picture else "",
+        date=services.now(),
+        profile=services.asking.profile.name,
+        profile_digest=services.asking.profile.digest,
+        models={role: answer.model for role, answer in attempt.answers.items()},
+        digest=attempt.picture.digest if attempt.picture else "",
     )
 
 
-def record_of(way: Way, rooms: Rooms, job: Job, error: Exception | None = None) -> Record:
+def record_of(
+    attempt: Attempt, services: Services, options: RunOptions, error: Exception | None = None
+) -> Record:
     """Write down what became of a photo; *error* is why it is not tagged."""
-    refused = [sidecar.error for sidecar in way.sidecars if sidecar.error]
-    notes = [note for sidecar in way.sidecars for note in sidecar.notes]
-    answers = list(way.answers.values())
+    refused = [sidecar.error for sidecar in attempt.sidecars if sidecar.error]
+    notes = [note for sidecar in attempt.sidecars for note in sidecar.notes]
+    answers = list(attempt.answers.values())
     return Record(
-        id=f"{way.claim.id}-{way.started_at:%Y%m%dT%H%M%S.%f}",
-        photo=way.claim.photo,
-        digest=way.picture.digest if way.picture else "",
-        tags=way.tags,
+        id=f"{attempt.claim.id}-{attempt.started_at:%Y%m%dT%H%M%S.%f}",
+        photo=attempt.claim.photo,
+        digest=attempt.picture.digest if attempt.picture else "",
+        tags=attempt.tags,
         roles={answer.role: said_in(answer) for answer in answers},
         models={answer.role: answer.model for answer in answers},
-        backend=rooms.asking.base_url,
-        prompt_profile=rooms.asking.profile.name,
-        prompt_profile_digest=rooms.asking.profile.digest,
-        sidecars=way.sidecars,
-        notes=(*(way.picture.notes if way.picture else ()), *notes),
+        backend=services.asking.base_url,
+        prompt_profile=services.asking.profile.name,
+        prompt_profile_digest=services.asking.profile.digest,
+        sidecars=attempt.sidecars,
+        notes=(*(attempt.picture.notes if attempt.picture else ()), *notes),
         error=str(error) if error else "; ".join(refused),
         error_kind=type(error).__name__ if error else "SidecarError" if refused else "",
-        attempts=way.claim.attempt,
-        started_at=way.started_at,
-        finished_at=rooms.now(),
-        duration_seconds=time.monotonic() - way.began,
-        stages=way.stages,
+        attempts=attempt.claim.attempt,
+        started_at=attempt.started_at,
+        finished_at=services.now(),
+        duration_seconds=time.monotonic() - attempt.began,
+        stages=attempt.stages,
         usage={
-            "requests": sum(answer.requests for answer in way.paid),
-            "prompt_tokens": sum(answer.prompt_tokens for answer in way.paid),
-            "completion_tokens": sum(answer.completion_tokens for answer in way.paid),
+            "requests": sum(answer.requests for answer in attempt.paid),
+            "prompt_tokens": sum(answer.prompt_tokens for answer in attempt.paid),
+            "completion_tokens": sum(answer.completion_tokens for answer in attempt.paid),
         },
-        dry_run=job.dry_run,
+        dry_run=options.dry_run,
         version=__version__,
         raw={error.role: error.raw} if isinstance(error, AnswerError) and error.raw else {},
     )

@@ -2,7 +2,7 @@
 
 Nothing is asked of anybody: the towns (those of a thousand people and more, CC BY 4.0) come with
 the package. Loading them takes two seconds and 120 MB, so it happens in a process of its own
-(:mod:`taggerd.workers`), at the first photo that says where it was taken.
+(:mod:`taggerd.workers.pool`), at the first photo that says where it was taken.
 """
 
 from __future__ import annotations

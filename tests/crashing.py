@@ -233,7 +233,7 @@ class Trial:
                 words = (process / "cmdline").read_bytes().decode().strip("\0").split("\0")
             except (OSError, ValueError):
                 continue
-            if "taggerd.worker_process" in words and int(words[-1]) in self._pids:
+            if "taggerd.workers.process" in words and int(words[-1]) in self._pids:
                 found.append(process.name)
         return found
 

@@ -144,7 +144,7 @@ def _wrap_ledger(fuse: _Fuse) -> None:
 
 
 def _wrap_workers(fuse: _Fuse) -> None:
-    from taggerd.workers import Workers  # noqa: PLC0415 - only in the program that dies
+    from taggerd.workers.pool import Workers  # noqa: PLC0415 - only in the program that dies
 
     run = Workers.run
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from taggerd.arrivals import members
 from taggerd.arrivals.orders import SCRATCH, Order, check, identity_of, sorted_out
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError, TaggerdError
-from taggerd.lasting import sync_folder
+from taggerd.files import sync_folder
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:

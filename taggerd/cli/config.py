@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from taggerd import configuration, rooms
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError
 from taggerd.inference import available_profiles, load_profile
 from taggerd.photo import printable
+from taggerd.services import check_settings
+from taggerd.settings import configuration
 
 app = typer.Typer(
     help="Write, show and check the settings.", no_args_is_help=True, rich_markup_mode=None
@@ -65,7 +66,7 @@ def check(
     """Read the settings and check the folders they name; exit 2 if something is wrong."""
     loaded = options.load(config)
     configuration.check_folders(loaded, allow_offline=allow_offline)
-    rooms.check(loaded)
+    check_settings(loaded)
     typer.echo(f"settings are good: {loaded.file or 'no file, defaults and environment'}")
 
 

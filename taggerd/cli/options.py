@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taggerd import configuration, logs
+from taggerd import logs
 from taggerd.errors import ConfigurationError
+from taggerd.settings import configuration
 
 if TYPE_CHECKING:
-    from taggerd.configuration import Configuration
+    from taggerd.settings.configuration import Configuration
 
 ConfigFile = Annotated[
     Path | None,

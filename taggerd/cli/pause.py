@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taggerd import rest, rooms
 from taggerd.cli import options
 from taggerd.ledger import Pause
+from taggerd.runner.pause import end_of_pause, pause_message
+from taggerd.services import local_now, open_ledger
 
 if TYPE_CHECKING:
     from taggerd.settings import Settings
@@ -36,11 +37,11 @@ def pause(
     holds over restarts. A scan started by hand asks all the same, and says so.
     """
     loaded = options.load(config, verbose=verbose, state_directory=state_directory)
-    now = rooms.local_now()
-    end = rest.end_of(length, until, now)
+    now = local_now()
+    end = end_of_pause(length, until, now)
     wanted = Pause(" ".join(reason or ()), now.timestamp(), end)
     asyncio.run(_pause(loaded.settings, wanted))
-    typer.echo(rest.told(wanted, now))
+    typer.echo(pause_message(wanted, now))
 
 
 def resume(
@@ -56,12 +57,12 @@ def resume(
 
 
 async def _pause(settings: Settings, wanted: Pause) -> None:
-    async with rooms.opened_ledger(settings) as ledger:
+    async with open_ledger(settings) as ledger:
         await ledger.pause(wanted.reason, since=wanted.since, until=wanted.until)
 
 
 async def _resume(settings: Settings) -> bool:
-    async with rooms.opened_ledger(settings) as ledger:
-        was = await ledger.paused(rooms.local_now().timestamp())
+    async with open_ledger(settings) as ledger:
+        was = await ledger.paused(local_now().timestamp())
         await ledger.resume()
         return was is not None

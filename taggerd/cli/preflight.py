@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taggerd import rooms
 from taggerd.cli import options
 from taggerd.errors import BackendError
+from taggerd.services import asking_of
 
 if TYPE_CHECKING:
-    from taggerd.configuration import Configuration
     from taggerd.inference import PreflightReport
+    from taggerd.settings.configuration import Configuration
 
 
 def preflight(
@@ -59,7 +59,7 @@ class Found(NamedTuple):
 
 
 async def _preflight(loaded: Configuration) -> Found:
-    asking = rooms.asking_of(loaded)
+    asking = asking_of(loaded)
     try:
         reports = await asking.preflight()
         learnt = [endpoint.backend.learnt for endpoint in asking.endpoints]

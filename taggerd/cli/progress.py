@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Task, TaskID
 
-    from taggerd.catchup import Listing, Tally
-    from taggerd.outcome import Outcome
+    from taggerd.runner.outcome import Outcome
+    from taggerd.scan import Listing, Tally
 
 
 class RateColumn(TextColumn):

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from taggerd import rooms
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
+from taggerd.services import open_ledger
 from taggerd.settings import Settings
 
 
@@ -61,5 +61,5 @@ def retry(
 
 
 async def _retry(settings: Settings, within: list[Path] | None, *, failed: bool) -> int:
-    async with rooms.opened_ledger(settings) as ledger:
+    async with open_ledger(settings) as ledger:
         return await ledger.retry(within, failed=failed)

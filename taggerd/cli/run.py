@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taggerd.cli import options
-from taggerd.daemon import Daemon
+from taggerd.daemon.daemon import Daemon
 from taggerd.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from taggerd.configuration import Configuration
+    from taggerd.settings.configuration import Configuration
 
 
 def run(

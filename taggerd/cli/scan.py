@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taggerd import catchup
 from taggerd.cli import options
 from taggerd.cli.progress import Progress, print_listing
 from taggerd.errors import ConfigurationError
-from taggerd.pipeline import Job
+from taggerd.pipeline import RunOptions
+from taggerd.scan import ScanRequest, Tally, list_photos, scan_photos
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from taggerd.configuration import Configuration
+    from taggerd.settings.configuration import Configuration
 
 
 def _named(what: str, metavar: str = "NAME") -> Any:  # noqa: ANN401 - what Typer makes of it
@@ -166,20 +166,20 @@ def scan(
         workers__processes=max_workers,
         state_directory=state_directory,
     )
-    job = Job(
+    job = RunOptions(
         run=f"scan-{uuid.uuid4().hex[:12]}",
         dry_run=dry_run,
         sidecars=not no_meta,
         anew=retag or bool(overwrite_metadata),
     )
-    request = catchup.Request(
+    request = ScanRequest(
         _paths([*(paths or []), *(input_dir or [])], loaded), job, output_jsonl, summary
     )
     if list_only:
-        print_listing(asyncio.run(catchup.listing(loaded, request)), as_json=as_json)
+        print_listing(asyncio.run(list_photos(loaded, request)), as_json=as_json)
         return 0
     with Progress(as_json=as_json, writes=job.writes) as progress:
-        tally = asyncio.run(_until_terminated(catchup.scan(loaded, request, progress)))
+        tally = asyncio.run(_until_terminated(scan_photos(loaded, request, progress)))
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1
 
@@ -198,7 +198,7 @@ def _paths(named: list[Path], loaded: Configuration) -> tuple[Path, ...]:
     return tuple(named) or roots
 
 
-async def _until_terminated(scanning: Coroutine[None, None, catchup.Tally]) -> catchup.Tally:
+async def _until_terminated(scanning: Coroutine[None, None, Tally]) -> Tally:
     """Run the scan; SIGTERM ends it as Ctrl-C does: photos under way go back into the queue.
 
     Raises:

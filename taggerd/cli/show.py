@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taggerd import showing
 from taggerd.arrivals import Skip
 from taggerd.cli import options
 from taggerd.photo import printable
+from taggerd.show import show_photos
 
 if TYPE_CHECKING:
-    from taggerd.configuration import Configuration
     from taggerd.metadata import Shown, SidecarView, View
+    from taggerd.settings.configuration import Configuration
 
 
 def show(
@@ -45,7 +45,7 @@ async def _show(loaded: Configuration, paths: list[Path], *, as_json: bool) -> i
     console = Console(highlight=False, emoji=False)
     views: list[dict[str, Any]] = []
     code = 0
-    async for each in showing.show(loaded, paths):
+    async for each in show_photos(loaded, paths):
         if isinstance(each, Skip):
             code = 1
             typer.echo(f"taggerd: {printable(each.path)}: {each.reason}", err=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from taggerd import status as standing
 from taggerd.cli import options
+from taggerd.daemon import status as standing
 
 if TYPE_CHECKING:
-    from taggerd.status import Standing
+    from taggerd.daemon.status import Standing
 
 LATE_SECONDS = 30.0
 """A daemon that is well says how it is every few seconds."""

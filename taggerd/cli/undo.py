@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taggerd import metadata, undoing
+from taggerd import metadata
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
-from taggerd.rooms import local_now
+from taggerd.services import local_now
+from taggerd.undo import UndoRequest, undo_photos
 
 if TYPE_CHECKING:
     from collections import Counter
 
-    from taggerd.configuration import Configuration
     from taggerd.metadata import Withdrawn
-    from taggerd.undoing import Tally
+    from taggerd.settings.configuration import Configuration
+    from taggerd.undo import Tally
 
 
 class Field(StrEnum):
@@ -82,9 +83,9 @@ def undo(
         dry_run=dry_run,
         now=local_now(),
     )
-    request = undoing.Request(_paths(paths or [], loaded, everything=everything), wanted)
+    request = UndoRequest(_paths(paths or [], loaded, everything=everything), wanted)
     lines = _Lines(dry_run=dry_run, verbose=verbose)
-    tally = asyncio.run(undoing.undo(loaded, request, lines.told))
+    tally = asyncio.run(undo_photos(loaded, request, lines.told))
     lines.conclude(tally)
     return 0 if tally.all_well else 1
 

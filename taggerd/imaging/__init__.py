@@ -1,7 +1,7 @@
 """Turns a photo of any format into the one JPEG that is sent: pixels only.
 
-Both functions are meant for a worker process (:mod:`taggerd.workers`). Importing this package is
-cheap: the decoders are imported where they are used.
+Both functions run in a worker process (:mod:`taggerd.workers`). Importing this package is cheap:
+the decoders are imported where they are used.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def _mapped(error: Exception) -> Exception:
 
     Foreign decoders raise anything: OSError, SyntaxError, ValueError, struct.error, IndexError,
     ZeroDivisionError, LibRawError ... A MemoryError stays one: the limit on the process is what
-    it speaks of, and only `taggerd.workers` knows that.
+    it speaks of, and only `taggerd.workers.pool` knows that.
     """
     if isinstance(error, TaggerdError | MemoryError):
         return error

@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from taggerd import filling
 from taggerd.errors import ConfigurationError
 from taggerd.inference.languages import sentence
 from taggerd.inference.profiles import ROLES
+from taggerd.settings import placeholders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +68,7 @@ class Question:
     @property
     def places(self) -> tuple[str, ...]:
         """The names of what is to be put into the prompt."""
-        return filling.places(self.prompt) if self.own and not self.unfilled else ()
+        return placeholders.places(self.prompt) if self.own and not self.unfilled else ()
 
     @property
     def identity(self) -> str:
@@ -97,8 +97,8 @@ class Question:
         unfilled = ""
         if self.own and not self.unfilled:
             words = {**dict.fromkeys(PLACES, "unknown"), **context, **answers}
-            prompt, task = (filling.filled(text, words) for text in (self.prompt, self.task))
-            unfilled = filling.filled(self.prompt, {}) if places else ""
+            prompt, task = (placeholders.filled(text, words) for text in (self.prompt, self.task))
+            unfilled = placeholders.filled(self.prompt, {}) if places else ""
         told = [f"{_HINT_NAMES[name]}: {said}" for name, said in context.items()]
         hints = "" if set(places) & set(PLACES) else "; ".join(told)
         return replace(self, prompt=prompt, task=task, unfilled=unfilled, own=False, hints=hints)
@@ -187,7 +187,7 @@ def check_own(
             raise ConfigurationError(message)
         hints = [word for word in PLACES if word in context]
         _check_context(prompt, hints, where)
-        filling.check(prompt, (*known, *hints), where)
+        placeholders.check(prompt, (*known, *hints), where)
         for field in role.fields:
             if field in taken:
                 message = f"roles.{name}.fields: {field} is in {taken[field]} already: keep one"

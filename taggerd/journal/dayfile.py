@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from taggerd.files import sync_folder
 from taggerd.journal.disk import failing_as_storage, replacing
 from taggerd.journal.line import Line, identity, parse
-from taggerd.lasting import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from taggerd.errors import StorageError
-from taggerd.lasting import sync_folder
+from taggerd.files import sync_folder
 from taggerd.photo import printable
 
 if TYPE_CHECKING:

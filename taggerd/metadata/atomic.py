@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
-from taggerd.lasting import sync_folder
+from taggerd.files import sync_folder
 from taggerd.metadata.exchange import swap
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.photo import printable

@@ -1,7 +1,7 @@
 """Every setting, as one tree: name, default, unit, meaning, bounds.
 
-``config/taggerd.toml`` is generated from this tree (:mod:`taggerd.configuration`), and so are the
-messages about a wrong key. Where a value comes from is decided in :mod:`taggerd.configuration` too.
+``config/taggerd.toml`` and the messages about a wrong key are generated from this tree;
+:mod:`taggerd.settings.configuration` decides where a value comes from.
 """
 
 from taggerd.settings.arrivals import Arrivals, Root

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
-from taggerd.hours import Hours
+from taggerd.settings.hours import Hours
 from taggerd.settings.section import Folder, Section
 
 

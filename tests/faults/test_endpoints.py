@@ -16,15 +16,18 @@ import httpx
 import pytest
 from program import CountingBackend, Program, photo, until
 
-from taggerd import configuration, rooms, settings
 from taggerd.inference import Asking, Backend, describer, load_profile
-from taggerd.outcome import Outcome
-from taggerd.pipeline import Job
-from taggerd.shift import Shift
+from taggerd.pipeline import RunOptions
+from taggerd.runner.outcome import Outcome
+from taggerd.runner.runner import Runner
+from taggerd.services import open_services
+from taggerd.settings import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from taggerd import settings
 
 
 @pytest.fixture
@@ -113,21 +116,21 @@ async def test_an_outage_of_a_minute_in_the_middle_of_500_photos(tmp_path: Path)
         if Counter(o.fate for o in outcomes)["tagged"] == 250 and not world.down_until:
             world.down_until = world.now + 60.0
 
-    async with rooms.opened(loaded) as house:
-        house.asking = Asking(
+    async with open_services(loaded) as services:
+        services.asking = Asking(
             loaded.settings,
             load_profile("default", None),
             {"": Backend(loaded.settings.backend, transport=world)},
             sleep=world.sleep,
         )
-        job = Job(run="scan", within=(inbox,))
+        job = RunOptions(run="scan", within=(inbox,))
         files = [seen.file for seen in _seen(inbox, loaded.settings)]
-        await house.ledger.admit(files, run="scan")
-        shift = Shift(house, job, report=told, more_to_come=lambda: False)
+        await services.ledger.admit(files, run="scan")
+        shift = Runner(services, job, report=told, more_to_come=lambda: False)
         await shift.work(drain_seconds=0)
-        await house.scribe.finish()
+        await services.relay.finish()
         records = [json.loads(line) for line in _lines(tmp_path / "state")]
-        await house.asking.close()
+        await services.asking.close()
     assert world.now >= 60.0
     assert 0 < world.requests_when_down <= 10
     assert len(records) == 500

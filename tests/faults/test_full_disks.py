@@ -76,7 +76,7 @@ class Disk:
 
 
 @dataclass
-class House:
+class Machine:
     """The program with its three places, of which one is a small disk."""
 
     program: Program
@@ -127,9 +127,9 @@ class House:
 
 
 @pytest.fixture
-def house(
+def machine(
     request: pytest.FixtureRequest, taggerd: Program, inbox: Path, backend: CountingBackend
-) -> Iterator[House]:
+) -> Iterator[Machine]:
     """Return the program, with a small disk for what the parameter names."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root: run the tests as root")
@@ -141,7 +141,7 @@ def house(
     try:
         with listening(taggerd.home / "notify") as told:
             taggerd.environment["NOTIFY_SOCKET"] = str(taggerd.home / "notify")
-            yield House(taggerd, inbox, outputs, backend, disk, told)
+            yield Machine(taggerd, inbox, outputs, backend, disk, told)
     finally:
         taggerd.end()
         disk.unmount()
@@ -170,137 +170,139 @@ SAID = {"state": "paused", "outputs": "journal", "photos": "paused"}
 """The word at which ``taggerd status`` says that it waits."""
 
 
-def said(house: House, word: str) -> str:
+def said(machine: Machine, word: str) -> str:
     """Return the line of ``taggerd status`` that begins with *word*."""
-    shown = house.program("status")
+    shown = machine.program("status")
     assert shown.returncode == 0, shown.stderr
     lines = [line for line in shown.stdout.splitlines() if line.startswith(f"{word} ")]
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("house", ["state", "outputs", "photos"], indirect=True)
-def test_the_daemon_waits_for_room(house: House) -> None:
+@pytest.mark.parametrize("machine", ["state", "outputs", "photos"], indirect=True)
+def test_the_daemon_waits_for_room(machine: Machine) -> None:
     """It says why it waits, charges nobody, and pays for nothing twice, then or later."""
-    photos = MANY if house.disk.place == house.program.state else PHOTOS
-    daemon = house.program.start("--input-dir", house.inbox)
-    house.arrive(range(1))
-    until(lambda: len(house.records()) == 1)
-    if house.disk.place == house.inbox:
-        house.arrive(range(1, photos))  # before they can be tagged: they settle first
-        house.disk.fill()
+    photos = MANY if machine.disk.place == machine.program.state else PHOTOS
+    daemon = machine.program.start("--input-dir", machine.inbox)
+    machine.arrive(range(1))
+    until(lambda: len(machine.records()) == 1)
+    if machine.disk.place == machine.inbox:
+        machine.arrive(range(1, photos))  # before they can be tagged: they settle first
+        machine.disk.fill()
     else:
-        house.disk.fill()
-        house.arrive(range(1, photos))
-    word = SAID[house.disk.place.name if house.disk.place != house.inbox else "photos"]
-    line = until(lambda: (s := said(house, word)) and ("full" in s or "space" in s) and s)
+        machine.disk.fill()
+        machine.arrive(range(1, photos))
+    word = SAID[machine.disk.place.name if machine.disk.place != machine.inbox else "photos"]
+    line = until(lambda: (s := said(machine, word)) and ("full" in s or "space" in s) and s)
     assert "make room" in line
-    status = house.program.status()
+    status = machine.program.status()
     assert status["live"]["paused"] or status["live"]["outputs_error"]
-    assert bool(status["disks"]) is (house.disk.place != house.inbox)
+    assert bool(status["disks"]) is (machine.disk.place != machine.inbox)
     assert until(
-        lambda: [t for t in house.told if t.startswith("STATUS=degraded") and line[-9:] in t]
+        lambda: [t for t in machine.told if t.startswith("STATUS=degraded") and line[-9:] in t]
     )
-    assert house.attempts() == 0
+    assert machine.attempts() == 0
     assert daemon.poll() is None
-    house.disk.empty()
-    until(lambda: len(house.records()) == photos)
-    until(lambda: not said(house, word))
-    assert house.program.stop(daemon) == 0
-    house.assert_all_is_done_once(photos)
+    machine.disk.empty()
+    until(lambda: len(machine.records()) == photos)
+    until(lambda: not said(machine, word))
+    assert machine.program.stop(daemon) == 0
+    machine.assert_all_is_done_once(photos)
 
 
-@pytest.mark.parametrize("house", ["outputs", "photos"], indirect=True)
-def test_the_daemon_waits_for_a_disk_that_is_read_only(house: House) -> None:
+@pytest.mark.parametrize("machine", ["outputs", "photos"], indirect=True)
+def test_the_daemon_waits_for_a_disk_that_is_read_only(machine: Machine) -> None:
     """As for a full one: also photos with a sidecar of before are only waited for."""
-    daemon = house.program.start("--input-dir", house.inbox)
-    house.arrive(range(1))
-    until(lambda: len(house.records()) == 1)
-    if house.disk.place == house.inbox:
-        house.arrive(range(1, 4))
-    house.disk.read_only()
-    if house.disk.place != house.inbox:
-        house.arrive(range(1, 4))
-    word = "paused" if house.disk.place == house.inbox else "journal"
-    line = until(lambda: "ead-only" in (s := said(house, word)) and s)
+    daemon = machine.program.start("--input-dir", machine.inbox)
+    machine.arrive(range(1))
+    until(lambda: len(machine.records()) == 1)
+    if machine.disk.place == machine.inbox:
+        machine.arrive(range(1, 4))
+    machine.disk.read_only()
+    if machine.disk.place != machine.inbox:
+        machine.arrive(range(1, 4))
+    word = "paused" if machine.disk.place == machine.inbox else "journal"
+    line = until(lambda: "ead-only" in (s := said(machine, word)) and s)
     assert "remount" in line
-    assert house.attempts() == 0
-    house.disk.writable()
-    until(lambda: len(house.records()) == 4)
-    until(lambda: not said(house, word))
-    assert house.program.stop(daemon) == 0
-    house.assert_all_is_done_once(4)
+    assert machine.attempts() == 0
+    machine.disk.writable()
+    until(lambda: len(machine.records()) == 4)
+    until(lambda: not said(machine, word))
+    assert machine.program.stop(daemon) == 0
+    machine.assert_all_is_done_once(4)
 
 
-@pytest.mark.parametrize("house", ["state"], indirect=True)
-def test_a_reload_and_a_stop_on_a_full_state_disk(house: House) -> None:
+@pytest.mark.parametrize("machine", ["state"], indirect=True)
+def test_a_reload_and_a_stop_on_a_full_state_disk(machine: Machine) -> None:
     """The daemon outlives a reload there, ends well when it is told to, and loses nothing."""
-    daemon = house.program.start("--input-dir", house.inbox)
-    house.arrive(range(1))
-    until(lambda: len(house.records()) == 1)
-    house.disk.fill()
-    house.arrive(range(1, MANY))
-    until(lambda: said(house, "paused"))
+    daemon = machine.program.start("--input-dir", machine.inbox)
+    machine.arrive(range(1))
+    until(lambda: len(machine.records()) == 1)
+    machine.disk.fill()
+    machine.arrive(range(1, MANY))
+    until(lambda: said(machine, "paused"))
     daemon.send_signal(signal.SIGHUP)
-    until(lambda: "reloading" in house.program.log())
-    until(lambda: house.program.log().count("serving") == 2 or "work waits" in house.program.log())
-    assert house.program.stop(daemon) == 0, house.program.log()
-    house.disk.empty()
-    daemon = house.program.start("--input-dir", house.inbox)
-    until(lambda: len(house.records()) == MANY)
-    assert house.program.stop(daemon) == 0
-    assert len({record["image"] for record in house.records()}) == MANY
+    until(lambda: "reloading" in machine.program.log())
+    until(
+        lambda: machine.program.log().count("serving") == 2 or "work waits" in machine.program.log()
+    )
+    assert machine.program.stop(daemon) == 0, machine.program.log()
+    machine.disk.empty()
+    daemon = machine.program.start("--input-dir", machine.inbox)
+    until(lambda: len(machine.records()) == MANY)
+    assert machine.program.stop(daemon) == 0
+    assert len({record["image"] for record in machine.records()}) == MANY
     # What was asked and found no room before the stop could not be kept: that alone is paid again.
-    assert house.backend.photo_requests <= 3 * MANY + 3 * 8
+    assert machine.backend.photo_requests <= 3 * MANY + 3 * 8
 
 
-@pytest.mark.parametrize("house", ["state"], indirect=True)
-def test_a_state_disk_that_is_read_only_at_the_start(house: House) -> None:
+@pytest.mark.parametrize("machine", ["state"], indirect=True)
+def test_a_state_disk_that_is_read_only_at_the_start(machine: Machine) -> None:
     """Each command says it in one line, `status` answers all the same; later all is well."""
-    house.arrive(range(2))
-    assert house.program("scan", house.inbox).returncode == 0
-    house.arrive(range(3))
-    house.disk.read_only()
-    for command in (["run", "--input-dir", house.inbox], ["scan", house.inbox]):
-        refused = house.program(*command)
+    machine.arrive(range(2))
+    assert machine.program("scan", machine.inbox).returncode == 0
+    machine.arrive(range(3))
+    machine.disk.read_only()
+    for command in (["run", "--input-dir", machine.inbox], ["scan", machine.inbox]):
+        refused = machine.program(*command)
         assert refused.returncode in {1, 2}
         (line,) = refused.stderr.strip().splitlines()[-1:]
         assert line.startswith("taggerd: "), refused.stderr
         assert "ead-only" in line
         assert "Traceback" not in refused.stderr
-    shown = house.program("status")
+    shown = machine.program("status")
     assert shown.returncode == 0, shown.stderr
     assert "2 tagged" in shown.stdout
     assert "its file system is read-only" in shown.stdout
-    house.disk.writable()
-    assert house.program("scan", house.inbox).returncode == 0
-    house.assert_all_is_done_once(3)
+    machine.disk.writable()
+    assert machine.program("scan", machine.inbox).returncode == 0
+    machine.assert_all_is_done_once(3)
 
 
-@pytest.mark.parametrize("house", ["state", "outputs"], indirect=True)
-def test_a_scan_without_room_ends_and_a_later_one_finishes(house: House) -> None:
+@pytest.mark.parametrize("machine", ["state", "outputs"], indirect=True)
+def test_a_scan_without_room_ends_and_a_later_one_finishes(machine: Machine) -> None:
     """One clear line and exit code 1; with room the next scan finishes, asking nothing twice."""
-    house.arrive(range(2))
-    assert house.program("scan", house.inbox).returncode == 0
-    house.arrive(range(PHOTOS))
-    house.disk.fill()
-    scan = house.program("scan", house.inbox)
+    machine.arrive(range(2))
+    assert machine.program("scan", machine.inbox).returncode == 0
+    machine.arrive(range(PHOTOS))
+    machine.disk.fill()
+    scan = machine.program("scan", machine.inbox)
     assert scan.returncode == 1, scan
     said = [line for line in (scan.stdout + scan.stderr).splitlines() if "full" in line]
     assert said, scan
     assert "Traceback" not in scan.stderr
-    house.disk.empty()
-    assert house.program("scan", house.inbox).returncode == 0
-    house.assert_all_is_done_once(PHOTOS)
+    machine.disk.empty()
+    assert machine.program("scan", machine.inbox).returncode == 0
+    machine.assert_all_is_done_once(PHOTOS)
 
 
-@pytest.mark.parametrize("house", ["photos"], indirect=True)
-def test_a_scan_waits_for_room_on_the_photos_disk(house: House) -> None:
+@pytest.mark.parametrize("machine", ["photos"], indirect=True)
+def test_a_scan_waits_for_room_on_the_photos_disk(machine: Machine) -> None:
     """It says what it waits for, and finishes by itself, asking nothing twice."""
-    house.arrive(range(PHOTOS))
-    house.disk.fill()
-    program = house.program
+    machine.arrive(range(PHOTOS))
+    machine.disk.fill()
+    program = machine.program
     with subprocess.Popen(
-        program.command("scan", house.inbox),
+        program.command("scan", machine.inbox),
         env=program.surroundings(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -310,11 +312,11 @@ def test_a_scan_waits_for_room_on_the_photos_disk(house: House) -> None:
             assert scan.stdout
             line = next(line for line in scan.stdout if line.startswith("waits: "))
             assert "No space left on device; make room" in line
-            asked = house.backend.photo_requests
+            asked = machine.backend.photo_requests
             assert asked < 3 * PHOTOS, "photos whose sidecar finds no room are not all paid for"
-            house.disk.empty()
+            machine.disk.empty()
             _, errors = scan.communicate(timeout=60)
             assert (scan.returncode, errors) == (0, "")
         finally:
             scan.kill()
-    house.assert_all_is_done_once(PHOTOS)
+    machine.assert_all_is_done_once(PHOTOS)

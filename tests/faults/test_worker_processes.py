@@ -1,7 +1,6 @@
 """Worker processes of a daemon that tags: killed or stopped, each costs one attempt of one photo.
 
-One that swells is met in `test_hostile_files`; what `taggerd.workers` does by itself, in its own
-tests.
+`test_hostile_files` has one that runs out of memory; the pool's own tests have the rest.
 """
 
 from __future__ import annotations

@@ -12,21 +12,21 @@ from zoneinfo import ZoneInfo
 import pytest
 from program import photo
 
-from taggerd import rooms
 from taggerd.arrivals.find import find
 from taggerd.arrivals.walk import Seen, see
-from taggerd.catchup import CatchUp
-from taggerd.configuration import Configuration
 from taggerd.journal import Entry
-from taggerd.pipeline import Job
+from taggerd.pipeline import RunOptions
+from taggerd.scan import Scan
+from taggerd.services import journal_of, open_services
 from taggerd.settings import Settings
+from taggerd.settings.configuration import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from taggerd.catchup import Tally
-    from taggerd.outcome import Outcome
+    from taggerd.runner.outcome import Outcome
+    from taggerd.scan import Tally
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -41,7 +41,7 @@ class Night:
     ended: int = 0
 
     def now(self) -> datetime:
-        """Return the local time, as :func:`taggerd.rooms.local_now` does: with a fixed offset."""
+        """Return the local time with a fixed offset, as :func:`taggerd.services.local_now` does."""
         local = self.at.astimezone(self.zone)
         return self.at.astimezone(datetime.fromtimestamp(local.timestamp(), self.zone).tzinfo)
 
@@ -78,16 +78,16 @@ async def through(night: Night, inbox: Path, home: Path) -> Path:
     for number in range(len(night.hours)):
         photo(inbox / f"{number:02}.jpg", number, (64, 48))
     settings = settled(home)
-    async with rooms.opened(settings, now=night.now) as house:
-        work = CatchUp(house, Job(run="night"), night)
+    async with open_services(settings, now=night.now) as services:
+        work = Scan(services, RunOptions(run="night"), night)
         found = await asyncio.to_thread(find, [inbox], settings.settings)
         wanted: list[Seen] = [
             seen for f in found.seen if isinstance(seen := see(f.file.path), Seen)
         ]
         await work.wanted(found)
         await work.run(wanted)
-        await house.scribe.finish()
-        return house.journal.directory
+        await services.relay.finish()
+        return services.journal.directory
 
 
 def day_files(outputs: Path) -> dict[str, list[dict[str, Any]]]:
@@ -173,14 +173,14 @@ async def test_photos_are_not_frozen_by_a_clock_that_is_set_back(
     path = photo(inbox / "a.jpg", 1, (64, 48))
     seen = see(path)
     assert isinstance(seen, Seen)
-    async with rooms.opened(settled(tmp_path), now=night.now) as house:
-        await house.ledger.admit([seen.file])
+    async with open_services(settled(tmp_path), now=night.now) as services:
+        await services.ledger.admit([seen.file])
 
         async def claim() -> int:
-            now = house.now().timestamp()
-            claims = await house.ledger.claim(1, within=[inbox], run="run", now=now)
+            now = services.now().timestamp()
+            claims = await services.ledger.claim(1, within=[inbox], run="run", now=now)
             for claim in claims:
-                await house.ledger.defer(claim, "wait", now + 300)
+                await services.ledger.defer(claim, "wait", now + 300)
             return len(claims)
 
         assert [await claim(), await claim()] == [1, 0]
@@ -197,12 +197,12 @@ async def test_the_pages_of_an_earlier_day_are_finished_after_a_kill(
     night = Night(start("2026-11-20T22:00"), [1, 1, 1])
     outputs = await through(night, inbox, tmp_path)
     late = Entry("late", "2026-11-20", json.dumps(one_of(outputs, "2026-11-20") | {"id": "late"}))
-    journal = rooms.journal_of(settled(tmp_path).settings)
+    journal = journal_of(settled(tmp_path).settings)
     journal.deliver([late])  # ... and killed; the day after has its pages already
 
     async def figures() -> int:
-        async with rooms.opened(settled(tmp_path), now=night.now) as house:
-            await house.scribe.finish()
+        async with open_services(settled(tmp_path), now=night.now) as services:
+            await services.relay.finish()
         told = json.loads((outputs / "metrics" / "2026-11-20.json").read_text())
         return int(told["counts"]["records"])
 

@@ -23,17 +23,19 @@ import pytest
 import pytest_asyncio
 from program import photo
 
-from taggerd import configuration, rooms, settings
-from taggerd.catchup import find
+from taggerd import settings
 from taggerd.inference import Asking, Backend, describer, load_profile
-from taggerd.pipeline import Job
-from taggerd.shift import Outcome, Shift
+from taggerd.pipeline import RunOptions
+from taggerd.runner.runner import Outcome, Runner
+from taggerd.scan import find
+from taggerd.services import open_services
+from taggerd.settings import configuration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from taggerd.rooms import Rooms
+    from taggerd.services import Services
 
 Body = dict[str, Any]
 Writer = asyncio.StreamWriter
@@ -300,8 +302,8 @@ def sidecars(folder: Path) -> int:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rooms]:
-    """Open the rooms once for all rows: each has photos and a backend of its own."""
+async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Services]:
+    """Open the services once for all rows: each has photos and a backend of its own."""
     home = tmp_path_factory.mktemp("quirks")
     (home / "empty.toml").touch()
     given = {
@@ -311,13 +313,15 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rooms
         "queue": {"photos_in_flight": 1},
     }
     loaded = configuration.load(given, cwd=home, config=home / "empty.toml")
-    async with rooms.opened(loaded) as opened:
+    async with open_services(loaded) as opened:
         yield opened
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("quirk", QUIRKS, ids=[quirk.name for quirk in QUIRKS])
-async def test_no_photo_is_lost_and_none_pays(house: Rooms, tmp_path: Path, quirk: Quirk) -> None:
+async def test_no_photo_is_lost_and_none_pays(
+    services: Services, tmp_path: Path, quirk: Quirk
+) -> None:
     """What a backend does is learnt, waited out or asked anew; all are tagged, at one attempt."""
     slept, outcomes = list[float](), list[Outcome]()
     for number in range(PHOTOS):
@@ -334,13 +338,13 @@ async def test_no_photo_is_lost_and_none_pays(house: Rooms, tmp_path: Path, quir
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    asking = house.asking = Asking(
-        house.settings, load_profile("default", None), {"": Backend(backend)}, sleep=sleep
+    asking = services.asking = Asking(
+        services.settings, load_profile("default", None), {"": Backend(backend)}, sleep=sleep
     )
-    files = [seen.file for seen in find([tmp_path], house.settings).seen]
-    await house.ledger.admit(files, run=quirk.name)
-    job = Job(run=quirk.name, within=(tmp_path,))
-    shift = Shift(house, job, report=outcomes.append, more_to_come=lambda: False)
+    files = [seen.file for seen in find([tmp_path], services.settings).seen]
+    await services.ledger.admit(files, run=quirk.name)
+    job = RunOptions(run=quirk.name, within=(tmp_path,))
+    shift = Runner(services, job, report=outcomes.append, more_to_come=lambda: False)
     await asyncio.wait_for(shift.work(drain_seconds=0), 50)
     await asking.close()
     server.close()

@@ -16,10 +16,10 @@ from taggerd.settings import Settings
 async def told(folder: str) -> dict[str, str]:
     """Return what is told of a photo in *folder*, where nothing else is to be told."""
     photo = Photo((PhotoFile(Path("/photos") / folder / "a.jpg", Stamp(1, 2, 3, 4)),))
-    rooms: Any = SimpleNamespace(
+    services: Any = SimpleNamespace(
         settings=Settings.model_validate({"prompts": {"context": ["folder"]}})
     )
-    return await context_of(photo, rooms)
+    return await context_of(photo, services)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The order of the house: who may import whom, and where foreign libraries live."""
+"""The order of the services: who may import whom, and where foreign libraries live."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(taggerd.__file__).parent
 ROOMS = frozenset({"arrivals", "imaging", "inference", "journal", "ledger", "metadata"})
-SHARED = frozenset({"__version__", "errors", "filling", "hours", "lasting", "photo", "settings"})
+SHARED = frozenset({"__version__", "errors", "files", "photo", "retry", "settings"})
 """What every room may use; it uses nothing but itself."""
 HOMES = {
     "httpx": ("inference/",),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from taggerd.catchup import needless
 from taggerd.inference import Question
 from taggerd.ledger import Claim, Held, Standing
 from taggerd.photo import Answer, Photo, PhotoFile, Stamp
-from taggerd.pipeline import Job, _may_be_tagged, recalled
+from taggerd.pipeline import RunOptions, _may_be_tagged, recalled
+from taggerd.scan import needless
 
 PHOTO = Photo((PhotoFile(Path("/card/a.jpg"), Stamp(1, 2, 3, 4)),))
 CAPTION = Question(role="caption", model="m", system="", prompt="p", max_tokens=50, wants="text")
@@ -31,65 +31,67 @@ def held(text: str, at: float, question: str = CAPTION.identity) -> Held:
 def test_the_very_same_question_wins_over_a_newer_answer_to_another() -> None:
     """An answer to exactly this question is better than one to another model's or prompt's."""
     answers = [held("same", 1.0), held("other", 2.0, "another question")]
-    assert recalled(answers, [CAPTION], claim(), Job(run="r"))["caption"].text == "same"
+    assert recalled(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "same"
 
 
 def test_an_answer_to_another_question_is_good_enough_not_to_pay_again() -> None:
     """The same bytes are not paid for twice because the model or the prompt changed meanwhile."""
     answers = [held("old", 1.0, "q1"), held("newer", 2.0, "q2")]
-    assert recalled(answers, [CAPTION], claim(), Job(run="r"))["caption"].text == "newer"
+    assert recalled(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "newer"
 
 
-@pytest.mark.parametrize("job", [Job(run="r", dry_run=True), Job(run="r", anew=True)])
-def test_dry_runs_and_overwrites_take_only_the_same_question(job: Job) -> None:
+@pytest.mark.parametrize(
+    "options", [RunOptions(run="r", dry_run=True), RunOptions(run="r", anew=True)]
+)
+def test_dry_runs_and_overwrites_take_only_the_same_question(options: RunOptions) -> None:
     """Who tries another prompt wants to see its answer."""
-    assert recalled([held("old", 1.0, "another question")], [CAPTION], claim(), job) == {}
+    assert recalled([held("old", 1.0, "another question")], [CAPTION], claim(), options) == {}
 
 
 def test_asked_anew_takes_only_what_was_answered_since() -> None:
     """A kill in the middle of an overwrite does not pay twice, and earlier answers do not count."""
-    job = Job(run="r", anew=True)
+    options = RunOptions(run="r", anew=True)
     since = claim(anew_since=5.0)
-    assert recalled([held("before", 4.0)], [CAPTION], since, job) == {}
-    assert recalled([held("since", 6.0)], [CAPTION], since, job)["caption"].text == "since"
+    assert recalled([held("before", 4.0)], [CAPTION], since, options) == {}
+    assert recalled([held("since", 6.0)], [CAPTION], since, options)["caption"].text == "since"
 
 
 @pytest.mark.parametrize(
-    ("of", "answers", "job", "may"),
+    ("of", "answers", "options", "may"),
     [
-        (claim(), [], Job(run="r"), True),  # a lost ledger: the sidecar decides
-        (claim(recorded=True), [held("a", 1.0)], Job(run="r"), True),  # touched
-        (claim(), [held("a", 1.0)], Job(run="r"), False),  # killed before its record
-        (claim(recorded=True, anew_since=1.0), [], Job(run="r"), False),
-        (claim(), [], Job(run="r", dry_run=True), False),
+        (claim(), [], RunOptions(run="r"), True),  # a lost ledger: the sidecar decides
+        (claim(recorded=True), [held("a", 1.0)], RunOptions(run="r"), True),  # touched
+        (claim(), [held("a", 1.0)], RunOptions(run="r"), False),  # killed before its record
+        (claim(recorded=True, anew_since=1.0), [], RunOptions(run="r"), False),
+        (claim(), [], RunOptions(run="r", dry_run=True), False),
     ],
 )
 def test_when_a_sidecar_of_ours_ends_the_way(
-    of: Claim, answers: list[Held], job: Job, may: bool
+    of: Claim, answers: list[Held], options: RunOptions, may: bool
 ) -> None:
     """Never where a record is still owed, a dry run wants to see, or it is asked for anew."""
-    assert _may_be_tagged(of, answers, job) is may
+    assert _may_be_tagged(of, answers, options) is may
 
 
 @pytest.mark.parametrize(
-    ("state", "job", "taken"),
+    ("state", "options", "taken"),
     [
-        ("new", Job(run="r"), True),
-        ("changed", Job(run="r"), True),
-        ("queued", Job(run="r"), True),
-        ("recorded", Job(run="r"), False),
-        ("recorded", Job(run="r", anew=True), True),
-        ("recorded", Job(run="r", dry_run=True), False),
-        ("unwritten", Job(run="r"), True),
-        ("undone", Job(run="r"), False),
-        ("undone", Job(run="r", anew=True), True),
-        ("unwritten", Job(run="r", sidecars=False), False),
-        ("unwritten", Job(run="r", dry_run=True), False),
-        ("quarantined", Job(run="r", anew=True), False),
-        ("claimed", Job(run="r"), False),
+        ("new", RunOptions(run="r"), True),
+        ("changed", RunOptions(run="r"), True),
+        ("queued", RunOptions(run="r"), True),
+        ("recorded", RunOptions(run="r"), False),
+        ("recorded", RunOptions(run="r", anew=True), True),
+        ("recorded", RunOptions(run="r", dry_run=True), False),
+        ("unwritten", RunOptions(run="r"), True),
+        ("undone", RunOptions(run="r"), False),
+        ("undone", RunOptions(run="r", anew=True), True),
+        ("unwritten", RunOptions(run="r", sidecars=False), False),
+        ("unwritten", RunOptions(run="r", dry_run=True), False),
+        ("quarantined", RunOptions(run="r", anew=True), False),
+        ("claimed", RunOptions(run="r"), False),
     ],
 )
-def test_what_a_scan_takes(state: str, job: Job, taken: bool) -> None:
+def test_what_a_scan_takes(state: str, options: RunOptions, taken: bool) -> None:
     """What needs nothing is left, with a reason."""
     standing = {PHOTO.primary.path: Standing(state, "why", 1.0)}  # type: ignore[arg-type]  # a State
-    assert (needless(PHOTO, standing, job) == "") is taken
+    assert (needless(PHOTO, standing, options) == "") is taken

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taggerd.catchup import Tally
 from taggerd.cli.progress import Progress
 from taggerd.errors import BackendError
+from taggerd.scan import Tally
 
 
 def test_a_scan_that_the_backend_left_says_how_far_it_came(

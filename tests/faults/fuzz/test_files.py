@@ -18,7 +18,6 @@ import pytest
 from fuzzing import explore, nearly, runs
 from hypothesis import strategies as st
 
-from taggerd import configuration
 from taggerd.arrivals import archives
 from taggerd.arrivals.orders import Limits, Order
 from taggerd.errors import ArchiveError, ConfigurationError
@@ -28,6 +27,7 @@ from taggerd.journal import Journal
 from taggerd.journal.dayfile import DayFile, Entry
 from taggerd.journal.line import identity
 from taggerd.photo import Stamp
+from taggerd.settings import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

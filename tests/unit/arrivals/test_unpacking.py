@@ -42,7 +42,7 @@ class Inline:
         return function(*args)
 
 
-class House:
+class Machine:
     """An import folder, a ledger, and a clock that is set."""
 
     def __init__(self, folder: Path, ledger: SqliteLedger) -> None:
@@ -81,74 +81,78 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """Give a house with an empty import folder."""
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    """Give a machine with an empty import folder."""
     folder = tmp_path / "import"
     folder.mkdir()
     ledger = await SqliteLedger.open(tmp_path / "state")
-    yield House(folder, ledger)
+    yield Machine(folder, ledger)
     await ledger.close()
 
 
-async def test_it_is_unpacked_once_and_known_from_then_on(house: House) -> None:
+async def test_it_is_unpacked_once_and_known_from_then_on(machine: Machine) -> None:
     """Also by the next run, also when it was touched, copied over with itself or renamed."""
-    file = house.archive()
-    assert not await house.knows(file)
-    assert (await house.unpacking.unpack(file)).folder == house.folder / "a"
-    assert await house.knows(file)
-    shutil.rmtree(house.folder / "a")
-    house.unpacking = house.restarted()
-    assert await house.knows(file)
+    file = machine.archive()
+    assert not await machine.knows(file)
+    assert (await machine.unpacking.unpack(file)).folder == machine.folder / "a"
+    assert await machine.knows(file)
+    shutil.rmtree(machine.folder / "a")
+    machine.unpacking = machine.restarted()
+    assert await machine.knows(file)
     os.utime(file.path, (1, 1))
-    assert not await house.knows(house.file())
-    assert await house.unpacking.unpack(house.file()) == (None, "")
-    assert await house.knows(house.file())
-    file.path.rename(house.folder / "b.zip")
-    assert await house.unpacking.unpack(house.file("b.zip")) == (None, "")
-    assert [path.name for path in house.folder.iterdir()] == ["b.zip"]
-    assert house.workers.calls.count("unpack") == 1
+    assert not await machine.knows(machine.file())
+    assert await machine.unpacking.unpack(machine.file()) == (None, "")
+    assert await machine.knows(machine.file())
+    file.path.rename(machine.folder / "b.zip")
+    assert await machine.unpacking.unpack(machine.file("b.zip")) == (None, "")
+    assert [path.name for path in machine.folder.iterdir()] == ["b.zip"]
+    assert machine.workers.calls.count("unpack") == 1
 
 
-async def test_another_content_or_another_archive_is_unpacked(house: House) -> None:
+async def test_another_content_or_another_archive_is_unpacked(machine: Machine) -> None:
     """A replaced one into a free name; a copy that lies beside it into its own."""
-    await house.unpacking.unpack(house.archive())
-    assert (await house.unpacking.unpack(house.archive(data=b"22"))).folder == house.folder / "a-2"
-    shutil.copy(house.folder / "a.zip", house.folder / "copy.zip")
-    copied = await house.unpacking.unpack(house.file("copy.zip"))
-    assert copied.folder == house.folder / "copy"
+    await machine.unpacking.unpack(machine.archive())
+    assert (
+        await machine.unpacking.unpack(machine.archive(data=b"22"))
+    ).folder == machine.folder / "a-2"
+    shutil.copy(machine.folder / "a.zip", machine.folder / "copy.zip")
+    copied = await machine.unpacking.unpack(machine.file("copy.zip"))
+    assert copied.folder == machine.folder / "copy"
 
 
-async def test_a_disk_without_room_is_tried_again_later(house: House) -> None:
+async def test_a_disk_without_room_is_tried_again_later(machine: Machine) -> None:
     """Not at every walk, and not never; a restart tries at once. Nothing is left behind."""
-    file = house.archive()
-    house.workers.failure = StorageError("no room")
-    assert await house.unpacking.unpack(file) == (None, "no room")
-    assert await house.knows(file)
-    house.now = RETRY_SECONDS - 1
-    assert await house.knows(file)
-    house.now = RETRY_SECONDS + 1
-    assert not await house.knows(file)
-    house.workers.failure = None
-    assert (await house.unpacking.unpack(file)).folder is not None
+    file = machine.archive()
+    machine.workers.failure = StorageError("no room")
+    assert await machine.unpacking.unpack(file) == (None, "no room")
+    assert await machine.knows(file)
+    machine.now = RETRY_SECONDS - 1
+    assert await machine.knows(file)
+    machine.now = RETRY_SECONDS + 1
+    assert not await machine.knows(file)
+    machine.workers.failure = None
+    assert (await machine.unpacking.unpack(file)).folder is not None
 
 
-async def test_an_archive_that_kills_its_process_is_refused_for_good(house: House) -> None:
+async def test_an_archive_that_kills_its_process_is_refused_for_good(machine: Machine) -> None:
     """Its bytes are at fault; others bytes under its name get another try."""
-    file = house.archive()
-    house.workers.failure = WorkerLost("it swelled")
-    assert await house.unpacking.unpack(file) == (None, "it swelled")
-    house.workers.failure = None
-    house.unpacking = house.restarted()
-    assert await house.knows(file)
-    assert await house.unpacking.unpack(file) == (None, "it swelled")
-    assert (await house.unpacking.unpack(house.archive(data=b"22"))).folder == house.folder / "a"
+    file = machine.archive()
+    machine.workers.failure = WorkerLost("it swelled")
+    assert await machine.unpacking.unpack(file) == (None, "it swelled")
+    machine.workers.failure = None
+    machine.unpacking = machine.restarted()
+    assert await machine.knows(file)
+    assert await machine.unpacking.unpack(file) == (None, "it swelled")
+    assert (
+        await machine.unpacking.unpack(machine.archive(data=b"22"))
+    ).folder == machine.folder / "a"
 
 
 async def test_what_fails_half_way_leaves_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hidden folder goes with the failure."""
-    file = house.archive()
+    file = machine.archive()
 
     def fails(_order: object, _identity: str) -> Path:
         message = "cannot be renamed"
@@ -156,40 +160,40 @@ async def test_what_fails_half_way_leaves_nothing(
 
     monkeypatch.setattr(archives, "put_in_place", fails)
     fails.__name__ = "put_in_place"
-    assert (await house.unpacking.unpack(file)).reason == "cannot be renamed"
-    assert [path.name for path in house.folder.iterdir()] == ["a.zip"]
+    assert (await machine.unpacking.unpack(file)).reason == "cannot be renamed"
+    assert [path.name for path in machine.folder.iterdir()] == ["a.zip"]
 
 
-async def test_one_that_another_taggerd_is_at_is_left_to_it(house: House) -> None:
+async def test_one_that_another_taggerd_is_at_is_left_to_it(machine: Machine) -> None:
     """Two at once would make two folders."""
-    file = house.archive()
+    file = machine.archive()
     with file.path.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        done = await house.unpacking.unpack(file)
+        done = await machine.unpacking.unpack(file)
     assert done == (None, "another taggerd is unpacking it")
-    assert house.workers.calls == []
-    assert (await house.unpacking.unpack(file)).folder is not None
+    assert machine.workers.calls == []
+    assert (await machine.unpacking.unpack(file)).folder is not None
 
 
-async def test_no_archive_ends_the_service(house: House) -> None:
+async def test_no_archive_ends_the_service(machine: Machine) -> None:
     """Whatever one of them does, the next one has its turn; waiting ones are known."""
-    first, second = house.archive("first.zip"), house.archive("second.zip")
-    house.workers.failure = RuntimeError("unheard of")
-    house.unpacking.put([first])
-    assert await house.knows(first)
-    running = asyncio.create_task(house.unpacking.run())
-    await asyncio.wait_for(house.workers.called.wait(), 10)
-    house.workers.failure = None
-    house.unpacking.put([second])
-    await asyncio.wait_for(house.unpacked.wait(), 10)
-    assert (house.folder / "second").is_dir()
+    first, second = machine.archive("first.zip"), machine.archive("second.zip")
+    machine.workers.failure = RuntimeError("unheard of")
+    machine.unpacking.put([first])
+    assert await machine.knows(first)
+    running = asyncio.create_task(machine.unpacking.run())
+    await asyncio.wait_for(machine.workers.called.wait(), 10)
+    machine.workers.failure = None
+    machine.unpacking.put([second])
+    await asyncio.wait_for(machine.unpacked.wait(), 10)
+    assert (machine.folder / "second").is_dir()
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert await house.knows(first)
+    assert await machine.knows(first)
 
 
-async def test_own_keywords_are_trimmed_and_nothing_else(house: House) -> None:
+async def test_own_keywords_are_trimmed_and_nothing_else(machine: Machine) -> None:
     """Spelled as the user spells them, each once, and only for what came out of an archive."""
     arrivals = settings.Arrivals.model_validate(
         {
@@ -202,10 +206,10 @@ async def test_own_keywords_are_trimmed_and_nothing_else(house: House) -> None:
             ]
         }
     )
-    await house.unpacking.unpack(house.archive("2025 {x}.zip"))
-    inside = Photo((house.file("2025 {x}/x.jpg"),))
+    await machine.unpacking.unpack(machine.archive("2025 {x}.zip"))
+    inside = Photo((machine.file("2025 {x}/x.jpg"),))
     words = await keywords_of_archive(inside, arrivals)
     assert words == (Keyword("The Smiths' Weddings"), Keyword("2025 {x}"), Keyword("a"))
-    (house.folder / "y.jpg").touch()
-    assert await keywords_of_archive(Photo((house.file("y.jpg"),)), arrivals) == ()
+    (machine.folder / "y.jpg").touch()
+    assert await keywords_of_archive(Photo((machine.file("y.jpg"),)), arrivals) == ()
     assert await keywords_of_archive(inside, settings.Arrivals()) == ()

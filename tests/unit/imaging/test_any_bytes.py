@@ -16,7 +16,7 @@ from taggerd.data import dng
 from taggerd.errors import PhotoError, PhotoUndecodable, WorkerLost
 from taggerd.imaging import prepare
 from taggerd.photo import Picture, Stamp
-from taggerd.workers import Workers
+from taggerd.workers.pool import Workers
 
 pillow_heif.register_heif_opener()
 pytest.importorskip("pillow_jxl")

@@ -97,7 +97,7 @@ def test_typical_answers_are_short() -> None:
         "Two fishermen in oilskin overalls sit on upturned crates and mend a tangle of orange nets "
         "beside a rusted trawler moored at a stone quay. Gulls circle above the wheelhouse and "
         "coils of rope lie on wet cobbles. The light is flat and grey, with low cloud hiding the "
-        "hills across the inlet, and a single lamp glows in the doorway of the ice house."
+        "hills across the inlet, and a single lamp glows in the doorway of the ice services."
     )
     caption = "Two fishermen mend nets beside a rusted trawler in a harbour"
     answers = [

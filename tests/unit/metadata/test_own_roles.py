@@ -11,7 +11,7 @@ import pytest
 from taggerd import settings
 from taggerd.metadata.merge import Merged, merge
 from taggerd.metadata.undo.content import Part, undo
-from taggerd.rooms import metadata_options
+from taggerd.services import metadata_options
 
 if TYPE_CHECKING:
     from taggerd.photo import Provenance, Tags

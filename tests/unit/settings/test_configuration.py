@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from taggerd import configuration
-from taggerd.configuration import load
 from taggerd.errors import ConfigurationError
+from taggerd.settings import configuration
+from taggerd.settings.configuration import load
 
-SHIPPED = Path(__file__).parents[2] / "config" / "taggerd.toml"
+SHIPPED = Path(__file__).parents[3] / "config" / "taggerd.toml"
 
 
 @pytest.fixture(autouse=True)

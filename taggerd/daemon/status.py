@@ -9,19 +9,20 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from taggerd import __version__, rooms
+from taggerd import __version__
 from taggerd.errors import StartError, StorageError
 from taggerd.ledger import Counts, Quarantined, look
 from taggerd.photo import printable
-from taggerd.rest import rest
+from taggerd.runner.pause import paused_reason
+from taggerd.services import has_ledger, journal_of, local_now, open_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.arrivals import Arrivals
-    from taggerd.rooms import Rooms
+    from taggerd.runner.runner import Runner
+    from taggerd.services import Services
     from taggerd.settings import Settings
-    from taggerd.shift import Shift
 
 FILE = "status.json"
 RESERVE_BYTES = 8192
@@ -77,17 +78,17 @@ class Live:
 
 
 async def live_of(
-    house: Rooms, arrivals: Arrivals, shift: Shift, started_at: float, outside: str = ""
+    services: Services, arrivals: Arrivals, shift: Runner, started_at: float, outside: str = ""
 ) -> Live:
     """Gather how the daemon's parts are; *outside*: why photos wait outside of the queue."""
-    counts = await house.ledger.counts()
+    counts = await services.ledger.counts()
     return Live(
         pid=os.getpid(),
         version=__version__,
         started_at=started_at,
         updated_at=time.time(),
-        backend=house.asking.base_url,
-        backend_error="" if shift.resting else str(house.asking.trouble or ""),
+        backend=services.asking.base_url,
+        backend_error="" if shift.resting else str(services.asking.trouble or ""),
         endpoints=[
             {
                 "base_url": endpoint.base_url,
@@ -98,12 +99,12 @@ async def live_of(
                 "limit": endpoint.backend.limit.size,
                 "max_concurrency": endpoint.backend.limit.most,
             }
-            for endpoint in house.asking.endpoints
+            for endpoint in services.asking.endpoints
         ],
-        models=house.asking.models,
+        models=services.asking.models,
         paused=shift.paused or outside,
         resting=shift.resting,
-        outputs_error=house.scribe.trouble,
+        outputs_error=services.relay.trouble,
         in_flight=shift.in_flight,
         queued=counts.queued,
         tagged=counts.recorded,
@@ -182,19 +183,19 @@ async def standing(settings: Settings) -> Standing:
         for folder in dict.fromkeys((settings.state_directory, settings.journal_directory))
         if (trouble := _trouble(folder))
     ]
-    if rooms.has_ledger(settings):
+    if has_ledger(settings):
         try:
-            async with rooms.opened_ledger(settings) as ledger:
+            async with open_ledger(settings) as ledger:
                 counts = await ledger.counts()
                 set_aside = await ledger.quarantined(QUARANTINE_SHOWN)
                 running = ledger.daemon_pid() is not None
-                resting = await rest(ledger, settings.schedule.hours, rooms.local_now())
+                resting = await paused_reason(ledger, settings.schedule.hours, local_now())
         except (StartError, StorageError):
             if not disks:
                 raise
             counts, pid = look(settings.state_directory)
             running = pid is not None
-    journal = rooms.journal_of(settings)
+    journal = journal_of(settings)
     return Standing(
         running=running,
         live=_published(settings.state_directory),
@@ -203,7 +204,7 @@ async def standing(settings: Settings) -> Standing:
             {"path": printable(q.photo.primary.path), "reason": q.reason} for q in set_aside
         ],
         resting=resting,
-        today=journal.counts(rooms.local_now().date().isoformat()),
+        today=journal.counts(local_now().date().isoformat()),
         state_directory=printable(settings.state_directory),
         outputs=printable(settings.journal_directory),
         disks=disks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from taggerd.stoppages import LOOK_SECONDS, Stoppages
+from taggerd.runner.blocked import LOOK_SECONDS, Stoppages
 
 CARD, NAS = Path("/srv/card"), Path("/mnt/nas")
 INNER = NAS / "inner"

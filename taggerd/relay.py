@@ -1,4 +1,4 @@
-"""The scribe: carries records from the outbox into the journal, and keeps its pages fresh."""
+"""The relay: carries records from the outbox into the journal, and keeps its pages fresh."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DELIVER_SECONDS = 1.0
 SUMMARISE_SECONDS = 30.0
 
 
-class Scribe:
+class OutboxRelay:
     """Delivers records exactly once and derives summaries, pages and metrics from them."""
 
     def __init__(self, ledger: Ledger, journal: Journal, *, now: Callable[[], datetime]) -> None:

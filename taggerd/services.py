@@ -1,4 +1,4 @@
-"""The rooms of the house, opened by the settings and closed again, for daemon and catch-up."""
+"""The services that a run needs, opened from the settings and closed again."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from taggerd.journal import Journal
 from taggerd.ledger import SqliteLedger
 from taggerd.metadata import SHADOWING, Options, load_vocabulary
 from taggerd.photo import printable
-from taggerd.scribe import Scribe
-from taggerd.workers import Workers
+from taggerd.relay import OutboxRelay
+from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from taggerd import settings as tables
-    from taggerd.configuration import Configuration
     from taggerd.inference import Profile
     from taggerd.ledger import Ledger
     from taggerd.metadata import Vocabulary
     from taggerd.photo import Sidecar
     from taggerd.settings import Settings
+    from taggerd.settings.configuration import Configuration
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +48,8 @@ def local_now() -> datetime:
 
 
 @dataclass(slots=True)
-class Rooms:
-    """The open rooms, and the settings they were opened with."""
+class Services:
+    """The open services, and the settings they were opened with."""
 
     settings: Settings
     ledger: Ledger
@@ -58,7 +58,7 @@ class Rooms:
     """The one process that knows the towns; started at the first photo with a position."""
     asking: Asking
     journal: Journal
-    scribe: Scribe
+    relay: OutboxRelay
     metadata_options: Options
     vocabulary: Vocabulary | None = None
     """The user's list of keywords, where there is one."""
@@ -132,7 +132,7 @@ def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None
     folder = slots_folder(settings.state_directory, os.environ)
     backends = {
         url: Backend(options, slots_folder=folder)
-        for url, options in places_of(configuration, registry.places).items()
+        for url, options in endpoints_of(configuration, registry.places).items()
     }
     return Asking(
         settings,
@@ -144,7 +144,9 @@ def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None
     )
 
 
-def places_of(configuration: Configuration, places: Mapping[str, str]) -> dict[str, tables.Backend]:
+def endpoints_of(
+    configuration: Configuration, places: Mapping[str, str]
+) -> dict[str, tables.Backend]:
     """Return the settings of each address that is asked; *places*: what a registry resolved.
 
     Of ``backend.base_url`` and ``backend.endpoints`` the one from the higher layer counts.
@@ -164,7 +166,7 @@ def places_of(configuration: Configuration, places: Mapping[str, str]) -> dict[s
     return asked_places(backend, places, alone=bool(alone))
 
 
-def check(configuration: Configuration) -> None:
+def check_settings(configuration: Configuration) -> None:
     """Refuse settings that could not be served: a file they name is not there or wrong.
 
     Raises:
@@ -174,7 +176,7 @@ def check(configuration: Configuration) -> None:
     profile_of(configuration)
     vocabulary_of(configuration.settings)
     registry = chosen(configuration.settings.backend, configuration.settings.roles)
-    places_of(configuration, registry.places)
+    endpoints_of(configuration, registry.places)
 
 
 def journal_of(settings: Settings) -> Journal:
@@ -213,7 +215,7 @@ def has_ledger(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def opened_ledger(
+async def open_ledger(
     settings: Settings,
     *,
     exclusive: bool = False,
@@ -241,12 +243,12 @@ async def opened_ledger(
 
 
 @asynccontextmanager
-async def opened(
+async def open_services(
     configuration: Configuration,
     *,
     exclusive: bool = False,
     now: Callable[[], datetime] = local_now,
-) -> AsyncIterator[Rooms]:
+) -> AsyncIterator[Services]:
     """Open every room; *exclusive* for the daemon, of which there is one a state directory.
 
     *now* is the clock on the wall of all of them: the local time, aware.
@@ -267,17 +269,17 @@ async def opened(
         _workers_for_places(settings.workers),
     )
     try:
-        async with opened_ledger(settings, exclusive=exclusive, now=now) as ledger:
+        async with open_ledger(settings, exclusive=exclusive, now=now) as ledger:
             journal.open()
             asking.remember(ledger)
-            yield Rooms(
+            yield Services(
                 settings=settings,
                 ledger=ledger,
                 workers=workers,
                 places=places,
                 asking=asking,
                 journal=journal,
-                scribe=Scribe(ledger, journal, now=now),
+                relay=OutboxRelay(ledger, journal, now=now),
                 now=now,
                 metadata_options=metadata_options(settings),
                 vocabulary=vocabulary,

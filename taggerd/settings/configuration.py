@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsError
 
-from taggerd import systemd
 from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
 from taggerd.settings import Role, Settings
+from taggerd.settings.credentials import credential, credentials
 from taggerd.settings.keys import fields_at, leaves, leaves_of_own, nearest_to
 
 if TYPE_CHECKING:
@@ -173,12 +173,12 @@ def _environment() -> dict[str, Any]:
 
 def _credentials() -> Iterator[Layer]:
     """Read systemd credentials whose file names are dotted keys, e.g. ``backend.api_key``."""
-    for name in systemd.credentials(os.environ):
+    for name in credentials(os.environ):
         keys = name.split(".")
         if len(keys) == 1:
             continue  # somebody else's: a setting's name has a dot
         _check_key(keys, f"credential {name}", ".")
-        value: Any = (systemd.credential(name, os.environ) or "").strip()
+        value: Any = (credential(name, os.environ) or "").strip()
         for key in reversed(keys):
             value = {key: value}
         yield Layer(f"credential {name}", value)

@@ -1,6 +1,6 @@
-"""The inside of one worker process: what `taggerd.workers` starts and talks to.
+"""The inside of one worker process: what `taggerd.workers.pool` starts and talks to.
 
-Started as ``python -m taggerd.worker_process``. It limits itself before it imports anything large,
+Started as ``python -m taggerd.workers.process``. It limits itself before it imports anything large,
 then takes one request after another from its standard input and answers each on what was its
 standard output. Its own streams then lead nowhere near ours: native libraries write warnings to
 both of them.

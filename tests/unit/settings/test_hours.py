@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from taggerd.hours import Hours, spoken
+from taggerd.settings.hours import Hours, spoken
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

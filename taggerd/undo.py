@@ -10,26 +10,27 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd import metadata, rooms
+from taggerd import metadata
 from taggerd.arrivals import SIDECAR, UNREADABLE, Files, Skip, find, whole
 from taggerd.errors import WorkerLost
-from taggerd.workers import Workers
+from taggerd.services import has_ledger, metadata_options, open_ledger
+from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from taggerd.configuration import Configuration
     from taggerd.ledger import Ledger
     from taggerd.metadata import Options, Withdrawal, Withdrawn
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Settings
+    from taggerd.settings.configuration import Configuration
 
 BATCH = 100
 """Sidecars between two words to the ledger."""
 
 
-class Request(NamedTuple):
+class UndoRequest(NamedTuple):
     """What ``taggerd undo`` was asked for."""
 
     paths: Sequence[Path]
@@ -71,8 +72,8 @@ class Tally:
         return not (self.ends["refused"] or self.photos["refused"] or self.unreadable)
 
 
-async def undo(
-    configuration: Configuration, request: Request, told: Callable[[Withdrawn, bool], None]
+async def undo_photos(
+    configuration: Configuration, request: UndoRequest, told: Callable[[Withdrawn, bool], None]
 ) -> Tally:
     """Take back what is asked for; *told* of every file, and whether it was named itself.
 
@@ -85,14 +86,14 @@ async def undo(
 
     """
     settings, wanted = configuration.settings, request.withdrawal
-    options = rooms.metadata_options(settings)
+    options = metadata_options(settings)
     found = await asyncio.to_thread(_find, request.paths, settings, options)
     tally = Tally(unreadable=found.unreadable)
     files = Files()
     async with AsyncExitStack() as stack:
         ledger = None
-        if rooms.has_ledger(settings) and not wanted.dry_run:
-            ledger = await stack.enter_async_context(rooms.opened_ledger(settings))
+        if has_ledger(settings) and not wanted.dry_run:
+            ledger = await stack.enter_async_context(open_ledger(settings))
         sidecars = iter(found.sidecars.items())
         while batch := list(islice(sidecars, BATCH)):
             untagged: list[Path] = []
@@ -122,7 +123,7 @@ async def undo(
 async def _take_out(  # noqa: PLR0913 - the parts of one undo
     found: Found,
     settings: Settings,
-    request: Request,
+    request: UndoRequest,
     *,
     tally: Tally,
     told: Callable[[Withdrawn, bool], None],
@@ -130,7 +131,7 @@ async def _take_out(  # noqa: PLR0913 - the parts of one undo
 ) -> set[Path]:
     """Take out what was embedded into photos; return those that held or hold something of ours."""
     holding: set[Path] = set()
-    options = rooms.metadata_options(settings)
+    options = metadata_options(settings)
     workers = Workers(settings.workers)
     try:
         for path, named in found.embeddable.items():

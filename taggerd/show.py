@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from taggerd import metadata, rooms
+from taggerd import metadata
 from taggerd.arrivals import SIDECAR, Files, Skip, find, whole
 from taggerd.photo import Photo, PhotoFile, Stamp, group
-from taggerd.workers import Workers
+from taggerd.services import metadata_options
+from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from taggerd.configuration import Configuration
     from taggerd.metadata import View
     from taggerd.settings import Settings
+    from taggerd.settings.configuration import Configuration
 
 
-async def show(configuration: Configuration, paths: Sequence[Path]) -> AsyncIterator[View | Skip]:
+async def show_photos(
+    configuration: Configuration, paths: Sequence[Path]
+) -> AsyncIterator[View | Skip]:
     """Give what there is to say of each photo at and below *paths*, or why there is nothing.
 
     Raises:
@@ -32,7 +35,7 @@ async def show(configuration: Configuration, paths: Sequence[Path]) -> AsyncIter
     for skip in skipped:
         yield skip
     workers = Workers(settings.workers)
-    options = rooms.metadata_options(settings)
+    options = metadata_options(settings)
     try:
         for photo in photos:
             yield await workers.run(metadata.view, photo, options)

@@ -17,22 +17,24 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd import __version__, rooms, status
+from taggerd import __version__
 from taggerd.arrivals import Arrivals, Forgetting, Unpacking, is_archive
+from taggerd.daemon import status
+from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
 from taggerd.photo import printable
-from taggerd.pipeline import Job
-from taggerd.rest import rest
-from taggerd.shift import MACHINE_REST_SECONDS, Shift
-from taggerd.systemd import Notifier, watchdog_interval
+from taggerd.pipeline import RunOptions
+from taggerd.runner.pause import paused_reason
+from taggerd.runner.runner import MACHINE_REST_SECONDS, Runner
+from taggerd.services import check_settings, open_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from taggerd.configuration import Configuration
-    from taggerd.outcome import Outcome
     from taggerd.photo import PhotoFile
-    from taggerd.rooms import Rooms
+    from taggerd.runner.outcome import Outcome
+    from taggerd.services import Services
+    from taggerd.settings.configuration import Configuration
 
 log = structlog.get_logger(__name__)
 
@@ -82,10 +84,10 @@ class Daemon:
                 wanted, self._next = self._next, None
             self._turn.clear()
             try:
-                async with rooms.opened(wanted, exclusive=True) as house:
+                async with open_services(wanted, exclusive=True) as services:
                     in_force = wanted
                     self._served = True
-                    await self._serve(house)
+                    await self._serve(services)
             except (ConfigurationError, StartError) as error:
                 if wanted is not in_force:
                     log.error(
@@ -110,28 +112,28 @@ class Daemon:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), MACHINE_REST_SECONDS)
 
-    async def _serve(self, house: Rooms) -> None:
+    async def _serve(self, services: Services) -> None:
         """Run the parts until it is time to stop or to reload."""
-        settings = house.settings
-        job = Job(
+        settings = services.settings
+        job = RunOptions(
             run=f"run-{uuid.uuid4().hex[:12]}",
             within=tuple(root.path for root in settings.arrivals.roots),
         )
 
         def resting() -> Coroutine[None, None, str]:
-            return rest(house.ledger, settings.schedule.hours, house.now())
+            return paused_reason(services.ledger, settings.schedule.hours, services.now())
 
-        shift = Shift(
-            house, job, report=lambda outcome: self._count(outcome, arrivals), resting=resting
+        shift = Runner(
+            services, job, report=lambda outcome: self._count(outcome, arrivals), resting=resting
         )
         unpacking = Unpacking(
             settings.arrivals,
-            house.ledger,
-            house.workers,
+            services.ledger,
+            services.workers,
             unpacked=lambda folder: arrivals.look_below(folder),  # noqa: PLW0108 - made below
         )
         await unpacking.sweep()
-        arrivals = self._arrivals(house, shift, unpacking)
+        arrivals = self._arrivals(services, shift, unpacking)
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
@@ -139,11 +141,11 @@ class Daemon:
             self._notifier.ready()
             log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
-                parts.create_task(house.scribe.run(ended), name="scribe"),
-                parts.create_task(self._preflight(house, shift), name="preflight"),
-                parts.create_task(self._recover(house), name="recovery"),
+                parts.create_task(services.relay.run(ended), name="relay"),
+                parts.create_task(self._preflight(services, shift), name="preflight"),
+                parts.create_task(self._recover(services), name="recovery"),
                 parts.create_task(unpacking.run(), name="unpacking"),
-                parts.create_task(self._heartbeat(house, arrivals, shift), name="heartbeat"),
+                parts.create_task(self._heartbeat(services, arrivals, shift), name="heartbeat"),
                 parts.create_task(self._watchdog(), name="watchdog"),
             ]
             working = parts.create_task(
@@ -158,9 +160,9 @@ class Daemon:
             ended.set()
             for part in keeping[1:]:
                 part.cancel()
-        await self._last_words(house)
+        await self._last_words(services)
 
-    def _arrivals(self, house: Rooms, shift: Shift, unpacking: Unpacking) -> Arrivals:
+    def _arrivals(self, services: Services, shift: Runner, unpacking: Unpacking) -> Arrivals:
         """Watch the roots and admit what settles."""
 
         async def admit(files: Sequence[PhotoFile]) -> None:
@@ -168,7 +170,7 @@ class Daemon:
             photos = [file for file in files if not is_archive(file)]
             while photos:
                 try:
-                    await house.ledger.admit(photos)
+                    await services.ledger.admit(photos)
                 except StorageError as error:
                     if self._outside != str(error):
                         log.error("photos wait outside of the queue", reason=str(error))
@@ -179,41 +181,41 @@ class Daemon:
                     shift.wake()
                     return
 
-        archives = house.settings.arrivals.unpack
+        archives = services.settings.arrivals.unpack
         return Arrivals(
-            house.settings.arrivals,
+            services.settings.arrivals,
             known=unpacking.known,
             # The short cuts know of photos alone.
-            stamps=None if archives else house.ledger.stamps,
-            unknown=None if archives else house.ledger.unknown,
+            stamps=None if archives else services.ledger.stamps,
+            unknown=None if archives else services.ledger.unknown,
             admit=admit,
-            own=house.settings.own_folders,
-            absences=Forgetting(house.ledger, house.settings.arrivals.forget_days).absences,
+            own=services.settings.own_folders,
+            absences=Forgetting(services.ledger, services.settings.arrivals.forget_days).absences,
         )
 
-    async def _last_words(self, house: Rooms) -> None:
+    async def _last_words(self, services: Services) -> None:
         """Deliver and summarise what is left; on a full disk it waits in the ledger."""
         try:
-            await house.scribe.finish()
+            await services.relay.finish()
         except TaggerdError as error:
             log.error("the last records wait in the ledger", reason=str(error))
 
     # What goes on beside the work.
 
-    async def _preflight(self, house: Rooms, shift: Shift) -> None:
+    async def _preflight(self, services: Services, shift: Runner) -> None:
         """Probe the backend from time to time, so that trouble shows before a photo meets it."""
         while True:
-            minutes = house.settings.backend.preflight_minutes
+            minutes = services.settings.backend.preflight_minutes
             await asyncio.sleep(minutes * 60 * (1 + self._chance() / 10))
-            if house.settings.backend.preflight and not shift.resting:
-                await house.asking.probe()
+            if services.settings.backend.preflight and not shift.resting:
+                await services.asking.probe()
 
-    async def _recover(self, house: Rooms) -> None:
+    async def _recover(self, services: Services) -> None:
         """Take back what programs that died had claimed."""
         while True:
             await asyncio.sleep(RECOVER_SECONDS)
             try:
-                recovered = await house.ledger.recover()
+                recovered = await services.ledger.recover()
             except StorageError as error:
                 log.warning("the ledger cannot be read", reason=str(error))
                 continue
@@ -226,12 +228,12 @@ class Daemon:
             self._notifier.watchdog()
             await asyncio.sleep(watchdog_interval() or HEARTBEAT_SECONDS)
 
-    async def _heartbeat(self, house: Rooms, arrivals: Arrivals, shift: Shift) -> None:
+    async def _heartbeat(self, services: Services, arrivals: Arrivals, shift: Runner) -> None:
         """Tell systemd and everybody else how things stand."""
         started = time.time()
         while True:
             try:
-                live = await status.live_of(house, arrivals, shift, started, self._outside)
+                live = await status.live_of(services, arrivals, shift, started, self._outside)
             except LedgerDamaged as error:
                 # Opened anew, it is set aside, and the new one is filled from the disk.
                 log.error("the ledger is opened anew", reason=str(error))
@@ -241,7 +243,7 @@ class Daemon:
                 self._notifier.status(f"degraded: {error}")
             else:
                 self._notifier.status(live.one_line)
-                await asyncio.to_thread(status.publish, live, house.settings.state_directory)
+                await asyncio.to_thread(status.publish, live, services.settings.state_directory)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
@@ -267,7 +269,7 @@ class Daemon:
         self._notifier.reloading()
         try:
             configuration = self._load()
-            rooms.check(configuration)
+            check_settings(configuration)
         except TaggerdError as error:
             log.error("the new settings are wrong, the old ones stay", reason=str(error))
             self._notifier.ready()

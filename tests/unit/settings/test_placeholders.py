@@ -7,7 +7,7 @@ import re
 import pytest
 
 from taggerd.errors import ConfigurationError
-from taggerd.filling import check, filled, places
+from taggerd.settings.placeholders import check, filled, places
 
 
 def test_words_come_into_their_places_once() -> None:

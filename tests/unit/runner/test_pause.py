@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taggerd import rest
 from taggerd.errors import ConfigurationError
-from taggerd.hours import Hours
 from taggerd.ledger import SqliteLedger
+from taggerd.runner.pause import end_of_pause, paused_reason
+from taggerd.settings.hours import Hours
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,20 +26,20 @@ async def test_a_pause_holds_over_a_restart_until_it_is_ended(tmp_path: Path) ->
     await ledger.close()
     ledger = await SqliteLedger.open(tmp_path)
     later = NOON + timedelta(days=400)
-    assert await rest.rest(ledger, ALWAYS, later) == "paused (training): until taggerd resume"
+    assert await paused_reason(ledger, ALWAYS, later) == "paused (training): until taggerd resume"
     await ledger.resume()
-    assert await rest.rest(ledger, ALWAYS, later) == ""
+    assert await paused_reason(ledger, ALWAYS, later) == ""
     await ledger.close()
 
 
 async def test_a_pause_with_an_end_is_over_by_itself(tmp_path: Path) -> None:
     """Up to its last second it holds; then work goes on, and nobody has to do anything."""
     ledger = await SqliteLedger.open(tmp_path)
-    end = rest.end_of("2h", None, NOON)
+    end = end_of_pause("2h", None, NOON)
     await ledger.pause("", since=NOON.timestamp(), until=end)
-    assert await rest.rest(ledger, ALWAYS, NOON) == "paused: goes on at 14:00"
-    assert await rest.rest(ledger, ALWAYS, NOON + timedelta(seconds=7199))
-    assert await rest.rest(ledger, ALWAYS, NOON + timedelta(seconds=7200)) == ""
+    assert await paused_reason(ledger, ALWAYS, NOON) == "paused: goes on at 14:00"
+    assert await paused_reason(ledger, ALWAYS, NOON + timedelta(seconds=7199))
+    assert await paused_reason(ledger, ALWAYS, NOON + timedelta(seconds=7200)) == ""
     await ledger.close()
 
 
@@ -47,10 +47,10 @@ async def test_outside_of_the_hours_it_rests(tmp_path: Path) -> None:
     """A pause is told first; an end of the pause does not open the hours."""
     ledger = await SqliteLedger.open(tmp_path)
     night = Hours.of(["22:00-07:00"])
-    assert await rest.rest(ledger, night, NOON) == "outside of its hours: goes on at 22:00"
-    assert await rest.rest(ledger, night, NOON + timedelta(hours=11)) == ""
+    assert await paused_reason(ledger, night, NOON) == "outside of its hours: goes on at 22:00"
+    assert await paused_reason(ledger, night, NOON + timedelta(hours=11)) == ""
     await ledger.pause("", since=0.0)
-    assert (await rest.rest(ledger, night, NOON)).startswith("paused")
+    assert (await paused_reason(ledger, night, NOON)).startswith("paused")
     await ledger.close()
 
 
@@ -60,7 +60,7 @@ async def test_outside_of_the_hours_it_rests(tmp_path: Path) -> None:
 )
 def test_a_length_of_time(length: str, hours: float) -> None:
     """Days, hours, minutes and seconds, alone and together."""
-    assert rest.end_of(length, None, NOON) == NOON.timestamp() + hours * 3600
+    assert end_of_pause(length, None, NOON) == NOON.timestamp() + hours * 3600
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_length_of_time(length: str, hours: float) -> None:
 )
 def test_a_time_of_day(until: str, hours: float) -> None:
     """The next time the clock says it: today if that is to come, else tomorrow."""
-    assert rest.end_of(None, until, NOON) == NOON.timestamp() + hours * 3600
+    assert end_of_pause(None, until, NOON) == NOON.timestamp() + hours * 3600
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_a_time_of_day(until: str, hours: float) -> None:
 def test_what_is_no_time_is_one_clear_line(length: str | None, until: str | None) -> None:
     """It says which switch, and how it is written."""
     with pytest.raises(ConfigurationError, match=r"--(for|until) .*: write") as caught:
-        rest.end_of(length, until, NOON)
+        end_of_pause(length, until, NOON)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_one_end_is_enough() -> None:
     """Two ends contradict each other."""
     with pytest.raises(ConfigurationError, match="one of the two"):
-        rest.end_of("2h", "22:00", NOON)
+        end_of_pause("2h", "22:00", NOON)

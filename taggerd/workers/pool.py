@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import taggerd
 from taggerd.errors import StartError, WorkerLost
-from taggerd.worker_process import BEGUN, ERROR, HEAD, READY, REQUEST, SWELLED
+from taggerd.workers.process import BEGUN, ERROR, HEAD, READY, REQUEST, SWELLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -194,7 +194,7 @@ class _Process:
                 "-O",
                 "-P",  # a photo folder as working directory must not lend modules
                 "-m",
-                "taggerd.worker_process",
+                "taggerd.workers.process",
                 str(settings.memory_megabytes),
                 str(settings.deadline_seconds),
                 str(os.getpid()),

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from taggerd.errors import ConfigurationError
-from taggerd.hours import Hours, minutes_of, spoken
+from taggerd.settings.hours import Hours, minutes_of, spoken
 
 if TYPE_CHECKING:
     from taggerd.ledger import Ledger, Pause
@@ -22,7 +22,7 @@ _LENGTH = re.compile(
 )
 
 
-def told(pause: Pause, now: datetime) -> str:
+def pause_message(pause: Pause, now: datetime) -> str:
     """Say a pause for people."""
     over = "until taggerd resume"
     if pause.until is not None:
@@ -30,7 +30,7 @@ def told(pause: Pause, now: datetime) -> str:
     return f"paused{f' ({pause.reason})' if pause.reason else ''}: {over}"
 
 
-async def rest(ledger: Ledger, hours: Hours, now: datetime) -> str:
+async def paused_reason(ledger: Ledger, hours: Hours, now: datetime) -> str:
     """Return why no photo is to be begun at *now* and when work goes on; empty: begin.
 
     Args:
@@ -43,12 +43,12 @@ async def rest(ledger: Ledger, hours: Hours, now: datetime) -> str:
 
     """
     if pause := await ledger.paused(now.timestamp()):
-        return told(pause, now)
+        return pause_message(pause, now)
     begins = hours.closed_until(now)
     return f"outside of its hours: goes on at {spoken(begins, now)}" if begins else ""
 
 
-def end_of(length: str | None, until: str | None, now: datetime) -> float | None:
+def end_of_pause(length: str | None, until: str | None, now: datetime) -> float | None:
     """Return when a pause of *length* (``2h``, ``1h30m``) or *until* (``22:00``) is over.
 
     Raises:

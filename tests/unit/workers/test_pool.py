@@ -25,7 +25,7 @@ import pytest
 import taggerd
 from taggerd import settings
 from taggerd.errors import PhotoGone, StartError, WorkerLost
-from taggerd.workers import Workers, environment
+from taggerd.workers.pool import Workers, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -281,7 +281,7 @@ def test_no_orphans_when_the_parent_is_killed(pipe: Path) -> None:
     program = f"""
         import asyncio
         from taggerd import settings
-        from taggerd.workers import Workers
+        from taggerd.workers.pool import Workers
         asyncio.run(Workers(settings.Workers()).run(exec, {telling_its_pid(pipe)!r}))
     """
     home = str(Path(taggerd.__file__).parent.parent)

@@ -1,4 +1,4 @@
-"""What systemd hears, on a real socket, and the credentials it passes."""
+"""What systemd hears, on a real socket."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taggerd.errors import ConfigurationError
-from taggerd.systemd import Notifier, ascii_line, credential, credentials, watchdog_interval
+from taggerd.daemon.systemd import Notifier, ascii_line, watchdog_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,38 +108,3 @@ def test_outside_of_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> 
 def test_watchdog_interval(environment: dict[str, str], seconds: float | None) -> None:
     """Half of what systemd allows, and only for the process that it watches."""
     assert watchdog_interval(environment, pid=77) == seconds
-
-
-def test_credentials(tmp_path: Path) -> None:
-    """A credential is its file's text without the line end that echo leaves."""
-    (tmp_path / "backend.api_key").write_text("s3cret key \n")
-    (tmp_path / "other").write_text("")
-    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert credentials(environment) == ("backend.api_key", "other")
-    assert credential("backend.api_key", environment) == "s3cret key "
-    assert credential("other", environment) == ""
-    assert credential("missing", environment) is None
-
-
-def test_no_credentials() -> None:
-    """Without the folder there are none."""
-    assert credentials({}) == ()
-    assert credential("backend.api_key", {}) is None
-    assert credentials({"CREDENTIALS_DIRECTORY": "/nonexistent"}) == ()
-
-
-def test_a_credential_stays_in_its_folder(tmp_path: Path) -> None:
-    """A name is no path."""
-    (tmp_path / "secret").write_text("x")
-    (tmp_path / "credentials").mkdir()
-    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
-    assert credential("../secret", environment) is None
-
-
-def test_a_binary_credential_is_refused_without_quoting_it(tmp_path: Path) -> None:
-    """The message names the file and not its content."""
-    (tmp_path / "key").write_bytes(b"\xff\xfesecret")
-    with pytest.raises(ConfigurationError, match="not UTF-8") as caught:
-        credential("key", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert "secret" not in str(caught.value)
-    assert caught.value.__cause__ is None

@@ -1,4 +1,4 @@
-"""A shift: photos are claimed from the queue and taken their way, several at once.
+"""A shift: photos are claimed from the queue and taken their attempt, several at once.
 
 It ends when it is told to stop, or, for a catch-up, when nothing of the run is left. What an error
 costs is decided here: the photo's own faults cost it an attempt, the backend's and the disk's
@@ -27,18 +27,18 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.inference import FailsOverThisPhoto
-from taggerd.outcome import Outcome
 from taggerd.photo import printable
-from taggerd.pipeline import Way, keep, outgoing, record_of, tag
-from taggerd.rest import LOOK_SECONDS
-from taggerd.stoppages import Stoppages
+from taggerd.pipeline import Attempt, keep, outgoing, record_of, tag
+from taggerd.runner.blocked import Stoppages
+from taggerd.runner.outcome import Outcome
+from taggerd.runner.pause import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from taggerd.ledger import Claim
-    from taggerd.pipeline import Job
-    from taggerd.rooms import Rooms
+    from taggerd.pipeline import RunOptions
+    from taggerd.services import Services
 
 log = structlog.get_logger(__name__)
 
@@ -49,18 +49,18 @@ LEAST_REST_SECONDS = 0.2
 MACHINE_REST_SECONDS = 5.0
 """Before work goes on after the ledger's disk was full or failing."""
 LONGEST_WAIT_SECONDS = 300.0
-"""Before a photo that is kept from its way by this machine or the backend gets another turn."""
+"""Before a photo that is kept from its attempt by this machine or the backend gets another turn."""
 SUSPICIONS = 2
 """So often may the backend fail over one photo, answering others, before the photo is at fault."""
 
 
-class Shift:
-    """Works through a :class:`~taggerd.pipeline.Job`."""
+class Runner:
+    """Works through a :class:`~taggerd.pipeline.RunOptions`."""
 
     def __init__(  # noqa: PLR0913 - what comes from outside comes in as an argument
         self,
-        rooms: Rooms,
-        job: Job,
+        services: Services,
+        options: RunOptions,
         *,
         report: Callable[[Outcome], None],
         more_to_come: Callable[[], bool] = lambda: True,
@@ -71,8 +71,8 @@ class Shift:
         """Prepare a shift.
 
         Args:
-            rooms: the open rooms.
-            job: what is wanted of the photos.
+            services: the open services.
+            options: what is wanted of the photos.
             report: told of every outcome.
             more_to_come: while False, the shift ends as soon as nothing of the run is left.
             patience_seconds: so long, without a photo that ends, a backend that went away or a
@@ -82,8 +82,8 @@ class Shift:
             clock: monotonic, seconds.
 
         """
-        self._rooms = rooms
-        self._job = job
+        self._rooms = services
+        self._job = options
         self._report = report
         self._more_to_come = more_to_come
         self._patience_seconds = patience_seconds
@@ -95,8 +95,8 @@ class Shift:
         self._progressed_at = clock()
         self._suspicions: Counter[int] = Counter()
         self._waited: Counter[int] = Counter()
-        self._late: list[Way] = []
-        self._stoppages = Stoppages(job.within, clock)
+        self._late: list[Attempt] = []
+        self._stoppages = Stoppages(options.within, clock)
         self._broken: BaseException | None = None
         self.paused = ""
         """What keeps new photos from being begun; empty while work goes on."""
@@ -105,7 +105,7 @@ class Shift:
 
     @property
     def in_flight(self) -> int:
-        """Number of photos under way."""
+        """Number of photos under attempt."""
         return len(self._under_way)
 
     def stop(self) -> None:
@@ -118,9 +118,9 @@ class Shift:
         self._wake.set()
 
     async def work(self, *, drain_seconds: float) -> None:
-        """Work until stopped or done; give photos under way *drain_seconds* when stopped.
+        """Work until stopped or done; give photos under attempt *drain_seconds* when stopped.
 
-        What is still under way then is put back into the queue unharmed.
+        What is still under attempt then is put back into the queue unharmed.
 
         Raises:
             BackendError, StorageError, StartError: the backend or this machine was at fault for
@@ -277,27 +277,27 @@ class Shift:
     # Photos end.
 
     async def _attend(self, claim: Claim) -> None:
-        """Take one photo its way and settle what it costs."""
-        way = Way(claim, self._rooms.now())
+        """Take one photo its attempt and settle what it costs."""
+        attempt = Attempt(claim, self._rooms.now())
         try:
             if claim.anew_since is not None and not self._job.anew:
                 # A scan with --retag or --overwrite-metadata asked for it; it knows what may go.
                 await self._rooms.ledger.release(claim)
                 return
             if claim.spent:
-                outcome = await self._photo_failed(way, PhotoError(claim.spent), final=True)
+                outcome = await self._photo_failed(attempt, PhotoError(claim.spent), final=True)
             else:
-                outcome = await self._tagged(way)
+                outcome = await self._tagged(attempt)
         except asyncio.CancelledError:
-            await asyncio.shield(self._put_back(way, "stopped", 0.0))
+            await asyncio.shield(self._put_back(attempt, "stopped", 0.0))
             raise
         except StorageError as error:
-            told = await self._disk_failed(way, error)
+            told = await self._disk_failed(attempt, error)
             if told is None:
                 return
             outcome = told
         except StartError as error:  # this machine's fault
-            outcome = await self._waits(way, error)
+            outcome = await self._waits(attempt, error)
         if outcome.fate != "waits":
             self._progressed_at = self._clock()
             self._waited.pop(claim.id, None)
@@ -305,84 +305,86 @@ class Shift:
                 log.info("sidecars can be written again", photo=printable(claim.photo.primary.path))
         self._tell(outcome)
 
-    async def _tagged(self, way: Way) -> Outcome:
-        """Take one photo its way; a fault of its own or the backend's becomes an outcome."""
-        claim, ledger = way.claim, self._rooms.ledger
+    async def _tagged(self, attempt: Attempt) -> Outcome:
+        """Take one photo its attempt; a fault of its own or the backend's becomes an outcome."""
+        claim, ledger = attempt.claim, self._rooms.ledger
         try:
-            record = await tag(way, self._rooms, self._job)
+            record = await tag(attempt, self._rooms, self._job)
         except PhotoMoved as moved:
             await ledger.resettle(claim)
             return Outcome(claim.photo, "moved", str(moved))
         except BackendError as error:
-            return await self._backend_failed(way, error)
+            return await self._backend_failed(attempt, error)
         except PhotoError as error:
-            return await self._photo_failed(way, error)
+            return await self._photo_failed(attempt, error)
         except (StorageError, StartError):
             raise
         except Exception as error:  # foreign decoders may raise anything; one photo pays, by name
             log.exception("unexpected error", photo=printable(claim.photo.primary.path))
-            return await self._photo_failed(way, PhotoError(f"{type(error).__name__}: {error}"))
+            return await self._photo_failed(attempt, PhotoError(f"{type(error).__name__}: {error}"))
         self._suspicions.pop(claim.id, None)
         if record is None:
             return Outcome(claim.photo, "known")
         return Outcome(claim.photo, "failed" if record.error else "tagged", record.error, record)
 
-    async def _backend_failed(self, way: Way, error: BackendError) -> Outcome:
+    async def _backend_failed(self, attempt: Attempt, error: BackendError) -> Outcome:
         """Put the photo back unharmed, unless it is this very photo that the backend fails over.
 
         Some servers answer a picture they cannot read with a plain 500, or drop the connection. So
         the backend is asked about a picture that is known to be good: if it answers that, time and
         again, while it fails over this one, the photo is at fault.
         """
-        claim = way.claim
+        claim = attempt.claim
         if isinstance(error, FailsOverThisPhoto):
             self._suspicions[claim.id] += 1
             if self._suspicions[claim.id] > SUSPICIONS:
                 message = f"the backend, which answers other pictures, fails over this one: {error}"
-                return await self._photo_failed(way, PhotoRefused(message), final=True)
-            return await self._waits(way, error)
-        await self._put_back(way, str(error), 0.0)
+                return await self._photo_failed(attempt, PhotoRefused(message), final=True)
+            return await self._waits(attempt, error)
+        await self._put_back(attempt, str(error), 0.0)
         return Outcome(claim.photo, "waits", str(error))
 
-    async def _photo_failed(self, way: Way, error: PhotoError, *, final: bool = False) -> Outcome:
+    async def _photo_failed(
+        self, attempt: Attempt, error: PhotoError, *, final: bool = False
+    ) -> Outcome:
         """Charge the photo; after its last attempt it is quarantined and recorded."""
-        record = record_of(way, self._rooms, self._job, error)
+        record = record_of(attempt, self._rooms, self._job, error)
         if await self._rooms.ledger.fail(
-            way.claim, str(error), final=final or error.final, record=outgoing(record)
+            attempt.claim, str(error), final=final or error.final, record=outgoing(record)
         ):
-            return Outcome(way.claim.photo, "failed", str(error), record)
-        return Outcome(way.claim.photo, "again", str(error))
+            return Outcome(attempt.claim.photo, "failed", str(error), record)
+        return Outcome(attempt.claim.photo, "again", str(error))
 
-    async def _disk_failed(self, way: Way, error: StorageError) -> Outcome | None:
+    async def _disk_failed(self, attempt: Attempt, error: StorageError) -> Outcome | None:
         """Put the photo back, uncharged; None where that its disk is full has been told before."""
-        photo, told, until = way.claim.photo, False, 0.0
+        photo, told, until = attempt.claim.photo, False, 0.0
         if isinstance(error, PhotosDiskError):
             told = not self._stoppages.begin(photo.primary.path, str(error))
         else:  # a claim may find the room that a record does not
             until = self._rooms.now().timestamp() + MACHINE_REST_SECONDS
-        await self._put_back(way, str(error), until)
+        await self._put_back(attempt, str(error), until)
         if self._patience_left() == 0:
             self._broken = error
         return None if told else Outcome(photo, "waits", str(error))
 
-    async def _waits(self, way: Way, error: TaggerdError) -> Outcome:
+    async def _waits(self, attempt: Attempt, error: TaggerdError) -> Outcome:
         """Put the photo back, uncharged, for a while that grows; others go on meanwhile."""
-        claim = way.claim
+        claim = attempt.claim
         self._waited[claim.id] += 1
         seconds = min(2.0 ** self._waited[claim.id], LONGEST_WAIT_SECONDS)
         until = self._rooms.now().timestamp() + seconds
-        await self._put_back(way, str(error), until)
+        await self._put_back(attempt, str(error), until)
         if self._patience_left() == 0:
             self._broken = error
         return Outcome(claim.photo, "waits", str(error))
 
-    async def _put_back(self, way: Way, reason: str, until: float) -> None:
+    async def _put_back(self, attempt: Attempt, reason: str, until: float) -> None:
         """Put the photo back into the queue; on a full disk later, before the next is begun."""
         try:
-            await keep(way, self._rooms)
-            await self._rooms.ledger.defer(way.claim, reason, until)
+            await keep(attempt, self._rooms)
+            await self._rooms.ledger.defer(attempt.claim, reason, until)
         except StorageError:
-            self._late.append(way)
+            self._late.append(attempt)
 
     async def _put_back_late(self) -> None:
         """Put back what could not be put back at its time. Raises StorageError."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from taggerd.status import Live
+from taggerd.daemon.status import Live
 
 
 def live(**changes: Any) -> Live:  # noqa: ANN401 - fields of several types

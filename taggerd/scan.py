@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from taggerd import rooms
 from taggerd.arrivals import (
     SIDECAR,
     UNREADABLE,
@@ -27,20 +26,21 @@ from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import Standing
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
-from taggerd.rest import rest
-from taggerd.shift import Shift
+from taggerd.runner.pause import paused_reason
+from taggerd.runner.runner import Runner
+from taggerd.services import has_ledger, open_ledger, open_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.arrivals import Found
-    from taggerd.configuration import Configuration
-    from taggerd.outcome import Outcome
     from taggerd.photo import Photo, PhotoFile
-    from taggerd.pipeline import Job
-    from taggerd.rooms import Rooms
+    from taggerd.pipeline import RunOptions
+    from taggerd.runner.outcome import Outcome
+    from taggerd.services import Services
     from taggerd.settings import Settings
+    from taggerd.settings.configuration import Configuration
 
 PATIENCE_SECONDS = 300.0
 """So long a catch-up waits for a backend that went away, and for files that are still growing."""
@@ -79,12 +79,12 @@ class Tally:
         return not trouble
 
 
-class Request(NamedTuple):
+class ScanRequest(NamedTuple):
     """What ``taggerd scan`` was asked for."""
 
     paths: Sequence[Path]
     """Folders or single files."""
-    job: Job
+    job: RunOptions
     output_jsonl: Path | None = None
     summary: Path | None = None
 
@@ -113,7 +113,7 @@ class Show(Protocol):
         """A photo's turn ended."""
 
 
-async def listing(configuration: Configuration, request: Request) -> Listing:
+async def list_photos(configuration: Configuration, request: ScanRequest) -> Listing:
     """Say what a scan would take and what not, asking the backend nothing.
 
     Raises:
@@ -135,13 +135,13 @@ async def listing(configuration: Configuration, request: Request) -> Listing:
 
 async def _standing(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, Standing]:
     """Say how *files* stand; where there is no ledger, none is made to say that all are new."""
-    if not rooms.has_ledger(settings):
+    if not has_ledger(settings):
         return {file.path: Standing("new") for file in files}
-    async with rooms.opened_ledger(settings) as ledger:
+    async with open_ledger(settings) as ledger:
         return await ledger.standing(files)
 
 
-async def scan(configuration: Configuration, request: Request, show: Show) -> Tally:
+async def scan_photos(configuration: Configuration, request: ScanRequest, show: Show) -> Tally:
     """Tag what needs it below the paths, and return how it went.
 
     Raises:
@@ -154,56 +154,58 @@ async def scan(configuration: Configuration, request: Request, show: Show) -> Ta
         if file:
             check_scan_file(file, summary=is_summary)
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
-    async with rooms.opened(configuration) as house:
-        await _unpack(found, house, request.job)
-        catch_up = CatchUp(house, request.job, show)
+    async with open_services(configuration) as services:
+        await _unpack(found, services, request.job)
+        catch_up = Scan(services, request.job, show)
         wanted = await catch_up.wanted(found)
         if not request.job.dry_run:
-            forgetting = Forgetting(house.ledger, house.settings.arrivals.forget_days)
+            forgetting = Forgetting(services.ledger, services.settings.arrivals.forget_days)
             for folder in found.folders:
                 await forgetting.call_roll(folder)
         try:
             if wanted:
-                if reason := await rest(house.ledger, house.settings.schedule.hours, house.now()):
+                if reason := await paused_reason(
+                    services.ledger, services.settings.schedule.hours, services.now()
+                ):
                     show.resting(reason)
-                show.probing(house.asking.base_url)
-                await _probed(house)
+                show.probing(services.asking.base_url)
+                await _probed(services)
                 await catch_up.run(wanted)
                 await catch_up.account(wanted)
         finally:
             try:
-                await house.scribe.finish()
+                await services.relay.finish()
             except StorageError as error:
                 catch_up.tally.trouble = f"records wait in the ledger for the next run: {error}"
             if catch_up.lines:
-                await asyncio.to_thread(_write_files, request, catch_up, house)
+                await asyncio.to_thread(_write_files, request, catch_up, services)
     return catch_up.tally
 
 
-async def _unpack(found: Found, house: Rooms, job: Job) -> None:
+async def _unpack(found: Found, services: Services, job: RunOptions) -> None:
     """Unpack the archives that were found, as they settle, and add what is in them to *found*."""
-    arrivals = house.settings.arrivals
+    arrivals = services.settings.arrivals
     if job.dry_run:
         found.skipped += [Skip(a.file.path, "an archive: not unpacked now") for a in found.archives]
         return
-    unpacking = Unpacking(arrivals, house.ledger, house.workers)
+    unpacking = Unpacking(arrivals, services.ledger, services.workers)
     await unpacking.sweep()
     unpacked = await unpacking.unpack_all(found.archives, patience_seconds=PATIENCE_SECONDS)
     found.refused += [Skip(path, done.reason) for path, done in unpacked.items() if done.reason]
     folders = [done.folder for done in unpacked.values() if done.folder]
-    below = await asyncio.to_thread(find, folders, house.settings)
+    below = await asyncio.to_thread(find, folders, services.settings)
     there = {seen.file.path for seen in found.seen}
     found.seen += [seen for seen in below.seen if seen.file.path not in there]
     found.skipped += below.skipped
 
 
-async def _probed(house: Rooms) -> None:
+async def _probed(services: Services) -> None:
     """Probe the backend, or say at once that it is not usable: somebody is waiting."""
-    if error := await house.asking.probe():
+    if error := await services.asking.probe():
         raise error
 
 
-def _write_files(request: Request, catch_up: CatchUp, house: Rooms) -> None:
+def _write_files(request: ScanRequest, catch_up: Scan, services: Services) -> None:
     """Write the files that were asked for beside the day's."""
     if request.output_jsonl:
         write_jsonl(request.output_jsonl, catch_up.lines)
@@ -212,11 +214,11 @@ def _write_files(request: Request, catch_up: CatchUp, house: Rooms) -> None:
             request.summary,
             catch_up.lines,
             title=f"Scan of {', '.join(printable(path) for path in request.paths)}",
-            thumbnails=house.journal.thumbnails,
+            thumbnails=services.journal.thumbnails,
         )
 
 
-def needless(photo: Photo, standing: Mapping[Path, Standing], job: Job) -> str:
+def needless(photo: Photo, standing: Mapping[Path, Standing], job: RunOptions) -> str:
     """Return why *photo* would not be taken by *job*, or ``""`` if it would."""
     states = [standing[file.path] for file in photo.files]
     if any(s.state in {"new", "changed", "queued"} for s in states):
@@ -240,12 +242,12 @@ _DONE = {
 }
 
 
-class CatchUp:
+class Scan:
     """The work of one scan."""
 
-    def __init__(self, house: Rooms, job: Job, show: Show) -> None:
+    def __init__(self, services: Services, job: RunOptions, show: Show) -> None:
         """Prepare the work; *show* is told of every outcome."""
-        self._rooms = house
+        self._rooms = services
         self._job = job
         self._show = show
         self._feeding = True
@@ -314,7 +316,7 @@ class CatchUp:
     async def _round(self, wanted: Sequence[Seen]) -> None:
         """Let *wanted* settle and tag it."""
         self._feeding = True
-        shift = Shift(
+        shift = Runner(
             self._rooms,
             self._job,
             report=self._count,
@@ -343,7 +345,7 @@ class CatchUp:
         self._moved.clear()
         return again
 
-    async def _feed(self, wanted: Sequence[Seen], shift: Shift) -> None:
+    async def _feed(self, wanted: Sequence[Seen], shift: Runner) -> None:
         """Admit the files as they settle; most have lain still for long and are due at once."""
         try:
             settling = Settling(self._rooms.settings.arrivals.settle_seconds, limit=len(wanted) + 1)

@@ -1,0 +1,1 @@
+"""The service: its parts, its status, and what it tells systemd."""

@@ -1,0 +1,1 @@
+"""The runner: takes photos from the queue and works on several at once."""

@@ -1,0 +1,1 @@
+"""Worker processes, which hold all native code that reads foreign bytes."""
