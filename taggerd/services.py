@@ -54,8 +54,6 @@ class Services:
     settings: Settings
     ledger: Ledger
     workers: Workers
-    places: Workers
-    """The one process that knows the towns; started at the first photo with a position."""
     asking: Asking
     journal: Journal
     relay: OutboxRelay
@@ -107,16 +105,6 @@ def profile_of(configuration: Configuration) -> Profile:
     profile = load_profile(settings.prompts.profile, configuration.prompts_directory)
     check_own(settings.roles, profile, settings.prompts.context, settings.metadata.fields)
     return profile
-
-
-def _workers_for_places(settings: tables.Workers) -> Workers:
-    """Make the process for places: one, and not replaced for having done much: it loads slowly."""
-    megabytes = max(settings.memory_megabytes, 2048)
-    return Workers(
-        settings.model_copy(
-            update={"processes": 1, "files_per_process": 100_000, "memory_megabytes": megabytes}
-        )
-    )
 
 
 def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None) -> Asking:
@@ -262,11 +250,10 @@ async def open_services(
     """
     settings = configuration.settings
     vocabulary = vocabulary_of(settings)
-    asking, journal, workers, places = (
+    asking, journal, workers = (
         asking_of(configuration, vocabulary),
         journal_of(settings),
         Workers(settings.workers),
-        _workers_for_places(settings.workers),
     )
     try:
         async with open_ledger(settings, exclusive=exclusive, now=now) as ledger:
@@ -276,7 +263,6 @@ async def open_services(
                 settings=settings,
                 ledger=ledger,
                 workers=workers,
-                places=places,
                 asking=asking,
                 journal=journal,
                 relay=OutboxRelay(ledger, journal, now=now),
@@ -287,4 +273,3 @@ async def open_services(
     finally:
         await asking.close()
         await workers.close()
-        await places.close()
