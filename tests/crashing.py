@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 from program import Program, photo, until
-
-from taggerd.data import dng
+from samples import dng
 
 if TYPE_CHECKING:
     from collections.abc import Callable

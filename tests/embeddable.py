@@ -16,8 +16,7 @@ import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
-
-from taggerd.data import dng
+from samples import dng
 
 if TYPE_CHECKING:
     from pathlib import Path

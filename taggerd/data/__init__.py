@@ -1,1 +1,1 @@
-"""data."""
+"""Data files that ship with the package: prompts, templates, probe pictures, towns."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CONTROL_SIZE = (1024, 683)
-"""Pixels of ``data/probes/control.jpg``, a drawn landscape (:mod:`taggerd.data.samples`)."""
+"""Pixels of ``data/probes/control.jpg``, a drawn landscape (``scripts/samples``)."""
 
 
 FailsOverThisPhoto = FailsOnThisPhoto

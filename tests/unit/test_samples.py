@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import rawpy
 from PIL import ExifTags, Image
+from program import REPOSITORY
+from samples.photos import SAMPLES, make_samples
 
-import taggerd
 from taggerd import settings
-from taggerd.data.samples import SAMPLES, make_samples
 from taggerd.imaging import prepare
 from taggerd.photo import PhotoFile, Picture, Stamp, group
 
@@ -112,13 +112,13 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_command(tmp_path: Path) -> None:
-    """Without a folder the module says how it is used."""
+    """Without a folder the program says how it is used."""
     found = subprocess.run(
-        [sys.executable, "-m", "taggerd.data.samples"],
+        [sys.executable, "-m", "samples"],
         capture_output=True,
         check=False,
         text=True,
-        cwd=Path(taggerd.__file__).parent.parent,
+        cwd=REPOSITORY / "scripts",
     )
     assert found.returncode == 2
     assert "FOLDER" in found.stderr

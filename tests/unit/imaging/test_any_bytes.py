@@ -10,9 +10,9 @@ import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
+from samples import dng
 
 from taggerd import settings
-from taggerd.data import dng
 from taggerd.errors import PhotoError, PhotoUndecodable, WorkerLost
 from taggerd.imaging import prepare
 from taggerd.photo import Picture, Stamp

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
+from samples import dng
 
 from taggerd import settings
-from taggerd.data import dng
 from taggerd.errors import PhotoUndecodable
 from taggerd.imaging import prepare
 from taggerd.photo import Picture, Stamp

@@ -1,4 +1,4 @@
-"""The landscapes of the sample photos, one function each; see `taggerd.data.scenes`."""
+"""The landscapes of the sample photos, one function each; see `samples.scenes`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from taggerd.data.scenes import (
+from samples.scenes import (
     clouds,
     crown,
     disc,
@@ -27,7 +27,7 @@ from taggerd.data.scenes import (
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from taggerd.data.scenes import Canvas, Pixels
+    from samples.scenes import Canvas, Pixels
 
 
 def sunset_over_sea(width: int, height: int, rng: Generator) -> Pixels:

@@ -1,12 +1,11 @@
-"""The demo's photos: drawn here, saved as cameras and phones save theirs.
+"""The sample photos: drawn, then saved as cameras and phones save theirs.
 
-Run ``python -m taggerd.data.samples FOLDER``. The same seed gives the same pictures.
+The same seed gives the same pictures.
 """
 
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +15,10 @@ import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image, features
 
-from taggerd.data import dng, landscapes
+from samples import dng, landscapes
 
 if TYPE_CHECKING:
-    from taggerd.data.scenes import Scene
+    from samples.scenes import Scene
 
 WIDTH = 1600
 """Pixels along the longer side; the shorter one is two thirds."""
@@ -205,17 +204,3 @@ def _dng(sample: Sample, image: Image.Image) -> bytes:
     sensor = image.reduce(2)
     even = sensor.crop((0, 0, sensor.width // 2 * 2, sensor.height // 2 * 2))
     return dng.dng(np.asarray(even), dng.Preview(preview.getvalue(), *image.size), camera, exif)
-
-
-def main() -> int:
-    """Write the samples into the folder named on the command line."""
-    if len(sys.argv) != 2:  # noqa: PLR2004 - the program and its one argument
-        sys.stderr.write("usage: python -m taggerd.data.samples FOLDER\n")
-        return 2
-    for path in make_samples(Path(sys.argv[1])):
-        sys.stdout.write(f"{path}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
