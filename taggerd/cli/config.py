@@ -24,17 +24,17 @@ app = typer.Typer(
 @app.command()
 def init(
     path: Annotated[
-        Path | None, typer.Argument(help="Where; default: ~/.config/taggerd/taggerd.toml.")
+        Path | None, typer.Argument(help="File to write; default: ~/.config/taggerd/taggerd.toml.")
     ] = None,
 ) -> None:
-    """Write a settings file with every setting, its default and its meaning."""
+    """Write a settings file with all defaults, explained."""
     file = path or configuration.user_file(os.environ)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as out:
             out.write(configuration.template())
     except FileExistsError as error:
-        message = f"{file}: exists already and is left as it is; name another path"
+        message = f"{file}: already exists; name another path"
         raise ConfigurationError(message) from error
     except OSError as error:
         message = f"{file}: cannot write the settings: {error.strerror}"
@@ -43,9 +43,13 @@ def init(
 
 
 @app.command()
-def show(config: options.ConfigFile = None, *, as_json: options.AsJson = False) -> None:
-    """Print every setting in force and where it comes from; never a secret."""
-    rows = configuration.shown(options.load(config))
+@options.configured()
+def show(load: options.Load, *, as_json: options.AsJson = False) -> None:
+    """Print every setting and where it comes from.
+
+    Secrets are not shown.
+    """
+    rows = configuration.shown(load())
     if as_json:
         table = {key: {"value": value, "from": origin} for key, value, origin in rows}
         typer.echo(json.dumps(table, indent=2, ensure_ascii=False))
@@ -56,24 +60,32 @@ def show(config: options.ConfigFile = None, *, as_json: options.AsJson = False) 
 
 
 @app.command()
+@options.configured()
 def check(
-    config: options.ConfigFile = None,
+    load: options.Load,
     *,
     allow_offline: Annotated[
-        bool, typer.Option("--allow-offline", help="Import folders need not be there now.")
+        bool, typer.Option("--allow-offline", help="Import folders need not exist now.")
     ] = False,
 ) -> None:
-    """Read the settings and check the folders they name; exit 2 if something is wrong."""
-    loaded = options.load(config)
+    """Check the settings and the folders they name.
+
+    Exit code 0: all well; 2: something is wrong.
+    """
+    loaded = load()
     configuration.check_folders(loaded, allow_offline=allow_offline)
     check_settings(loaded)
-    typer.echo(f"settings are good: {loaded.file or 'no file, defaults and environment'}")
+    typer.echo(f"settings are valid: {loaded.file or 'no file, defaults and environment'}")
 
 
 @app.command()
-def prompts(config: options.ConfigFile = None, *, as_json: options.AsJson = False) -> None:
-    """List the prompt profiles, shipped and your own, and which one is in force."""
-    loaded = options.load(config)
+@options.configured()
+def prompts(load: options.Load, *, as_json: options.AsJson = False) -> None:
+    """List the prompt profiles, shipped and your own.
+
+    The one in use is marked.
+    """
+    loaded = load()
     folder, chosen = loaded.prompts_directory, loaded.settings.prompts.profile
     listed = available_profiles(folder)
     profiles = [load_profile(name, folder) for name in listed]
@@ -98,4 +110,4 @@ def prompts(config: options.ConfigFile = None, *, as_json: options.AsJson = Fals
         where = printable(listed[profile.name]) if profile.name in mine else "shipped"
         typer.echo(f"{'*' if profile.name == chosen else ' '} {profile.name}: {about}")
         typer.echo(f"    {', '.join(profile.roles)}; {profile.digest}; {where}")
-    typer.echo(f"* in force; your own: {printable(folder) if folder else 'no folder'}")
+    typer.echo(f"* in use; your own: {printable(folder) if folder else 'no folder'}")

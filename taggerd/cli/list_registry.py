@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,22 +17,20 @@ if TYPE_CHECKING:
     from taggerd.inference.registry import Entry
 
 
+@options.configured(options.REGISTRY)
 def list_registry(
+    load: options.Load,
     role: Annotated[
-        str | None, typer.Option(help="Resolve this role alone; any name.", metavar="ROLE")
+        str | None, typer.Option(help="Show only this role; any name.", metavar="ROLE")
     ] = None,
     *,
-    registry_path: Annotated[
-        Path | None, typer.Option(help="Default: backend.registry_path.", metavar="FILE")
-    ] = None,
     as_json: options.AsJson = False,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
 ) -> None:
-    """List the registry's models and what each role resolves to, and why the others do not."""
-    settings = options.load(
-        config, verbose=verbose, log_level="error", backend__registry_path=registry_path
-    ).settings
+    """List the models of the registry.
+
+    Also prints which model each role gets, and why it does not get the others.
+    """
+    settings = load(log_level="error").settings
     entries = entries_of(settings.backend)
     found = {role: resolve(entries, role)} if role else resolutions(entries, settings.roles)
     if as_json:

@@ -1,4 +1,4 @@
-"""``taggerd pause`` and ``taggerd resume``: the backend is wanted for something else."""
+"""``taggerd pause`` and ``taggerd resume``: leave the backend to something else for a while."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from taggerd.settings import Settings
 
 
+@options.configured(options.STATE)
 def pause(
+    load: options.Load,
     reason: Annotated[
-        list[str] | None, typer.Argument(help="Why, for whoever looks.", show_default=False)
+        list[str] | None, typer.Argument(help="Why; shown in taggerd status.", show_default=False)
     ] = None,
     *,
     length: Annotated[
-        str | None, typer.Option("--for", help="How long, e.g. 2h or 1h30m.", metavar="TIME")
+        str | None, typer.Option("--for", help="For how long, e.g. 2h or 1h30m.", metavar="TIME")
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="Until when, e.g. 22:00.", metavar="HH:MM")
     ] = None,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
 ) -> None:
-    """Have the daemon ask the backend nothing, until taggerd resume or the time given.
+    """Stop the daemon from sending requests for a while.
 
-    A running daemon ends the photos under way and begins no more; new photos arrive and wait. It
-    holds over restarts. A scan started by hand asks all the same, and says so.
+    The pause lasts until the time given or taggerd resume, across restarts. A running daemon
+    finishes the photos in flight and starts no more; new photos wait in the queue. A scan started
+    by hand ignores the pause and says so.
     """
-    loaded = options.load(config, verbose=verbose, state_directory=state_directory)
+    loaded = load()
     now = local_now()
     end = end_of_pause(length, until, now)
     wanted = Pause(" ".join(reason or ()), now.timestamp(), end)
@@ -44,16 +44,11 @@ def pause(
     typer.echo(pause_message(wanted, now))
 
 
-def resume(
-    *,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
-) -> None:
-    """End a pause."""
-    loaded = options.load(config, verbose=verbose, state_directory=state_directory)
-    was = asyncio.run(_resume(loaded.settings))
-    typer.echo("resumed" if was else "nothing was paused")
+@options.configured(options.STATE)
+def resume(load: options.Load) -> None:
+    """End the pause."""
+    was_paused = asyncio.run(_resume(load().settings))
+    typer.echo("resumed" if was_paused else "was not paused")
 
 
 async def _pause(settings: Settings, wanted: Pause) -> None:

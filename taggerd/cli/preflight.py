@@ -20,25 +20,14 @@ if TYPE_CHECKING:
     from taggerd.settings.configuration import Configuration
 
 
-def preflight(
-    *,
-    base_url: options.BaseUrl = None,
-    api_key: options.ApiKey = None,
-    model: options.Model = None,
-    as_json: options.AsJson = False,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
-) -> int:
-    """Probe the backend: its models, a text, and whether it sees a picture. Exit code 0 or 3."""
-    loaded = options.load(
-        config,
-        verbose=verbose,
-        log_level="error",
-        backend__base_url=base_url,
-        backend__api_key=api_key,
-        backend__model=model,
-    )
-    found = asyncio.run(_preflight(loaded))
+@options.configured(options.BASE_URL, options.API_KEY, options.MODEL)
+def preflight(load: options.Load, *, as_json: options.AsJson = False) -> int:
+    """Check whether the backend can be used.
+
+    Probes each backend: is it reachable, which models does it serve, does it answer a text, and
+    does the model see a picture. Exit code 0: usable; 3: not.
+    """
+    found = asyncio.run(_preflight(load(log_level="error")))
     if as_json:
         typer.echo(json.dumps(_as_json(found), indent=2))
     else:

@@ -1,4 +1,4 @@
-"""``taggerd report``: a day's summary, metrics and report page, made again from its records."""
+"""``taggerd report``: rebuild a day's summary, metrics and report page from its records."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from taggerd.journal import Journal
 from taggerd.photo import printable
 
 
+@options.configured(options.STATE)
 def report(
+    load: options.Load,
     day: Annotated[
         str | None, typer.Argument(help="YYYY-MM-DD; default: the latest.", show_default=False)
     ] = None,
-    *,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
 ) -> None:
-    """Make a day's summary, metrics and report page again, and print where they are."""
-    loaded = options.load(config, verbose=verbose, state_directory=state_directory)
-    settings = loaded.settings
+    """Rebuild a day's summary, metrics and report page.
+
+    Prints the paths of the files.
+    """
+    settings = load().settings
     journal = Journal(
         settings.journal_directory,
         retention_days=settings.journal.retention_days,

@@ -1,4 +1,4 @@
-"""``taggerd retry``: photos that were set aside get another turn."""
+"""``taggerd retry``: photos that failed get another attempt."""
 
 from __future__ import annotations
 
@@ -16,47 +16,49 @@ from taggerd.services import open_ledger
 from taggerd.settings import Settings
 
 
+@options.configured(options.STATE)
 def retry(
+    load: options.Load,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(help="Photos or folders.", show_default=False, readable=False),
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that were set aside.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All photos that taggerd gave up on.")
+    ] = False,
     failed: Annotated[
         bool,
         typer.Option(
             "--failed",
-            help="All that failed in any way: also those that wait for another attempt, and those "
-            "without their sidecars. With paths: those there.",
+            help="All that failed in any way: also those waiting for another attempt and those "
+            "whose sidecar could not be written. With PATHs: only those there.",
         ),
     ] = False,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
 ) -> None:
-    """Put photos that were set aside back into the queue; answers held are not paid for again.
+    """Put failed photos back into the queue.
 
-    A PATH also brings back photos there that were undone; --all and --failed do not.
-
-    A running daemon takes them up at once if they lie below its roots; else run taggerd scan.
+    Answers that are already stored are reused. A PATH also brings back photos that were undone;
+    --all and --failed do not. A running daemon starts on them at once if they are in its import
+    folders; otherwise run taggerd scan.
     """
     if not (paths or everything or failed):
-        message = "nothing to retry: name photos or folders, or say --all or --failed"
+        message = "nothing to retry: name photos or folders, or add --all or --failed"
         raise ConfigurationError(message)
     if paths and everything:
-        message = "--all means every photo: leave it out, or the paths"
+        message = "--all and PATH exclude each other: give one of the two"
         raise ConfigurationError(message)
-    loaded = options.load(config, verbose=verbose, state_directory=state_directory)
-    within = [Path(os.path.abspath(path)) for path in paths] if paths else None  # noqa: PTH100 - resolve() would follow links
+    loaded = load()
+    within = options.absolute(paths) if paths else None
     count = asyncio.run(_retry(loaded.settings, within, failed=failed))
     missing = [path for path in within or () if not os.path.lexists(path)]
-    if missing and not count:  # one that was deleted may still be in the queue, by its name
-        message = f"{printable(missing[0])} does not exist and is not in the queue: name another"
+    if missing and not count:  # a deleted photo may still be in the queue
+        message = f"{printable(missing[0])}: no such photo or folder, and not in the queue"
         raise ConfigurationError(message)
-    none = "no photo there has failed" if failed else "no photo there was set aside"
     typer.echo(
-        f"{count} photo{'s are' if count > 1 else ' is'} back in the queue" if count else none
+        f"{count} photo{'s are' if count > 1 else ' is'} back in the queue"
+        if count
+        else "no photo to retry"
     )
 
 

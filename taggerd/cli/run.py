@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taggerd.cli import options
 from taggerd.daemon.daemon import Daemon
@@ -16,37 +14,29 @@ if TYPE_CHECKING:
     from taggerd.settings.configuration import Configuration
 
 
-def run(
-    input_dir: Annotated[
-        list[str] | None,
-        typer.Option(help="An import folder; default: arrivals.roots.", metavar="DIR"),
-    ] = None,
-    *,
-    base_url: options.BaseUrl = None,
-    model: options.Model = None,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
-) -> int:
-    """Watch the import folders and tag what arrives, until SIGTERM or Ctrl-C; SIGHUP reloads.
+INPUT = options.Switch(
+    "--input-dir",
+    "arrivals.roots",
+    "Import folder, may be repeated; default: arrivals.roots.",
+    "DIR",
+    list[Path],
+    options.absolute,
+)
 
-    Logs go to stderr. A backend that is down is waited for; photos keep their turn.
+
+@options.configured(INPUT, options.BASE_URL, options.MODEL, options.STATE)
+def run(load: options.Load) -> int:
+    """Watch the import folders and tag what arrives.
+
+    Runs until SIGTERM or Ctrl-C; SIGHUP reloads the settings. Logs go to stderr. While the backend
+    is down, photos wait in the queue.
     """
 
-    def load() -> Configuration:
-        loaded = options.load(
-            config,
-            verbose=verbose,
-            arrivals__roots=[os.path.abspath(path) for path in input_dir or ()] or None,  # noqa: PTH100 - resolve() would follow links
-            backend__base_url=base_url,
-            backend__model=model,
-            state_directory=state_directory,
-        )
+    def with_folders() -> Configuration:
+        loaded = load()
         if not loaded.settings.arrivals.roots:
-            message = (
-                "no import folder: set arrivals.roots, or name one: taggerd run --input-dir DIR"
-            )
+            message = "no import folder: set arrivals.roots or add --input-dir DIR"
             raise ConfigurationError(message)
         return loaded
 
-    return asyncio.run(Daemon(load).run())
+    return asyncio.run(Daemon(with_folders).run())

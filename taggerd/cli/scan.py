@@ -6,7 +6,7 @@ import asyncio
 import signal
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,11 +22,85 @@ if TYPE_CHECKING:
     from taggerd.settings.configuration import Configuration
 
 
-def _named(what: str, metavar: str = "NAME") -> Any:  # noqa: ANN401 - what Typer makes of it
-    return typer.Option(help=what, metavar=metavar)
+_PER_ROLE = [
+    switch
+    for word, role in (
+        ("caption", "caption"),
+        ("keyword", "keywords"),
+        ("description", "description"),
+    )
+    for switch in (
+        options.Switch(f"--{word}-model", f"roles.{role}.model", f"Model for {word}s.", "NAME"),
+        options.Switch(
+            f"--{word}-role",
+            f"roles.{role}.registry_role",
+            f"Registry role to look up for {word}s.",
+            "ROLE",
+        ),
+        options.Switch(
+            f"--{word}-registry-model",
+            f"roles.{role}.registry_model",
+            f"Registry model to prefer for {word}s.",
+            "NAME",
+        ),
+    )
+]
+
+SWITCHES = [
+    options.RECURSIVE,
+    options.Switch(
+        "--image-exts",
+        "arrivals.image_extensions",
+        'File name extensions to take, e.g. "jpg,cr3".',
+        "LIST",
+    ),
+    options.Switch(
+        "--overwrite-metadata",
+        "metadata.overwrite",
+        "Ask again about tagged photos; replace texts that a human wrote, too.",
+        kind=bool,
+    ),
+    options.Switch(
+        "--backup-originals/--no-backup-originals",
+        "metadata.backup_originals",
+        "Keep a copy of a sidecar before it changes.",
+        kind=bool,
+    ),
+    options.BASE_URL,
+    options.API_KEY,
+    options.MODEL,
+    *_PER_ROLE,
+    options.Switch(
+        "--use-registry", "backend.use_registry", "Take models from the registry.", kind=bool
+    ),
+    options.Switch(
+        "--use-loader",
+        "backend.use_loader",
+        "Send the served name instead of the registry name.",
+        kind=bool,
+    ),
+    options.REGISTRY,
+    options.Switch("--prompt-profile", "prompts.profile", "Prompt profile.", "NAME"),
+    options.Switch("--max-keywords", "keywords.max", "Most keywords per photo.", "N", int),
+    options.Switch("--batch-size", "queue.photos_in_flight", "Photos in flight at once.", "N", int),
+    options.Switch("--max-workers", "workers.processes", "Decoding processes.", "N", int),
+    options.Switch(
+        "--timeout", "backend.timeout_seconds", "Longest wait for one answer.", "SECONDS", float
+    ),
+    options.Switch(
+        "--preflight/--no-preflight",
+        "backend.preflight",
+        "Probe the backend before work starts.",
+        kind=bool,
+    ),
+    options.STATE,
+]
+"""The switches of a scan that give settings."""
 
 
+@options.configured(*SWITCHES)
 def scan(
+    load: options.Load,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -36,141 +110,46 @@ def scan(
     *,
     input_dir: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder of photos; as PATH.", metavar="DIR", readable=False),
-    ] = None,
-    recursive: Annotated[bool | None, typer.Option(help="Folders below too.")] = None,
-    image_exts: Annotated[
-        str | None, typer.Option(help='Extensions to take, e.g. "jpg,cr3".', metavar="LIST")
+        typer.Option(help="Same as PATH; may be repeated.", metavar="DIR", readable=False),
     ] = None,
     list_only: Annotated[
-        bool, typer.Option("--list", help="Ask nothing: print what would be taken, and what not.")
+        bool, typer.Option("--list", help="Only list what would be taken and what not.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask and record, but write no sidecar.")
+        bool, typer.Option("--dry-run", help="Ask and record, but write no sidecars.")
     ] = False,
     no_meta: Annotated[
         bool,
-        typer.Option("--no-meta", help="Ask and record once; sidecars are left to a later scan."),
+        typer.Option("--no-meta", help="Ask and record; a later scan writes the sidecars."),
     ] = False,
-    overwrite_metadata: Annotated[
-        bool | None,
-        typer.Option(
-            "--overwrite-metadata",
-            help="Ask again about photos that are tagged; replace texts a human wrote.",
-        ),
-    ] = None,
     retag: Annotated[
         bool,
         typer.Option(
             "--retag",
-            help="Ask again about photos that are tagged; replace only what taggerd wrote.",
+            help="Ask again about tagged photos; replace only what taggerd wrote.",
         ),
     ] = False,
-    backup_originals: Annotated[
-        bool | None, typer.Option(help="Keep the bytes of a sidecar before it changes.")
-    ] = None,
-    base_url: options.BaseUrl = None,
-    api_key: options.ApiKey = None,
-    model: options.Model = None,
-    caption_model: Annotated[str | None, _named("Model for captions.")] = None,
-    keyword_model: Annotated[str | None, _named("Model for keywords.")] = None,
-    description_model: Annotated[str | None, _named("Model for descriptions.")] = None,
-    use_registry: Annotated[
-        bool | None, typer.Option("--use-registry", help="Take models from the registry file.")
-    ] = None,
-    use_loader: Annotated[
-        bool | None,
-        typer.Option("--use-loader", help="Send the name that is served for a registry name."),
-    ] = None,
-    registry_path: Annotated[
-        Path | None, typer.Option(help="The registry file.", metavar="FILE", readable=False)
-    ] = None,
-    caption_role: Annotated[
-        str | None, _named("Role looked up in the registry for captions.", "ROLE")
-    ] = None,
-    keyword_role: Annotated[
-        str | None, _named("Role looked up in the registry for keywords.", "ROLE")
-    ] = None,
-    description_role: Annotated[
-        str | None, _named("Role looked up in the registry for descriptions.", "ROLE")
-    ] = None,
-    caption_registry_model: Annotated[
-        str | None, _named("Name preferred in the registry for captions.")
-    ] = None,
-    keyword_registry_model: Annotated[
-        str | None, _named("Name preferred in the registry for keywords.")
-    ] = None,
-    description_registry_model: Annotated[
-        str | None, _named("Name preferred in the registry for descriptions.")
-    ] = None,
-    prompt_profile: Annotated[str | None, _named("Set of prompts.")] = None,
-    max_keywords: Annotated[int | None, _named("Most keywords of a photo.", "N")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Photos in flight at once.", metavar="N")
-    ] = None,
-    max_workers: Annotated[
-        int | None, typer.Option(help="Decoding processes.", metavar="N")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Longest wait for one answer.", metavar="SECONDS")
-    ] = None,
-    preflight: Annotated[
-        bool | None, typer.Option(help="Probe the backend before work starts.")
-    ] = None,
     output_jsonl: Annotated[
-        Path | None, typer.Option(help="Also add this scan's records to this file.", metavar="FILE")
+        Path | None, typer.Option(help="Also append this scan's records to FILE.", metavar="FILE")
     ] = None,
     summary: Annotated[
         Path | None,
-        typer.Option(help="Also write this scan's summary here (.md or .html).", metavar="FILE"),
+        typer.Option(help="Also write this scan's summary to FILE (.md or .html).", metavar="FILE"),
     ] = None,
     as_json: options.AsJson = False,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
 ) -> int:
-    """Tag the photos below PATH that are not tagged yet, then stop.
+    """Tag the photos below PATH that have no tags yet.
 
-    It may be stopped at any time and goes on where it was. A backend that goes away meanwhile is
-    waited for, five minutes at most. Exit code 0: all tagged; 1: some photos failed; 2: usage;
-    3: the backend is not usable.
+    A scan that is stopped continues where it was when started again. If the backend goes down, the
+    scan waits up to five minutes for it. Exit code 0: all tagged; 1: some photos failed; 2: wrong
+    usage or settings; 3: the backend cannot be used.
     """
-    loaded = options.load(
-        config,
-        verbose=verbose,
-        log_level="error",
-        arrivals__recursive=recursive,
-        arrivals__image_extensions=image_exts,
-        metadata__overwrite=overwrite_metadata,
-        metadata__backup_originals=backup_originals,
-        backend__base_url=base_url,
-        backend__api_key=api_key,
-        backend__model=model,
-        backend__use_registry=use_registry,
-        backend__use_loader=use_loader,
-        backend__registry_path=registry_path,
-        backend__timeout_seconds=timeout,
-        backend__preflight=preflight,
-        roles__caption__model=caption_model,
-        roles__keywords__model=keyword_model,
-        roles__description__model=description_model,
-        roles__caption__registry_role=caption_role,
-        roles__keywords__registry_role=keyword_role,
-        roles__description__registry_role=description_role,
-        roles__caption__registry_model=caption_registry_model,
-        roles__keywords__registry_model=keyword_registry_model,
-        roles__description__registry_model=description_registry_model,
-        prompts__profile=prompt_profile,
-        keywords__max=max_keywords,
-        queue__photos_in_flight=batch_size,
-        workers__processes=max_workers,
-        state_directory=state_directory,
-    )
+    loaded = load(log_level="error")
     job = RunOptions(
         run=f"scan-{uuid.uuid4().hex[:12]}",
         dry_run=dry_run,
         sidecars=not no_meta,
-        anew=retag or bool(overwrite_metadata),
+        anew=retag or "metadata.overwrite" in load.given,
     )
     request = ScanRequest(
         _paths([*(paths or []), *(input_dir or [])], loaded), job, output_jsonl, summary

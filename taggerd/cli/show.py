@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from taggerd.settings.configuration import Configuration
 
 
+@options.configured()
 def show(
+    load: options.Load,
     paths: Annotated[
         list[Path], typer.Argument(help="Photos, sidecars or folders.", readable=False)
     ],
     *,
     as_json: options.AsJson = False,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
 ) -> int:
-    """Show what of a photo's words is yours and what is taggerd's, and who shows it.
+    """Show whose words photos carry and what programs display.
 
-    Nothing is asked and nothing is changed. The programs' rules are those of Lightroom, darktable,
-    digiKam, Immich and PhotoPrism as they are installed.
+    Sends no request and changes nothing. The programs are Lightroom, darktable, digiKam, Immich and
+    PhotoPrism, each with its default settings.
     """
-    loaded = options.load(config, verbose=verbose, log_level="error")
+    loaded = load(log_level="error")
     return asyncio.run(_show(loaded, paths, as_json=as_json))
 
 

@@ -23,30 +23,29 @@ class NoSlot(TaggerdError):
     """No slot became free in time."""
 
 
+@options.configured(options.STATE)
 def slot(
+    load: options.Load,
     command: Annotated[
         list[str] | None, typer.Argument(help="The command, after --.", show_default=False)
     ] = None,
     *,
     endpoint: Annotated[
         str | None,
-        typer.Option(help="Address of the backend; needed where there are several.", metavar="URL"),
+        typer.Option(help="Address of the backend; needed if there are several.", metavar="URL"),
     ] = None,
     wait: Annotated[
         float | None,
         typer.Option(
-            help="Longest wait for a slot; default: as long as need be.", metavar="SECONDS"
+            help="Give up after this long without a slot; default: never.", metavar="SECONDS"
         ),
     ] = None,
-    config: options.ConfigFile = None,
-    state_directory: options.StateDirectory = None,
-    verbose: options.Verbose = False,
 ) -> int:
-    """Run COMMAND in one of the slots that requests to the backend use: taggerd slot -- COMMAND.
+    """Run COMMAND within the limit on backend requests.
 
-    It waits until one of backend.max_concurrency is free, over all taggerd programs of this
-    machine. COMMAND takes this program's place, so signals and exit code are its own; the slot is
-    free when it has ended, and whatever it left running.
+    Usage: taggerd slot -- COMMAND. It waits until one of the backend.max_concurrency slots is free;
+    all taggerd programs on this machine share them. COMMAND replaces this program, so signals and
+    the exit code are its own. The slot is free again once COMMAND and all it started have ended.
     """
     if not command:
         message = "no command: write taggerd slot -- COMMAND"
@@ -54,9 +53,7 @@ def slot(
     if wait is not None and not 0 <= wait < float("inf"):
         message = f"--wait {wait:g}: must be 0 seconds or more"
         raise ConfigurationError(message)
-    loaded = options.load(
-        config, verbose=verbose, log_level="error", state_directory=state_directory
-    )
+    loaded = load(log_level="error")
     registry = chosen(loaded.settings.backend, loaded.settings.roles)
     limits = {
         url: options.max_concurrency

@@ -20,17 +20,13 @@ LATE_SECONDS = 30.0
 """A daemon that is well says how it is every few seconds."""
 
 
-def status(
-    *,
-    as_json: options.AsJson = False,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
-) -> None:
-    """Show how things stand, with the daemon up or down."""
-    loaded = options.load(
-        config, verbose=verbose, log_level="error", state_directory=state_directory
-    )
+@options.configured(options.STATE)
+def status(load: options.Load, *, as_json: options.AsJson = False) -> None:
+    """Show queue, backend, folders and today's counts.
+
+    It works whether the daemon runs or not.
+    """
+    loaded = load(log_level="error")
     now = asyncio.run(standing.standing(loaded.settings))
     typer.echo(json.dumps(asdict(now), indent=2) if as_json else "\n".join(_lines(now)))
 

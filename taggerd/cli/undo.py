@@ -1,4 +1,4 @@
-"""``taggerd undo``: take back what was written."""
+"""``taggerd undo``: remove what taggerd wrote."""
 
 from __future__ import annotations
 
@@ -26,57 +26,49 @@ if TYPE_CHECKING:
 
 
 class Field(StrEnum):
-    """What can be taken back by itself."""
+    """What can be undone by itself."""
 
     caption = "caption"
     description = "description"
     keywords = "keywords"
 
 
+@options.configured(options.RECURSIVE, options.STATE)
 def undo(
+    load: options.Load,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(help="Photos, sidecars or folders.", show_default=False, readable=False),
     ] = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="All below arrivals.roots, where no PATH is named.")
+        bool, typer.Option("--all", help="Everything below arrivals.roots, instead of a PATH.")
     ] = False,
     since: Annotated[
         datetime | None,
         typer.Option(
-            help="Only what was tagged on this day or later.",
+            help="Only what was tagged on or after this day.",
             formats=["%Y-%m-%d"],
             metavar="YYYY-MM-DD",
         ),
     ] = None,
     field: Annotated[
         list[Field] | None,
-        typer.Option(help="Only this; may be repeated."),
+        typer.Option(help="Only this part; may be repeated."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would happen to each file.")
+        bool, typer.Option("--dry-run", help="Change nothing; say what would happen to each file.")
     ] = False,
-    recursive: Annotated[bool | None, typer.Option(help="Folders below too.")] = None,
-    state_directory: options.StateDirectory = None,
-    config: options.ConfigFile = None,
-    verbose: options.Verbose = False,
 ) -> int:
-    """Take taggerd's words out of sidecars and photos; every word of yours stays.
+    """Remove taggerd's words; yours stay.
 
-    A sidecar that taggerd made and nobody touched is removed. One that was there before, or a photo
-    that was embedded into, returns to the very bytes it was; if it was edited since, or its format
-    does not allow it (HEIC, AVIF, most TIFF), only taggerd's own words go. The photos are left
-    alone until taggerd retry PATH or taggerd scan --retag asks for them. Exit code 0: all well; 1:
-    some files were refused; 2: usage.
+    A sidecar that taggerd created and nobody edited is deleted. A sidecar that existed before, or a
+    photo with embedded tags, is restored byte for byte. If it was edited since, or its format does
+    not allow that (HEIC, AVIF, most TIFF), only taggerd's words are removed. The photos stay
+    untagged until taggerd retry PATH or taggerd scan --retag. Exit code 0: all well; 1: some files
+    were refused; 2: wrong usage.
     """
-    loaded = options.load(
-        config,
-        verbose=verbose,
-        log_level="error",
-        arrivals__recursive=recursive,
-        state_directory=state_directory,
-    )
+    loaded = load(log_level="error")
     wanted = metadata.Withdrawal(
         parts=frozenset(each.value for each in field or Field),
         since=since.date() if since else None,
@@ -84,31 +76,31 @@ def undo(
         now=local_now(),
     )
     request = UndoRequest(_paths(paths or [], loaded, everything=everything), wanted)
-    lines = _Lines(dry_run=dry_run, verbose=verbose)
+    lines = _Lines(dry_run=dry_run, verbose=load.verbose)
     tally = asyncio.run(undo_photos(loaded, request, lines.told))
     lines.conclude(tally)
     return 0 if tally.all_well else 1
 
 
 def _paths(named: list[Path], loaded: Configuration, *, everything: bool) -> list[Path]:
-    """Return the paths that are meant.
+    """Return the paths to undo.
 
     Raises:
-        ConfigurationError: none is; the whole archive is never meant by saying nothing.
+        ConfigurationError: none is named; the whole archive is undone only when asked for.
 
     """
     roots = [root.path for root in loaded.settings.arrivals.roots]
     if named and everything:
-        message = "--all means all below arrivals.roots: leave it out or name no PATH"
+        message = "--all and PATH exclude each other: give one of the two"
         raise ConfigurationError(message)
     if named:
         return named
     if everything and roots:
         return roots
-    nothing = "--all needs arrivals.roots, and there are none" if everything else "nothing to undo"
+    nothing = "--all needs arrivals.roots, which is empty" if everything else "nothing to undo"
     message = f"{nothing}: name photos, sidecars or folders (taggerd undo PATH)"
     if not everything and roots:
-        message += ", or say --all for all below arrivals.roots"
+        message += ", or add --all for everything below arrivals.roots"
     raise ConfigurationError(message)
 
 

@@ -36,7 +36,7 @@ def test_what_is_set_aside_is_listed_and_retried(taggerd: Program, card: Path) -
     assert aside["reason"] in taggerd("status").stdout
     assert taggerd("retry").returncode == 2
     assert taggerd("retry", "--all", card).returncode == 2
-    assert "no photo there" in taggerd("retry", card / "good.jpg").stdout
+    assert "no photo to retry" in taggerd("retry", card / "good.jpg").stdout
     mistyped = taggerd("retry", card / "bda.jpg")
     assert mistyped.returncode == 2
     assert f"{card / 'bda.jpg'} does not exist" in mistyped.stderr
@@ -57,7 +57,7 @@ def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) ->
     shown = taggerd("status").stdout
     assert "1 asked about but not written (undone, dry run or --no-meta)" in shown
     assert "today    1 record, 1 photo, 1 tagged" in shown
-    assert "no photo there" in taggerd("retry", "--all").stdout
+    assert "no photo to retry" in taggerd("retry", "--all").stdout
     assert taggerd("retry", "--failed").stdout == "1 photo is back in the queue\n"
     assert taggerd.status()["counts"]["queued"] == 1
 

@@ -55,7 +55,7 @@ def test_an_undo_gives_the_folder_back(
     assert "retry" in taggerd("scan", "--list", card).stdout
     assert taggerd("undo", card).returncode == 0
     assert tree(card) == before
-    assert taggerd("retry", "--all").stdout == "no photo there was set aside\n"
+    assert taggerd("retry", "--all").stdout == "no photo to retry\n"
     assert "5 photos are back" in taggerd("retry", card).stdout
     assert "tagged 5 of 5" in taggerd("scan", card).stdout
     assert backend.photo_requests == asked
@@ -142,7 +142,7 @@ def test_a_retag_replaces_only_machine_words(
     [
         ([], "nothing to undo: name photos, sidecars or folders"),
         (["--all"], "--all needs arrivals.roots"),
-        (["--all", "."], "leave it out or name no PATH"),
+        (["--all", "."], "--all and PATH exclude each other"),
         (["--since", "yesterday", "."], "--since"),
         (["--field", "title", "."], "--field"),
         (["nowhere"], "does not exist"),
