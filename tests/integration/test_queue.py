@@ -39,7 +39,7 @@ def test_what_is_set_aside_is_listed_and_retried(taggerd: Program, card: Path) -
     assert "no photo to retry" in taggerd("retry", card / "good.jpg").stdout
     mistyped = taggerd("retry", card / "bda.jpg")
     assert mistyped.returncode == 2
-    assert f"{card / 'bda.jpg'} does not exist" in mistyped.stderr
+    assert f"{card / 'bda.jpg'}: no such photo" in mistyped.stderr
     assert taggerd("retry", "--failed", card / "bad.jpg").stdout == "1 photo is back in the queue\n"
     assert taggerd("scan", card).returncode == 1
     assert taggerd("retry", "--all").stdout == "1 photo is back in the queue\n"
