@@ -25,15 +25,12 @@ from taggerd.errors import PhotoError
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
-    from taggerd.metadata import Circumstances
+    from taggerd.metadata import Circumstances, Inspection
     from taggerd.photo import Photo
     from taggerd.services import Services
-    from taggerd.settings import ContextWord
 
 LONGEST_FOLDER = 100
 """Characters of a folder's name that are told."""
@@ -56,18 +53,29 @@ _NO_FIX_DEGREES = 0.01
 log = structlog.get_logger(__name__)
 
 
-async def context_of(photo: Photo, services: Services) -> dict[str, str]:
-    """Return what may be told of *photo*, by kind; what is not known is not there."""
+async def inspected(photo: Photo, services: Services) -> Inspection:
+    """Look into the photo's files and sidecars; a photo is never lost for the sake of a hint."""
+    wanted = [word for word in services.settings.prompts.context if word != "folder"]
+    run, options = services.workers.run, services.metadata_options
+    if wanted:
+        try:
+            return await run(metadata.inspect, photo, options, wanted)
+        except PhotoError as error:
+            log.info("asked without context", photo=photo.name, reason=str(error))
+    return await run(metadata.inspect, photo, options)
+
+
+async def context_of(photo: Photo, known: Circumstances, services: Services) -> dict[str, str]:
+    """Return what may be told of *photo*, by kind; what is not *known* is not there."""
     wanted = services.settings.prompts.context
     told: dict[str, str] = {}
-    known = await _circumstances(photo, services, [word for word in wanted if word != "folder"])
-    if known and known.position and (town := await _town(known.position, services)):
+    if known.position and (town := await _town(known.position, services)):
         told["place"] = town
-    if known and known.month:
+    if known.month:
         told["date"] = in_words(known.month)
     if "folder" in wanted and (folder := printable(photo.folder.name)[:LONGEST_FOLDER]):
         told["folder"] = folder
-    if known and known.keywords:
+    if known.keywords:
         told["keywords"] = ", ".join(w for w in known.keywords if not _COORDINATES.search(w))
     told = {word: text for word, text in told.items() if text and not _COORDINATES.search(text)}
     return {word: told[word] for word in wanted if word in told}
@@ -77,21 +85,6 @@ def in_words(month: tuple[int, int]) -> str:
     """Return a year and a month as people say it, ``"June 2024"``; without the month, the year."""
     year, number = month
     return f"{month_name[number]} {year}".strip()
-
-
-async def _circumstances(
-    photo: Photo, services: Services, wanted: Sequence[ContextWord]
-) -> Circumstances | None:
-    """Read the photo's metadata in a worker; a photo is never lost for the sake of a hint."""
-    if not wanted:
-        return None
-    try:
-        return await services.workers.run(
-            metadata.circumstances, photo, services.metadata_options.naming, wanted
-        )
-    except PhotoError as error:
-        log.info("asked without context", photo=photo.name, reason=str(error))
-        return None
 
 
 async def _town(position: tuple[float, float], services: Services) -> str:

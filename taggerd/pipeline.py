@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from taggerd import __version__, imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
-from taggerd.context import context_of
+from taggerd.context import context_of, inspected
 from taggerd.errors import AnswerError, StorageError
 from taggerd.ledger import Outgoing
 from taggerd.photo import Provenance, Record, Tags
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from taggerd.inference import Question
     from taggerd.ledger import Claim, Held
+    from taggerd.metadata import Circumstances, Inspection
     from taggerd.photo import Answer, Photo, Picture, Sidecar
     from taggerd.services import Services
 
@@ -65,6 +66,7 @@ class Attempt:
     began: float = field(default_factory=time.monotonic)
     """The same in monotonic seconds: the clock on the wall may be set."""
     picture: Picture | None = None
+    circumstances: Circumstances = field(default_factory=metadata.Circumstances)
     answers: dict[str, Answer] = field(default_factory=dict)
     """By role, recalled and paid for."""
     paid: list[Answer] = field(default_factory=list)
@@ -98,20 +100,22 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Reco
     claim, photo, ledger = attempt.claim, attempt.claim.photo, services.ledger
 
     with services.stopwatch(attempt.stages, "decode"):
-        picture = attempt.picture = await services.workers.run(
+        attempt.picture = await services.workers.run(
             imaging.prepare, photo.primary.path, photo.primary.stamp, services.settings.image
         )
-        picture = attempt.picture = await _as_it_came(photo, picture, services)
+        known = await inspected(photo, services)
+        picture = attempt.picture = _as_it_came(attempt.picture, known)
     await ledger.survived(claim)
 
     held = await _held(claim, picture, services)
-    if _may_be_tagged(claim, held, options) and await _is_tagged(photo, picture, services):
+    if known.tagged == picture.digest and _may_be_tagged(claim, held, options):
         if options.writes:
             await _yield_to_humans(claim, picture, services)
         await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
         return None
 
     attempt.answers = recalled(held, services.asking.questions, claim, options)
+    attempt.circumstances = known.circumstances
     async for answer in asked(attempt, picture, held, services, options):
         attempt.pay(answer)
         with suppress(StorageError):  # one request may bring more answers: raised below
@@ -158,7 +162,10 @@ async def keep(attempt: Attempt, services: Services) -> None:
 
 
 def _may_be_tagged(claim: Claim, held: Sequence[Held], options: RunOptions) -> bool:
-    """Say whether the photo's own sidecars may end its attempt here, without a record.
+    """Say whether a photo whose sidecars say that these very bytes are tagged needs no more.
+
+    Sidecars count whatever the ledger knows: a lost ledger, a touched file or a photo moved with
+    its sidecar costs nothing.
 
     Not if it is to be asked about anew, and not if answers are held for it that were never
     recorded: the program died between the sidecar and the record, and the record is still owed.
@@ -168,22 +175,12 @@ def _may_be_tagged(claim: Claim, held: Sequence[Held], options: RunOptions) -> b
     return claim.recorded or not held
 
 
-async def _as_it_came(photo: Photo, picture: Picture, services: Services) -> Picture:
+def _as_it_came(picture: Picture, known: Inspection) -> Picture:
     """Give *picture* the digest that its file had before taggerd embedded anything into it.
 
     So one that tags were embedded into is the same picture as before, and is not paid for again.
     """
-    origin = await services.workers.run(metadata.origin, photo.primary.path)
-    return replace(picture, digest=origin) if origin else picture
-
-
-async def _is_tagged(photo: Photo, picture: Picture, services: Services) -> bool:
-    """Say whether sidecars of ours say that these very bytes are tagged, whatever the ledger knows.
-
-    So a lost ledger, a touched file or a photo moved with its sidecar costs nothing.
-    """
-    options = services.metadata_options
-    return await services.workers.run(metadata.tagged_digest, photo, options) == picture.digest
+    return replace(picture, digest=known.origin) if known.origin else picture
 
 
 async def _yield_to_humans(claim: Claim, picture: Picture, services: Services) -> None:
@@ -239,7 +236,9 @@ async def asked(
     only then is it known whether the very same was asked before.
     """
     waiting = [q for q in services.asking.questions if q.role not in attempt.answers]
-    context = await context_of(attempt.claim.photo, services) if waiting else {}
+    context: dict[str, str] = {}
+    if waiting:
+        context = await context_of(attempt.claim.photo, attempt.circumstances, services)
     while waiting:
         await keep(attempt, services)  # before more is paid for
         said = {role: said_in(answer) for role, answer in attempt.answers.items()}
@@ -265,10 +264,10 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, services: Service
     said = answers["keywords"].keywords if "keywords" in answers else ()
     settings = services.settings
     # In a worker: the rules of English plurals take a second to load and would stall the loop.
-    spelled = await services.workers.run(
-        metadata.spell, said, settings.keywords, settings.metadata.language
+    words = await services.workers.run(
+        metadata.normalise, said, settings.keywords, settings.metadata.language
     )
-    cleaned = metadata.choose(spelled, settings.keywords, services.vocabulary)
+    cleaned = metadata.choose(words, settings.keywords, services.vocabulary)
     own = await keywords_of_archive(photo, settings.arrivals)
     given = {keyword.word.casefold() for keyword in own}
     return Tags(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _STEPS = ("claim", "survived", "answers", "checkpoint", "written", "finish")
 _OUTBOX = ("outbox", "delivered")
-_CALLS = ("prepare", "tagged_digest", "spell", "write")
+_CALLS = ("prepare", "inspect", "normalise", "write")
 """Functions that run in a worker process."""
 _STATEMENTS = ("claim", "new_claim", "survived", "put_answers")
 _INSIDE_WRITE = (

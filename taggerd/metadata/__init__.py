@@ -1,7 +1,7 @@
 """XMP sidecars: what is in them, what may change, and how it is written without a loss.
 
-The door is :mod:`.sidecars` (:func:`write`, :func:`plan`, :func:`tagged_digest`) and
-:mod:`.undo.files`, with :func:`spell` and :func:`choose` for keywords. A merge is decided in
+The door is :mod:`.sidecars` (:func:`write`, :func:`plan`), :func:`inspect` and
+:mod:`.undo.files`, with :func:`normalise` and :func:`choose` for keywords. A merge is decided in
 :mod:`.texts` and :mod:`.keywords.lists`, carried out on the sidecar's own bytes by
 :mod:`.xmp.splice` and proved there by parsing the result again. :mod:`.embedding.photo` does the
 same to the XMP packet inside a photo file.
@@ -10,16 +10,15 @@ Importing this package loads neither Exiv2 nor inflect: they are imported when f
 """
 
 from taggerd.metadata.embedding.formats import embeddable
-from taggerd.metadata.embedding.photo import change_packet, origin, read_packet, replace_packet
-from taggerd.metadata.inspection import Circumstances, circumstances
+from taggerd.metadata.embedding.photo import change_packet, read_packet, replace_packet
+from taggerd.metadata.inspection import Circumstances, Inspection, inspect
 from taggerd.metadata.keywords.lists import SHADOWING
-from taggerd.metadata.keywords.normalise import spell
+from taggerd.metadata.keywords.normalise import normalise
 from taggerd.metadata.keywords.vocabulary import Vocabulary, choose, load_vocabulary
 from taggerd.metadata.readers import Shown
 from taggerd.metadata.sidecars import (
     Options,
     plan,
-    tagged_digest,
     write,
     yield_to_humans,
 )
@@ -31,6 +30,7 @@ __all__ = [
     "PARTS",
     "SHADOWING",
     "Circumstances",
+    "Inspection",
     "Options",
     "Part",
     "Shown",
@@ -41,15 +41,13 @@ __all__ = [
     "Withdrawn",
     "change_packet",
     "choose",
-    "circumstances",
     "embeddable",
+    "inspect",
     "load_vocabulary",
-    "origin",
+    "normalise",
     "plan",
     "read_packet",
     "replace_packet",
-    "spell",
-    "tagged_digest",
     "view",
     "withdraw",
     "withdraw_embedded",

@@ -1,7 +1,9 @@
-"""What a photo's sidecars and files say of its taking: where, when, and words that humans gave.
+"""What a photo's files and sidecars say before it is asked about, in one look.
 
-It is meant for hints in a prompt. The sidecar's word counts before the file's: people correct
-there. Nothing in here fails for what cannot be read; it is then not known.
+The digest that the file had before taggerd embedded anything into it, the digest that its sidecars
+record, and, as hints for a prompt, where and when it was taken and which keywords humans gave it.
+A sidecar's hints count before the file's: people correct them there. What cannot be read is not
+known; nothing in here fails because of it.
 
 Runs Exiv2 on foreign bytes: call it in a worker process only.
 """
@@ -9,14 +11,15 @@ Runs Exiv2 on foreign bytes: call it in a worker process only.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarError
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.embedded import Fields, carried
+from taggerd.metadata.embedding.photo import origin
 from taggerd.metadata.keywords.lists import LISTS
+from taggerd.metadata.merge import digest_in, uncollected
 from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.encoding import decode
@@ -25,10 +28,9 @@ from taggerd.metadata.xmp.splice import Array
 from taggerd.metadata.xmp.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from taggerd.metadata.naming import Naming
+    from taggerd.metadata.sidecars import Options
     from taggerd.photo import Photo
     from taggerd.settings import ContextWord
 
@@ -49,7 +51,7 @@ _DATES = ("exif:DateTimeOriginal", "photoshop:DateCreated")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What is known besides the pixels."""
+    """How a photo was taken, as far as it is known."""
 
     position: tuple[float, float] | None = None
     """Latitude and longitude, degrees; never to leave this machine."""
@@ -59,27 +61,70 @@ class Circumstances:
     """The humans' own, without their levels."""
 
 
-def circumstances(photo: Photo, naming_: Naming, wanted: Iterable[ContextWord]) -> Circumstances:
-    """Look up what is *wanted* of *photo* in its sidecars, then in its files.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What a photo's files and sidecars say."""
+
+    origin: str = ""
+    """Digest of the primary file before anything was embedded into it; empty where nothing was."""
+    tagged: str = ""
+    """The digest that every sidecar records; empty where one has none, or they differ."""
+    circumstances: Circumstances = field(default_factory=Circumstances)
+
+
+@uncollected()
+def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()) -> Inspection:
+    """Look into the sidecars and the files of *photo*; each sidecar is parsed once.
 
     Args:
         photo: whose.
-        naming_: how its new sidecars are called.
-        wanted: what to look for; nothing else is given.
+        options: how its sidecars are called, and where tags go.
+        wanted: the circumstances to look for; no others are given.
+
+    Raises:
+        PhotosDiskError: the disk fails.
     """
-    asked = set(wanted)
+    primary = photo.primary.path
+    origins = {primary: origin(primary)}
+    documents: list[Document] = []
+    digests: set[str] = set()
+    for target in naming.targets(photo, options.naming):
+        try:
+            old = atomic.read(target.path)
+            document = Document(decode(old.data).text) if old is not None else None
+        except SidecarError:
+            digests.add("")
+            continue
+        if document is not None:
+            documents.append(document)
+            digests.add(digest_in(document))
+        elif options.target == "embed":  # a file that holds its tags itself needs no sidecar
+            digests |= {origins.get(file) or origin(file) for file in target.files}
+        else:
+            digests.add("")
+    return Inspection(
+        origin=origins[primary],
+        tagged=digests.pop() if len(digests) == 1 else "",
+        circumstances=_circumstances(photo, documents, set(wanted)),
+    )
+
+
+def _circumstances(
+    photo: Photo, documents: Iterable[Document], wanted: set[ContextWord]
+) -> Circumstances:
+    """Look up what is *wanted* in the sidecars, then in the files; each is read when needed."""
     position: tuple[float, float] | None = None
     month: tuple[int, int] | None = None
     keywords: tuple[str, ...] = ()
-    for fields in _sources(photo, naming_):
-        if "place" in asked and position is None:
-            position = _position(fields)
-        if "date" in asked and month is None:
-            month = _month(fields)
-        if "keywords" in asked and not keywords:
-            keywords = tuple(fields.get("", ()))[:_MOST_KEYWORDS]
+    for said in _sources(photo, documents) if wanted else ():
+        if "place" in wanted and position is None:
+            position = _position(said)
+        if "date" in wanted and month is None:
+            month = _month(said)
+        if "keywords" in wanted and not keywords:
+            keywords = tuple(said.get("", ()))[:_MOST_KEYWORDS]
         missing = {"place": position, "date": month, "keywords": keywords}
-        if all(missing[word] for word in asked & missing.keys()):
+        if all(missing[word] for word in wanted & missing.keys()):
             break
     return Circumstances(position=position, month=month, keywords=keywords)
 
@@ -88,29 +133,19 @@ _Source = dict[str, tuple[str, ...]]
 """Property → texts; under the empty name the humans' keywords."""
 
 
-def _sources(photo: Photo, naming_: Naming) -> Iterator[_Source]:
-    """Yield what the sidecars say, then what the files say; each is read when it is needed."""
-    with suppress(SidecarError):
-        for target in naming.targets(photo, naming_):
-            if (found := _from_sidecar(target.path)) is not None:
-                yield found
+def _sources(photo: Photo, documents: Iterable[Document]) -> Iterator[_Source]:
+    """Yield what the sidecars say, then what the files say."""
+    for document in documents:
+        yield _from_sidecar(document)
     for file in photo.files:
         yield _from_file(carried(file.path)[0])
 
 
-def _from_sidecar(path: Path) -> _Source | None:
-    """Return what a sidecar says; None if it is not there or cannot be understood."""
-    with suppress(SidecarError):
-        old = atomic.read(path)
-        if old is not None:
-            document = Document(decode(old.data).text)
-            said = {
-                name: document.texts(named(name))
-                for name in (_LATITUDE, _LONGITUDE, *_DATES, *LISTS)
-            }
-            machine = Ownership.read(document).keywords
-            return said | {"": _leaves(said, machine)}
-    return None
+def _from_sidecar(document: Document) -> _Source:
+    """Return what a sidecar says."""
+    names = (_LATITUDE, _LONGITUDE, *_DATES, *LISTS)
+    said = {name: document.texts(named(name)) for name in names}
+    return said | {"": _leaves(said, Ownership.read(document).keywords)}
 
 
 def _from_file(fields: Fields) -> _Source:

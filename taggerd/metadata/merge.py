@@ -40,7 +40,7 @@ class Merged:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Keep the collector from walking a growing tree again and again: most of the time it took."""
     enabled = gc.isenabled()
     gc.disable()
@@ -51,7 +51,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@_uncollected()
+@uncollected()
 def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     data: bytes,
     tags: Tags,
@@ -197,15 +197,9 @@ def _seeded(
     return Document(text), replace(before, spans=tuple(joined(kept(edits), before.spans)))
 
 
-@_uncollected()
-def digest_in(data: bytes) -> str:
-    """Return the digest recorded in the sidecar *data*; empty if there is none.
-
-    Raises:
-        SidecarRefused: it cannot be understood.
-    """
-    texts = Document(decode(data).text).texts(DIGEST)
-    return texts[0] if texts else ""
+def digest_in(document: Document) -> str:
+    """Return the digest recorded in a sidecar; empty if there is none."""
+    return "".join(document.texts(DIGEST)[:1])
 
 
 def put_record(draft: Draft, record: dict[Name, Value | None]) -> None:

@@ -17,8 +17,8 @@ from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
 from taggerd.metadata.embedded import Fields, carried, names_of
 from taggerd.metadata.embedding.formats import embeddable
-from taggerd.metadata.embedding.photo import change_packet, embed, origin
-from taggerd.metadata.merge import Merged, digest_in, merge, yielded
+from taggerd.metadata.embedding.photo import change_packet, embed
+from taggerd.metadata.merge import Merged, merge, yielded
 from taggerd.metadata.new import new_sidecar
 from taggerd.metadata.patience import Patience
 from taggerd.metadata.undo.files import Withdrawal, backup_name, withdraw_embedded
@@ -87,29 +87,6 @@ class Options:
 def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
     """Return the sidecars that :func:`write` would write, whether or not they exist yet."""
     return tuple(target.path for target in naming.targets(photo, options.naming))
-
-
-def tagged_digest(photo: Photo, options: Options) -> str:
-    """Return the digest that every sidecar of *photo* records; empty if one lacks it or differs.
-
-    Where tags are embedded, a file that holds them itself needs no sidecar.
-    """
-    digests = set()
-    for target in naming.targets(photo, options.naming):
-        try:
-            old = atomic.read(target.path)
-        except SidecarError:
-            return ""
-        if old is not None:
-            try:
-                digests.add(digest_in(old.data))
-            except SidecarError:
-                return ""
-        elif options.target == "embed":
-            digests |= {origin(file) for file in target.files}
-        else:
-            digests.add("")
-    return digests.pop() if len(digests) == 1 else ""
 
 
 def yield_to_humans(photo: Photo, options: Options) -> tuple[Sidecar, ...]:

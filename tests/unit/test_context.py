@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from taggerd.context import context_of
+from taggerd.metadata import Circumstances
 from taggerd.photo import Photo, PhotoFile, Stamp
 from taggerd.settings import Settings
 
@@ -19,7 +20,7 @@ async def told(folder: str) -> dict[str, str]:
     services: Any = SimpleNamespace(
         settings=Settings.model_validate({"prompts": {"context": ["folder"]}})
     )
-    return await context_of(photo, services)
+    return await context_of(photo, Circumstances(), services)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ _IRREGULAR = {
 _SINGULAR_ENDINGS = ("ss", "us", "is", "ics", "itis", "'s", "\u2019s")
 
 
-class Spelled(NamedTuple):
+class Normalised(NamedTuple):
     """A keyword in its one spelling."""
 
     keyword: Keyword
@@ -91,9 +91,9 @@ class Spelled(NamedTuple):
     """How a list of words may have it (see :func:`folded`): as it is, singular, plural."""
 
 
-def spell(
+def normalise(
     raw: Iterable[Keyword | tuple[str, float | None]], options: settings.Keywords, language: str
-) -> tuple[Spelled, ...]:
+) -> tuple[Normalised, ...]:
     """Return the keywords of *raw* that are worth keeping, in their order, in one spelling each.
 
     NFC; lower case but for names and acronyms; no two that differ by case, spaces or hyphens only;
@@ -126,7 +126,7 @@ def spell(
             kept[key] = Keyword(spelled, score)
         elif score is not None and (held.score is None or held.score < score):
             kept[key] = Keyword(held.word, score)
-    return tuple(Spelled(word, _forms(word.word, english=english)) for word in kept.values())
+    return tuple(Normalised(word, _forms(word.word, english=english)) for word in kept.values())
 
 
 def is_english(language: str) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd import settings
-    from taggerd.metadata.keywords.normalise import Spelled
+    from taggerd.metadata.keywords.normalise import Normalised
 
 LARGEST_FILE = 64 << 20
 """Bytes."""
@@ -99,7 +99,7 @@ class Vocabulary:
 
 
 def choose(
-    words: Iterable[Spelled], options: settings.Keywords, vocabulary: Vocabulary | None = None
+    words: Iterable[Normalised], options: settings.Keywords, vocabulary: Vocabulary | None = None
 ) -> tuple[Keyword, ...]:
     """Return the keywords that are written: those of the *vocabulary* as it spells and places them.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from taggerd.metadata import Circumstances, Options, circumstances, write
+from taggerd.metadata import Circumstances, Options, inspect, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,10 +41,10 @@ def taken(tmp_path: Path) -> Path:
 def test_the_file_tells_where_when_and_what(taken: Path, photo_of: PhotoOf) -> None:
     """South and west are negative; the month is the camera's own; what is not asked is not told."""
     photo = photo_of(taken)
-    assert circumstances(photo, "auto", ALL) == Circumstances(
+    assert inspect(photo, Options(), ALL).circumstances == Circumstances(
         position=(-41.51, -8.25), month=(2024, 6), keywords=("rock arch",)
     )
-    assert circumstances(photo, "auto", ["date"]) == Circumstances(month=(2024, 6))
+    assert inspect(photo, Options(), ["date"]).circumstances == Circumstances(month=(2024, 6))
 
 
 def test_the_sidecar_comes_first_and_the_machines_words_are_no_humans(
@@ -56,9 +56,9 @@ def test_the_sidecar_comes_first_and_the_machines_words_are_no_humans(
     sidecar = taken.with_name("a.jpg.xmp")
     text = sidecar.read_text()
     assert "car park" in text
-    assert circumstances(photo, "auto", ALL).keywords == ("rock arch",)
+    assert inspect(photo, Options(), ALL).circumstances.keywords == ("rock arch",)
     sidecar.write_text(text.replace("41,30.60000000S", "41,30,36N"))
-    assert circumstances(photo, "auto", ALL).position == (41.51, -8.25)
+    assert inspect(photo, Options(), ALL).circumstances.position == (41.51, -8.25)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_sidecars_in_many_forms(
     path = tmp_path / "a.jpg"
     Image.new("RGB", (8, 8), "red").save(path)
     path.with_name("a.jpg.xmp").write_bytes(sidecar(body))
-    found = circumstances(photo_of(path), "auto", ALL)
+    found = inspect(photo_of(path), Options(), ALL).circumstances
     if found.position:
         found = Circumstances(position=tuple(round(d, 6) for d in found.position))  # type: ignore[arg-type]  # two
     assert found == known
@@ -131,4 +131,4 @@ def test_what_cannot_be_read_is_not_known(tmp_path: Path, photo_of: PhotoOf) -> 
     path = tmp_path / "a.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe1 nothing of a picture")
     path.with_name("a.jpg.xmp").write_bytes(b"<x")
-    assert circumstances(photo_of(path), "auto", ALL) == Circumstances()
+    assert inspect(photo_of(path), Options(), ALL).circumstances == Circumstances()

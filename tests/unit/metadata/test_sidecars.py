@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import SidecarChanged, StorageError
-from taggerd.metadata import Options, atomic, sidecars, tagged_digest, write
+from taggerd.metadata import Options, atomic, inspect, sidecars, write
 from taggerd.photo import Photo, Provenance, Tags
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_a_new_sidecar(photo: Photo, tags: Tags, provenance: Provenance, texts: 
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o640
     assert texts(data, "dc:subject") == ["dog", "beach", "car park"]
     assert _names(photo.folder) == ["a.jpg", "a.jpg.xmp"]
-    assert tagged_digest(photo, Options()) == provenance.digest
+    assert inspect(photo, Options()).tagged == provenance.digest
 
 
 def test_the_same_tags_twice_do_not_touch_the_disk(
@@ -114,7 +114,7 @@ def test_a_damaged_sidecar_is_left_and_the_other_written(
     assert "\n" not in refused.error
     assert "taggerd retry" in refused.error
     assert (written.path, written.written, written.error) == (good, True, "")
-    assert tagged_digest(photo, Options()) == ""
+    assert inspect(photo, Options()).tagged == ""
 
 
 def test_links_and_folders_are_refused(
@@ -295,7 +295,7 @@ def test_a_raw_and_its_jpeg(
     assert [s.path.name for s in write(photo, tags, provenance, Options())] == [
         "a.jpg.xmp", "a.xmp",
     ]  # fmt: skip
-    assert tagged_digest(photo, Options()) == provenance.digest
+    assert inspect(photo, Options()).tagged == provenance.digest
     (tmp_path / "a.xmp").unlink()
     shared = photo_of(tmp_path / "b.jpg", tmp_path / "b.CR3")
     assert [s.path.name for s in write(shared, tags, provenance, Options(naming="stem"))] == [

@@ -19,13 +19,13 @@ from taggerd.errors import PhotoMoved, PhotosDiskError, SidecarError, TaggerdErr
 from taggerd.metadata import (
     Options,
     change_packet,
-    origin,
+    inspect,
     read_packet,
     replace_packet,
-    tagged_digest,
     write,
 )
 from taggerd.metadata.embedding.packet import Parts
+from taggerd.metadata.embedding.photo import origin
 from taggerd.metadata.embedding.source import Edit, Edited, FileSource
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Sidecar, Stamp, Tags
 
@@ -141,7 +141,7 @@ def test_a_second_pass_changes_nothing_and_a_retag_only_xmp(journey: Journey, na
     for path in (first, last):
         assert origin(path) == PROVENANCE.digest
         photo = Photo((PhotoFile(path, Stamp.of(path.lstat())),))
-        assert tagged_digest(photo, EMBED) == PROVENANCE.digest
+        assert inspect(photo, EMBED).tagged == PROVENANCE.digest
     assert journey.done[name]["embedded"].stamp is not None
     assert journey.done[name]["embedded"].stamp.size == first.stat().st_size
 
@@ -369,7 +369,7 @@ def test_raw_is_never_written_to(tmp_path: Path, photo_of: PhotoOf) -> None:
     assert not any("embedded" in note for d in done for note in d.notes)
     assert raw.read_bytes() == before
     again = photo_of(rendered, raw)
-    assert tagged_digest(again, EMBED) == PROVENANCE.digest
+    assert inspect(again, EMBED).tagged == PROVENANCE.digest
     # A raw under a harmless name is no TIFF to be written to either.
     posing = tmp_path / "b.nef"
     posing.write_bytes(jpeg())

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from taggerd.errors import PhotoChanged, StorageError
-from taggerd.metadata import Options, exchange, origin, read_packet, replace_packet, write
+from taggerd.metadata import Options, exchange, read_packet, replace_packet, write
 from taggerd.metadata.embedding import replacement
+from taggerd.metadata.embedding.photo import origin
 from taggerd.photo import Photo, Provenance, Sidecar, Stamp, Tags
 
 PhotoOf = Callable[..., Photo]
@@ -218,6 +219,7 @@ _LOOP = f"""
 import sys, itertools
 from pathlib import Path
 from taggerd.metadata import replace_packet
+from taggerd.metadata.embedding.photo import origin
 from taggerd.photo import Stamp
 path = Path(sys.argv[1])
 old = {_EMPTY!r}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from taggerd import settings
-from taggerd.metadata import choose, spell
+from taggerd.metadata import choose, normalise
 
 
 def _clean(
     *words: str, most: int = 15, stop: tuple[str, ...] = (), language: str = ""
 ) -> list[str]:
     options = settings.Keywords(max=most, stop=list(stop))
-    spelled = spell([(word, None) for word in words], options, language)
+    spelled = normalise([(word, None) for word in words], options, language)
     return [k.word for k in choose(spelled, options)]
 
 
@@ -101,7 +101,7 @@ def test_the_stop_list_and_the_limit() -> None:
 def test_scores_stay_with_their_words() -> None:
     """The better score of two spellings; a number that is no confidence is none."""
     given = [("dog", 0.4), ("dogs", 0.9), ("sea", 7.0), ("sky", None)]
-    cleaned = choose(spell(given, settings.Keywords(), ""), settings.Keywords())
+    cleaned = choose(normalise(given, settings.Keywords(), ""), settings.Keywords())
     assert [k[:2] for k in cleaned] == [("dog", 0.9), ("sea", None), ("sky", None)]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from taggerd import settings
 from taggerd.errors import ConfigurationError
-from taggerd.metadata import Vocabulary, choose, load_vocabulary, spell
+from taggerd.metadata import Vocabulary, choose, load_vocabulary, normalise
 from taggerd.photo import Keyword
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _chosen(
     vocabulary: Vocabulary, *words: str, language: str = "", **options: object
 ) -> list[Keyword]:
     given = settings.Keywords.model_validate(options)
-    spelled = spell([(word, None) for word in words], given, language)
+    spelled = normalise([(word, None) for word in words], given, language)
     return list(choose(spelled, given, vocabulary))
 
 

@@ -16,7 +16,6 @@ from taggerd.metadata import (
     Options,
     Withdrawal,
     change_packet,
-    origin,
     read_packet,
     replace_packet,
     view,
@@ -24,6 +23,7 @@ from taggerd.metadata import (
     write,
     yield_to_humans,
 )
+from taggerd.metadata.embedding.photo import origin
 from taggerd.photo import Keyword, Photo, Provenance, Sidecar, Stamp, Tags
 
 if TYPE_CHECKING:
