@@ -21,7 +21,7 @@ from taggerd import __version__, imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.context import context_of, inspected
 from taggerd.errors import AnswerError, StorageError
-from taggerd.ledger import Outgoing
+from taggerd.ledger import Failed, Finished, Outgoing, Released
 from taggerd.photo import Provenance, Record, Tags
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Reco
         )
         known = await inspected(photo, services)
         picture = attempt.picture = _as_it_came(attempt.picture, known)
-    await ledger.survived(claim)
+    await ledger.decoded(claim)
 
     held = await _held(claim, picture, services)
     if known.tagged == picture.digest and _may_be_tagged(claim, held, options):
         if options.writes:
             await _yield_to_humans(claim, picture, services)
-        await ledger.finish(claim, None, digest=picture.digest, sidecars_written=True)
+        await ledger.end(claim, Finished(picture.digest))
         return None
 
     attempt.answers = recalled(held, services.asking.questions, claim, options)
@@ -141,11 +141,12 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Reco
     record = record_of(attempt, services, options)
     line = outgoing(record)
     if options.dry_run:
-        await ledger.release(claim, line, as_it_was=True)
+        await ledger.end(claim, Released(line, was_recorded=True))
     elif record.error:
-        await ledger.fail(claim, record.error, final=True, retryable_sidecar=True, record=line)
+        failed = Failed(record.error, final=True, for_sidecars=True, record=line)
+        await ledger.end(claim, failed)
     else:
-        await ledger.finish(claim, line, digest=picture.digest, sidecars_written=options.writes)
+        await ledger.end(claim, Finished(picture.digest, line, sidecars_written=options.writes))
     return record
 
 
@@ -170,7 +171,7 @@ def _may_be_tagged(claim: Claim, held: Sequence[Held], options: RunOptions) -> b
     Not if it is to be asked about anew, and not if answers are held for it that were never
     recorded: the program died between the sidecar and the record, and the record is still owed.
     """
-    if options.dry_run or claim.anew_since is not None:
+    if options.dry_run or claim.asked_again_since is not None:
         return False
     return claim.recorded or not held
 
@@ -195,7 +196,7 @@ async def _yield_to_humans(claim: Claim, picture: Picture, services: Services) -
 async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held]:
     """Return the answers held for these bytes, or, where a JPEG joined its raw, for the raw's."""
     held = await services.ledger.answers(picture.digest)
-    if held or claim.changed or not claim.digest or claim.anew_since is not None:
+    if held or claim.changed or not claim.digest or claim.asked_again_since is not None:
         return held
     for earlier in await services.ledger.answers(claim.digest):
         await services.ledger.checkpoint(claim, picture.digest, earlier.answer)
@@ -212,7 +213,7 @@ def recalled(
     prompt it came from: the same bytes are not paid for twice. A run that asks anew takes only
     what was answered since it was asked for, a dry run only the very same question's.
     """
-    since = claim.anew_since or 0.0
+    since = claim.asked_again_since or 0.0
     chosen: dict[str, Answer] = {}
     for question in questions:
         answers = [h for h in held if h.answer.role == question.role and h.at >= since]

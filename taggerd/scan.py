@@ -23,7 +23,7 @@ from taggerd.arrivals import (
 )
 from taggerd.errors import StorageError
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
-from taggerd.ledger import Standing
+from taggerd.ledger import FileState
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
 from taggerd.runner.pause import paused_reason
@@ -133,12 +133,12 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
     return Listing(taken, sorted(left))
 
 
-async def _standing(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, Standing]:
+async def _standing(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:
     """Say how *files* stand; where there is no ledger, none is made to say that all are new."""
     if not has_ledger(settings):
-        return {file.path: Standing("new") for file in files}
+        return {file.path: FileState("new") for file in files}
     async with open_ledger(settings) as ledger:
-        return await ledger.standing(files)
+        return await ledger.file_states(files)
 
 
 async def scan_photos(configuration: Configuration, request: ScanRequest, show: Show) -> Tally:
@@ -218,7 +218,7 @@ def _write_files(request: ScanRequest, catch_up: Scan, services: Services) -> No
         )
 
 
-def needless(photo: Photo, standing: Mapping[Path, Standing], job: RunOptions) -> str:
+def needless(photo: Photo, standing: Mapping[Path, FileState], job: RunOptions) -> str:
     """Return why *photo* would not be taken by *job*, or ``""`` if it would."""
     states = [standing[file.path] for file in photo.files]
     if any(s.state in {"new", "changed", "queued"} for s in states):
@@ -232,7 +232,7 @@ def needless(photo: Photo, standing: Mapping[Path, Standing], job: RunOptions) -
         return "being worked on by another taggerd"
     if job.anew:
         return ""
-    when = time.strftime("%Y-%m-%d", time.localtime(first.when))
+    when = time.strftime("%Y-%m-%d", time.localtime(first.since))
     return _DONE.get(first.state, "asked and recorded on {}").format(when)
 
 
@@ -260,7 +260,7 @@ class Scan:
     async def wanted(self, found: Found) -> list[Seen]:
         """Return the files of the photos that need something, and count the others."""
         photos, tally = found.photos, self.tally
-        standing = await self._rooms.ledger.standing(seen.file for seen in found.seen)
+        standing = await self._rooms.ledger.file_states(seen.file for seen in found.seen)
         tally.found = len(photos)
         # What cannot be read may hold photos, and what was named itself was meant.
         tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
@@ -301,7 +301,7 @@ class Scan:
         """
         ended = self._ended | {skip.path for skip in self.tally.gone}
         left = [p for p in group(s.file for s in wanted) if p.primary.path not in ended]
-        standing = await self._rooms.ledger.standing(f for photo in left for f in photo.files)
+        standing = await self._rooms.ledger.file_states(f for photo in left for f in photo.files)
         for photo in left:
             path, now = photo.primary.path, standing[photo.primary.path]
             if not await asyncio.to_thread(os.path.lexists, path):
@@ -366,7 +366,7 @@ class Scan:
 
     async def _admit(self, files: Iterable[PhotoFile]) -> None:
         await self._rooms.ledger.admit(
-            files, anew=self._job.anew, sidecars=self._job.writes, run=self._job.run
+            files, again=self._job.anew, sidecars=self._job.writes, run=self._job.run
         )
 
     def _count(self, outcome: Outcome) -> None:

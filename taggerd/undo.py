@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd import metadata
 from taggerd.arrivals import SIDECAR, UNREADABLE, Files, Skip, find, whole
 from taggerd.errors import WorkerLost
+from taggerd.ledger import Rewritten
 from taggerd.services import has_ledger, metadata_options, open_ledger
 from taggerd.workers.pool import Workers
 
@@ -106,7 +107,7 @@ async def undo_photos(
                         untagged += files.of(path)
             finally:
                 if ledger is not None and untagged:
-                    await ledger.undone(untagged)
+                    await ledger.mark_undone(untagged)
         holding = await _take_out(found, settings, request, tally=tally, told=told, ledger=ledger)
         for path in found.named_bare:
             if path not in holding:
@@ -114,9 +115,9 @@ async def undo_photos(
         if ledger is not None:
             if wanted.since is None and wanted.parts == metadata.PARTS:
                 # An earlier undo may have died before it said so.
-                await ledger.undone(path for path in found.bare if path not in holding)
-            standing = await ledger.standing(found.photos)
-            tally.waiting = sum(s.state in {"queued", "claimed"} for s in standing.values())
+                await ledger.mark_undone(path for path in found.bare if path not in holding)
+            states = await ledger.file_states(found.photos)
+            tally.waiting = sum(s.state in {"queued", "claimed"} for s in states.values())
     return tally
 
 
@@ -147,9 +148,8 @@ async def _take_out(  # noqa: PLR0913 - the parts of one undo
             tally.photos[done.end] += 1
             # One by one and at once: a daemon that watches sees the file change.
             if ledger is not None and done.before is not None and done.stamp is not None:
-                await ledger.restamped(path, done.before, done.stamp)
-                if done.untagged:
-                    await ledger.undone([path])
+                rewritten = Rewritten(path, done.before, done.stamp)
+                await ledger.mark_undone([path] if done.untagged else [], [rewritten])
             told(done, named)
     finally:
         await workers.close()

@@ -8,13 +8,14 @@ import os
 import stat
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from taggerd import settings
 from taggerd.arrivals.arrivals import Arrivals
 from taggerd.arrivals.watch import Pace
-from taggerd.ledger import SqliteLedger
+from taggerd.ledger import SqliteLedger, unknown
 from taggerd.photo import Stamp
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Arriving:
             self._settings,
             known=self.ledger.known,
             stamps=self.ledger.stamps,
-            unknown=self.ledger.unknown,
+            unknown=partial(unknown, self.ledger),
             admit=self._admit,
             pace=self._pace,
         )

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STEPS = ("claim", "survived", "answers", "checkpoint", "written", "finish")
+_STEPS = ("claim", "decoded", "answers", "checkpoint", "written", "end")
 _OUTBOX = ("outbox", "delivered")
 _CALLS = ("prepare", "inspect", "normalise", "write")
 """Functions that run in a worker process."""
-_STATEMENTS = ("claim", "new_claim", "survived", "put_answers")
+_STATEMENTS = ("claim", "new_claim", "decoded", "put_answers")
 _INSIDE_WRITE = (
     "targets", "opened", "half", "written", "synced", "placed", "renamed", "unlinked", "lasting"
 )  # fmt: skip

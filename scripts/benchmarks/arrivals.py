@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from taggerd.arrivals.arrivals import Arrivals
 from taggerd.arrivals.dirty import Dirty
 from taggerd.arrivals.filters import Filters
 from taggerd.arrivals.watcher import Watcher
-from taggerd.ledger import SqliteLedger
+from taggerd.ledger import SqliteLedger, unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -61,7 +62,7 @@ class Serving:
             ),
             known=ledger.known,
             stamps=ledger.stamps,
-            unknown=ledger.unknown,
+            unknown=partial(unknown, ledger),
             admit=self._admit,
         )
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from _figures import Figure, print_table
 
-from taggerd.ledger import Outgoing, SqliteLedger
+from taggerd.ledger import Finished, Outgoing, SqliteLedger
 from taggerd.ledger.atrest import folder_bytes, pack_sidecars
 from taggerd.ledger.database import Database
 from taggerd.ledger.packing import Packed, pack
@@ -167,14 +167,14 @@ async def lifecycles(top: Path, count: int) -> list[Figure]:
 
     async def whole_way(claim: Claim) -> None:
         digest = chance.randbytes(32).hex()
-        await ledger.survived(claim)
+        await ledger.decoded(claim)
         assert not await ledger.answers(digest)
         for answer in said.pop():
             await ledger.checkpoint(claim, digest, answer)
         path = claim.photo.primary.path.with_suffix(".xmp")
         written = Sidecar(path=path, written=True, digest=chance.randbytes(32).hex())
         await ledger.written(claim, digest, [written])
-        await ledger.finish(claim, record(claim, 0), digest=digest, sidecars_written=True)
+        await ledger.end(claim, Finished(digest, record(claim, 0)))
 
     async def worker() -> None:
         while got := await ledger.claim(1, within=[root], run="bench", now=time.time()):

@@ -53,11 +53,11 @@ def resume(load: options.Load) -> None:
 
 async def _pause(settings: Settings, wanted: Pause) -> None:
     async with open_ledger(settings) as ledger:
-        await ledger.pause(wanted.reason, since=wanted.since, until=wanted.until)
+        await ledger.pause(wanted)
 
 
 async def _resume(settings: Settings) -> bool:
     async with open_ledger(settings) as ledger:
         was = await ledger.paused(local_now().timestamp())
-        await ledger.resume()
+        await ledger.pause(None)
         return was is not None

@@ -13,6 +13,7 @@ import signal
 import time
 import uuid
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,6 +23,7 @@ from taggerd.arrivals import Arrivals, Forgetting, Unpacking, is_archive
 from taggerd.daemon import status
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
+from taggerd.ledger import unknown
 from taggerd.photo import printable
 from taggerd.pipeline import RunOptions
 from taggerd.runner.pause import paused_reason
@@ -187,7 +189,7 @@ class Daemon:
             known=unpacking.known,
             # The short cuts know of photos alone.
             stamps=None if archives else services.ledger.stamps,
-            unknown=None if archives else services.ledger.unknown,
+            unknown=None if archives else partial(unknown, services.ledger),
             admit=admit,
             own=services.settings.own_folders,
             absences=Forgetting(services.ledger, services.settings.arrivals.forget_days).absences,

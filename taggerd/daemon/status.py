@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taggerd import __version__
 from taggerd.errors import StartError, StorageError
-from taggerd.ledger import Counts, Quarantined, look
+from taggerd.ledger import Counts, Quarantined, probe
 from taggerd.photo import printable
 from taggerd.runner.pause import paused_reason
 from taggerd.services import has_ledger, journal_of, local_now, open_ledger
@@ -193,7 +193,7 @@ async def standing(settings: Settings) -> Standing:
         except (StartError, StorageError):
             if not disks:
                 raise
-            counts, pid = look(settings.state_directory)
+            counts, pid = probe(settings.state_directory)
             running = pid is not None
     journal = journal_of(settings)
     return Standing(

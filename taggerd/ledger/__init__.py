@@ -1,34 +1,52 @@
-"""The durable queue: what was seen, what waits, what was answered, what is to be journalled."""
+"""The durable queue: which photos were seen, wait, were answered, are to be journalled."""
 
-from taggerd.ledger.looking import Look, look
 from taggerd.ledger.port import (
     Admitted,
     Claim,
     Counts,
+    Deferred,
+    Ending,
+    Failed,
+    FileState,
+    Finished,
     Held,
     Json,
     Ledger,
+    Moved,
     Outgoing,
     Pause,
     Quarantined,
-    Standing,
+    Released,
+    Rewritten,
     State,
+    Waiting,
+    unknown,
 )
+from taggerd.ledger.probe import Probe, probe
 from taggerd.ledger.sqlite import SqliteLedger
 
 __all__ = [
     "Admitted",
     "Claim",
     "Counts",
+    "Deferred",
+    "Ending",
+    "Failed",
+    "FileState",
+    "Finished",
     "Held",
     "Json",
     "Ledger",
-    "Look",
+    "Moved",
     "Outgoing",
     "Pause",
+    "Probe",
     "Quarantined",
+    "Released",
+    "Rewritten",
     "SqliteLedger",
-    "Standing",
     "State",
-    "look",
+    "Waiting",
+    "probe",
+    "unknown",
 ]

@@ -32,7 +32,7 @@ class Terms:
     """On which terms files are admitted."""
 
     now: float
-    anew: bool = False
+    again: bool = False
     sidecars: bool = False
     run: str | None = None
     """The run that asks for the photos."""
@@ -40,9 +40,9 @@ class Terms:
     """Whom that run belongs to."""
 
     @property
-    def anew_since(self) -> float | None:
-        """What to keep with a photo that is to be asked about anew."""
-        return self.now if self.anew else None
+    def asked_again_since(self) -> float | None:
+        """What to keep with a photo that is to be asked about again."""
+        return self.now if self.again else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +117,31 @@ def _wanted(database: Database, photo: int, terms: Terms) -> bool:
     match row["state"]:
         case "recorded":
             unwritten = not row["sidecars_written"] and row["recorded"] != UNDONE
-            return terms.anew or (terms.sidecars and unwritten)
+            return terms.again or (terms.sidecars and unwritten)
         case "quarantined":
             return terms.sidecars and bool(row["retryable"])
         case "claimed":
-            return terms.anew and row["anew_since"] is None
+            return terms.again and row["anew_since"] is None
         case _:
-            database.do("mark_anew", photo=photo, anew_since=terms.anew_since)
+            database.do("mark_asked_again", photo=photo, asked_again_since=terms.asked_again_since)
             return False
 
 
 def queue(database: Database, photo: int, terms: Terms, *, changed: bool = False) -> None:
     """Queue a photo as if it had just arrived; one that is claimed, when its claim ends."""
     if not database.do(
-        "queue", photo=photo, now=terms.now, changed=changed, anew_since=terms.anew_since
+        "queue",
+        photo=photo,
+        now=terms.now,
+        changed=changed,
+        asked_again_since=terms.asked_again_since,
     ):
-        database.do("queue_after_claim", photo=photo, changed=changed, anew_since=terms.anew_since)
+        database.do(
+            "queue_after_claim",
+            photo=photo,
+            changed=changed,
+            asked_again_since=terms.asked_again_since,
+        )
 
 
 def forget(database: Database, paths: Iterable[Path], now: float) -> None:
@@ -197,7 +206,7 @@ def _regroup(
             folder=place[0],
             stem=place[1],
             now=terms.now,
-            anew_since=terms.anew_since,
+            asked_again_since=terms.asked_again_since,
         )
         for file in photo.files:
             photos.of[file] = number

@@ -8,14 +8,15 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Literal
 
+from taggerd.ledger import contents
 from taggerd.ledger.admission import drop_if_fileless, forget
 from taggerd.ledger.atrest import file_of, path_of, unpack_sidecars
-from taggerd.ledger.port import Claim
+from taggerd.ledger.port import Claim, Deferred, Failed, Finished, Moved, Released
 from taggerd.photo import Photo, group
 
 if TYPE_CHECKING:
     from taggerd.ledger.database import Database, Row
-    from taggerd.ledger.port import Outgoing
+    from taggerd.ledger.port import Ending
 
 
 MOST_DEATHS = 10
@@ -73,8 +74,8 @@ def _claimed(  # noqa: PLR0913, PLR0917  # what a claim is made of
         digest=(row["digest"] or b"").hex(),
         recorded=bool(row["recorded"]),
         changed=bool(row["changed"]),
-        anew_since=row["anew_since"],
-        spent=spent,
+        asked_again_since=row["anew_since"],
+        exhausted=spent,
         sidecars={
             photo.folder / path_of(name): digest
             for name, digest in unpack_sidecars(row["stem"], row["sidecars"]).items()
@@ -89,7 +90,7 @@ def photo_of(database: Database, number: int) -> Photo:
     return photo
 
 
-def put_back(  # noqa: PLR0913  # each way back differs in one of them
+def put_back(  # noqa: PLR0913  # each ending differs in one of them
     database: Database,
     claim: Claim,
     *,
@@ -144,19 +145,66 @@ def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> i
     return len(rows)
 
 
-def resettle(database: Database, claim: Claim, now: float) -> None:
-    """End a claim because its files are not what they were."""
+def end(database: Database, claim: Claim, ending: Ending, *, now: float, max_attempts: int) -> bool:
+    """End *claim*; see :meth:`taggerd.ledger.port.Ledger.end`."""
+    match ending:
+        case Finished():
+            ended = _finish(database, claim, ending, now)
+        case Released():
+            ended = put_back(database, claim, now=now, uncharged=True, released_by=claim.run)
+            if ended and ending.was_recorded:
+                database.do("as_it_was", photo=claim.id)
+        case Deferred(reason, until):
+            ended = put_back(
+                database, claim, now=now, uncharged=True, reason=reason, not_before=until
+            )
+        case Moved():
+            _forget_files(database, claim, now)
+            ended = put_back(database, claim, now=now, uncharged=True)
+        case Failed():
+            ended = _quarantine(database, claim, ending, now, max_attempts)
+            if not ended:
+                put_back(database, claim, now=now, uncharged=False, reason=ending.reason)
+    if ended and not isinstance(ending, Deferred | Moved) and ending.record is not None:
+        line = ending.record
+        database.do("send", record=line.id, day=line.day, line=line.line, stream=line.stream)
+    return ended
+
+
+def _finish(database: Database, claim: Claim, ending: Finished, now: float) -> bool:
+    held = database.do(
+        "finish",
+        photo=claim.id,
+        token=claim.token,
+        now=now,
+        content=contents.number_of(database, ending.digest),
+        sidecars_written=ending.sidecars_written,
+        asked_again_since=claim.asked_again_since,
+    )
+    drop_if_fileless(database, claim.id)
+    return held > 0
+
+
+def _quarantine(
+    database: Database, claim: Claim, ending: Failed, now: float, max_attempts: int
+) -> bool:
+    quarantined = database.do(
+        "quarantine",
+        photo=claim.id,
+        token=claim.token,
+        now=now,
+        reason=ending.reason,
+        retryable=ending.for_sidecars,
+        final=ending.final,
+        max_attempts=max_attempts,
+    )
+    drop_if_fileless(database, claim.id)
+    return quarantined > 0
+
+
+def _forget_files(database: Database, claim: Claim, now: float) -> None:
     row = database.row("changed_while_claimed", photo=claim.id, token=claim.token)
     if row is not None and not row["again"]:
         # Not all of the claim's files: one may have become a photo of its own since.
         rows = database.rows("photo_files", photo=claim.id)
         forget(database, [file_of(row["folder"], row).path for row in rows], now)
-    put_back(database, claim, now=now, uncharged=True)
-
-
-def send(database: Database, record: Outgoing | None) -> None:
-    """Put *record*, if there is one, into the outbox."""
-    if record is not None:
-        database.do(
-            "send", record=record.id, day=record.day, line=record.line, stream=record.stream
-        )

@@ -14,7 +14,7 @@ from taggerd.ledger.atrest import (
     stamp_of,
 )
 from taggerd.ledger.inthread import InThread, batches, in_thread
-from taggerd.ledger.port import Admitted, Standing, State
+from taggerd.ledger.port import Admitted, FileState, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ class Inventory(InThread):
         self,
         files: Iterable[PhotoFile],
         *,
-        anew: bool = False,
+        again: bool = False,
         sidecars: bool = True,
         run: str | None = None,
     ) -> Admitted:
@@ -38,7 +38,7 @@ class Inventory(InThread):
         total = Admitted()
         for batch in batches(files):
             terms = admission.Terms(
-                self._clock(), anew=anew, sidecars=sidecars, run=run, owner=self._me
+                self._clock(), again=again, sidecars=sidecars, run=run, owner=self._me
             )
             total += await self._admit(batch, terms)
         return total
@@ -48,21 +48,21 @@ class Inventory(InThread):
         with self._database.transaction():
             return admission.admit(self._database, files, terms)
 
-    async def standing(self, files: Iterable[PhotoFile]) -> Mapping[Path, Standing]:
+    async def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
         """See the port."""
-        standings: dict[Path, Standing] = {}
+        states: dict[Path, FileState] = {}
         for batch in batches(files):
-            standings |= await self._standing(batch)
-        return standings
+            states |= await self._file_states(batch)
+        return states
 
     @in_thread
-    def _standing(self, files: Sequence[PhotoFile]) -> dict[Path, Standing]:
-        return {file.path: self._standing_of(file) for file in files}
+    def _file_states(self, files: Sequence[PhotoFile]) -> dict[Path, FileState]:
+        return {file.path: self._state_of(file) for file in files}
 
-    def _standing_of(self, file: PhotoFile) -> Standing:
-        row = self._database.row("file_standing", **Place.of(file.path)._asdict())
+    def _state_of(self, file: PhotoFile) -> FileState:
+        row = self._database.row("file_state", **Place.of(file.path)._asdict())
         if row is None:
-            return Standing("new")
+            return FileState("new")
         state: State = row["state"]
         if stamp_of(row) != file.stamp:
             state = "changed"
@@ -70,7 +70,7 @@ class Inventory(InThread):
             undone = state == "recorded" and row["recorded"] == admission.UNDONE
             state = "unwritten" if state in {"recorded", "quarantined"} else state
             state = "undone" if undone else state
-        return Standing(state, row["reason"], row["since"])
+        return FileState(state, row["reason"], row["since"])
 
     @in_thread
     def known(self, folder: Path) -> dict[Path, Stamp]:
@@ -84,18 +84,6 @@ class Inventory(InThread):
         """See the port."""
         return [self._database.tuples("folder_stamps", path=folder_bytes(path)) for path in folders]
 
-    async def unknown(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
-        """See the port."""
-        return [file for batch in batches(files) for file in await self._unknown(batch)]
-
-    @in_thread
-    def _unknown(self, files: Sequence[PhotoFile]) -> list[PhotoFile]:
-        return [file for file in files if not self._is_known(file)]
-
-    def _is_known(self, file: PhotoFile) -> bool:
-        row = self._database.row("file_stamp", **Place.of(file.path)._asdict())
-        return row is not None and stamp_of(row) == file.stamp
-
     @in_thread
     def folders(self, below: Path) -> list[Path]:
         """See the port."""
@@ -105,7 +93,7 @@ class Inventory(InThread):
         ]
 
     async def forget(self, paths: Iterable[Path]) -> None:
-        """See the port."""
+        """Remove files, and photos that have no file left."""
         for batch in batches(paths):
             await self._forget(batch)
 
@@ -113,12 +101,6 @@ class Inventory(InThread):
     def _forget(self, paths: Sequence[Path]) -> None:
         with self._database.transaction():
             admission.forget(self._database, paths, self._clock())
-
-    @in_thread
-    def restamped(self, path: Path, before: Stamp, after: Stamp) -> None:
-        """See the port."""
-        with self._database.transaction():
-            admission.restamp(self._database, path, before, after)
 
     async def missing(
         self, below: Path, paths: Collection[Path], *, grace_seconds: float

@@ -95,7 +95,7 @@ WHERE folder = (SELECT id FROM folders WHERE path = :folder) AND stem = :stem AN
 -- name: forget_file
 DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
 
--- name: file_standing
+-- name: file_state
 SELECT size, mtime_ns, inode, device, state, retryable, sidecars_written, recorded, reason, since
 FROM folders
 CROSS JOIN files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
@@ -107,7 +107,7 @@ WHERE folders.path = :folder;
 -- name: new_photo
 -- With room for what will be written of it: a row that grows splits its page in two half-empty ones.
 INSERT INTO photos (folder, stem, state, since, settled_at, anew_since, sidecars)
-VALUES (:folder, :stem, 'queued', :now, :now, :anew_since, zeroblob(48));
+VALUES (:folder, :stem, 'queued', :now, :now, :asked_again_since, zeroblob(48));
 
 -- name: photo
 SELECT state, retryable, recorded, sidecars_written, anew_since FROM photos WHERE id = :photo;
@@ -117,20 +117,20 @@ UPDATE photos SET
     state = 'queued', since = :now, settled_at = :now, not_before = 0, released_by = NULL,
     attempts = 0, deaths = 0, reason = '', retryable = 0,
     changed = max(changed, :changed),
-    anew_since = CASE WHEN :changed THEN :anew_since ELSE coalesce(anew_since, :anew_since) END
+    anew_since = CASE WHEN :changed THEN :asked_again_since ELSE coalesce(anew_since, :asked_again_since) END
 WHERE id = :photo AND state <> 'claimed';
 
 -- name: queue_after_claim
 UPDATE photos SET
-    again = max(again, 1 + :changed), anew_since = coalesce(anew_since, :anew_since)
+    again = max(again, 1 + :changed), anew_since = coalesce(anew_since, :asked_again_since)
 WHERE id = :photo AND state = 'claimed';
 
 -- name: mark_wanted
 INSERT INTO wanted (photo, run, owner) VALUES (:photo, :run, :owner)
 ON CONFLICT DO UPDATE SET run = excluded.run, owner = excluded.owner;
 
--- name: mark_anew
-UPDATE photos SET anew_since = coalesce(anew_since, :anew_since) WHERE id = :photo;
+-- name: mark_asked_again
+UPDATE photos SET anew_since = coalesce(anew_since, :asked_again_since) WHERE id = :photo;
 
 -- name: drop_fileless_photo
 DELETE FROM photos
@@ -166,10 +166,10 @@ WHERE id = :photo;
 -- name: new_claim
 INSERT INTO claims (photo, owner, token, survived) VALUES (:photo, :owner, :token, :survived);
 
--- name: survived
+-- name: decoded
 UPDATE claims SET survived = 1 WHERE photo = :photo AND token = :token;
 
--- name: no_deaths
+-- name: no_crashes
 UPDATE photos SET deaths = 0 WHERE id = :photo AND deaths > 0 AND {held};
 
 -- name: finish
@@ -178,7 +178,7 @@ UPDATE photos SET
     since = :now, settled_at = CASE again WHEN 0 THEN settled_at ELSE :now END,
     not_before = 0, released_by = NULL, attempts = 0, deaths = 0, reason = '',
     content = :content, recorded = 1, changed = again = 2, sidecars_written = :sidecars_written,
-    anew_since = CASE WHEN anew_since IS :anew_since THEN NULL ELSE anew_since END,
+    anew_since = CASE WHEN anew_since IS :asked_again_since THEN NULL ELSE anew_since END,
     again = 0
 WHERE id = :photo AND {held};
 
@@ -323,8 +323,7 @@ WHERE (photos.state = 'quarantined'
     OR photos.state = 'queued' AND (photos.not_before > 0 OR photos.reason <> '')) AND {in_scope};
 
 -- name: pause
-INSERT INTO pause (id, reason, since, until) VALUES (1, :reason, :since, :until)
-ON CONFLICT DO UPDATE SET reason = excluded.reason, since = excluded.since, until = excluded.until;
+INSERT INTO pause (id, reason, since, until) VALUES (1, :reason, :since, :until);
 
 -- name: resume
 DELETE FROM pause;
@@ -332,21 +331,15 @@ DELETE FROM pause;
 -- name: paused
 SELECT reason, since, until FROM pause WHERE until IS NULL OR until > :now;
 
--- name: next_due
-SELECT min(not_before) AS due FROM {claimable};
-
--- name: quiet
-SELECT NOT EXISTS (SELECT 1 FROM {claimable})
-    AND NOT EXISTS (SELECT 1 FROM claims WHERE owner = :owner) AS quiet;
+-- name: waiting
+SELECT (SELECT min(not_before) FROM {claimable}) AS due,
+    EXISTS (SELECT 1 FROM claims WHERE owner = :owner) AS claimed;
 
 -- ── Notes ────────────────────────────────────────────────────────────────────────────────────────
 
 -- name: note
 INSERT INTO notes (key, value) VALUES (:key, :value)
 ON CONFLICT DO UPDATE SET value = excluded.value;
-
--- name: changes
-PRAGMA data_version;
 
 -- name: recall
 SELECT value FROM notes WHERE key = :key;

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from taggerd.ledger import admission, claims
 from taggerd.ledger.inthread import InThread, in_thread
-from taggerd.ledger.port import Counts, Pause, Quarantined
+from taggerd.ledger.port import Counts, Pause, Quarantined, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,36 +53,28 @@ class Queue(InThread):
         return len(rows)
 
     @in_thread
-    def pause(self, reason: str, *, since: float, until: float | None = None) -> None:
+    def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
         """See the port."""
-        with self._database.transaction():
-            self._database.do("pause", reason=reason, since=since, until=until)
+        self._look_within(within)
+        row = self._database.one("waiting", run=run, wanted=within is None, owner=self._me)
+        due: float | None = row["due"]
+        paused = self._database.row("paused", now=self._clock()) if within is not None else None
+        if due is not None and paused is not None:
+            due = None if paused["until"] is None else max(due, paused["until"])
+        return Waiting(due, nothing_left=row["due"] is None and not row["claimed"])
 
     @in_thread
-    def resume(self) -> None:
+    def pause(self, pause: Pause | None) -> None:
         """See the port."""
         with self._database.transaction():
             self._database.do("resume")
+            if pause is not None:
+                self._database.do(
+                    "pause", reason=pause.reason, since=pause.since, until=pause.until
+                )
 
     @in_thread
     def paused(self, now: float) -> Pause | None:
         """See the port."""
         row = self._database.row("paused", now=now)
         return Pause(row["reason"], row["since"], row["until"]) if row else None
-
-    @in_thread
-    def next_due(self, within: Sequence[Path] | None, run: str) -> float | None:
-        """See the port."""
-        self._look_within(within)
-        due: float | None = self._database.one("next_due", run=run, wanted=within is None)["due"]
-        paused = self._database.row("paused", now=self._clock()) if within is not None else None
-        if due is None or paused is None:
-            return due
-        return None if paused["until"] is None else max(due, paused["until"])
-
-    @in_thread
-    def quiet(self, within: Sequence[Path] | None, run: str) -> bool:
-        """See the port."""
-        self._look_within(within)
-        row = self._database.one("quiet", run=run, wanted=within is None, owner=self._me)
-        return bool(row["quiet"])

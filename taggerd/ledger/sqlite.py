@@ -112,12 +112,6 @@ class SqliteLedger(Inventory, Turns, Outbox, Queue):
         self._state.owners.bury(owner)
         return count
 
-    @in_thread
-    def changes(self) -> int:
-        """See the port."""
-        number: int = self._database.one("changes")["data_version"]
-        return number
-
     # Small things that other rooms want to find again after a restart.
 
     @in_thread

@@ -10,12 +10,13 @@ from taggerd.errors import StorageError
 from taggerd.ledger import admission, claims, contents
 from taggerd.ledger.atrest import Place, name_beside, pack_sidecars, unpack_sidecars
 from taggerd.ledger.inthread import InThread, batches, in_thread, paid
+from taggerd.ledger.port import Deferred, Moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from taggerd.ledger.port import Claim, Held, Outgoing
+    from taggerd.ledger.port import Claim, Ending, Held, Rewritten
     from taggerd.photo import Answer, Sidecar
 
 
@@ -29,26 +30,26 @@ class Turns(InThread):
         within: Sequence[Path] | None,
         run: str,
         now: float,
-        standing: bool = True,
+        ignore_pause: bool = False,
     ) -> list[Claim]:
         """See the port. Claims that a cancelled caller never sees are given back."""
-        rests = standing and within is not None
-        claiming = asyncio.ensure_future(self._claim(limit, within, run, now, rests=rests))
+        pausable = within is not None and not ignore_pause
+        claiming = asyncio.ensure_future(self._claim(limit, within, run, now, pausable=pausable))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
             with suppress(StorageError):  # then they go back when this owner ends
                 for claim in await claiming:
-                    await self.defer(claim, "", 0)
+                    await self.end(claim, Deferred())
             raise
 
     @in_thread
     def _claim(
-        self, limit: int, within: Sequence[Path] | None, run: str, now: float, *, rests: bool
+        self, limit: int, within: Sequence[Path] | None, run: str, now: float, *, pausable: bool
     ) -> list[Claim]:
         self._look_within(within)
         with self._database.transaction():
-            if rests and self._database.row("paused", now=now):
+            if pausable and self._database.row("paused", now=now):
                 return []
             return claims.begin(
                 self._database,
@@ -62,11 +63,11 @@ class Turns(InThread):
             )
 
     @in_thread
-    def survived(self, claim: Claim) -> None:
+    def decoded(self, claim: Claim) -> None:
         """See the port."""
         with self._database.transaction():
-            self._database.do("survived", photo=claim.id, token=claim.token)
-            self._database.do("no_deaths", photo=claim.id, token=claim.token)
+            self._database.do("decoded", photo=claim.id, token=claim.token)
+            self._database.do("no_crashes", photo=claim.id, token=claim.token)
 
     @in_thread
     def answers(self, digest: str) -> list[Held]:
@@ -101,95 +102,38 @@ class Turns(InThread):
                 sidecars=pack_sidecars(held["stem"], known) or None,
             )
 
-    @paid
-    def finish(
-        self, claim: Claim, record: Outgoing | None, *, digest: str, sidecars_written: bool
-    ) -> bool:
-        """See the port."""
-        with self._database.transaction():
-            held = self._database.do(
-                "finish",
-                photo=claim.id,
-                token=claim.token,
-                now=self._clock(),
-                content=contents.number_of(self._database, digest),
-                sidecars_written=sidecars_written,
-                anew_since=claim.anew_since,
-            )
-            if held:
-                claims.send(self._database, record)
-                admission.drop_if_fileless(self._database, claim.id)
-        return held > 0
-
-    @paid
-    def release(
-        self, claim: Claim, record: Outgoing | None = None, *, as_it_was: bool = False
-    ) -> None:
-        """See the port."""
-        with self._database.transaction():
-            if claims.put_back(
-                self._database, claim, now=self._clock(), uncharged=True, released_by=claim.run
-            ):
-                claims.send(self._database, record)
-                if as_it_was:
-                    self._database.do("as_it_was", photo=claim.id)
+    async def end(self, claim: Claim, ending: Ending) -> bool:
+        """See the port. What was paid for is on the disk when it returns."""
+        ended = await self._end(claim, ending)
+        if not isinstance(ending, Deferred | Moved):
+            await self._state.durability.reached()
+        return ended
 
     @in_thread
-    def defer(self, claim: Claim, reason: str, until: float) -> None:
-        """See the port."""
+    def _end(self, claim: Claim, ending: Ending) -> bool:
         with self._database.transaction():
-            claims.put_back(
+            return claims.end(
                 self._database,
                 claim,
+                ending,
                 now=self._clock(),
-                uncharged=True,
-                reason=reason,
-                not_before=until,
-            )
-
-    @in_thread
-    def resettle(self, claim: Claim) -> None:
-        """See the port."""
-        with self._database.transaction():
-            claims.resettle(self._database, claim, self._clock())
-
-    @paid
-    def fail(
-        self,
-        claim: Claim,
-        reason: str,
-        *,
-        final: bool,
-        retryable_sidecar: bool = False,
-        record: Outgoing | None = None,
-    ) -> bool:
-        """See the port."""
-        with self._database.transaction():
-            quarantined = self._database.do(
-                "quarantine",
-                photo=claim.id,
-                token=claim.token,
-                now=self._clock(),
-                reason=reason,
-                retryable=retryable_sidecar,
-                final=final,
                 max_attempts=self._max_attempts,
             )
-            if quarantined:
-                claims.send(self._database, record)
-                admission.drop_if_fileless(self._database, claim.id)
-            else:
-                claims.put_back(
-                    self._database, claim, now=self._clock(), uncharged=False, reason=reason
-                )
-        return quarantined > 0
 
-    async def undone(self, files: Iterable[Path]) -> int:
+    async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
         """See the port."""
-        return sum([await self._undone(batch) for batch in batches(files)])
+        for changed in batches(rewritten):
+            await self._restamp(changed)
+        return sum([await self._mark_undone(batch) for batch in batches(files)])
 
     @in_thread
-    def _undone(self, files: Sequence[Path]) -> int:
+    def _restamp(self, rewritten: Sequence[Rewritten]) -> None:
+        with self._database.transaction():
+            for file in rewritten:
+                admission.restamp(self._database, file.path, file.before, file.after)
+
+    @in_thread
+    def _mark_undone(self, files: Sequence[Path]) -> int:
         now, database = self._clock(), self._database
         with database.transaction():
             places = (Place.of(path)._asdict() for path in files)

@@ -27,6 +27,7 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.inference import FailsOverThisPhoto
+from taggerd.ledger import Deferred, Failed, Moved, Released
 from taggerd.photo import printable
 from taggerd.pipeline import Attempt, keep, outgoing, record_of, tag
 from taggerd.runner.blocked import Stoppages
@@ -177,7 +178,7 @@ class Runner:
             return LONGEST_REST_SECONDS
         within, run = self._stoppages.open, self._job.run
         try:
-            due = await self._rooms.ledger.next_due(within, run)
+            due, _ = await self._rooms.ledger.waiting(within, run)
         except StorageError:
             return LONGEST_REST_SECONDS
         if due is None:
@@ -191,8 +192,8 @@ class Runner:
         ledger, run, now = self._rooms.ledger, self._job.run, self._rooms.now().timestamp()
         claims: list[Claim] = []
         for photo in self._stoppages.tries() if room else ():
-            standing = self._job.within is not None
-            tried = await ledger.claim(1, run=run, within=(photo,), now=now, standing=standing)
+            mine = self._job.within is None
+            tried = await ledger.claim(1, run=run, within=(photo,), now=now, ignore_pause=mine)
             if not tried:
                 self._stoppages.end(photo)  # it went, or another takes it: the next one finds out
             claims += tried
@@ -202,7 +203,7 @@ class Runner:
         return claims
 
     async def _nothing_left(self) -> bool:
-        return await self._rooms.ledger.quiet(self._job.within, self._job.run)
+        return (await self._rooms.ledger.waiting(self._job.within, self._job.run)).nothing_left
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
@@ -280,12 +281,12 @@ class Runner:
         """Take one photo its attempt and settle what it costs."""
         attempt = Attempt(claim, self._rooms.now())
         try:
-            if claim.anew_since is not None and not self._job.anew:
+            if claim.asked_again_since is not None and not self._job.anew:
                 # A scan with --retag or --overwrite-metadata asked for it; it knows what may go.
-                await self._rooms.ledger.release(claim)
+                await self._rooms.ledger.end(claim, Released())
                 return
-            if claim.spent:
-                outcome = await self._photo_failed(attempt, PhotoError(claim.spent), final=True)
+            if claim.exhausted:
+                outcome = await self._photo_failed(attempt, PhotoError(claim.exhausted), final=True)
             else:
                 outcome = await self._tagged(attempt)
         except asyncio.CancelledError:
@@ -311,7 +312,7 @@ class Runner:
         try:
             record = await tag(attempt, self._rooms, self._job)
         except PhotoMoved as moved:
-            await ledger.resettle(claim)
+            await ledger.end(claim, Moved())
             return Outcome(claim.photo, "moved", str(moved))
         except BackendError as error:
             return await self._backend_failed(attempt, error)
@@ -349,9 +350,9 @@ class Runner:
     ) -> Outcome:
         """Charge the photo; after its last attempt it is quarantined and recorded."""
         record = record_of(attempt, self._rooms, self._job, error)
-        if await self._rooms.ledger.fail(
-            attempt.claim, str(error), final=final or error.final, record=outgoing(record)
-        ):
+        final = final or error.final
+        failed = Failed(str(error), final=final, record=outgoing(record))
+        if await self._rooms.ledger.end(attempt.claim, failed):
             return Outcome(attempt.claim.photo, "failed", str(error), record)
         return Outcome(attempt.claim.photo, "again", str(error))
 
@@ -382,7 +383,7 @@ class Runner:
         """Put the photo back into the queue; on a full disk later, before the next is begun."""
         try:
             await keep(attempt, self._rooms)
-            await self._rooms.ledger.defer(attempt.claim, reason, until)
+            await self._rooms.ledger.end(attempt.claim, Deferred(reason, until))
         except StorageError:
             self._late.append(attempt)
 
@@ -390,7 +391,7 @@ class Runner:
         """Put back what could not be put back at its time. Raises StorageError."""
         while self._late:
             await keep(self._late[0], self._rooms)
-            await self._rooms.ledger.defer(self._late[0].claim, "", 0.0)
+            await self._rooms.ledger.end(self._late[0].claim, Deferred())
             del self._late[0]  # others may have come behind it meanwhile
 
     def _tell(self, outcome: Outcome) -> None:

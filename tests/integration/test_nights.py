@@ -15,6 +15,7 @@ from program import photo
 from taggerd.arrivals.find import find
 from taggerd.arrivals.walk import Seen, see
 from taggerd.journal import Entry
+from taggerd.ledger import Deferred
 from taggerd.pipeline import RunOptions
 from taggerd.scan import Scan
 from taggerd.services import journal_of, open_services
@@ -180,7 +181,7 @@ async def test_photos_are_not_frozen_by_a_clock_that_is_set_back(
             now = services.now().timestamp()
             claims = await services.ledger.claim(1, within=[inbox], run="run", now=now)
             for claim in claims:
-                await services.ledger.defer(claim, "wait", now + 300)
+                await services.ledger.end(claim, Deferred("wait", now + 300))
             return len(claims)
 
         assert [await claim(), await claim()] == [1, 0]

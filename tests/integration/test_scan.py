@@ -258,7 +258,7 @@ def test_a_kill_between_sidecar_and_record_loses_no_record(
         "import os, sys; from taggerd.ledger import SqliteLedger; from taggerd.cli import main;"
         "SqliteLedger.{step} = lambda *a, **k: os._exit(9); sys.exit(main(sys.argv[1:]))"
     )
-    for number, step in enumerate(("written", "finish")):
+    for number, step in enumerate(("written", "end")):
         target = card / f"IMG_000{number}.jpg"
         done = subprocess.run(
             [sys.executable, "-c", killed.format(step=step), "scan", target],

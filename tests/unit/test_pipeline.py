@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taggerd.inference import Question
-from taggerd.ledger import Claim, Held, Standing
+from taggerd.ledger import Claim, FileState, Held
 from taggerd.photo import Answer, Photo, PhotoFile, Stamp
 from taggerd.pipeline import RunOptions, _may_be_tagged, recalled
 from taggerd.scan import needless
@@ -16,10 +16,16 @@ PHOTO = Photo((PhotoFile(Path("/card/a.jpg"), Stamp(1, 2, 3, 4)),))
 CAPTION = Question(role="caption", model="m", system="", prompt="p", max_tokens=50, wants="text")
 
 
-def claim(*, anew_since: float | None = None, recorded: bool = False) -> Claim:
+def claim(*, asked_again_since: float | None = None, recorded: bool = False) -> Claim:
     """Make a claim of the photo."""
     return Claim(
-        id=1, photo=PHOTO, attempt=1, run="r", token="t", anew_since=anew_since, recorded=recorded
+        id=1,
+        photo=PHOTO,
+        attempt=1,
+        run="r",
+        token="t",
+        asked_again_since=asked_again_since,
+        recorded=recorded,
     )
 
 
@@ -51,7 +57,7 @@ def test_dry_runs_and_overwrites_take_only_the_same_question(options: RunOptions
 def test_asked_anew_takes_only_what_was_answered_since() -> None:
     """A kill in the middle of an overwrite does not pay twice, and earlier answers do not count."""
     options = RunOptions(run="r", anew=True)
-    since = claim(anew_since=5.0)
+    since = claim(asked_again_since=5.0)
     assert recalled([held("before", 4.0)], [CAPTION], since, options) == {}
     assert recalled([held("since", 6.0)], [CAPTION], since, options)["caption"].text == "since"
 
@@ -62,7 +68,7 @@ def test_asked_anew_takes_only_what_was_answered_since() -> None:
         (claim(), [], RunOptions(run="r"), True),  # a lost ledger: the sidecar decides
         (claim(recorded=True), [held("a", 1.0)], RunOptions(run="r"), True),  # touched
         (claim(), [held("a", 1.0)], RunOptions(run="r"), False),  # killed before its record
-        (claim(recorded=True, anew_since=1.0), [], RunOptions(run="r"), False),
+        (claim(recorded=True, asked_again_since=1.0), [], RunOptions(run="r"), False),
         (claim(), [], RunOptions(run="r", dry_run=True), False),
     ],
 )
@@ -93,5 +99,5 @@ def test_when_a_sidecar_of_ours_ends_the_way(
 )
 def test_what_a_scan_takes(state: str, options: RunOptions, taken: bool) -> None:
     """What needs nothing is left, with a reason."""
-    standing = {PHOTO.primary.path: Standing(state, "why", 1.0)}  # type: ignore[arg-type]  # a State
+    standing = {PHOTO.primary.path: FileState(state, "why", 1.0)}  # type: ignore[arg-type]  # a State
     assert (needless(PHOTO, standing, options) == "") is taken

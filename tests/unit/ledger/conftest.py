@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from taggerd.ledger import Claim, Ledger, Outgoing, SqliteLedger
+from taggerd.ledger import Claim, Finished, Ledger, Outgoing, SqliteLedger
 from taggerd.photo import Answer, Keyword, PhotoFile, Stamp
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class State:
         """Take a claim the whole way."""
         await ledger.checkpoint(claim, digest, answer())
         await ledger.written(claim, digest, [])
-        await ledger.finish(claim, None, digest=digest, sidecars_written=True)
+        await ledger.end(claim, Finished(digest))
 
 
 @pytest.fixture

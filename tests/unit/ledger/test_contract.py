@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taggerd.ledger import Admitted, Counts, Pause
+from taggerd.ledger import (
+    Admitted,
+    Counts,
+    Deferred,
+    Failed,
+    Finished,
+    Moved,
+    Pause,
+    Released,
+    Rewritten,
+    unknown,
+)
 from taggerd.photo import PhotoFile, Sidecar, Stamp, group
 
 from .conftest import DIGEST, ROOT, answer, file, names, record
@@ -36,7 +47,12 @@ async def test_a_new_file_is_queued_once(ledger: SqliteLedger, state: State) -> 
     assert await ledger.admit([file()]) == Admitted(unchanged=1)
     claim = await state.claim_one(ledger)
     assert names(claim) == ["IMG_1.JPG"]
-    assert (claim.attempt, claim.digest, claim.recorded, claim.anew_since) == (1, "", False, None)
+    assert (claim.attempt, claim.digest, claim.recorded, claim.asked_again_since) == (
+        1,
+        "",
+        False,
+        None,
+    )
     assert claim.photo.files == (file(),)
 
 
@@ -90,7 +106,7 @@ async def test_a_changed_file_is_queued_and_its_digest_is_in_doubt(
     assert (claim.digest, claim.recorded, claim.changed) == (DIGEST, True, True)
     assert claim.photo.primary.stamp.size == 2000
     await state.tag(ledger, claim, digest=OTHER)
-    await ledger.admit([file()], anew=True)
+    await ledger.admit([file()], again=True)
     claim = await state.claim_one(ledger)
     assert (claim.digest, claim.changed) == (OTHER, True)
 
@@ -120,15 +136,15 @@ async def test_a_recorded_photo_stays_unless_asked_for_anew(
     assert await ledger.admit([file()]) == Admitted(unchanged=1)
     assert await state.claim(ledger) == []
     state.now = since = state.now + 10
-    assert await ledger.admit([file()], anew=True) == Admitted(requeued=1)
+    assert await ledger.admit([file()], again=True) == Admitted(requeued=1)
     state.now += 10
-    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    assert await ledger.admit([file()], again=True) == Admitted(unchanged=1)
     claim = await state.claim_one(ledger)
-    assert (claim.anew_since, claim.recorded, claim.changed) == (since, True, False)
+    assert (claim.asked_again_since, claim.recorded, claim.changed) == (since, True, False)
     await state.tag(ledger, claim)
     assert await state.claim(ledger) == []
     await ledger.admit([file(size=2000)])
-    assert (await state.claim_one(ledger)).anew_since is None
+    assert (await state.claim_one(ledger)).asked_again_since is None
 
 
 async def test_anew_holds_for_waiting_files_and_survives_a_kill(
@@ -140,11 +156,11 @@ async def test_anew_holds_for_waiting_files_and_survives_a_kill(
     """
     since = state.now
     await ledger.admit([file()])
-    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    assert await ledger.admit([file()], again=True) == Admitted(unchanged=1)
     await state.claim_one(ledger)
     await state.kill(ledger)
     state.now += 10
-    assert (await state.claim_one(await state.open())).anew_since == since
+    assert (await state.claim_one(await state.open())).asked_again_since == since
 
 
 async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
@@ -153,8 +169,8 @@ async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
     """A scan with --no-meta leaves it unwritten; one that writes takes it, asking nothing."""
     await ledger.admit([file()], sidecars=False)
     claim = await state.claim_one(ledger)
-    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=False)
-    assert (await ledger.standing([file()]))[file().path].state == "unwritten"
+    await ledger.end(claim, Finished(DIGEST, sidecars_written=False))
+    assert (await ledger.file_states([file()]))[file().path].state == "unwritten"
     assert await ledger.admit([file()], sidecars=False) == Admitted(unchanged=1)
     assert await state.claim(ledger) == []
     assert await ledger.admit([file()]) == Admitted(requeued=1)
@@ -168,14 +184,13 @@ async def test_a_photo_that_an_undo_rewrote_is_known_by_its_new_stamp(
     """It stays undone; but not if somebody else wrote it, too."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
-    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+    await ledger.end(claim, Finished(DIGEST))
     now, other = file(size=2000), file(size=3000)
-    await ledger.restamped(file("other.jpg").path, file().stamp, now.stamp)
-    await ledger.restamped(now.path, other.stamp, now.stamp)
-    assert (await ledger.standing([now]))[now.path].state == "changed"
-    await ledger.restamped(now.path, file().stamp, now.stamp)
-    await ledger.undone([now.path])
-    assert (await ledger.standing([now]))[now.path].state == "undone"
+    await ledger.mark_undone([], [Rewritten(file("other.jpg").path, file().stamp, now.stamp)])
+    await ledger.mark_undone([], [Rewritten(now.path, other.stamp, now.stamp)])
+    assert (await ledger.file_states([now]))[now.path].state == "changed"
+    await ledger.mark_undone([now.path], [Rewritten(now.path, file().stamp, now.stamp)])
+    assert (await ledger.file_states([now]))[now.path].state == "undone"
     assert await ledger.admit([now]) == Admitted(unchanged=1)
     assert await ledger.admit([other]) == Admitted(changed=1)
 
@@ -186,24 +201,24 @@ async def test_what_was_undone_is_left_until_it_is_asked_for(
     """Neither another look nor a dry run queues it; a retry that names it, or asking anew, does."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
-    assert await ledger.undone([file().path]) == 0
-    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
-    assert await ledger.undone([file().path, ROOT / "other.jpg"]) == 1
-    assert await ledger.undone([file().path]) == 0
-    assert (await ledger.standing([file()]))[file().path].state == "undone"
+    assert await ledger.mark_undone([file().path]) == 0
+    await ledger.end(claim, Finished(DIGEST))
+    assert await ledger.mark_undone([file().path, ROOT / "other.jpg"]) == 1
+    assert await ledger.mark_undone([file().path]) == 0
+    assert (await ledger.file_states([file()]))[file().path].state == "undone"
     counts = await ledger.counts()
     assert (counts.recorded, counts.unwritten) == (0, 1)
     assert await ledger.admit([file()]) == Admitted(unchanged=1)
     assert await ledger.retry(None) == 0
-    assert await ledger.admit([file()], anew=True, run="scan") == Admitted(requeued=1)
+    assert await ledger.admit([file()], again=True, run="scan") == Admitted(requeued=1)
     claim = (await ledger.claim(1, within=None, run="scan", now=state.now))[0]
-    await ledger.release(claim, as_it_was=True)
-    assert (await ledger.standing([file()]))[file().path].state == "undone"
+    await ledger.end(claim, Released(was_recorded=True))
+    assert (await ledger.file_states([file()]))[file().path].state == "undone"
     assert await ledger.retry([ROOT]) == 1
     claim = await state.claim_one(ledger)
     assert (claim.digest, claim.recorded) == (DIGEST, True)
-    await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
-    assert (await ledger.standing([file()]))[file().path].state == "recorded"
+    await ledger.end(claim, Finished(DIGEST))
+    assert (await ledger.file_states([file()]))[file().path].state == "recorded"
     assert await ledger.admit([file(size=2000)]) == Admitted(changed=1)
 
 
@@ -212,8 +227,8 @@ async def test_quarantine_is_left_by_change_not_by_another_look(
 ) -> None:
     """The same broken file stays where it is, also when asked for anew; a replaced one is new."""
     await ledger.admit([file()])
-    await ledger.fail(await state.claim_one(ledger), "not a picture", final=True)
-    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    await ledger.end(await state.claim_one(ledger), Failed("not a picture", final=True))
+    assert await ledger.admit([file()], again=True) == Admitted(unchanged=1)
     assert await state.claim(ledger) == []
     assert await ledger.admit([file(size=2000)]) == Admitted(changed=1)
     assert (await state.claim_one(ledger)).attempt == 1
@@ -226,12 +241,12 @@ async def test_a_sidecar_failure_is_retried_by_whoever_wants_sidecars(
     await ledger.admit([file()])
     failure = "read-only folder"
     claim = await state.claim_one(ledger)
-    assert await ledger.fail(claim, failure, final=True, retryable_sidecar=True)
+    assert await ledger.end(claim, Failed(failure, final=True, for_sidecars=True))
     assert await ledger.admit([file()], sidecars=False) == Admitted(unchanged=1)
     assert await ledger.admit([file()]) == Admitted(requeued=1)
     claim = await state.claim_one(ledger)
     assert claim.attempt == 1
-    await ledger.fail(claim, "not a picture", final=True)
+    await ledger.end(claim, Failed("not a picture", final=True))
     assert await ledger.admit([file()]) == Admitted(unchanged=1)
 
 
@@ -246,16 +261,16 @@ async def test_a_file_that_changes_while_claimed_is_queued_when_the_claim_ends(
     assert await state.claim(ledger) == []
     match ending:
         case "finish":
-            assert await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+            assert await ledger.end(claim, Finished(DIGEST, record()))
         case "release":
-            await ledger.release(claim)
+            await ledger.end(claim, Released())
         case "defer":
-            await ledger.defer(claim, "backend down", state.now + 1000)
+            await ledger.end(claim, Deferred("backend down", state.now + 1000))
         case "fail":
-            assert not await ledger.fail(claim, "truncated", final=True, record=record())
+            assert not await ledger.end(claim, Failed("truncated", final=True, record=record()))
             assert await ledger.outbox(10) == []
         case "resettle":
-            await ledger.resettle(claim)
+            await ledger.end(claim, Moved())
         case _:
             await state.kill(ledger)
             ledger = await state.open()
@@ -270,11 +285,11 @@ async def test_anew_asked_for_while_claimed_is_not_lost(ledger: SqliteLedger, st
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
     state.now += 1
-    assert await ledger.admit([file()], anew=True) == Admitted(requeued=1)
-    assert await ledger.admit([file()], anew=True) == Admitted(unchanged=1)
+    assert await ledger.admit([file()], again=True) == Admitted(requeued=1)
+    assert await ledger.admit([file()], again=True) == Admitted(unchanged=1)
     await state.tag(ledger, claim)
     claim = await state.claim_one(ledger)
-    assert claim.anew_since == state.now
+    assert claim.asked_again_since == state.now
     await state.tag(ledger, claim)
     assert await state.claim(ledger) == []
 
@@ -311,14 +326,14 @@ async def test_standing_tells_every_state(ledger: SqliteLedger, state: State) ->
     """A listing shows how each file stands, since when, why; and changes nothing."""
     await ledger.admit([file("broken.JPG")])
     state.now += 1
-    await ledger.fail(await state.claim_one(ledger), "not a picture", final=True)
+    await ledger.end(await state.claim_one(ledger), Failed("not a picture", final=True))
     await ledger.admit([file("tagged.JPG")])
     await state.tag(ledger, await state.claim_one(ledger))
     await ledger.admit([file("taken.JPG")])
     await state.claim_one(ledger)
     await ledger.admit([file("waiting.JPG")])
     asked = ["broken.JPG", "tagged.JPG", "taken.JPG", "waiting.JPG", "unseen.JPG"]
-    stand = await ledger.standing([*map(file, asked), file("changed.JPG"), file("X/tagged.JPG")])
+    stand = await ledger.file_states([*map(file, asked), file("changed.JPG"), file("X/tagged.JPG")])
     assert [stand[ROOT / name].state for name in asked] == [
         "quarantined",
         "recorded",
@@ -327,10 +342,10 @@ async def test_standing_tells_every_state(ledger: SqliteLedger, state: State) ->
         "new",
     ]
     assert stand[ROOT / "broken.JPG"].reason == "not a picture"
-    assert stand[ROOT / "broken.JPG"].when == state.now
+    assert stand[ROOT / "broken.JPG"].since == state.now
     assert stand[ROOT / "X/tagged.JPG"].state == "new"
     changed = file("tagged.JPG", size=5)
-    assert (await ledger.standing([changed]))[changed.path].state == "changed"
+    assert (await ledger.file_states([changed]))[changed.path].state == "changed"
     assert await state.claim_one(ledger)
 
 
@@ -351,8 +366,8 @@ async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
     assert none == set()
     changed = replace(a, stamp=a.stamp._replace(size=a.stamp.size + 1))
     new = file("C.JPG", folder=ROOT / "nowhere")
-    assert await ledger.unknown([a, b, new]) == [new]
-    assert await ledger.unknown([changed]) == [changed]
+    assert await unknown(ledger, [a, b, new]) == [new]
+    assert await unknown(ledger, [changed]) == [changed]
     assert await ledger.folders(ROOT) == [ROOT, ROOT / "sub"]
     assert await ledger.folders(Path("/")) == [ROOT, ROOT / "sub", Path("/srv/import2")]
 
@@ -434,7 +449,7 @@ async def test_a_photo_that_falls_apart_stays_tagged_where_it_was_read(
     claim = await state.claim_one(ledger)
     assert names(claim) == ["IMG_1.HEIC"]
     assert (claim.digest, claim.recorded) == ("", False)
-    assert (await ledger.standing([trio[2]]))[trio[2].path].state == "recorded"
+    assert (await ledger.file_states([trio[2]]))[trio[2].path].state == "recorded"
 
 
 async def test_a_photo_deleted_while_claimed_still_gets_its_record(
@@ -444,7 +459,7 @@ async def test_a_photo_deleted_while_claimed_still_gets_its_record(
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
     await ledger.forget([file().path])
-    assert await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+    assert await ledger.end(claim, Finished(DIGEST, record()))
     assert await ledger.outbox(10) == [record()]
     assert await ledger.counts() == Counts()
 
@@ -458,7 +473,7 @@ async def test_photos_that_become_one_while_claimed_lose_no_record(
     claims = await state.claim(ledger)
     await ledger.admit([file("IMG_1.CR3")])
     for number, claim in enumerate(claims):
-        assert await ledger.finish(claim, record(number), digest=DIGEST, sidecars_written=True)
+        assert await ledger.end(claim, Finished(DIGEST, record(number)))
     assert len(await ledger.outbox(10)) == 2
     claim = await state.claim_one(ledger)
     assert names(claim) == ["IMG_1.JPG", "IMG_1.PNG", "IMG_1.CR3"]
@@ -489,7 +504,7 @@ async def test_only_photos_within_are_claimed(ledger: SqliteLedger, state: State
             9, within=[ROOT / path for path in within], run="run", now=state.now
         )
         for claim in claims:
-            await ledger.defer(claim, "", 0)
+            await ledger.end(claim, Deferred())
         return {claim.photo.primary.path.stem for claim in claims}
 
     assert await claimed() == set()
@@ -524,35 +539,35 @@ async def test_a_file_that_the_program_always_dies_of_is_set_aside(
     await ledger.admit([file("poison.JPG")])
     for _ in range(10):
         claim = await state.claim_one(ledger)
-        assert (claim.attempt, claim.spent) == (1, "")
+        assert (claim.attempt, claim.exhausted) == (1, "")
         await state.kill(ledger)
         ledger = await state.open()
     for _ in range(2):
         (claim,) = await state.claim(ledger)
-        assert claim.spent == "the program died 10 times while reading it"
+        assert claim.exhausted == "the program died 10 times while reading it"
         await state.kill(ledger)
         ledger = await state.open()
     (claim,) = await state.claim(ledger)
-    assert await ledger.fail(claim, claim.spent, final=True, record=record())
+    assert await ledger.end(claim, Failed(claim.exhausted, final=True, record=record()))
     assert await ledger.outbox(10) == [record()]
     await ledger.admit([file("good.JPG")])
     assert names(await state.claim_one(ledger)) == ["good.JPG"]
     (poison,) = await ledger.quarantined(10)
     assert poison.photo.files == (file("poison.JPG"),)
-    assert poison.reason == claim.spent
+    assert poison.reason == claim.exhausted
     await ledger.retry(None)
-    assert not (await state.claim_one(ledger)).spent
+    assert not (await state.claim_one(ledger)).exhausted
 
 
 async def test_a_photo_without_attempts_left_is_given_out_to_be_failed(state: State) -> None:
     """Somebody lowered ``max_attempts`` between two attempts: the last reason is the reason."""
     ledger = await state.open()
     await ledger.admit([file()])
-    await ledger.fail(await state.claim_one(ledger), "empty", final=False)
+    await ledger.end(await state.claim_one(ledger), Failed("empty"))
     await ledger.close()
     ledger = await state.open(max_attempts=1)
     claim = await state.claim_one(ledger)
-    assert (claim.spent, claim.attempt) == ("empty", 1)
+    assert (claim.exhausted, claim.attempt) == ("empty", 1)
 
 
 async def test_deaths_after_a_photo_was_read_are_not_its_fault(
@@ -561,7 +576,7 @@ async def test_deaths_after_a_photo_was_read_are_not_its_fault(
     """Whoever is waiting for the backend when the power fails may be so for ever."""
     await ledger.admit([file()])
     for _ in range(12):
-        await ledger.survived(await state.claim_one(ledger))
+        await ledger.decoded(await state.claim_one(ledger))
         await state.kill(ledger)
         ledger = await state.open()
     assert (await state.claim_one(ledger)).attempt == 1
@@ -579,7 +594,7 @@ async def test_a_living_owner_takes_over_from_a_dead_one(
     assert await ledger.recover() == 0
     claim = await state.claim_one(ledger)
     assert claim.attempt == 1
-    assert not await ledger.finish(lost, record(), digest=DIGEST, sidecars_written=True)
+    assert not await ledger.end(lost, Finished(DIGEST, record()))
     assert await ledger.outbox(10) == []
     assert (await ledger.counts()).claimed == 1
 
@@ -597,25 +612,25 @@ async def test_deferring_costs_nothing_but_time(ledger: SqliteLedger, state: Sta
     """The backend's fault: uncharged, not given out before its time, and next_due tells when."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
-    await ledger.defer(claim, "backend down", state.now + 60)
+    await ledger.end(claim, Deferred("backend down", state.now + 60))
     assert await state.claim(ledger) == []
-    assert await ledger.next_due([ROOT], "run") == state.now + 60
-    assert not await ledger.quiet([ROOT], "run")
-    assert (await ledger.standing([file()]))[file().path].reason == "backend down"
+    assert (await ledger.waiting([ROOT], "run")).due == state.now + 60
+    assert not (await ledger.waiting([ROOT], "run")).nothing_left
+    assert (await ledger.file_states([file()]))[file().path].reason == "backend down"
     state.now += 60
     assert (await state.claim_one(ledger)).attempt == 1
-    assert await ledger.next_due([ROOT], "run") is None
+    assert (await ledger.waiting([ROOT], "run")).due is None
 
 
 async def test_a_released_photo_waits_for_another_run(ledger: SqliteLedger, state: State) -> None:
     """A dry run sees each photo once and leaves it queued for those who write."""
     await ledger.admit([file("A.JPG"), file("B.JPG")])
     for claim in await state.claim(ledger, run="dry"):
-        await ledger.release(claim, record(claim.id))
+        await ledger.end(claim, Released(record(claim.id)))
     assert await state.claim(ledger, run="dry") == []
-    assert await ledger.quiet([ROOT], "dry")
-    assert await ledger.next_due([ROOT], "dry") is None
-    assert not await ledger.quiet([ROOT], "wet")
+    assert (await ledger.waiting([ROOT], "dry")).nothing_left
+    assert (await ledger.waiting([ROOT], "dry")).due is None
+    assert not (await ledger.waiting([ROOT], "wet")).nothing_left
     assert len(await ledger.outbox(10)) == 2
     claims = await state.claim(ledger, run="wet")
     assert [claim.attempt for claim in claims] == [1, 1]
@@ -627,19 +642,19 @@ async def test_failures_add_up_to_quarantine(ledger: SqliteLedger, state: State)
     for attempt in (1, 2, 3):
         claim = await state.claim_one(ledger)
         assert claim.attempt == attempt
-        quarantined = await ledger.fail(claim, f"empty {attempt}", final=False, record=record())
+        quarantined = await ledger.end(claim, Failed(f"empty {attempt}", record=record()))
         assert quarantined == (attempt == 3)
         assert len(await ledger.outbox(10)) == (attempt == 3)
     assert await state.claim(ledger) == []
     (bad,) = await ledger.quarantined(10)
-    assert (bad.reason, bad.when) == ("empty 3", state.now)
-    assert await ledger.quiet([ROOT], "run")
+    assert (bad.reason, bad.since) == ("empty 3", state.now)
+    assert (await ledger.waiting([ROOT], "run")).nothing_left
 
 
 async def test_a_final_failure_needs_no_second_attempt(ledger: SqliteLedger, state: State) -> None:
     """The same bytes cannot end better."""
     await ledger.admit([file()])
-    assert await ledger.fail(await state.claim_one(ledger), "a text file", final=True)
+    assert await ledger.end(await state.claim_one(ledger), Failed("a text file", final=True))
     assert await ledger.counts() == Counts(quarantined=1)
 
 
@@ -647,9 +662,9 @@ async def test_success_wipes_the_slate(ledger: SqliteLedger, state: State) -> No
     """Two failures and a success: the next change starts from the first attempt again."""
     await ledger.admit([file()])
     for _ in range(2):
-        await ledger.fail(await state.claim_one(ledger), "empty", final=False)
+        await ledger.end(await state.claim_one(ledger), Failed("empty"))
     await state.tag(ledger, await state.claim_one(ledger))
-    assert (await ledger.standing([file()]))[file().path].reason == ""
+    assert (await ledger.file_states([file()]))[file().path].reason == ""
     await ledger.admit([file(size=2)])
     assert (await state.claim_one(ledger)).attempt == 1
 
@@ -658,7 +673,7 @@ async def test_retry_puts_back_what_it_is_told_to(ledger: SqliteLedger, state: S
     """By file, by folder, or all; with all attempts before it again."""
     await ledger.admit([file("a/1.JPG"), file("a/2.JPG"), file("b/3.JPG"), file("b/c/4.JPG")])
     for claim in await state.claim(ledger):
-        await ledger.fail(claim, "broken", final=True)
+        await ledger.end(claim, Failed("broken", final=True))
     assert len(await ledger.quarantined(10, [ROOT / "a"])) == 2
     assert await ledger.retry([ROOT / "a/2.JPG"]) == 1
     assert await ledger.retry([ROOT / "b"]) == 2
@@ -675,14 +690,14 @@ async def test_retry_of_all_that_failed_takes_also_what_waits(
     named = ["deferred", "once", "bare", "aside", "taken", "tagged", "waiting", "elsewhere/aside"]
     await ledger.admit([file(f"{name}.JPG") for name in named])
     claims = {str(c.photo.primary.path.relative_to(ROOT)): c for c in await state.claim(ledger)}
-    await ledger.defer(claims["deferred.JPG"], "the backend is down", state.now + 1000)
-    await ledger.fail(claims["once.JPG"], "empty", final=False)
-    await ledger.finish(claims["bare.JPG"], None, digest=DIGEST, sidecars_written=False)
-    await ledger.fail(claims["aside.JPG"], "not a picture", final=True)
-    await ledger.fail(claims["elsewhere/aside.JPG"], "not a picture", final=True)
+    await ledger.end(claims["deferred.JPG"], Deferred("the backend is down", state.now + 1000))
+    await ledger.end(claims["once.JPG"], Failed("empty"))
+    await ledger.end(claims["bare.JPG"], Finished(DIGEST, sidecars_written=False))
+    await ledger.end(claims["aside.JPG"], Failed("not a picture", final=True))
+    await ledger.end(claims["elsewhere/aside.JPG"], Failed("not a picture", final=True))
     await state.tag(ledger, claims["tagged.JPG"])
-    await ledger.defer(claims["waiting.JPG"], "", 0)
-    assert await ledger.undone([file("tagged.JPG").path]) == 1  # that is no failure
+    await ledger.end(claims["waiting.JPG"], Deferred())
+    assert await ledger.mark_undone([file("tagged.JPG").path]) == 1  # that is no failure
     assert await ledger.retry([ROOT / "elsewhere"], failed=True) == 1
     assert await ledger.retry([ROOT], failed=True) == 4
     assert await ledger.retry(None, failed=True) == 0
@@ -698,23 +713,23 @@ async def test_a_pause_holds_standing_orders_alone(ledger: SqliteLedger, state: 
     await ledger.admit([file("B.JPG"), file("C.JPG")])
     assert await ledger.paused(state.now) is None
     other = await state.open()
-    await other.pause("the GPU is needed", since=state.now)
+    await other.pause(Pause("the GPU is needed", state.now, None))
     assert await ledger.paused(state.now) == Pause("the GPU is needed", state.now, None)
     assert await state.claim(ledger) == []
-    assert await ledger.next_due([ROOT], "run") is None
-    assert not await ledger.quiet([ROOT], "run")
+    assert (await ledger.waiting([ROOT], "run")).due is None
+    assert not (await ledger.waiting([ROOT], "run")).nothing_left
     await state.tag(ledger, held)
     await ledger.admit([file("B.JPG")], run="scan")
-    assert await ledger.next_due(None, "scan") is not None
+    assert (await ledger.waiting(None, "scan")).due is not None
     (asked,) = await ledger.claim(9, within=None, run="scan", now=state.now)
     assert names(asked) == ["B.JPG"]
-    await ledger.defer(asked, "", 0)
+    await ledger.end(asked, Deferred())
     one = [file("B.JPG").path]  # as a scan looks whether there is room for its sidecar
     assert await ledger.claim(1, within=one, run="scan", now=state.now) == []
-    (asked,) = await ledger.claim(1, within=one, run="scan", now=state.now, standing=False)
+    (asked,) = await ledger.claim(1, within=one, run="scan", now=state.now, ignore_pause=True)
     assert names(asked) == ["B.JPG"]
-    await ledger.resume()
-    await ledger.resume()
+    await ledger.pause(None)
+    await ledger.pause(None)
     assert await other.paused(state.now) is None
     assert names(await state.claim_one(ledger)) == ["C.JPG"]
 
@@ -724,34 +739,17 @@ async def test_a_pause_outlives_everybody_and_ends_at_its_time(
 ) -> None:
     """It is kept; the last word counts; next_due says when to look again."""
     await ledger.admit([file()])
-    await ledger.pause("for ever", since=state.now)
+    await ledger.pause(Pause("for ever", state.now, None))
     state.now += 1
-    await ledger.pause("lunch", since=state.now, until=state.now + 60)
+    await ledger.pause(Pause("lunch", state.now, state.now + 60))
     await state.kill(ledger)
     ledger = await state.open()
     assert await ledger.paused(state.now) == Pause("lunch", state.now, state.now + 60)
     assert await state.claim(ledger) == []
-    assert await ledger.next_due([ROOT], "run") == state.now + 60
+    assert (await ledger.waiting([ROOT], "run")).due == state.now + 60
     state.now += 60
     assert await ledger.paused(state.now) is None
     await state.claim_one(ledger)
-
-
-async def test_changes_by_others_are_seen(ledger: SqliteLedger, state: State) -> None:
-    """Whatever another owner does is a change; while nothing happens, the number stays."""
-    other = await state.open()
-    await other.admit([file()])
-    seen = await ledger.changes()
-    assert await ledger.changes() == seen
-    numbers = [seen]
-    claim = await state.claim_one(other)
-    numbers.append(await ledger.changes())
-    await other.finish(claim, record(), digest=DIGEST, sidecars_written=True)
-    numbers.append(await ledger.changes())
-    await other.pause("x", since=state.now)
-    numbers.append(await ledger.changes())
-    assert len(set(numbers)) == 4
-    assert await ledger.changes() == numbers[-1]
 
 
 async def test_times_are_kept_well_enough(ledger: SqliteLedger, state: State) -> None:
@@ -770,9 +768,9 @@ async def test_resettling_waits_for_the_file_to_be_admitted_again(
 ) -> None:
     """A file that still grows costs nothing: it is forgotten, and comes back when it settled."""
     await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG")])
-    await ledger.resettle(await state.claim_one(ledger))
+    await ledger.end(await state.claim_one(ledger), Moved())
     assert await ledger.known(ROOT) == {}
-    assert await ledger.quiet([ROOT], "run")
+    assert (await ledger.waiting([ROOT], "run")).nothing_left
     assert await ledger.admit([file("IMG_1.JPG", size=9), file("IMG_1.CR3")]) == Admitted(new=2)
     claim = await state.claim_one(ledger)
     assert names(claim) == ["IMG_1.JPG", "IMG_1.CR3"]
@@ -786,7 +784,7 @@ async def test_resettling_leaves_alone_what_became_a_photo_of_its_own(
     await ledger.admit([file("IMG_1.CR3"), file("IMG_1.HEIC"), file("IMG_1.JPG")])
     claim = await state.claim_one(ledger)
     await ledger.forget([ROOT / "IMG_1.CR3"])
-    await ledger.resettle(claim)
+    await ledger.end(claim, Moved())
     assert list(await ledger.known(ROOT)) == [ROOT / "IMG_1.HEIC"]
     assert names(await state.claim_one(ledger)) == ["IMG_1.HEIC"]
 
@@ -795,16 +793,16 @@ async def test_an_ended_claim_has_no_further_effect(ledger: SqliteLedger, state:
     """Ending a claim twice, in any way, is ending it once."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
-    assert await ledger.finish(claim, record(1), digest=DIGEST, sidecars_written=True)
-    assert not await ledger.finish(claim, record(2), digest=OTHER, sidecars_written=False)
-    assert not await ledger.fail(claim, "late", final=True, record=record(3))
-    await ledger.release(claim, record(4))
-    await ledger.defer(claim, "late", state.now)
-    await ledger.resettle(claim)
+    assert await ledger.end(claim, Finished(DIGEST, record(1)))
+    assert not await ledger.end(claim, Finished(OTHER, record(2), sidecars_written=False))
+    assert not await ledger.end(claim, Failed("late", final=True, record=record(3)))
+    await ledger.end(claim, Released(record(4)))
+    await ledger.end(claim, Deferred("late", state.now))
+    await ledger.end(claim, Moved())
     await ledger.written(claim, OTHER, [])
     assert await ledger.outbox(10) == [record(1)]
     assert await ledger.counts() == Counts(recorded=1)
-    await ledger.admit([file()], anew=True)
+    await ledger.admit([file()], again=True)
     assert (await state.claim_one(ledger)).digest == DIGEST
 
 
@@ -881,13 +879,13 @@ async def test_a_photo_embedded_into_is_known_by_its_new_stamp(
             await ledger.admit([replace(claim.photo.primary, stamp=Stamp(3000, 3, 3, 3))])
         done = Sidecar(path=path, written=True, embedded=True, stamp=Stamp(2000, 2, 2, 2))
         await ledger.written(claim, DIGEST, [done])
-        await ledger.finish(claim, None, digest=DIGEST, sidecars_written=True)
+        await ledger.end(claim, Finished(DIGEST))
     embedded = replace(first.photo.primary, stamp=Stamp(2000, 2, 2, 2))
     assert await ledger.admit([embedded]) == Admitted(unchanged=1)
-    assert (await ledger.standing([embedded]))[embedded.path].state == "recorded"
+    assert (await ledger.file_states([embedded]))[embedded.path].state == "recorded"
     theirs = await state.claim_one(ledger)
     assert theirs.photo.primary.stamp == Stamp(3000, 3, 3, 3)
-    await ledger.admit([embedded], anew=True)
+    await ledger.admit([embedded], again=True)
     again = await state.claim_one(ledger)
     assert not again.sidecars
 
@@ -896,7 +894,7 @@ async def test_a_lost_claim_stamps_nothing(ledger: SqliteLedger, state: State) -
     """Its photo may be somebody else's by now."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
-    await ledger.defer(claim, "", 0)
+    await ledger.end(claim, Deferred())
     done = Sidecar(path=file().path, written=True, embedded=True, stamp=Stamp(2000, 2, 2, 2))
     await ledger.written(claim, DIGEST, [done])
     assert await ledger.known(ROOT) == {file().path: file().stamp}
@@ -919,7 +917,7 @@ async def test_the_outbox_keeps_lines_until_they_are_delivered(
     """In order, again until delivered, also after a kill; the same record is kept once."""
     await ledger.admit([file("A.JPG"), file("B.JPG")])
     for number, claim in enumerate(await state.claim(ledger)):
-        await ledger.finish(claim, record(number), digest=DIGEST, sidecars_written=True)
+        await ledger.end(claim, Finished(DIGEST, record(number)))
     assert await ledger.outbox(1) == [record(0)]
     assert await ledger.outbox(10) == [record(0), record(1)]
     await ledger.delivered(["record-0", "unknown"])
@@ -934,7 +932,7 @@ async def test_a_line_is_lent_to_one_owner(ledger: SqliteLedger, state: State) -
     """Two programs that deliver never both write a line; a dead or closed one lends it on."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
-    await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+    await ledger.end(claim, Finished(DIGEST, record()))
     other, third = await state.open(), await state.open()
     assert await other.outbox(10) == [record()]
     assert await ledger.outbox(10) == []
@@ -950,8 +948,8 @@ async def test_streams_are_apart(ledger: SqliteLedger, state: State) -> None:
     """A scan with an output file of its own sees its own lines only, and nobody else does."""
     await ledger.admit([file("A.JPG"), file("B.JPG")])
     first, second = await state.claim(ledger)
-    await ledger.release(first, record(1, stream="scan"))
-    await ledger.finish(second, record(2), digest=DIGEST, sidecars_written=True)
+    await ledger.end(first, Released(record(1, stream="scan")))
+    await ledger.end(second, Finished(DIGEST, record(2)))
     assert await ledger.outbox(10, "scan") == [record(1, stream="scan")]
     assert await ledger.outbox(10) == [record(2)]
 
@@ -965,14 +963,14 @@ async def test_counts_tell_each_photo_once(ledger: SqliteLedger, state: State) -
     await ledger.admit([file("elsewhere.JPG", folder=Path("/srv/other"))])
     a, b, c, pair = sorted(await state.claim(ledger), key=lambda claim: names(claim)[0])
     await state.tag(ledger, a)
-    await ledger.finish(b, None, digest=OTHER, sidecars_written=False)
-    await ledger.fail(c, "broken", final=True)
+    await ledger.end(b, Finished(OTHER, sidecars_written=False))
+    await ledger.end(c, Failed("broken", final=True))
     assert names(pair) == ["IMG_1.JPG", "IMG_1.CR3"]
     want = Counts(queued=0, claimed=1, recorded=1, unwritten=1, quarantined=1)
     assert await ledger.counts([ROOT]) == want
     assert await ledger.counts() == replace(want, queued=1)
     assert await ledger.counts([]) == Counts()
-    assert not await ledger.quiet([ROOT], "run")
+    assert not (await ledger.waiting([ROOT], "run")).nothing_left
 
 
 async def test_notes_are_found_again(ledger: SqliteLedger, state: State) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import StorageError
+from taggerd.ledger import Failed, Finished, Released
 from taggerd.ledger.durability import Durability
 
 from .conftest import DIGEST, answer, file, record
@@ -94,14 +95,14 @@ async def test_a_paid_step_ends_when_it_is_on_the_platter(
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
     if step == "outbox":
-        await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+        await ledger.end(claim, Finished(DIGEST, record()))
     ledger._state.durability.close()
     disk = ledger._state.durability = Slow(state.directory / "ledger.sqlite")
     steps = {
         "checkpoint": lambda: ledger.checkpoint(claim, DIGEST, answer()),
-        "finish": lambda: ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True),
-        "fail": lambda: ledger.fail(claim, "bad", final=True, record=record()),
-        "release": lambda: ledger.release(claim, record()),
+        "finish": lambda: ledger.end(claim, Finished(DIGEST, record())),
+        "fail": lambda: ledger.end(claim, Failed("bad", final=True, record=record())),
+        "release": lambda: ledger.end(claim, Released(record())),
         "outbox": lambda: ledger.outbox(9),
     }
     doing = asyncio.ensure_future(steps[step]())

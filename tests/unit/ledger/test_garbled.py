@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import LedgerDamaged
-from taggerd.ledger import Outgoing
+from taggerd.ledger import Finished, Outgoing
 
 from .conftest import DIGEST, State, file, record
 
@@ -65,7 +65,7 @@ async def test_records_that_wait_are_taken_over(ledger: SqliteLedger, state: Sta
     for number, waiting in enumerate((whole, record(2))):
         await ledger.admit([file(f"{number}.JPG")])
         claim = await state.claim_one(ledger)
-        await ledger.finish(claim, waiting, digest=DIGEST, sidecars_written=True)
+        await ledger.end(claim, Finished(DIGEST, waiting))
     await ledger.close()
     with closing(sqlite3.connect(state.directory / "ledger.sqlite")) as database, database:
         database.execute("UPDATE outbox SET line = substr(line, 2) WHERE id = 2")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import StartError
-from taggerd.ledger import Counts, database
+from taggerd.ledger import Counts, Released, database
 from taggerd.ledger.converting import teach
 from taggerd.ledger.database import Database, statements
 from taggerd.ledger.queries import migrations
@@ -135,7 +135,7 @@ async def assert_whole(state: State) -> None:
     assert (aside.photo.files, aside.reason) == ((file("aside.JPG"),), "not a picture")
     claims = {names(c)[0].removesuffix(".JPG"): c for c in await state.claim(ledger)}
     assert set(claims) == {"waiting", "anew", "taken"}
-    assert claims["anew"].anew_since == 5.5
+    assert claims["anew"].asked_again_since == 5.5
     assert {claim.attempt for claim in claims.values()} == {1}
     await ledger.admit([file("tagged.JPG", size=5)])
     tagged = await state.claim_one(ledger)
@@ -144,7 +144,7 @@ async def assert_whole(state: State) -> None:
     assert tagged.sidecars == {ROOT / name: digest for name, digest in SIDECARS.items()}
     await state.tag(ledger, tagged)
     await ledger.forget([file("waiting.JPG").path, file("aside.JPG").path])
-    await ledger.release(claims["waiting"])
+    await ledger.end(claims["waiting"], Released())
     assert await ledger.counts() == Counts(queued=1, claimed=2, recorded=2, unwritten=1)
     await ledger.close()
 

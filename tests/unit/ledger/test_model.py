@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from taggerd.ledger import Counts, SqliteLedger
+from taggerd.ledger import Counts, Deferred, Failed, Finished, Moved, Pause, Released, SqliteLedger
 from taggerd.photo import PhotoFile, Sidecar, group
 
 from .conftest import DIGEST, ROOT, file, record
@@ -41,7 +41,7 @@ class ModelPhoto:
     digest: bool = False
     changed: bool = False
     written: bool = False
-    anew_since: float | None = None
+    asked_again_since: float | None = None
     not_before: float = 0.0
     released_by: str = ""
     again: int = 0
@@ -56,10 +56,10 @@ class ModelPhoto:
         waits = self.state == "queued" and (self.not_before > 0 or self.reason)
         return bool(unwritten or waits)
 
-    def queue(self, *, changed: bool = False, anew_since: float | None = None) -> None:
+    def queue(self, *, changed: bool = False, asked_again_since: float | None = None) -> None:
         """Queue it as if it had just come, or note that for when its claim ends."""
-        if self.anew_since is None:
-            self.anew_since = anew_since
+        if self.asked_again_since is None:
+            self.asked_again_since = asked_again_since
         if self.state == "claimed":
             self.again = max(self.again, 2 if changed else 1)
             return
@@ -87,7 +87,7 @@ class Model:
         """Return the photo that a file belongs to."""
         return next(photo for photo in self.photos if name in photo.files)
 
-    def regroup(self, anew_since: float | None = None) -> set[ModelPhoto]:
+    def regroup(self, asked_again_since: float | None = None) -> set[ModelPhoto]:
         """Make the photos those of `group`; return the ones that are new."""
         before = {n: photo for photo in self.photos for n in photo.files}
         first: dict[int, str] = {}  # a photo lives on where the first of its files is now
@@ -101,7 +101,7 @@ class Model:
             inside = [str(one.path.relative_to(ROOT)) for one in grouped.files]
             heir = next((n for n in inside if n in before and first[id(before[n])] == n), None)
             if heir is None:
-                kept = ModelPhoto(set(), anew_since=anew_since)
+                kept = ModelPhoto(set(), asked_again_since=asked_again_since)
                 self.photos.append(kept)
                 made.add(kept)
             else:
@@ -112,7 +112,7 @@ class Model:
         for photo in self.photos:
             photo.files = members.get(id(photo), set())
         for photo in joined:
-            photo.queue(anew_since=anew_since)
+            photo.queue(asked_again_since=asked_again_since)
         self.sweep()
         return made | joined
 
@@ -146,19 +146,25 @@ class Model:
         replaced = {self.photo(n) for n in changed}
         for photo in replaced:
             if photo.state != "claimed":
-                photo.anew_since = None  # new bytes are not those that it was wanted for
-            photo.queue(changed=True, anew_since=since)
+                photo.asked_again_since = None  # new bytes are not those that it was wanted for
+            photo.queue(changed=True, asked_again_since=since)
         for photo in {self.photo(n) for n in files} - settled - replaced:
             unwritten = photo.state == "recorded" and not photo.written
             sulking = photo.state == "quarantined" and photo.retryable
             if photo.state == "queued":
-                photo.anew_since = photo.anew_since if photo.anew_since is not None else since
+                photo.asked_again_since = (
+                    photo.asked_again_since if photo.asked_again_since is not None else since
+                )
             elif (
                 (photo.state == "recorded" and since is not None)
-                or (photo.state == "claimed" and since is not None and photo.anew_since is None)
+                or (
+                    photo.state == "claimed"
+                    and since is not None
+                    and photo.asked_again_since is None
+                )
                 or (sidecars and (unwritten or sulking))
             ):
-                photo.queue(anew_since=since)
+                photo.queue(asked_again_since=since)
 
     def forget(self, names: Iterable[str]) -> None:
         """See the port."""
@@ -215,7 +221,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def admit(self, owner: int, names: set[str], size: int, *, anew: bool, sidecars: bool) -> None:
         """Files arrive, new, changed or as they were."""
         files = [file(name, size=size) for name in names]
-        admitted = self.do(self.owners[owner].admit(files, anew=anew, sidecars=sidecars))
+        admitted = self.do(self.owners[owner].admit(files, again=anew, sidecars=sidecars))
         assert sum(astuple(admitted)) == len(files)
         self.model.admit(files, self.now, anew=anew, sidecars=sidecars)
 
@@ -245,13 +251,13 @@ class LedgerMachine(RuleBasedStateMachine):
             photo = self.model.photo(str(claim.photo.primary.path.relative_to(ROOT)))
             assert photo in due
             spent = photo.attempts >= MAX_ATTEMPTS
-            assert bool(claim.spent) == spent
+            assert bool(claim.exhausted) == spent
             assert claim.attempt == photo.attempts + (not spent)
             photo.attempts += 1
             photo.state, photo.owner = "claimed", owner
             assert {one.path for one in claim.photo.files} == {ROOT / n for n in photo.files}
             assert (claim.digest == DIGEST, claim.changed) == (photo.digest, photo.changed)
-            assert claim.anew_since == photo.anew_since
+            assert claim.asked_again_since == photo.asked_again_since
             assert claim.sidecars == photo.sidecars
             self.claims.append((owner, claim, photo))
 
@@ -271,13 +277,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def pause(self, owner: int, seconds: int | None) -> None:
         """Somebody pauses the queue, for a while or until further notice."""
         until = None if seconds is None else self.now + seconds
-        self.do(self.owners[owner].pause("a reason", since=self.now, until=until))
+        self.do(self.owners[owner].pause(Pause("a reason", self.now, until)))
         self.model.paused_until = math.inf if until is None else until
 
     @rule(owner=owner)
     def resume(self, owner: int) -> None:
         """Somebody ends the pause, if there is one."""
-        self.do(self.owners[owner].resume())
+        self.do(self.owners[owner].pause(None))
         self.model.paused_until = None
 
     @rule(data=st.data(), written=st.booleans(), twice=st.booleans())
@@ -286,19 +292,19 @@ class LedgerMachine(RuleBasedStateMachine):
         if not self.claims:
             return
         ledger, claim, photo, line = self.ending(data)
-        assert self.do(ledger.finish(claim, line, digest=DIGEST, sidecars_written=written))
+        assert self.do(ledger.end(claim, Finished(DIGEST, line, sidecars_written=written)))
         self.sent.add(line.id)
         again, photo.again = photo.again, 0
         photo.state, photo.attempts, photo.digest = "recorded", 0, True
         photo.changed, photo.written = again == 2, written
         photo.not_before, photo.released_by, photo.reason = 0.0, "", ""
-        if photo.anew_since == claim.anew_since:
-            photo.anew_since = None
+        if photo.asked_again_since == claim.asked_again_since:
+            photo.asked_again_since = None
         if again:
             photo.queue()
         if twice:
-            self.do(ledger.resettle(claim))
-            self.do(ledger.fail(claim, "late", final=True, record=line))
+            self.do(ledger.end(claim, Moved()))
+            self.do(ledger.end(claim, Failed("late", final=True, record=line)))
         self.model.sweep()
 
     @rule(data=st.data(), ending=st.sampled_from(["release", "defer", "resettle"]))
@@ -310,14 +316,14 @@ class LedgerMachine(RuleBasedStateMachine):
         photo.not_before = 0.0
         match ending:
             case "release":
-                self.do(ledger.release(claim, line))
+                self.do(ledger.end(claim, Released(line)))
                 self.sent.add(line.id)
                 photo.released_by = claim.run
             case "defer":
                 photo.not_before, photo.reason = self.now + 10, "down"
-                self.do(ledger.defer(claim, "down", photo.not_before))
+                self.do(ledger.end(claim, Deferred("down", photo.not_before)))
             case _:
-                self.do(ledger.resettle(claim))
+                self.do(ledger.end(claim, Moved()))
                 if not photo.again:
                     self.model.forget(set(photo.files))
         photo.end(charged=False)
@@ -330,7 +336,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         ledger, claim, photo, line = self.ending(data)
         quarantined = self.do(
-            ledger.fail(claim, "bad", final=final, retryable_sidecar=retryable, record=line)
+            ledger.end(claim, Failed("bad", final=final, for_sidecars=retryable, record=line))
         )
         spent = final or photo.attempts >= MAX_ATTEMPTS
         assert quarantined == (spent and not photo.again)

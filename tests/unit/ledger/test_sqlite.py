@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from taggerd.errors import LedgerDamaged, StartError, StorageError
-from taggerd.ledger import Counts
+from taggerd.ledger import Counts, Finished
 from taggerd.ledger.owners import Lock, Owners
 from taggerd.ledger.queries import queries
 
@@ -196,7 +196,7 @@ async def test_a_full_disk_loses_nothing_and_passes(ledger: SqliteLedger, state:
     assert await ledger.answers(DIGEST) == []
     await allow(1_000_000)
     await ledger.checkpoint(claim, DIGEST, long)
-    await ledger.finish(claim, record(), digest=DIGEST, sidecars_written=True)
+    await ledger.end(claim, Finished(DIGEST, record()))
     await ledger.admit(many)
     assert await ledger.counts() == Counts(queued=3000, recorded=1)
 
@@ -286,7 +286,7 @@ async def test_the_dead_leave_no_files(ledger: SqliteLedger, state: State) -> No
 CLAIMER = """
 import asyncio, sys, time
 from pathlib import Path
-from taggerd.ledger import Outgoing, SqliteLedger
+from taggerd.ledger import Finished, Outgoing, SqliteLedger
 
 async def main(directory, name, stop_after):
     ledger = await SqliteLedger.open(Path(directory))
@@ -299,7 +299,7 @@ async def main(directory, name, stop_after):
                 print("here", flush=True)
                 await asyncio.sleep(60)
             record = Outgoing(f"{claim.photo.name}/{claim.attempt}", "2025-06-30", name)
-            await ledger.finish(claim, record, digest="ab" * 32, sidecars_written=True)
+            await ledger.end(claim, Finished("ab" * 32, record))
             done += 1
     await ledger.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import ConfigurationError
-from taggerd.ledger import SqliteLedger
+from taggerd.ledger import Pause, SqliteLedger
 from taggerd.runner.pause import end_of_pause, paused_reason
 from taggerd.settings.hours import Hours
 
@@ -22,12 +22,12 @@ ALWAYS = Hours()
 async def test_a_pause_holds_over_a_restart_until_it_is_ended(tmp_path: Path) -> None:
     """It lies in the ledger: another program finds it, and can end it."""
     ledger = await SqliteLedger.open(tmp_path)
-    await ledger.pause("training", since=NOON.timestamp())
+    await ledger.pause(Pause("training", NOON.timestamp(), None))
     await ledger.close()
     ledger = await SqliteLedger.open(tmp_path)
     later = NOON + timedelta(days=400)
     assert await paused_reason(ledger, ALWAYS, later) == "paused (training): until taggerd resume"
-    await ledger.resume()
+    await ledger.pause(None)
     assert await paused_reason(ledger, ALWAYS, later) == ""
     await ledger.close()
 
@@ -36,7 +36,7 @@ async def test_a_pause_with_an_end_is_over_by_itself(tmp_path: Path) -> None:
     """Up to its last second it holds; then work goes on, and nobody has to do anything."""
     ledger = await SqliteLedger.open(tmp_path)
     end = end_of_pause("2h", None, NOON)
-    await ledger.pause("", since=NOON.timestamp(), until=end)
+    await ledger.pause(Pause("", NOON.timestamp(), end))
     assert await paused_reason(ledger, ALWAYS, NOON) == "paused: goes on at 14:00"
     assert await paused_reason(ledger, ALWAYS, NOON + timedelta(seconds=7199))
     assert await paused_reason(ledger, ALWAYS, NOON + timedelta(seconds=7200)) == ""
@@ -49,7 +49,7 @@ async def test_outside_of_the_hours_it_rests(tmp_path: Path) -> None:
     night = Hours.of(["22:00-07:00"])
     assert await paused_reason(ledger, night, NOON) == "outside of its hours: goes on at 22:00"
     assert await paused_reason(ledger, night, NOON + timedelta(hours=11)) == ""
-    await ledger.pause("", since=0.0)
+    await ledger.pause(Pause("", 0.0, None))
     assert (await paused_reason(ledger, night, NOON)).startswith("paused")
     await ledger.close()
 

@@ -1,7 +1,7 @@
-"""A look at a ledger that cannot be opened: its disk is full or read-only, and nothing is written.
+"""Reads a ledger that cannot be opened because its disk is full or read-only.
 
-Opening a ledger makes files, takes locks and gives back what the dead had claimed. Who only wants
-to know how things stand can do without.
+Opening a ledger creates files, takes locks and recovers the claims of dead owners. The status
+command can do without.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Look(NamedTuple):
-    """What can be seen from outside."""
+class Probe(NamedTuple):
+    """What can be read without opening the ledger."""
 
     counts: Counts
     daemon_pid: int | None
-    """The process id of the daemon that runs on it, if one does."""
+    """The process id of the daemon that uses it, if one runs."""
 
 
-def look(directory: Path) -> Look:
-    """Look at the ledger in the state *directory*.
+def probe(directory: Path) -> Probe:
+    """Read the ledger in the state *directory*, writing nothing.
 
     Raises:
         StorageError: it cannot be read either.
@@ -42,7 +42,7 @@ def look(directory: Path) -> Look:
         except sqlite3.OperationalError:
             # Read-only, and closed well: no log beside it, and none can be made.
             counts = _counts(path, "mode=ro&immutable=1")
-        return Look(counts, daemon_pid(directory, Owners(directory / "owners")))
+        return Probe(counts, daemon_pid(directory, Owners(directory / "owners")))
     except (sqlite3.Error, OSError) as error:
         message = f"the ledger {printable(path)} cannot be read ({error}): look at its disk"
         raise StorageError(message) from error
