@@ -96,6 +96,8 @@ class Policy:
     tolerated: int | None = None
     """How often one photo may meet this at no cost; after that it costs every attempt. None: any
     number of times."""
+    throttles: bool = False
+    """Whether the endpoint is sent fewer requests at once from then on, see :data:`CONCURRENCY`."""
     passes: bool = True
     """Whether it may pass by waiting. If not, a scan ends at once; the daemon starts over."""
 
@@ -108,8 +110,8 @@ PHOTO = Backoff(2.0, 300.0)
 DISK = Backoff(5.0, 5.0)
 """A disk that is full or failing: looking costs little, and people wait for it."""
 CONCURRENCY = Backoff(30.0, 600.0)
-"""The number of requests at once that a server refused (429, 503, 408, 504) or timed out on is
-not tried again for so long; half of it goes on."""
+"""How long a number of requests at once is not tried again after an endpoint could not cope with
+it; half as many go on."""
 
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 """A Retry-After beyond a day is taken for a day: a clock may be wrong."""
@@ -138,9 +140,9 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     # The backend is: photos wait for it unharmed.
     BackendError: _BACKEND,
     BackendUnreachable: replace(_BACKEND, control=True),
-    BackendTimeout: replace(_BACKEND, control=True),
+    BackendTimeout: replace(_BACKEND, control=True, throttles=True),
     BackendFailed: replace(_BACKEND, control=True),
-    BackendBusy: replace(_BACKEND, probe="control picture"),
+    BackendBusy: replace(_BACKEND, probe="control picture", throttles=True),
     BackendDenied: _BACKEND,
     ModelNotFound: _BACKEND,
     NotABackend: _BACKEND,

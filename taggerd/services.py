@@ -13,8 +13,8 @@ import structlog
 
 from taggerd.errors import ConfigurationError
 from taggerd.inference import (
-    Asking,
     Backend,
+    InferenceService,
     asked_places,
     check_own,
     chosen,
@@ -54,7 +54,7 @@ class Services:
     settings: Settings
     ledger: Ledger
     workers: Workers
-    asking: Asking
+    asking: InferenceService
     journal: Journal
     relay: OutboxRelay
     metadata_options: Options
@@ -107,7 +107,9 @@ def profile_of(configuration: Configuration) -> Profile:
     return profile
 
 
-def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None) -> Asking:
+def asking_of(
+    configuration: Configuration, vocabulary: Vocabulary | None = None
+) -> InferenceService:
     """Make the inference room; nothing is sent. A short *vocabulary* is named in the prompt.
 
     Raises:
@@ -122,13 +124,13 @@ def asking_of(configuration: Configuration, vocabulary: Vocabulary | None = None
         url: Backend(options, slots_folder=folder)
         for url, options in endpoints_of(configuration, registry.places).items()
     }
-    return Asking(
+    return InferenceService(
         settings,
         profile,
         backends,
         models=registry.models,
         vocabulary=vocabulary.shown if vocabulary else (),
-        places=registry.places,
+        base_urls=registry.places,
     )
 
 

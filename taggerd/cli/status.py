@@ -95,7 +95,7 @@ def _live_lines(live: dict[str, Any]) -> list[str]:
 def _endpoint_line(endpoint: dict[str, Any]) -> str:
     """Say how one endpoint is."""
     limit, most = endpoint["limit"], endpoint["max_concurrency"]
-    few = f" (of {most}: it refuses or slows down)" if limit < most else ""
+    few = f" (of {most}: it refuses more or answers too late)" if limit < most else ""
     usable = f"usable, model {endpoint['model']}, {endpoint['requests']} of {limit} requests{few}"
     notes = "".join(f"; {warning}" for warning in endpoint.get("warnings", ()))
     return f"backend  {endpoint['base_url'].rstrip(':')}: {endpoint['error'] or usable + notes}"

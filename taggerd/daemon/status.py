@@ -92,10 +92,10 @@ async def live_of(
         endpoints=[
             {
                 "base_url": endpoint.base_url,
-                "error": str(endpoint.breaker.error or ""),
+                "error": str(endpoint.health.error or ""),
                 "model": endpoint.backend.model,
                 "warnings": endpoint.warnings,
-                "requests": endpoint.backend.limit.under_way,
+                "requests": endpoint.backend.limit.in_flight,
                 "limit": endpoint.backend.limit.size,
                 "max_concurrency": endpoint.backend.limit.most,
             }

@@ -11,27 +11,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from taggerd.inference.asking import Asking, fault_of
     from taggerd.inference.backend import Backend
-    from taggerd.inference.breaker import Breaker
     from taggerd.inference.describer import DescriberServer, describer_transport
     from taggerd.inference.discovery import discover
-    from taggerd.inference.endpoint import FailsOverThisPhoto
     from taggerd.inference.placing import asked_places
     from taggerd.inference.preflight import PreflightReport, Probe
     from taggerd.inference.profiles import ROLES, Profile, available_profiles, load_profile
     from taggerd.inference.questions import Question, check_own
     from taggerd.inference.registry import Resolution, load_registry, resolve, served_model
     from taggerd.inference.resolving import chosen, entries_of, resolutions
+    from taggerd.inference.service import InferenceService
     from taggerd.inference.slots import Slots, slots_folder
 
 __all__ = [
     "ROLES",
-    "Asking",
     "Backend",
-    "Breaker",
     "DescriberServer",
-    "FailsOverThisPhoto",
+    "InferenceService",
     "PreflightReport",
     "Probe",
     "Profile",
@@ -45,7 +41,6 @@ __all__ = [
     "describer_transport",
     "discover",
     "entries_of",
-    "fault_of",
     "load_profile",
     "load_registry",
     "resolutions",
@@ -56,11 +51,9 @@ __all__ = [
 
 _HOMES = {
     "ROLES": "profiles",
-    "Asking": "asking",
+    "InferenceService": "service",
     "Backend": "backend",
-    "Breaker": "breaker",
     "DescriberServer": "describer",
-    "FailsOverThisPhoto": "endpoint",
     "PreflightReport": "preflight",
     "Probe": "preflight",
     "Profile": "profiles",
@@ -73,7 +66,6 @@ _HOMES = {
     "chosen": "resolving",
     "describer_transport": "describer",
     "discover": "discovery",
-    "fault_of": "asking",
     "entries_of": "resolving",
     "load_profile": "profiles",
     "load_registry": "registry",

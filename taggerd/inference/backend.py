@@ -1,4 +1,4 @@
-"""The backend: asks one endpoint about a picture, and says whether it can be asked at all."""
+"""One backend: its requests, the form they have, how many there are at once, and its preflight."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ from taggerd.errors import (
     BackendError,
     BackendFailed,
     BackendTimeout,
-    BackendUnreachable,
     ModelNotFound,
     NotABackend,
     PhotoRefused,
@@ -28,13 +26,14 @@ from taggerd.inference.client import json_of
 from taggerd.inference.combining import answers_in, combined, groups, parted
 from taggerd.inference.completion import Completion, read_completion
 from taggerd.inference.connection import Connection
-from taggerd.inference.gate import Gate, is_probing, probing
+from taggerd.inference.health import Health, is_probing, probing
 from taggerd.inference.lessons import Lessons, fingerprint
 from taggerd.inference.limit import Limit
 from taggerd.inference.models import choose, listed_models
 from taggerd.inference.preflight import PreflightReport, probe_all
 from taggerd.inference.statuses import chat_error, error_in_200, is_html, listing_error, message_in
 from taggerd.inference.wrapping import unthought
+from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -49,21 +48,8 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
 
-PERHAPS_THE_PHOTO: tuple[type[BackendError], ...] = (
-    BackendFailed,
-    BackendTimeout,
-    BackendUnreachable,
-)
-"""Errors of a backend that one photo alone may bring about, again and again.
-
-Some servers answer a picture they cannot read with a plain 500, drop the connection or are silent.
-Whoever sees one of these should ask about another picture: if that is answered, it is the photo.
-"""
-
-_LESSONS = 4
-"""Most requests that one asking spends on learning how to keep a model from thinking."""
-_TOO_MUCH = frozenset({408, 429, 503, 504})
-"""What a server says that is given more than it can do."""
+_MOST_ROUNDS = 4
+"""Most requests that one question spends on finding out how to keep a model from thinking."""
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +96,7 @@ class Backend:
         """Where lessons are kept."""
         self._recalled = False
         self._chosen = ""
-        self.gate = Gate()
+        self.health = Health(lambda: self.base_url)
         self.limit = Limit(options.max_concurrency, clock=clock)
 
     @property
@@ -204,8 +190,8 @@ class Backend:
     async def list_models(self) -> tuple[str, ...]:
         """Return the ids of the models that the endpoint lists. Raises :class:`BackendError`."""
         client = await self._reach()
-        async with self._place():
-            reply = await client.get("/models")
+        async with self._permitted():
+            reply = await client.send("/models")
         if reply.status != 200:  # noqa: PLR2004 - OK
             message = client.redacted(message_in(reply))
             raise listing_error(reply, client.base_url, message, self._wall_clock())
@@ -232,9 +218,8 @@ class Backend:
             BackendError: the backend's fault.
             PhotoRefused: the request was refused whatever was left out of it.
         """
-        client = await self._reach()
-        for _ in range(_LESSONS):
-            completion, used = await self._accepted(client, question, image, again=again)
+        for _ in range(_MOST_ROUNDS):
+            completion, used = await self._accepted(question, image, again=again)
             if not completion.thought or not self._lessons.thought(question.model, used):
                 break
             if completion.finish_reason != "length" and unthought(completion.content).strip():
@@ -272,72 +257,85 @@ class Backend:
         """Ask one question, twice if the first answer cannot be used."""
         model = question.model or await self.choose_model()
         asked = replace(question, model=model)
-        first = await self.complete(asked, image)
-        spent = [first]
-        try:
-            text, keywords = read_answer(asked, first)
-        except AnswerError as error:
-            log.info("asked again", reason=str(error))
-            spent.append(await self.complete(asked, image, again=True))
+        spent: list[Completion] = []
+        while True:
+            spent.append(await self.complete(asked, image, again=bool(spent)))
             try:
-                text, keywords = read_answer(asked, spent[-1])
-            except AnswerError as final:
-                final.role = question.role
-                raise
-        return answer_of(asked, (text, keywords), spent, question.identity)
+                said = read_answer(asked, spent[-1])
+            except AnswerError as error:
+                if len(spent) > policy_of(error).repeats:
+                    error.role = question.role
+                    raise
+                log.info("asked again", reason=str(error))
+            else:
+                return answer_of(asked, said, spent, question.identity)
 
     async def _accepted(
-        self, client: Client, question: Question, image: bytes | None, *, again: bool
+        self, question: Question, image: bytes | None, *, again: bool
     ) -> tuple[Completion, Dialect]:
         """Send a request, giving up what the server refuses until it passes or nothing is left."""
+        client = await self._reach()
         known = dialect = self._lessons.known(question.model)
         while True:
-            body = partial(dialects.body, question, image, dialect, again=again)
-            reply = await self._post(client, body, f"{question.model} {question.role}")
-            if 200 <= reply.status < 300:  # noqa: PLR2004 - success
+            async with self._admitted():
+                begun = self._clock()
+                # Made only now: those who wait for a permit hold no copies of their pictures.
+                body = dialects.body(question, image, dialect, again=again)
+                try:
+                    reply = await client.send("/chat/completions", body)
+                except BackendError as error:
+                    self._adapt(begun, error)
+                    raise
+                ok = 200 <= reply.status < 300  # noqa: PLR2004 - success
+                message = "" if ok else client.redacted(message_in(reply))
+                refusal = None if ok else self._refusal(question, reply, message)
+                self._adapt(begun, refusal)
+            if refusal is None:
                 completion = self._completion(client, reply)
                 self._lessons.passed(question, known, dialect)
                 return completion, dialect
-            message = client.redacted(message_in(reply))
-            error = chat_error(reply, client.base_url, question.model, message, self._wall_clock())
             simpler = None
-            if isinstance(error, PhotoRefused | BackendFailed):
+            if isinstance(refusal, PhotoRefused | BackendFailed):
                 simpler = self._lessons.simpler(question, dialect, reply.status, message)
             if simpler is None:
-                raise error
-            log.debug("request refused, another form is tried", reason=str(error))
+                raise refusal
+            log.debug("request refused, another form is tried", reason=str(refusal))
             dialect = simpler
 
-    async def _post(self, client: Client, body: Callable[[], bytes], kind: str) -> Reply:
-        """Send a chat request once there is a place for it; learn from it how many there are."""
-        while True:
-            await self.gate.wait()
-            async with self._place():
-                if not self.gate.lets_through():
-                    continue
-                begun = self._clock()
-                try:
-                    reply = await client.post("/chat/completions", body())
-                except BackendTimeout:
-                    self._learn_limit(begun, None, kind)
-                    raise
-                self._learn_limit(begun, reply, kind)
-                return reply
-
-    def _learn_limit(self, begun: float, reply: Reply | None, kind: str) -> None:
-        """Learn how many requests to give from one about a photo; None: not answered in time."""
-        if is_probing():
-            return  # a server that is down or loading refuses these, however few they are
-        if reply is None or reply.status in _TOO_MUCH:
-            self.limit.refused(begun)
-        elif reply.status == 200:  # noqa: PLR2004 - OK
-            self.limit.answered(kind, reply.seconds)
+    def _refusal(
+        self, question: Question, reply: Reply, message: str
+    ) -> BackendError | PhotoRefused:
+        """Return what a reply that is not a success means."""
+        return chat_error(reply, self.base_url, question.model, message, self._wall_clock())
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """Hold a place among our own requests, and then a slot among all of this machine's."""
-        async with self.limit.place(), self._connection.slot():
+    async def _admitted(self) -> AsyncIterator[None]:
+        """Hold a permit, and a slot of this machine's, for a request that may be sent.
+
+        Raises:
+            BackendError: the endpoint is at fault, which was found while the request waited.
+        """
+        while True:
+            await self.health.wait_for_verdict()
+            async with self._permitted():
+                if self.health.may_send():
+                    yield
+                    return
+
+    @asynccontextmanager
+    async def _permitted(self) -> AsyncIterator[None]:
+        """Hold a permit among our own requests, and then a slot among all of this machine's."""
+        async with self.limit.permit(), self._connection.slot():
             yield
+
+    def _adapt(self, begun: float, error: BackendError | PhotoRefused | None) -> None:
+        """Learn from a request about a photo how many requests to send at once."""
+        if is_probing():
+            return  # a server that is down or loading refuses these, however few they are
+        if error is None:
+            self.limit.answered()
+        elif policy_of(error).throttles:
+            self.limit.refused(begun)
 
     def _completion(self, client: Client, reply: Reply) -> Completion:
         """Read a reply of status 200."""

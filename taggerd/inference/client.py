@@ -89,7 +89,7 @@ class Client:
         self._client = httpx.AsyncClient(
             headers=_headers(api_key.strip(), url),
             timeout=httpx.Timeout(
-                timeout_seconds,  # for reading, and for all in all: see _exchange
+                timeout_seconds,  # for reading, and for all in all: see send()
                 connect=min(CONNECT_SECONDS, timeout_seconds),
                 write=min(WRITE_SECONDS, timeout_seconds),
             ),
@@ -108,13 +108,41 @@ class Client:
         """Name the endpoint, and no secret."""
         return f"Client({self.base_url!r})"
 
-    async def get(self, path: str) -> Reply:
-        """Ask for *path* below the base address. Raises :class:`BackendError`."""
-        return await self._exchange("GET", path, None)
+    async def send(self, path: str, body: bytes | None = None) -> Reply:
+        """Ask for *path* below the base address, or post the JSON *body* there.
 
-    async def post(self, path: str, body: bytes) -> Reply:
-        """Send the JSON *body* to *path* below the base address. Raises :class:`BackendError`."""
-        return await self._exchange("POST", path, body)
+        Sent once more if a kept connection was closed under it.
+
+        Raises:
+            BackendError: there is no reply that could be read.
+        """
+        url = self._url.copy_with(path=self._url.path.rstrip("/") + path)
+        method = "GET" if body is None else "POST"
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        started = self._clock()
+        answered = repeated = False
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                while True:
+                    try:
+                        async with self._client.stream(
+                            method, url, content=body, headers=headers
+                        ) as response:
+                            answered = True
+                            content = await self._read(response)
+                        break
+                    except _HTTPX_ERRORS as error:
+                        if repeated or answered or not isinstance(error, _CLOSED):
+                            raise self._meaning(error, answered=answered) from error
+                        repeated = True
+        except TimeoutError as error:
+            raise self._meaning(error) from None
+        return Reply(
+            status=response.status_code,
+            headers={k.lower(): v for k, v in response.headers.items()},
+            content=content,
+            seconds=self._clock() - started,
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -125,49 +153,6 @@ class Client:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
-
-    async def _exchange(self, method: str, path: str, body: bytes | None) -> Reply:
-        """Send one request; once more if a kept connection was closed under it."""
-        started = self._clock()
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                try:
-                    return await self._attempt(method, path, body, started)
-                except _ClosedUnderUs:
-                    return await self._attempt(method, path, body, started)
-        except TimeoutError:
-            raise self._timed_out() from None
-        except _ClosedUnderUs as error:
-            raise backend_error(error.cause, self.base_url) from error.cause
-
-    async def _attempt(self, method: str, path: str, body: bytes | None, started: float) -> Reply:
-        """Send one request and read its reply, no further than :data:`LARGEST_REPLY`."""
-        url = self._url.copy_with(path=self._url.path.rstrip("/") + path)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        answered = False
-        try:
-            async with self._client.stream(method, url, content=body, headers=headers) as response:
-                answered = True
-                content = await self._read(response)
-        except (
-            httpx.HTTPError,
-            httpx.InvalidURL,
-            httpx.StreamError,
-            httpx.CookieConflict,
-        ) as error:
-            if not answered and isinstance(error, _CLOSED):
-                raise _ClosedUnderUs(error) from None
-            if isinstance(error, httpx.TimeoutException) and not isinstance(
-                error, httpx.ConnectTimeout
-            ):
-                raise self._timed_out() from None
-            raise backend_error(error, self.base_url, answered=answered) from error
-        return Reply(
-            status=response.status_code,
-            headers={k.lower(): v for k, v in response.headers.items()},
-            content=content,
-            seconds=self._clock() - started,
-        )
 
     async def _read(self, response: httpx.Response) -> bytes:
         """Return the body, decoded; give up on one that is too long."""
@@ -185,40 +170,35 @@ class Client:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _timed_out(self) -> BackendTimeout:
-        """Return the error for a wait that was too long."""
-        return BackendTimeout(
-            f"{self.base_url} did not answer within {self._timeout_seconds:g} s; "
-            "is it overloaded? see backend.timeout_seconds"
-        )
+    def _meaning(self, error: Exception, *, answered: bool = False) -> BackendError:
+        """Return what an error of httpx or of the clock means."""
+        return backend_error(error, self.base_url, self._timeout_seconds, answered=answered)
 
 
+_HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
 _CLOSED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
-
-
-class _ClosedUnderUs(Exception):
-    """The connection was closed before a single byte of the reply."""
-
-    def __init__(self, cause: httpx.TransportError) -> None:
-        super().__init__()
-        self.cause = cause
+"""A kept connection that the server closed, if not a byte of the reply has come."""
 
 
 def backend_error(  # noqa: PLR0911 - a table: one return for each meaning
-    error: Exception, base_url: str, *, answered: bool = False
+    error: Exception, base_url: str, timeout_seconds: float, *, answered: bool = False
 ) -> BackendError:
     """Return what an error of httpx means.
 
     Args:
-        error: any exception class that httpx has.
+        error: any exception class that httpx has, or a TimeoutError.
         base_url: the address as it may be shown.
+        timeout_seconds: how long an answer was waited for.
         answered: whether the reply had already begun.
     """
     if isinstance(error, httpx.ConnectTimeout):
         message = f"cannot connect to {base_url}: no answer; is that machine on?"
         return BackendUnreachable(message)
-    if isinstance(error, httpx.TimeoutException):
-        return BackendTimeout(f"{base_url} did not answer in time")
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return BackendTimeout(
+            f"{base_url} did not answer within {timeout_seconds:g} s; "
+            "is it overloaded? see backend.timeout_seconds"
+        )
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return BackendUnreachable(f"{base_url} is not an address that can be used")
     if isinstance(error, httpx.TooManyRedirects):

@@ -84,7 +84,7 @@ class Connection:
         if self._options.base_url != "auto" or client is None:
             return False
         try:
-            await client.get("/models")
+            await client.send("/models")
         except (BackendUnreachable, BackendTimeout):
             if client is not self._client:  # forgotten meanwhile
                 return False

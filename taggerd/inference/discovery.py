@@ -60,7 +60,7 @@ async def _look(place: Found, transport: httpx.AsyncBaseTransport | None) -> int
     """Rank one place."""
     client = Client(place.base_url, timeout_seconds=LOOK_SECONDS, transport=transport)
     try:
-        reply = await client.get("/models")
+        reply = await client.send("/models")
     except BackendError:
         return _NOTHING
     finally:

@@ -21,14 +21,13 @@ from taggerd.errors import (
 )
 from taggerd.inference.client import json_of
 from taggerd.inference.wrapping import one_line, visible
+from taggerd.retry import LONGEST_RETRY_AFTER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from taggerd.inference.client import Reply
 
-LONGEST_WAIT = 24 * 3600.0
-"""Seconds; a longer Retry-After is taken as this."""
 _LONGEST_MESSAGE = 200
 
 _MODEL_MISSING = re.compile(
@@ -127,7 +126,7 @@ def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
     said = f" ({status}: {message})" if message else f" ({status})"
     if status in {401, 402, 403, 407} or (status == 400 and _NO_SUCH_KEY.search(message)):  # noqa: PLR2004 - Bad Request
         return _denied(status, base_url, message)
-    if status == 408:  # noqa: PLR2004 - Request Timeout
+    if status in {408, 504}:
         return BackendTimeout(f"{base_url} gave up waiting for its model{said}")
     if status in {429, 503}:
         what = "asks for fewer requests" if status == 429 else "is busy or loading"  # noqa: PLR2004
@@ -187,7 +186,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     ):
         seconds = _wait(headers.get(name, "").strip(), scale, now)
         if seconds is not None:
-            return min(max(seconds, 0.0), LONGEST_WAIT)
+            return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
     return None
 
 

@@ -17,6 +17,7 @@ import structlog
 
 from taggerd.errors import (
     BackendError,
+    FailsOnThisPhoto,
     LedgerDamaged,
     PhotoError,
     PhotoMoved,
@@ -26,7 +27,6 @@ from taggerd.errors import (
     StorageError,
     TaggerdError,
 )
-from taggerd.inference import FailsOverThisPhoto
 from taggerd.ledger import Deferred, Failed, Moved, Released
 from taggerd.photo import printable
 from taggerd.pipeline import Attempt, keep, outgoing, record_of, tag
@@ -336,7 +336,7 @@ class Runner:
         again, while it fails over this one, the photo is at fault.
         """
         claim = attempt.claim
-        if isinstance(error, FailsOverThisPhoto):
+        if isinstance(error, FailsOnThisPhoto):
             self._suspicions[claim.id] += 1
             if self._suspicions[claim.id] > SUSPICIONS:
                 message = f"the backend, which answers other pictures, fails over this one: {error}"

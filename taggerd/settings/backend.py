@@ -59,7 +59,7 @@ class Backend(Section):
         ge=1,
         le=256,
         description="Most requests under way at once, from all taggerd programs of this machine; "
-        "fewer where the backend refuses more or slows down.",
+        "fewer where the backend refuses more or answers too late.",
     )
     endpoints: list[Annotated[Endpoint, BeforeValidator(_endpoint_table)]] = Field(
         [],

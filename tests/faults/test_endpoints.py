@@ -16,7 +16,7 @@ import httpx
 import pytest
 from program import CountingBackend, Program, photo, until
 
-from taggerd.inference import Asking, Backend, describer, load_profile
+from taggerd.inference import Backend, InferenceService, describer, load_profile
 from taggerd.pipeline import RunOptions
 from taggerd.runner.outcome import Outcome
 from taggerd.runner.runner import Runner
@@ -117,7 +117,7 @@ async def test_an_outage_of_a_minute_in_the_middle_of_500_photos(tmp_path: Path)
             world.down_until = world.now + 60.0
 
     async with open_services(loaded) as services:
-        services.asking = Asking(
+        services.asking = InferenceService(
             loaded.settings,
             load_profile("default", None),
             {"": Backend(loaded.settings.backend, transport=world)},

@@ -24,7 +24,7 @@ import pytest_asyncio
 from program import photo
 
 from taggerd import settings
-from taggerd.inference import Asking, Backend, describer, load_profile
+from taggerd.inference import Backend, InferenceService, describer, load_profile
 from taggerd.pipeline import RunOptions
 from taggerd.runner.runner import Outcome, Runner
 from taggerd.scan import find
@@ -338,7 +338,7 @@ async def test_no_photo_is_lost_and_none_pays(
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    asking = services.asking = Asking(
+    asking = services.asking = InferenceService(
         services.settings, load_profile("default", None), {"": Backend(backend)}, sleep=sleep
     )
     files = [seen.file for seen in find([tmp_path], services.settings).seen]

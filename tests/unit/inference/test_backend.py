@@ -28,8 +28,8 @@ from taggerd.errors import (
     NotABackend,
     PhotoRefused,
 )
-from taggerd.inference.backend import PERHAPS_THE_PHOTO
 from taggerd.inference.dialect import Dialect
+from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ REFUSALS = [
     (503, "Loading model", {}, BackendBusy),
     (500, "boom", {}, BackendFailed),
     (502, "bad gateway", {}, BackendFailed),
-    (504, "gateway timeout", {}, BackendFailed),
+    (504, "gateway timeout", {}, BackendTimeout),
     (400, "cannot identify image file", {}, PhotoRefused),
     (413, "too large", {}, PhotoRefused),
     (415, "unsupported media", {}, PhotoRefused),
@@ -333,7 +333,7 @@ async def test_a_bad_photo_costs_one_request_once_the_form_is_proven(
     await answers(backend, picture, question())
     with pytest.raises(BackendFailed) as caught:
         await answers(backend, picture, question())
-    assert isinstance(caught.value, PERHAPS_THE_PHOTO)
+    assert policy_of(caught.value).control
     with pytest.raises(PhotoRefused):
         await answers(backend, picture, question())
     assert len(server.requests) == 3

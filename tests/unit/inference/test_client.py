@@ -44,7 +44,7 @@ async def test_every_error_of_httpx_becomes_one_of_ours(kind: type[Exception]) -
 
     client = Client(BASE, transport=httpx.MockTransport(fail))
     with pytest.raises(BackendError) as caught:
-        await client.post("/chat/completions", b"{}")
+        await client.send("/chat/completions", b"{}")
     assert "secret" not in str(caught.value)
     assert BASE in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -76,7 +76,7 @@ def test_an_error_means_what_happened(
     ours: type[BackendError],
 ) -> None:
     """Not reached, too late, and broken off are three things."""
-    assert type(backend_error(made(kind), BASE, answered=answered)) is ours
+    assert type(backend_error(made(kind), BASE, 1.0, answered=answered)) is ours
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ async def test_paths_go_below_the_base_address(base_url: str, shown: str, path: 
         return httpx.Response(200, json={})
 
     client = Client(base_url, transport=httpx.MockTransport(note))
-    assert (await client.get("/models")).status == 200
+    assert (await client.send("/models")).status == 200
     assert client.base_url == shown
     assert seen[0].path == path
 
@@ -112,5 +112,5 @@ async def test_redirects_are_not_followed() -> None:
         return httpx.Response(307, headers={"location": "http://elsewhere.test/v1"})
 
     client = Client(BASE, api_key="sk-1", transport=httpx.MockTransport(redirect))
-    assert (await client.post("/chat/completions", b"{}")).status == 307
+    assert (await client.send("/chat/completions", b"{}")).status == 307
     assert seen == [f"{BASE}/chat/completions"]

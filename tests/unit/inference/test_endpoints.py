@@ -15,8 +15,14 @@ import pytest
 from pydantic import SecretStr
 
 from taggerd import settings
-from taggerd.errors import BackendBusy, BackendError, BackendUnreachable, PhotoRefused
-from taggerd.inference import Asking, Backend, FailsOverThisPhoto, load_profile
+from taggerd.errors import (
+    BackendBusy,
+    BackendError,
+    BackendUnreachable,
+    FailsOnThisPhoto,
+    PhotoRefused,
+)
+from taggerd.inference import Backend, InferenceService, load_profile
 from taggerd.inference.endpoint import control_picture
 from taggerd.inference.preflight import COLOURS
 
@@ -94,7 +100,7 @@ class Town:
 
     one: Host
     two: Host
-    asking: Asking
+    asking: InferenceService
     slept: list[float]
 
     async def ask(self, picture: Picture) -> list[Answer]:
@@ -106,7 +112,7 @@ class Town:
 def town(say: Say) -> Callable[..., Town]:
     """Make two hosts."""
 
-    def make(*, preflight: bool = False, **given: Any) -> Town:  # noqa: ANN401 - Asking's
+    def make(*, preflight: bool = False, **given: Any) -> Town:  # noqa: ANN401 - InferenceService's
         slept: list[float] = []
 
         async def sleep(seconds: float) -> None:
@@ -119,7 +125,9 @@ def town(say: Say) -> Callable[..., Town]:
             url: Backend(settings.Backend(base_url=url, max_concurrency=2), transport=host)
             for url, host in hosts.items()
         }
-        asking = Asking(own, load_profile("default", None), backends, sleep=sleep, **given)
+        asking = InferenceService(
+            own, load_profile("default", None), backends, **({"sleep": sleep} | given)
+        )
         return Town(hosts[ONE], hosts[TWO], asking, slept)
 
     return make
@@ -226,7 +234,7 @@ async def test_a_role_is_asked_at_its_own_place(
     """Captions at one, the rest at the other, each with its own model; one dead stops the photo."""
     here = town(
         models={"caption": "seer"},
-        places={"caption": TWO, "keywords": ONE, "description": ONE},
+        base_urls={"caption": TWO, "keywords": ONE, "description": ONE},
     )
     assert await here.asking.probe() is None
     here.one.requests.clear()
@@ -245,11 +253,9 @@ async def test_an_outage_lets_those_who_wait_for_a_place_not_even_ask(
     town: Callable[..., Town], pictures: list[Picture]
 ) -> None:
     """Ten photos at two places of two: what was under way fails, one control is asked, no more."""
-    here = town()
+    here = town(sleep=lambda _: asyncio.Event().wait())
     await here.asking.probe()
     here.one.down = here.two.down = True
-    for endpoint in here.asking.endpoints:
-        endpoint.breaker._sleep = lambda _: asyncio.Event().wait()
     before = len(here.one.requests), len(here.two.requests)
     failed = await asyncio.gather(*map(here.ask, pictures), return_exceptions=True)
     here.asking.rest(resting=True)
@@ -263,12 +269,12 @@ async def test_a_photo_that_a_healthy_place_fails_over_is_told_apart(
     town: Callable[..., Town], pictures: list[Picture]
 ) -> None:
     """The control picture is shown to the very endpoint that failed; it stays open."""
-    here = town(places={"caption": ONE, "keywords": ONE, "description": ONE})
+    here = town(base_urls={"caption": ONE, "keywords": ONE, "description": ONE})
     await here.asking.probe()
     poison = pictures[3]
     mark = b64encode(poison.jpeg).decode()
     here.one.fault = lambda body: httpx.Response(500) if mark in json.dumps(body) else None
-    with pytest.raises(FailsOverThisPhoto):
+    with pytest.raises(FailsOnThisPhoto):
         await here.ask(poison)
     assert here.asking.endpoints[0].usable
     assert here.two.requests == []
@@ -305,7 +311,7 @@ def test_keys_are_each_endpoints_own(say: Say) -> None:
             )
             for url, host in hosts.items()
         }
-        asking = Asking(settings.Settings(), load_profile("default", None), backends)
+        asking = InferenceService(settings.Settings(), load_profile("default", None), backends)
         await asking.preflight()
         await asking.close()
 
@@ -336,7 +342,7 @@ async def test_a_photo_pays_for_a_refusal_once_others_are_answered(
         with pytest.raises(BackendError, match="the same goes for a test picture"):
             await ask(bad)
         assert not endpoint.usable
-        endpoint.found(None)
+        endpoint.health.probed(None)
     assert len(await ask(well)) == 3
     with pytest.raises(PhotoRefused):
         await ask(bad)

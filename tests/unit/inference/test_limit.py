@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from taggerd.inference.limit import FIRST_HOLD_SECONDS, Limit
+from taggerd.inference.limit import Limit
+from taggerd.retry import CONCURRENCY
 
 
 class Clock:
@@ -24,7 +25,7 @@ async def busy(limit: Limit, places: int) -> AsyncExitStack:
     """Take places."""
     held = AsyncExitStack()
     for _ in range(places):
-        await held.enter_async_context(limit.place())
+        await held.enter_async_context(limit.permit())
     return held
 
 
@@ -34,14 +35,14 @@ async def test_it_begins_at_the_most_and_lets_nobody_else_in() -> None:
     order: list[int] = []
 
     async def ask(number: int) -> None:
-        async with limit.place():
+        async with limit.permit():
             order.append(number)
-            assert limit.under_way <= 2
+            assert limit.in_flight <= 2
             await asyncio.sleep(0)
 
     await asyncio.gather(*map(ask, range(9)))
     assert order == list(range(9))
-    assert limit.under_way == 0
+    assert limit.in_flight == 0
 
 
 async def test_who_gives_up_waiting_leaves_no_hole() -> None:
@@ -55,7 +56,7 @@ async def test_who_gives_up_waiting_leaves_no_hole() -> None:
     waiting[1].cancel()  # ... which does not want it any more
     await asyncio.gather(*waiting[:2], return_exceptions=True)
     await (await waiting[2]).aclose()
-    assert limit.under_way == 0
+    assert limit.in_flight == 0
 
 
 async def test_a_refusal_halves_it_once_for_all_that_was_under_way() -> None:
@@ -81,16 +82,16 @@ async def test_it_grows_again_but_not_to_what_was_refused_for_a_while() -> None:
     clock.now = 1.0
     limit.refused(begun_at=0.0)
     for _ in range(100):
-        limit.answered("caption", 0.2)
+        limit.answered()
     assert limit.size == 7
-    clock.now += FIRST_HOLD_SECONDS + 1
+    clock.now += CONCURRENCY.first + 1
     for _ in range(20):
-        limit.answered("caption", 0.2)
+        limit.answered()
     assert limit.size == 8
     limit.refused(begun_at=clock.now)
-    clock.now += FIRST_HOLD_SECONDS + 1
+    clock.now += CONCURRENCY.first + 1
     for _ in range(100):
-        limit.answered("caption", 0.2)
+        limit.answered()
     assert limit.size == 7, "refused again, it is tried again later than the first time"
     await held.aclose()
 
@@ -116,33 +117,6 @@ async def test_one_that_was_alone_was_not_too_many() -> None:
     await held.aclose()
 
 
-async def test_rising_latency_shrinks_it_until_it_is_usual() -> None:
-    """Answers that take three times as long as ever cost places; in the end that is normal."""
-    limit = Limit(8)
-    held = await busy(limit, 8)
-    for _ in range(300):
-        limit.answered("caption", 0.2)
-    assert limit.size == 8
-    for _ in range(40):
-        limit.answered("caption", 0.6)
-    assert limit.size <= 4
-    for _ in range(400):
-        limit.answered("caption", 0.6)
-    assert limit.size == 8
-    await held.aclose()
-
-
-async def test_long_answers_of_another_kind_are_no_rising_latency() -> None:
-    """A description takes five times as long as a caption, always: nothing is wrong with that."""
-    limit = Limit(8)
-    held = await busy(limit, 8)
-    for _ in range(200):
-        limit.answered("caption", 0.2)
-        limit.answered("description", 1.0)
-        assert limit.size == 8
-    await held.aclose()
-
-
 async def test_a_limit_that_nobody_needs_does_not_grow() -> None:
     """With one request under way an answer says nothing about four."""
     clock = Clock()
@@ -153,6 +127,6 @@ async def test_a_limit_that_nobody_needs_does_not_grow() -> None:
     clock.now = 1000.0
     held = await busy(limit, 1)
     for _ in range(50):
-        limit.answered("caption", 0.2)
+        limit.answered()
     assert limit.size == 4
     await held.aclose()

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from taggerd import settings
 from taggerd.errors import ConfigurationError
-from taggerd.inference.asking import Asking
 from taggerd.inference.profiles import Profile, RolePrompt, load_profile
 from taggerd.inference.questions import HINTS, Question, check_own, questions
+from taggerd.inference.service import InferenceService
 from taggerd.settings import Settings
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ async def test_an_own_answer_is_no_sign_of_blindness(
         "roles": {"fr": ALT | {"prompt": prompt}},
     }
     backend = server.backend()
-    asking = Asking(
+    asking = InferenceService(
         Settings.model_validate(given), load_profile("default"), {backend.base_url: backend}
     )
     await asking.probe()

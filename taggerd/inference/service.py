@@ -1,4 +1,4 @@
-"""Asking: the questions about every photo, the endpoints they go to, and whether these are well."""
+"""The inference service: the questions about every photo, and the endpoints that they go to."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from taggerd.photo import Answer, Picture
     from taggerd.settings import Settings
 
-_PLACES_KEPT = 256
-"""Photos of which it is known where they were asked about last."""
+_REMEMBERED_PHOTOS = 256
+"""Photos of which it is known at which endpoint they were asked about last."""
 
 
-class Asking:
-    """What the pipeline knows of inference."""
+class InferenceService:
+    """What the rest of the program knows of inference."""
 
     def __init__(  # noqa: PLR0913 - all by name
         self,
@@ -38,7 +38,7 @@ class Asking:
         *,
         models: Mapping[str, str] | None = None,
         vocabulary: Sequence[str] = (),
-        places: Mapping[str, str] | None = None,
+        base_urls: Mapping[str, str] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Ask *backends* by *profile*.
@@ -47,31 +47,32 @@ class Asking:
             settings: all of them.
             profile: the prompts.
             backends: by address, at least one.
-            models: those that a registry resolved, by role.
+            models: by role, where a registry resolved them.
             vocabulary: the user's own words for keywords, where they are few.
-            places: the addresses that it resolved, by role; without any, every role is asked
-                wherever there is room.
-            sleep: lets a breaker wait.
+            base_urls: addresses by role, where a registry resolved them; without any, every role
+                is asked at whichever endpoint has the least load.
+            sleep: waits between probes.
         """
         self._settings = settings
         self._models = models or {}
         self._vocabulary = vocabulary
         self._roles = (*ROLES, *settings.roles.own)
-        self._own = {role for role in self._roles if settings.roles.named(role).model}
+        self._own_model = {role for role in self._roles if settings.roles.named(role).model}
+        self._sleep = sleep
         self.profile = profile
-        places = places or {}
+        base_urls = base_urls or {}
         by_url = {
-            url: Endpoint(backend, probe=self._probe, sleep=sleep)
+            url: Endpoint(backend, probe=self._probe)
             for url, backend in backends.items()
-            if not places or url in places.values()
+            if not base_urls or url in base_urls.values()
         }
         self.endpoints = tuple(by_url.values())
-        self._places = {role: by_url[url] for role, url in places.items()}
+        self._by_role = {role: by_url[url] for role, url in base_urls.items()}
         self._questions: tuple[Question, ...] = ()
-        self._mending: dict[Endpoint, asyncio.Task[None]] = {}
+        self._recovering: dict[Endpoint, asyncio.Task[None]] = {}
         self._asked_at: dict[str, Endpoint] = {}
-        self._resting = False
-        self._news = asyncio.Event()
+        self._paused = False
+        self._changed = asyncio.Event()
         self._broken: BaseException | None = None
 
     @property
@@ -98,29 +99,29 @@ class Asking:
 
     @property
     def requests_at_once(self) -> int:
-        """How many requests all endpoints together may be given at once."""
+        """How many requests all endpoints together may be sent at once."""
         return sum(endpoint.backend.limit.most for endpoint in self.endpoints)
 
     @property
     def error(self) -> BackendError | None:
-        """Why photos cannot be asked about; None while each role has an endpoint that is usable."""
+        """Why photos cannot be asked about; None while each role has a usable endpoint."""
         for role in self._roles:
             serving = self._serving(role)
             if not any(endpoint.usable for endpoint in serving):
-                return serving[0].breaker.error
+                return serving[0].health.error
         return None
 
     @property
     def trouble(self) -> BackendError | None:
         """What somebody should look at: :attr:`error`, or why one of several is left out."""
-        faults = (endpoint.breaker.error for endpoint in self.endpoints)
+        faults = (endpoint.health.error for endpoint in self.endpoints)
         return self.error or next(filter(None, faults), None)
 
     def _serving(self, role: str) -> Sequence[Endpoint]:
-        """Return where *role* may be asked: its own place, the first, or anywhere."""
-        if not self._places:
+        """Return where *role* may be asked: at its own endpoint, at the first, or at any."""
+        if not self._by_role:
             return self.endpoints
-        return [self._places.get(role, self.endpoints[0])]
+        return [self._by_role.get(role, self.endpoints[0])]
 
     def remember(self, memory: Memory) -> None:
         """Keep what endpoints teach about the form of requests in *memory*."""
@@ -128,42 +129,43 @@ class Asking:
             endpoint.backend.remember(memory)
 
     async def describe(self, picture: Picture, asked: Sequence[Question]) -> AsyncIterator[Answer]:
-        """Ask about *picture*, all of a photo's questions at one endpoint where that is possible.
+        """Ask about *picture*, all questions at one endpoint where that is possible.
 
-        Its cache holds the picture then. Where it dies on the way, the photo goes back into the
+        Its cache holds the picture then. If it fails on the way, the photo goes back into the
         queue, and what is not answered yet is asked at another.
 
         Raises:
-            FailsOverThisPhoto: the endpoint fails over this photo and answers others.
+            FailsOnThisPhoto: the endpoint fails on this photo and answers others.
             BackendError: the endpoint is at fault. AnswerError, PhotoRefused: the photo is.
         """
-        # Chosen at once, for all: they go to one place, as the load of none changes in between.
+        # All are chosen now: no load changes in between, so they go to one endpoint.
         before = self._asked_at.get(picture.digest)
         # What follows from earlier answers is asked where these came from.
-        taken = [self._endpoint_for(q.role, before if q.unfilled else None) for q in asked]
-        self._note_place(picture.digest, taken)
-        for endpoint, pairs in groupby(zip(taken, asked, strict=True), key=lambda pair: pair[0]):
-            own = [self._as_asked_at(endpoint, question) for _, question in pairs]
-            meant = {o.identity: q.identity for o in own for q in asked if q.role == o.role}
+        chosen = [self._endpoint_for(q.role, before if q.unfilled else None) for q in asked]
+        self._remember_endpoint(picture.digest, chosen)
+        for endpoint, pairs in groupby(zip(chosen, asked, strict=True), key=lambda pair: pair[0]):
+            sent = [self._as_asked_at(endpoint, question) for _, question in pairs]
+            identities = {s.identity: q.identity for s in sent for q in asked if q.role == s.role}
             try:
-                async for answer in endpoint.describe(picture, own):
+                async for answer in endpoint.describe(picture, sent):
                     # To the ledger it is the same question wherever it was asked.
-                    yield replace(answer, question=meant.get(answer.question, answer.question))
+                    identity = identities.get(answer.question, answer.question)
+                    yield replace(answer, question=identity)
             finally:
                 if not endpoint.usable:
-                    self._mend(endpoint)
+                    self._recover(endpoint)
 
-    def _note_place(self, digest: str, taken: Sequence[Endpoint]) -> None:
-        """Keep for a while where a photo is asked about: more questions of it may follow."""
-        if taken:
-            self._asked_at[digest] = taken[0]
-        while len(self._asked_at) > _PLACES_KEPT:
+    def _remember_endpoint(self, digest: str, chosen: Sequence[Endpoint]) -> None:
+        """Remember for a while where a photo is asked about: more questions of it may follow."""
+        if chosen:
+            self._asked_at[digest] = chosen[0]
+        while len(self._asked_at) > _REMEMBERED_PHOTOS:
             del self._asked_at[next(iter(self._asked_at))]
 
     def _endpoint_for(self, role: str, before: Endpoint | None = None) -> Endpoint:
-        """Return where to ask a question of *role*: of those that are usable, where most room is.
+        """Return where to ask a question of *role*: the usable endpoint with the least load.
 
-        Where the photo was asked about *before* comes first: the picture is in its cache.
+        The one where the photo was asked about *before* comes first: its cache has the picture.
 
         Raises:
             BackendError: why none is usable.
@@ -171,16 +173,16 @@ class Asking:
         serving = self._serving(role)
         usable = [endpoint for endpoint in serving if endpoint.usable]
         if not usable:
-            raise serving[0].breaker.error or NotProbed
+            raise serving[0].health.error or NotProbed
         return before if before in usable else min(usable, key=lambda endpoint: endpoint.load)
 
     def _as_asked_at(self, endpoint: Endpoint, question: Question) -> Question:
         """Return *question* with the model that this endpoint has for it."""
-        if question.role in self._own or question.role in self._models:
+        if question.role in self._own_model or question.role in self._models:
             return question
         return replace(question, model=endpoint.backend.model or question.model)
 
-    # How the endpoints are.
+    # The endpoints' health.
 
     async def preflight(self) -> list[PreflightReport]:
         """Probe every endpoint for every model that it will be asked for; one report for each."""
@@ -188,66 +190,67 @@ class Asking:
 
     def usable_by(self, reports: Sequence[PreflightReport]) -> bool:
         """Say whether by these *reports* each role has an endpoint that can be asked."""
-        well = [e for e, report in zip(self.endpoints, reports, strict=True) if report.ok]
-        return all(any(e in well for e in self._serving(role)) for role in self._roles)
+        passed = [e for e, report in zip(self.endpoints, reports, strict=True) if report.ok]
+        return all(any(e in passed for e in self._serving(role)) for role in self._roles)
 
     async def probe(self) -> BackendError | None:
         """Probe every endpoint that is not known to be at fault, and return :attr:`error`."""
-        known = [e for e in self.endpoints if e.usable or isinstance(e.breaker.error, NotProbed)]
-        found = await asyncio.gather(*map(self._probe, known))
-        for endpoint, error in zip(known, found, strict=True):
-            endpoint.found(error)
+        untried = [e for e in self.endpoints if e.usable or isinstance(e.health.error, NotProbed)]
+        errors = await asyncio.gather(*map(self._probe, untried))
+        for endpoint, error in zip(untried, errors, strict=True):
+            endpoint.health.probed(error)
             if error is not None:
-                self._mend(endpoint)
+                self._recover(endpoint)
         return self.error
 
     async def wait_usable(self) -> None:
         """Return once photos can be asked about; endpoints at fault are probed meanwhile."""
-        self._mend_all()
+        self._recover_all()
         while self.error is not None:
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
             if self._broken is not None:
                 raise self._broken
 
     def rest(self, *, resting: bool) -> None:
-        """Probe nothing while *resting*; go on with what has to be probed when it is over."""
-        if resting == self._resting:
+        """Probe nothing while paused; go on with what has to be probed afterwards."""
+        if resting == self._paused:
             return
-        self._resting = resting
+        self._paused = resting
         if not resting:
-            self._mend_all()
-        for task in self._mending.values() if resting else ():
+            self._recover_all()
+        for task in self._recovering.values() if resting else ():
             task.cancel()
 
     async def close(self) -> None:
         """Stop probing and close all connections."""
         self.rest(resting=True)
-        await asyncio.gather(*self._mending.values(), return_exceptions=True)
+        await asyncio.gather(*self._recovering.values(), return_exceptions=True)
         for endpoint in self.endpoints:
             await endpoint.backend.close()
 
-    def _mend_all(self) -> None:
-        """Probe beside the work what is not usable."""
+    def _recover_all(self) -> None:
+        """Probe in the background what is not usable."""
         for endpoint in self.endpoints:
             if not endpoint.usable:
-                self._mend(endpoint)
+                self._recover(endpoint)
 
-    def _mend(self, endpoint: Endpoint) -> None:
-        """Probe *endpoint* beside the work until it is usable again."""
-        if self._resting or endpoint in self._mending:
+    def _recover(self, endpoint: Endpoint) -> None:
+        """Probe *endpoint* in the background until it is usable again."""
+        if self._paused or endpoint in self._recovering:
             return
 
         def ended(task: asyncio.Task[None]) -> None:
-            del self._mending[endpoint]
+            del self._recovering[endpoint]
             if not task.cancelled():
                 self._broken = self._broken or task.exception()
-            elif not self._resting:
-                self._mend(endpoint)  # rest was over before it had begun
-            self._news.set()
+            elif not self._paused:
+                self._recover(endpoint)  # the pause was over before it had begun
+            self._changed.set()
 
-        task = asyncio.create_task(endpoint.breaker.wait_closed(), name=f"mend {endpoint.base_url}")
-        self._mending[endpoint] = task
+        recovery = endpoint.health.recover(endpoint.probe_again, sleep=self._sleep)
+        task = asyncio.create_task(recovery, name=f"recover {endpoint.base_url}")
+        self._recovering[endpoint] = task
         task.add_done_callback(ended)
 
     async def _preflight(self, endpoint: Endpoint) -> PreflightReport:
@@ -289,7 +292,7 @@ class Asking:
         # The first endpoint's model names the questions, whoever answers them.
         if not self._questions or endpoint is self.endpoints[0]:
             self._questions = made
-        endpoint.control_by(next(q for q in made if endpoint in self._serving(q.role)))
+        endpoint.control_question = next(q for q in made if endpoint in self._serving(q.role))
 
 
 def fault_of(report: PreflightReport) -> BackendError | None:

@@ -13,10 +13,10 @@ import pytest
 
 from taggerd.errors import BackendBlind
 from taggerd.inference import describer
-from taggerd.inference.asking import Asking
 from taggerd.inference.endpoint import control_picture
+from taggerd.inference.health import SUSPICIOUS_REPEATS
 from taggerd.inference.profiles import load_profile
-from taggerd.inference.sameness import PICTURES
+from taggerd.inference.service import InferenceService
 from taggerd.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CONTROL = base64.b64encode(control_picture().jpeg).decode()
 
 
-async def _said(asking: Asking, picture: Picture, *digests: str) -> list[str]:
+async def _said(asking: InferenceService, picture: Picture, *digests: str) -> list[str]:
     """Ask for the caption of pictures that differ in their digests."""
     return [
         answer.text
@@ -44,7 +44,7 @@ async def at_once(_: float) -> None:
 
 async def _asking(
     scripted: type[Scripted], reply: Callable[[dict[str, Any]], Any], *, preflight: bool = False
-) -> tuple[Asking, Scripted]:
+) -> tuple[InferenceService, Scripted]:
     """Ask a backend that answers as *reply* says; preflight's own questions by what it sees."""
 
     def answered(body: dict[str, Any]) -> httpx.Response:
@@ -57,7 +57,9 @@ async def _asking(
 
     server = scripted(reply=answered)
     settings = Settings.model_validate({"backend": {"preflight": preflight, "model": "eye"}})
-    asking = Asking(settings, load_profile("default"), {"": server.backend()}, sleep=at_once)
+    asking = InferenceService(
+        settings, load_profile("default"), {"": server.backend()}, sleep=at_once
+    )
     assert await asking.probe() is None
     server.requests.clear()
     return asking, server
@@ -78,7 +80,7 @@ async def test_the_same_caption_for_every_picture_is_held_back(
         return say("Hills under a blue sky" if seen else "A person standing outside")
 
     asking, _ = await _asking(scripted, reply, preflight=preflight)
-    few = [f"{n}" for n in range(PICTURES - 1)]
+    few = [f"{n}" for n in range(SUSPICIOUS_REPEATS - 1)]
     assert await _said(asking, picture, *few, *few) == ["A person standing outside"] * 2 * len(few)
     with pytest.raises(BackendBlind, match=r"same caption for every picture.*person standing"):
         await _said(asking, picture, "another")
@@ -98,7 +100,7 @@ async def test_a_burst_of_one_scene_is_no_fault(
         return say("Hills under a blue sky" if control else "A grey wall")
 
     asking, server = await _asking(scripted, reply)
-    digests = [f"{n}" for n in range(4 * PICTURES)]
+    digests = [f"{n}" for n in range(4 * SUSPICIOUS_REPEATS)]
     assert await _said(asking, picture, *digests) == ["A grey wall"] * len(digests)
     assert len(server.chats) == len(digests) + 1
 
@@ -109,8 +111,8 @@ async def test_captions_that_differ_ask_nothing_more(
     """One other caption in between, and the count begins anew."""
     count = iter(range(1000))
     asking, server = await _asking(
-        scripted, lambda _body: say("A wall" if next(count) % PICTURES else "A door")
+        scripted, lambda _body: say("A wall" if next(count) % SUSPICIOUS_REPEATS else "A door")
     )
-    digests = [f"{n}" for n in range(5 * PICTURES)]
+    digests = [f"{n}" for n in range(5 * SUSPICIOUS_REPEATS)]
     assert len(await _said(asking, picture, *digests)) == len(digests)
     assert len(server.chats) == len(digests)

@@ -1,0 +1,174 @@
+"""The health of one endpoint: whether it may be asked about photos, and why not.
+
+One object holds all that is known of it, for the endpoint that judges an error and for the request
+that is about to be sent: a circuit breaker with its backoff, the hold on requests while a fault is
+being looked into, and the watch for a model that gives every picture the same answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from taggerd.retry import policy_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from taggerd.errors import BackendError
+    from taggerd.photo import Answer
+
+SUSPICIOUS_REPEATS = 5
+"""So many different pictures in a row, all described in the very same words, are suspicious."""
+
+_probing: ContextVar[bool] = ContextVar("probing", default=False)
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def probing() -> Iterator[None]:
+    """Mark the requests of this block as probes: they are sent whatever the endpoint's health.
+
+    A context variable, because a probe passes through all of the code that asks about photos.
+    """
+    token = _probing.set(True)
+    try:
+        yield
+    finally:
+        _probing.reset(token)
+
+
+def is_probing() -> bool:
+    """Say whether the request at hand is a probe and not about a photo."""
+    return _probing.get()
+
+
+class Health:
+    """Healthy until a fault; then nothing about a photo is sent until a probe passes.
+
+    How long to wait between probes is in :mod:`taggerd.retry`.
+    """
+
+    def __init__(
+        self,
+        name: Callable[[], str] = str,
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Begin healthy.
+
+        Args:
+            name: gives the endpoint's name, for the log.
+            chance: from 0 to 1, for the jitter of waits.
+        """
+        self.error: BackendError | None = None
+        """Why no photo may be asked about; None: it may."""
+        self._name = name
+        self._chance = chance
+        self._failures = 0
+        """Waits since the last answer."""
+        self._settled = asyncio.Event()
+        """Cleared while a probe finds out whether a fault is the endpoint's."""
+        self._settled.set()
+        self._repeats: dict[tuple[str, str], _Repeats] = {}
+        self._genuine: set[tuple[str, str, str]] = set()
+
+    # The circuit breaker.
+
+    def fault(self, error: BackendError) -> None:
+        """Stop requests because of *error*; faults of requests already in flight change nothing."""
+        if self.error is None:
+            log.warning("backend at fault, work waits", reason=str(error))
+            self.error = error
+
+    def probed(self, error: BackendError | None) -> None:
+        """Take over what a probe found, None for healthy; each change is logged once."""
+        if error is None and self.error is not None:
+            log.info("backend is usable", base_url=self._name())
+        elif error is not None and str(error) != str(self.error):
+            log.warning("backend at fault, work waits", reason=str(error))
+        self.error = error
+
+    def answered(self) -> None:
+        """Note an answer: the next outage starts with a short wait again."""
+        self._failures = 0
+
+    async def recover(
+        self,
+        probe: Callable[[], Awaitable[BackendError | None]],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Wait and *probe* until the endpoint is healthy."""
+        while self.error is not None:
+            if backoff := policy_of(self.error).backoff:
+                self._failures += 1
+                asked = self.error.retry_after_seconds or 0.0
+                chance = self._chance()
+                await sleep(backoff.seconds(self._failures, asked=asked, chance=chance))
+            self.probed(await probe())
+
+    # Requests about to be sent.
+
+    async def wait_for_verdict(self) -> None:
+        """Wait while a probe finds out whether a fault is the endpoint's. Probes do not wait."""
+        if not is_probing():
+            await self._settled.wait()
+
+    def may_send(self) -> bool:
+        """Say whether to send now, or to return the permit and wait for the verdict again.
+
+        Raises:
+            BackendError: the endpoint is at fault, which was found while this request waited.
+        """
+        if is_probing():
+            return True
+        if self._settled.is_set() and self.error is not None:
+            raise type(self.error)(str(self.error))
+        return self._settled.is_set()
+
+    @contextmanager
+    def in_doubt(self) -> Iterator[None]:
+        """Hold back requests about photos while a probe finds out whose fault it is."""
+        self._settled.clear()
+        try:
+            yield
+        finally:
+            self._settled.set()
+
+    # A model that says the same of every picture.
+
+    def repeats_itself(self, digest: str, answer: Answer) -> bool:
+        """Take note of *answer* about the picture *digest*; say whether its text came too often.
+
+        A burst of one scene is rightly described alike, so this proves nothing by itself: ask
+        about a picture of another kind before blaming the model.
+        """
+        key = (answer.role, answer.model)
+        if not answer.text or (*key, answer.text) in self._genuine:
+            return False
+        last = self._repeats.get(key)
+        before = last.digests if last and last.text == answer.text else frozenset()
+        self._repeats[key] = _Repeats(answer.text, before | {digest})
+        return len(self._repeats[key].digests) >= SUSPICIOUS_REPEATS
+
+    def trust(self, answer: Answer) -> None:
+        """Take the text of *answer* for a genuine one from now on."""
+        self._genuine.add((answer.role, answer.model, answer.text))
+
+    def forget_repeats(self) -> None:
+        """Count from zero, as after the model was mended."""
+        self._repeats.clear()
+
+
+class _Repeats(NamedTuple):
+    """What a model said last in one role, and of which pictures in a row."""
+
+    text: str
+    digests: frozenset[str]
