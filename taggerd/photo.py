@@ -7,11 +7,10 @@ bytes at rest (``os.fsencode``).
 
 from __future__ import annotations
 
-import base64
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,8 +29,6 @@ RENDERED_EXTENSIONS = (
 
 IMAGE_EXTENSIONS = frozenset(RENDERED_EXTENSIONS) | RAW_EXTENSIONS
 """Every file name extension that taggerd reads: lower case, no dot."""
-
-RECORD_SCHEMA_VERSION = 1
 
 
 def extension(path: Path) -> str:
@@ -239,89 +236,3 @@ class Sidecar:
     """The photo file's new stamp, where it was embedded into."""
     emptied: bool = False
     """Embedded, but no more: what taggerd had put into the photo file was taken out of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One line of the day's JSONL."""
-
-    id: str
-    """Unique; a record is journalled once however often it is delivered."""
-    photo: Photo
-    digest: str
-    tags: Tags
-    roles: Mapping[str, str]
-    """Every role's answer as text (keywords joined by ``", "``)."""
-    models: Mapping[str, str]
-    backend: str
-    """Base URL, without credentials."""
-    prompt_profile: str
-    sidecars: tuple[Sidecar, ...]
-    notes: tuple[str, ...]
-    error: str
-    """Why the photo is not tagged; empty if it is."""
-    attempts: int
-    started_at: datetime
-    finished_at: datetime
-    stages: Mapping[str, float]
-    """Seconds in each stage: ``decode, caption, keywords, description, metadata``."""
-    usage: Mapping[str, int]
-    """``prompt_tokens``, ``completion_tokens``, ``requests``."""
-    dry_run: bool
-    version: str
-    raw: Mapping[str, str] = field(default_factory=dict)
-    """Raw answers that were held back, by role."""
-    error_kind: str = ""
-    """Name of the error's class, for counting; empty if all is well."""
-    duration_seconds: float | None = None
-    """As a monotonic clock measured it; None: from start to finish by the clock on the wall."""
-    prompt_profile_digest: str = ""
-    """Of the texts in it: a profile that was edited keeps its name."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as a plain dict, ``schema_version`` first."""
-        by_the_wall = (self.finished_at - self.started_at).total_seconds()
-        seconds = by_the_wall if self.duration_seconds is None else self.duration_seconds
-        return {
-            "schema_version": RECORD_SCHEMA_VERSION,
-            "id": self.id,
-            **_path_json("image", self.photo.primary.path),
-            "digest": self.digest,
-            "files": [printable(file.path) for file in self.photo.files],
-            "keywords": [{"keyword": k.word, "score": k.score} for k in self.tags.keywords],
-            "caption": self.tags.caption,
-            "description": self.tags.description,
-            "roles": dict(self.roles),
-            "models": dict(self.models),
-            "backend": self.backend,
-            "prompt_profile": self.prompt_profile,
-            "prompt_profile_digest": self.prompt_profile_digest,
-            "metadata_written": any(not s.error and not s.emptied for s in self.sidecars),
-            "sidecars": [
-                printable(s.path) for s in self.sidecars if not s.error and not s.embedded
-            ],
-            "embedded": [printable(s.path) for s in self.sidecars if s.embedded and not s.emptied],
-            "notes": list(self.notes),
-            "error": self.error,
-            "error_kind": self.error_kind,
-            "attempts": self.attempts,
-            "started_at": self.started_at.isoformat(timespec="milliseconds"),
-            "finished_at": self.finished_at.isoformat(timespec="milliseconds"),
-            "duration_seconds": round(seconds, 3),
-            "stages": {stage: round(seconds, 4) for stage, seconds in self.stages.items()},
-            "usage": dict(self.usage),
-            "dry_run": self.dry_run,
-            "version": self.version,
-        } | ({"raw": dict(self.raw)} if self.raw else {})
-
-
-def _path_json(key: str, path: Path) -> dict[str, str]:
-    """Give *path* as text; where it is not UTF-8 also as base64, so that it can be found again."""
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        return {
-            key: printable(path),
-            f"{key}_base64": base64.b64encode(os.fsencode(path)).decode(),
-        }
-    return {key: str(path)}

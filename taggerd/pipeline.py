@@ -21,8 +21,9 @@ from taggerd import __version__, imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.context import context_of, inspected
 from taggerd.errors import AnswerError, StorageError
+from taggerd.journal import Record
 from taggerd.ledger import Failed, Finished, Outgoing, Released
-from taggerd.photo import Provenance, Record, Tags
+from taggerd.photo import Provenance, Tags, printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -301,19 +302,25 @@ def record_of(
 ) -> Record:
     """Write down what became of a photo; *error* is why it is not tagged."""
     refused = [sidecar.error for sidecar in attempt.sidecars if sidecar.error]
+    tagged = [sidecar for sidecar in attempt.sidecars if not sidecar.error and not sidecar.emptied]
     notes = [note for sidecar in attempt.sidecars for note in sidecar.notes]
     answers = list(attempt.answers.values())
     return Record(
         id=f"{attempt.claim.id}-{attempt.started_at:%Y%m%dT%H%M%S.%f}",
-        photo=attempt.claim.photo,
+        image=attempt.claim.photo.primary.path,
         digest=attempt.picture.digest if attempt.picture else "",
-        tags=attempt.tags,
+        files=tuple(printable(file.path) for file in attempt.claim.photo.files),
+        keywords=attempt.tags.keywords,
+        caption=attempt.tags.caption,
+        description=attempt.tags.description,
         roles={answer.role: said_in(answer) for answer in answers},
         models={answer.role: answer.model for answer in answers},
         backend=services.asking.base_url,
         prompt_profile=services.asking.profile.name,
         prompt_profile_digest=services.asking.profile.digest,
-        sidecars=attempt.sidecars,
+        metadata_written=bool(tagged),
+        sidecars=tuple(printable(sidecar.path) for sidecar in tagged if not sidecar.embedded),
+        embedded=tuple(printable(sidecar.path) for sidecar in tagged if sidecar.embedded),
         notes=(*(attempt.picture.notes if attempt.picture else ()), *notes),
         error=str(error) if error else "; ".join(refused),
         error_kind=type(error).__name__ if error else "SidecarError" if refused else "",

@@ -120,7 +120,7 @@ class Progress:
             if outcome.fate == "failed":
                 self._bar.console.print(escape(f"failed: {photo}: {outcome.reason}"))
         elif not self._as_json:
-            caption = outcome.record.tags.caption if outcome.record else ""
+            caption = outcome.record.caption if outcome.record else ""
             fate = "asked" if outcome.fate == "tagged" and not self._writes else outcome.fate
             _print(": ".join(part for part in (fate, photo, outcome.reason or caption) if part))
 

@@ -2,6 +2,15 @@
 
 from taggerd.journal.dayfile import Entry
 from taggerd.journal.journal import Journal, Summary
+from taggerd.journal.record import Record
 from taggerd.journal.scanfile import check_scan_file, write_jsonl, write_summary
 
-__all__ = ["Entry", "Journal", "Summary", "check_scan_file", "write_jsonl", "write_summary"]
+__all__ = [
+    "Entry",
+    "Journal",
+    "Record",
+    "Summary",
+    "check_scan_file",
+    "write_jsonl",
+    "write_summary",
+]

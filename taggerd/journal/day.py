@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from taggerd.journal.line import Line
+    from taggerd.journal.record import Record
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Folder:
 
     path: str
     """Printable."""
-    photos: tuple[Line, ...]
+    photos: tuple[Record, ...]
 
     @cached_property
     def keywords(self) -> list[tuple[str, int]]:
@@ -33,10 +33,10 @@ class Folder:
 class Day:
     """The records of one day, or of one scan."""
 
-    def __init__(self, title: str, records: Iterable[Line | None]) -> None:
+    def __init__(self, title: str, records: Iterable[Record | None]) -> None:
         """Take *records* in the order they were written; None stands for a damaged line."""
         self.title = title
-        self.records: list[Line] = []
+        self.records: list[Record] = []
         self.damaged_lines = 0
         for record in records:
             if record is None:
@@ -45,18 +45,18 @@ class Day:
                 self.records.append(record)
 
     @cached_property
-    def photos(self) -> list[Line]:
+    def photos(self) -> list[Record]:
         """The latest record of each photo, by folder and then by name, IMG_2 before IMG_10."""
         latest = {os.fsencode(record.image): record for record in self.records}
         return sorted(latest.values(), key=_shooting_order)
 
     @cached_property
-    def failed(self) -> list[Line]:
+    def failed(self) -> list[Record]:
         """The photos with an error."""
         return [photo for photo in self.photos if photo.error]
 
     @cached_property
-    def tagged(self) -> list[Line]:
+    def tagged(self) -> list[Record]:
         """The photos without an error."""
         return [photo for photo in self.photos if not photo.error]
 
@@ -84,12 +84,12 @@ class Day:
         return list(dict.fromkeys(filter(None, named)))
 
 
-def _frequencies(photos: Iterable[Line]) -> list[tuple[str, int]]:
-    counts = Counter(word for photo in photos for word in photo.keywords)
+def _frequencies(photos: Iterable[Record]) -> list[tuple[str, int]]:
+    counts = Counter(word for photo in photos for word in photo.words)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0].casefold(), item[0]))
 
 
-def _shooting_order(photo: Line) -> tuple[bytes, list[tuple[int, str]], bytes]:
+def _shooting_order(photo: Record) -> tuple[bytes, list[tuple[int, str]], bytes]:
     pieces = re.split(r"([0-9]+)", photo.image.name.casefold())
     natural = [(int(p[:18]), "") if p.isdigit() and p.isascii() else (-1, p) for p in pieces]
     return (os.fsencode(photo.image.parent), natural, os.fsencode(photo.image))

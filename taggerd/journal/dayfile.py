@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.files import sync_folder
 from taggerd.journal.disk import failing_as_storage, replacing
-from taggerd.journal.line import Line, identity, parse
+from taggerd.journal.record import Record, identity, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -132,7 +132,7 @@ class DayFile:
             self._mend(descriptor)
             self._pack(descriptor)
 
-    def read(self) -> Iterator[Line | None]:
+    def read(self) -> Iterator[Record | None]:
         """Give the day's records in the order they came, each id once; None for a damaged line.
 
         Raises:
@@ -243,12 +243,12 @@ class DayFile:
         self._seen = None
 
 
-def read_lines(lines: Iterable[str]) -> Iterator[Line | None]:
+def read_lines(lines: Iterable[str]) -> Iterator[Record | None]:
     """Read records that are not in a file (yet), each id once; None for what is no record."""
     yield from _each_once(map(encoded, lines))
 
 
-def _each_once(stored: Iterable[bytes | None]) -> Iterator[Line | None]:
+def _each_once(stored: Iterable[bytes | None]) -> Iterator[Record | None]:
     """Read *stored*, each id once.
 
     An unreadable end without a line end is passed over in silence: it may just be being written.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from taggerd.journal.day import Day, Folder
-    from taggerd.journal.line import Line
+    from taggerd.journal.record import Record
 
 _KEYWORDS_OF_DAY = 50
 _KEYWORDS_OF_FOLDER = 12
@@ -86,25 +86,25 @@ def _folder(folder: Folder) -> Iterator[str]:
     yield from _table(header, (_row(photo, own) for photo in folder.photos))
 
 
-def _row(photo: Line, own: Iterable[str]) -> tuple[str, ...]:
+def _row(photo: Record, own: Iterable[str]) -> tuple[str, ...]:
     return (
         photo.name,
         photo.caption,
         photo.description,
-        ", ".join(photo.keywords),
+        ", ".join(photo.words),
         *(photo.own.get(role, "") for role in own),
         "; ".join(marks(photo)),
     )
 
 
-def marks(photo: Line) -> list[str]:
+def marks(photo: Record) -> list[str]:
     """Return what a person should know of *photo*: dry run, no sidecar, its notes."""
     marked = ["dry run"] if photo.dry_run else []
     marked += [f"not tagged: {photo.error}"] if photo.error else []
     return [*marked, *photo.notes]
 
 
-def _errors(failed: Iterable[Line]) -> Iterator[tuple[str, ...]]:
+def _errors(failed: Iterable[Record]) -> Iterator[tuple[str, ...]]:
     for photo in failed:
         notes = "; ".join(photo.notes)
         yield (photo.name, photo.folder, photo.error, str(photo.attempts), notes)

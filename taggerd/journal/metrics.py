@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from taggerd.journal.day import Day
-    from taggerd.journal.line import Line
+    from taggerd.journal.record import Record
 
 METRICS_SCHEMA_VERSION = 1
 
 RUN_GAP = timedelta(minutes=15)
 """A pause longer than this ends a run."""
 
-Span = tuple[datetime, datetime, list["Line"]]
+Span = tuple[datetime, datetime, list["Record"]]
 """Start, end, and the records of it."""
 
 
@@ -76,7 +76,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[math.ceil(share * len(ordered)) - 1]
 
 
-def _latency(records: Iterable[Line]) -> dict[str, dict[str, float]]:
+def _latency(records: Iterable[Record]) -> dict[str, dict[str, float]]:
     """Return count, p50, p90, p99 and max of the whole way and of every stage, in seconds."""
     times: defaultdict[str, list[float]] = defaultdict(list)
     for record in records:
@@ -96,7 +96,7 @@ def _tally(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(filter(None, values)).most_common())
 
 
-def _spans(records: Iterable[Line], gap: timedelta) -> list[Span]:
+def _spans(records: Iterable[Record], gap: timedelta) -> list[Span]:
     """Join records that overlap or follow each other within *gap*; those without times are left."""
     timed = [
         (record.started_at, max(record.started_at, record.finished_at), record)
@@ -114,7 +114,7 @@ def _spans(records: Iterable[Line], gap: timedelta) -> list[Span]:
     return spans
 
 
-def _run(start: datetime, end: datetime, records: Sequence[Line]) -> dict[str, object]:
+def _run(start: datetime, end: datetime, records: Sequence[Record]) -> dict[str, object]:
     return {
         "started_at": start.isoformat(timespec="milliseconds"),
         "finished_at": end.isoformat(timespec="milliseconds"),

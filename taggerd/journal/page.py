@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
     from taggerd.journal.day import Day
-    from taggerd.journal.line import Line
+    from taggerd.journal.record import Record
 
 _KEYWORDS_SHOWN = 24
 """Of the day, in the header."""
@@ -34,7 +34,7 @@ def page(day: Day, page_folder: Path, thumbnails: Path) -> str:
     """
     folder = quote(os.fsencode(os.path.relpath(thumbnails, page_folder)))
 
-    def thumbnail(photo: Line) -> str:
+    def thumbnail(photo: Record) -> str:
         name = f"{photo.digest[:2]}/{photo.digest}.jpg"
         return f"{folder}/{name}" if photo.digest and (thumbnails / name).is_file() else ""
 

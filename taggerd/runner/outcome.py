@@ -12,7 +12,8 @@ from taggerd.photo import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taggerd.photo import Photo, Record
+    from taggerd.journal import Record
+    from taggerd.photo import Photo
 
 log = structlog.get_logger(__name__)
 

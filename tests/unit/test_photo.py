@@ -1,26 +1,14 @@
-"""The nouns: grouping, stamps, printable paths, and records as JSON."""
+"""Photos are grouped from files, and paths are printed."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from taggerd.photo import (
-    Keyword,
-    Photo,
-    PhotoFile,
-    Record,
-    Sidecar,
-    Stamp,
-    Tags,
-    group,
-    printable,
-)
+from taggerd.photo import Photo, PhotoFile, Stamp, group, printable
 
 STAMP = Stamp(1, 2, 3, 4)
 
@@ -72,52 +60,3 @@ def test_stems_in_two_folders_are_two_photos() -> None:
 def test_a_path_is_printed_on_one_line_of_valid_text(raw: bytes, shown: str) -> None:
     """No name can break a line, send control codes to a terminal, or be invalid UTF-8."""
     assert printable(Path(os.fsdecode(raw))) == shown
-
-
-def record(path: Path) -> Record:
-    """Make a record of a photo at *path*."""
-    at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-    return Record(
-        id="1",
-        photo=Photo((PhotoFile(path, STAMP),)),
-        digest="d",
-        tags=Tags(caption="A cat", keywords=(Keyword("cat", 0.9),)),
-        roles={"caption": "A cat"},
-        models={"caption": "m"},
-        backend="builtin:",
-        prompt_profile="default",
-        sidecars=(Sidecar(path=path, written=False, error="read-only"),),
-        notes=(),
-        error="",
-        attempts=1,
-        started_at=at,
-        finished_at=at,
-        stages={},
-        usage={},
-        dry_run=False,
-        version="0",
-    )
-
-
-def test_a_record_starts_with_its_schema_version_and_lists_scored_keywords() -> None:
-    """Readers of the JSONL find the schema version first and keywords with their scores."""
-    written = record(Path("/card/a.jpg")).to_json()
-    assert next(iter(written)) == "schema_version"
-    assert written["keywords"] == [{"keyword": "cat", "score": 0.9}]
-
-
-def test_a_refused_sidecar_does_not_count_as_written() -> None:
-    """``sidecars`` names only what holds the tags."""
-    written = record(Path("/card/a.jpg")).to_json()
-    assert written["sidecars"] == []
-    assert written["metadata_written"] is False
-
-
-def test_a_name_that_is_not_utf8_can_be_found_again_from_the_record() -> None:
-    """Such a path is printed with escapes, and kept whole as base64."""
-    import base64  # noqa: PLC0415 - only here
-
-    path = Path(os.fsdecode(b"/card/\xff.jpg"))
-    written = json.loads(json.dumps(record(path).to_json(), ensure_ascii=False).encode())
-    assert written["image"] == "/card/\\xff.jpg"
-    assert base64.b64decode(written["image_base64"]) == b"/card/\xff.jpg"

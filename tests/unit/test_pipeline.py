@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from taggerd.inference import Question
 from taggerd.ledger import Claim, FileState, Held
-from taggerd.photo import Answer, Photo, PhotoFile, Stamp
-from taggerd.pipeline import RunOptions, _may_be_tagged, recalled
+from taggerd.photo import Answer, Photo, PhotoFile, Sidecar, Stamp
+from taggerd.pipeline import Attempt, RunOptions, _may_be_tagged, recalled, record_of
 from taggerd.scan import needless
 
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PHOTO = Photo((PhotoFile(Path("/card/a.jpg"), Stamp(1, 2, 3, 4)),))
 CAPTION = Question(role="caption", model="m", system="", prompt="p", max_tokens=50, wants="text")
 
@@ -101,3 +105,27 @@ def test_what_a_scan_takes(state: str, options: RunOptions, taken: bool) -> None
     """What needs nothing is left, with a reason."""
     standing = {PHOTO.primary.path: FileState(state, "why", 1.0)}  # type: ignore[arg-type]  # a State
     assert (needless(PHOTO, standing, options) == "") is taken
+
+
+def test_a_record_names_only_the_files_that_hold_the_tags() -> None:
+    """Neither a sidecar that was refused nor a photo file that was emptied counts as written."""
+    services: Any = SimpleNamespace(
+        now=lambda: NOW,
+        asking=SimpleNamespace(
+            base_url="builtin:", profile=SimpleNamespace(name="default", digest="d")
+        ),
+    )
+    refused = Sidecar(path=Path("/card/a.xmp"), written=False, error="read-only")
+    emptied = Sidecar(path=Path("/card/a.jpg"), written=True, embedded=True, emptied=True)
+    attempt = Attempt(claim(), NOW, sidecars=(refused, emptied))
+    none = record_of(attempt, services, RunOptions(run="r"))
+    assert (none.metadata_written, none.sidecars, none.embedded) == (False, (), ())
+    assert (none.error, none.error_kind) == ("read-only", "SidecarError")
+
+    attempt.sidecars = (
+        Sidecar(path=Path("/card/a.xmp"), written=True),
+        Sidecar(path=Path("/card/a.jpg"), written=False, embedded=True),
+    )
+    both = record_of(attempt, services, RunOptions(run="r"))
+    assert both.metadata_written
+    assert (both.sidecars, both.embedded) == (("/card/a.xmp",), ("/card/a.jpg",))

@@ -25,7 +25,7 @@ from taggerd.inference.profiles import load_profile
 from taggerd.inference.registry import load_registry, resolve
 from taggerd.journal import Journal
 from taggerd.journal.dayfile import DayFile, Entry
-from taggerd.journal.line import identity
+from taggerd.journal.record import identity
 from taggerd.photo import Stamp
 from taggerd.settings import configuration
 

@@ -16,7 +16,7 @@ from taggerd.journal import Journal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import MakesEntries
+    from records import MakesEntries
 
 DIGEST = "ab" + "0" * 62
 

@@ -20,7 +20,7 @@ from taggerd.journal.metrics import percentile
 from taggerd.photo import Keyword, Tags
 
 if TYPE_CHECKING:
-    from conftest import MakesEntries
+    from records import MakesEntries
 
     from taggerd.journal import Journal
 
@@ -130,7 +130,7 @@ def test_errors_come_first(journal: Journal, entry: MakesEntries) -> None:
         entry(1),
         entry(2, tags=Tags(), error="IMG_2.JPG is no picture", error_kind="PhotoUndecodable"),
         entry(3, tags=Tags(), error="IMG_3.JPG is no picture", error_kind="PhotoUndecodable"),
-        entry(4, tags=Tags(), error="lost at byte 77 of IMG_4.JPG"),
+        entry(4, tags=Tags(), error="cannot be read", error_kind="PhotoUnreadable"),
     )
     assert markdown.index("## Errors") < markdown.index("## Keywords") < markdown.index("## /srv")
     assert cells(markdown)[1][:4] == [
@@ -140,7 +140,7 @@ def test_errors_come_first(journal: Journal, entry: MakesEntries) -> None:
         "1",
     ]
     assert page.text.index("IMG_4.JPG") < page.text.index("Caption 1")
-    assert metrics["errors"] == {"PhotoUndecodable": 2, "lost at byte N of …": 1}
+    assert metrics["errors"] == {"PhotoUndecodable": 2, "PhotoUnreadable": 1}
 
 
 def test_the_latest_record_of_a_photo_is_told(journal: Journal, entry: MakesEntries) -> None:
