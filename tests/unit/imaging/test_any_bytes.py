@@ -81,6 +81,7 @@ WITHOUT_A_PICTURE = {"exiftool_t_images_CanonRaw.cr3", "exiv2_test_data_IMG_1361
 """Raw files that were cut to their metadata."""
 
 
+@pytest.mark.slow
 async def test_real_photos() -> None:
     """Every real photo that holds a picture gives it; the others are named with a reason."""
     found = await outcomes(sorted(corpus("photos").iterdir()))
@@ -91,6 +92,7 @@ async def test_real_photos() -> None:
         assert isinstance(found[name], PhotoUndecodable)
 
 
+@pytest.mark.slow
 async def test_hostile_files() -> None:
     """Files that once crashed or hung a decoder: no process is lost, nothing foreign is raised."""
     found = await outcomes(sorted(corpus("hostile").iterdir()))

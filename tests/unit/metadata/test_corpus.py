@@ -76,6 +76,7 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
+@pytest.mark.slow
 def test_nothing_foreign_changes(pairs: tuple[Path, Path, set[str]]) -> None:
     """With exiftool every foreign property reads the same, and every old keyword is there."""
     before, after, refused = pairs
@@ -96,6 +97,7 @@ def test_nothing_foreign_changes(pairs: tuple[Path, Path, set[str]]) -> None:
         assert now["XMP-taggerd:Digest"] == "ab" * 32, name
 
 
+@pytest.mark.slow
 def test_human_texts_stay(pairs: tuple[Path, Path, set[str]]) -> None:
     """A text changes only where it was blank or a camera's own."""
     before, after, _ = pairs
@@ -108,6 +110,7 @@ def test_human_texts_stay(pairs: tuple[Path, Path, set[str]]) -> None:
                 assert new[name][field] == was[field], (name, field)
 
 
+@pytest.mark.slow
 def test_an_undo_gives_every_byte_back(corpus: Path, merged: Run, tmp_path: Path) -> None:
     """Of every sidecar that is merged, also after a retag; of one rewritten since, every word."""
     rewrote = 0

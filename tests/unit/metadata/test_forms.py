@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -131,6 +132,7 @@ def _words(data: bytes) -> list[str]:
     return [] if subject is None else [text for text in subject.itertext() if text.strip()]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=_sidecars())
 def test_foreign_properties_survive(data: bytes) -> None:

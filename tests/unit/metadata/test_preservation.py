@@ -171,6 +171,7 @@ def check_bytes(before: bytes, after: bytes) -> None:
         assert [item for item in was.items(name) if item not in left] == []
 
 
+@pytest.mark.slow
 @testing(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=sidecars("dc", "lr", "taggerd"))
 def test_no_byte_outside_our_properties_changes(data: bytes, merged: Run) -> None:
@@ -211,6 +212,7 @@ def corpus_pairs(corpus: Path, merged: Run) -> tuple[dict[str, bytes], dict[str,
     return before, after
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_real_sidecar_changes(
     corpus_pairs: tuple[dict[str, bytes], dict[str, bytes]],
 ) -> None:

@@ -77,6 +77,7 @@ def test_empty_and_equal_abouts_are_one_subject(merged: Run, sidecar: Make) -> N
     assert b"dc:subject" in merged(data).data
 
 
+@pytest.mark.slow
 def test_a_sidecar_never_outgrows_what_is_read_again(merged: Run) -> None:
     """Keywords that would be spread over three lists of 16 MB are left as they are."""
     word = "x" * 1000

@@ -166,6 +166,7 @@ def test_only_a_short_list_is_shown_to_the_model(read: Read) -> None:
     assert read("\n".join(f"{'long ' * 9}{n}" for n in range(60))).shown == ()
 
 
+@pytest.mark.slow
 def test_a_list_of_a_hundred_thousand_words(read: Read) -> None:
     """Every word is found, in its own place."""
     lines = (f"{chr(9) * min(n % 50, 3)}Wort{n}" for n in range(100_000))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree as ET
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
@@ -132,6 +133,7 @@ def _words(document: Document) -> set[str]:
     return {word for name in LISTS for word in document.texts(named(name))}
 
 
+@pytest.mark.slow
 @testing(deadline=None)  # the rules of English plurals take seconds to load, once
 @given(
     seed=seeds,
