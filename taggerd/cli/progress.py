@@ -1,4 +1,4 @@
-"""What a person sees of a scan: a bar on a terminal, a line a photo elsewhere, or JSON."""
+"""What a person sees of a scan: a progress bar on a terminal, else a line per photo, or JSON."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Progress:
 
         Args:
             as_json: print one JSON object at the end and nothing else.
-            writes: sidecars are written: else photos are only asked about.
+            writes: whether sidecars are written, or answers only recorded.
 
         """
         self._as_json = as_json
@@ -84,7 +84,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar:
             self._bar.stop()
         if isinstance(error, KeyboardInterrupt | BackendError):
@@ -96,8 +96,8 @@ class Progress:
             self._task = self._bar.add_task(f"probing {escape(base_url)}", total=None)
 
     def resting(self, reason: str) -> None:
-        """Say that the backend is asked although the daemon rests."""
-        self._console.print(escape(f"note: {reason}; this scan asks all the same"), soft_wrap=True)
+        """Say that the scan sends requests although the daemon is paused."""
+        self._console.print(escape(f"note: {reason}; this scan continues anyway"), soft_wrap=True)
 
     def begun(self, todo: int, tally: Tally) -> None:
         """Show how much there is to do."""
@@ -121,53 +121,53 @@ class Progress:
                 self._bar.console.print(escape(f"failed: {photo}: {outcome.reason}"))
         elif not self._as_json:
             caption = outcome.record.caption if outcome.record else ""
-            fate = "asked" if outcome.fate == "tagged" and not self._writes else outcome.fate
+            fate = "answered" if outcome.fate == "tagged" and not self._writes else outcome.fate
             _print(": ".join(part for part in (fate, photo, outcome.reason or caption) if part))
 
     def stopped(self) -> None:
-        """Say how far the scan came when it was stopped."""
+        """Say how far the scan got before it was stopped."""
         if self._tally and not self._as_json:
             done = self._tally.fates["tagged"] + self._tally.fates["known"]
             left = self._tally.todo - done - len(self._tally.failed)
             _print(f"stopped: {self._done} {done} of {_photos(self._tally.todo)}; {left} to go")
 
     def conclude(self, tally: Tally, outputs: Path) -> None:
-        """Say how the scan went, on stdout."""
+        """Print the result on stdout."""
         if self._as_json:
             _print(json.dumps(_as_json(tally, outputs), indent=2))
             return
         for word, skips in (
             ("failed", [skip for skip in tally.failed if skip.path not in self._shown]),
-            ("set aside", tally.quarantined),
+            ("failed before", tally.quarantined),
             ("still in the queue", tally.elsewhere),
         ):
             for skip in skips:
                 _print(f"{word}: {printable(skip.path)}: {skip.reason}")
         if tally.trouble:
             _print(tally.trouble)
-        _print("; ".join(self._counts(tally)) if tally.found else "no photos found there")
+        _print("; ".join(self._counts(tally)) if tally.found else "no photos found")
         if tally.todo:
             _print(f"records and summary: {printable(outputs)}")
 
     @property
     def _done(self) -> str:
-        """What was done with a photo that went well."""
-        return "tagged" if self._writes else "asked about"
+        """What the scan did with a photo that went well."""
+        return "tagged" if self._writes else "got answers for"
 
     def _counts(self, tally: Tally) -> list[str]:
-        """Put the tally's counts into words; what is zero is not said."""
+        """Return the counts in words, without those that are zero."""
         counts = [
-            (tally.fates["known"], "had their tags already"),
+            (tally.fates["known"], "already tagged"),
             (len(tally.failed), "failed"),
-            (len(tally.gone), "went away meanwhile"),
+            (len(tally.gone), "disappeared meanwhile"),
             (len(tally.elsewhere), "still in the queue"),
-            (tally.growing, "still being written, to be scanned later"),
+            (tally.growing, "still being copied (scan again later)"),
             (tally.done_before, "tagged before"),
-            (tally.undone, "undone before (taggerd retry PATH or scan --retag tags them again)"),
-            (len(tally.quarantined), "set aside before"),
+            (tally.undone, "undone before (to tag again: taggerd retry PATH or scan --retag)"),
+            (len(tally.quarantined), "failed before"),
             (
                 len(tally.skipped),
-                f"other file{_s(len(tally.skipped))} left (--list says why)",
+                f"other file{_s(len(tally.skipped))} skipped (--list says why)",
             ),
         ]
         first = f"{self._done} {tally.fates['tagged']} of {_photos(tally.todo)}"
@@ -183,7 +183,7 @@ def _s(count: int) -> str:
 
 
 def print_listing(listing: Listing, *, as_json: bool) -> None:
-    """Print what would be taken and what would be left, with the reason."""
+    """Print which photos would be tagged and which files skipped, and why."""
     if as_json:
         table = {
             "taken": [[printable(f.path) for f in photo.files] for photo in listing.taken],
@@ -194,8 +194,8 @@ def print_listing(listing: Listing, *, as_json: bool) -> None:
     for photo in listing.taken:
         _print("take  " + "  + ".join(printable(file.path) for file in photo.files))
     for skip in listing.left:
-        _print(f"leave {printable(skip.path)}: {skip.reason}")
-    _print(f"{_photos(len(listing.taken))} would be taken, {len(listing.left)} left")
+        _print(f"skip  {printable(skip.path)}: {skip.reason}")
+    _print(f"{_photos(len(listing.taken))} would be tagged, {len(listing.left)} skipped")
 
 
 def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:

@@ -235,7 +235,7 @@ class Daemon:
         started = time.time()
         while True:
             try:
-                live = await status.live_of(services, arrivals, shift, started, self._outside)
+                live = await status.daemon_status(services, arrivals, shift, started, self._outside)
             except LedgerDamaged as error:
                 # Opened anew, it is set aside, and the new one is filled from the disk.
                 log.error("the ledger is opened anew", reason=str(error))

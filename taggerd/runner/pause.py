@@ -24,10 +24,10 @@ _LENGTH = re.compile(
 
 def pause_message(pause: Pause, now: datetime) -> str:
     """Say a pause for people."""
-    over = "until taggerd resume"
+    end = "taggerd resume"
     if pause.until is not None:
-        over = f"goes on at {spoken(datetime.fromtimestamp(pause.until).astimezone(), now)}"
-    return f"paused{f' ({pause.reason})' if pause.reason else ''}: {over}"
+        end = spoken(datetime.fromtimestamp(pause.until).astimezone(), now)
+    return f"paused until {end}" + (f" ({pause.reason})" if pause.reason else "")
 
 
 async def paused_reason(ledger: Ledger, hours: Hours, now: datetime) -> str:
@@ -45,7 +45,7 @@ async def paused_reason(ledger: Ledger, hours: Hours, now: datetime) -> str:
     if pause := await ledger.paused(now.timestamp()):
         return pause_message(pause, now)
     begins = hours.closed_until(now)
-    return f"outside of its hours: goes on at {spoken(begins, now)}" if begins else ""
+    return f"off schedule until {spoken(begins, now)}" if begins else ""
 
 
 def end_of_pause(length: str | None, until: str | None, now: datetime) -> float | None:
@@ -56,13 +56,13 @@ def end_of_pause(length: str | None, until: str | None, now: datetime) -> float 
 
     """
     if length and until:
-        message = "--for and --until: give one of the two"
+        message = "--for and --until exclude each other: give one of the two"
         raise ConfigurationError(message)
     if length:
         form = _LENGTH.fullmatch(length.replace(" ", ""))
         numbers = [int(n or 0) for n in form.groups()] if form else [0]
         if not any(numbers):
-            message = f"--for {length!r} is no length of time: write 2h, 90m or 1h30m"
+            message = f"--for {length!r} is not a length of time: write 2h, 90m or 1h30m"
             raise ConfigurationError(message)
         days, hours, minutes, seconds = numbers
         span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -75,7 +75,7 @@ def _time_of_day(until: str, now: datetime) -> float:
     try:
         minutes = minutes_of(until) % (24 * 60)
     except ValueError:
-        message = f"--until {until!r} is no time of day: write 22:00"
+        message = f"--until {until!r} is not a time of day: write 22:00"
         raise ConfigurationError(message) from None
     wall = now.replace(tzinfo=None)
     at = wall.replace(hour=minutes // 60, minute=minutes % 60, second=0, microsecond=0)

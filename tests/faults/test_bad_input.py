@@ -71,7 +71,7 @@ def test_a_file_that_is_no_whole_picture(taggerd: Program, card: Path, name: str
     assert [r["error"] != "" for r in taggerd.records() if name in r["image"]] == [True]
     again = taggerd("scan", card)
     assert again.returncode == 1
-    assert "set aside" in again.stdout
+    assert "failed before" in again.stdout
 
 
 def test_a_bad_file_that_is_replaced_gets_its_turn(taggerd: Program, card: Path) -> None:

@@ -302,18 +302,18 @@ def test_a_pause_of_a_running_daemon(
     daemon = taggerd.start("--input-dir", inbox)
     until(lambda: backend.photo_requests > 10)
     paused = taggerd("pause", "--for", "2h", "training", "run")
-    assert paused.stdout.startswith("paused (training run): goes on at ")
-    until(lambda: taggerd.live().get("resting") and not taggerd.live()["in_flight"])
+    assert paused.stdout.startswith("paused until ")
+    until(lambda: taggerd.live().get("paused") and not taggerd.live()["in_flight"])
     asked, tagged = sum(backend.requests.values()), len(taggerd.records())
     assert 0 < tagged < 40
     status = taggerd.status()
-    assert status["live"]["resting"].startswith("paused (training run)")
-    assert "resting  paused (training run)" in taggerd("status").stdout
+    assert status["live"]["paused"].endswith("(training run)")
+    assert f"\n         {status['paused']}\n" in taggerd("status").stdout
     photo(inbox / "late.jpg", 41)
     until(lambda: taggerd.status()["counts"]["queued"] == 41 - tagged)
     taggerd.stop(daemon)
     daemon = taggerd.start("--input-dir", inbox)
-    until(lambda: taggerd.live().get("resting"))
+    until(lambda: taggerd.live().get("paused"))
     assert sum(backend.requests.values()) == asked
     assert taggerd("resume").stdout == "resumed\n"
     until(lambda: len(taggerd.records()) == 41)
@@ -325,7 +325,7 @@ def test_a_scan_by_hand_asks_during_a_pause_and_says_so(taggerd: Program, card: 
     """Who starts a scan now means now."""
     taggerd("pause", "training")
     done = taggerd("scan", card)
-    assert "note: paused (training)" in done.stderr
+    assert "note: paused until taggerd resume (training); this scan continues anyway" in done.stderr
     assert "tagged 5 of 5 photos" in done.stdout
 
 
@@ -344,7 +344,7 @@ def test_outside_of_its_hours_the_daemon_asks_nothing_at_all(
     for number in range(3):
         photo(inbox / f"{number}.jpg", number)
     until(lambda: taggerd.live().get("queued") == 3)
-    assert taggerd.live()["resting"].startswith("outside of its hours: goes on at ")
+    assert taggerd.live()["paused"].startswith("off schedule until ")
     assert f"{begin:%H:%M}" in taggerd("status").stdout
     taggerd.stop(daemon)
     assert not backend.requests
@@ -371,7 +371,7 @@ def test_preflight_and_status_tell_of_each_endpoint(
     daemon = taggerd.start("--input-dir", inbox)
     until(lambda: any(not e["error"] for e in taggerd.live()["endpoints"]))
     lines = taggerd("status").stdout
-    assert f"backend  {backend.base_url}: usable, model {describer.MODEL}, 0 of 4 requests" in lines
+    assert f"backend  {backend.base_url}: ready, model {describer.MODEL}, 0 of 4 requests" in lines
     assert f"backend  {other.base_url}: cannot connect" in lines
     taggerd.stop(daemon)
     backend.die()

@@ -166,7 +166,7 @@ def listening(address: Path) -> Iterator[list[str]]:
         listener.join()
 
 
-SAID = {"state": "paused", "outputs": "journal", "photos": "paused"}
+SAID = {"state": "blocked", "outputs": "journal", "photos": "blocked"}
 """The word at which ``taggerd status`` says that it waits."""
 
 
@@ -195,7 +195,7 @@ def test_the_daemon_waits_for_room(machine: Machine) -> None:
     line = until(lambda: (s := said(machine, word)) and ("full" in s or "space" in s) and s)
     assert "make room" in line
     status = machine.program.status()
-    assert status["live"]["paused"] or status["live"]["outputs_error"]
+    assert status["live"]["blocked"] or status["live"]["outputs_error"]
     assert bool(status["disks"]) is (machine.disk.place != machine.inbox)
     assert until(
         lambda: [t for t in machine.told if t.startswith("STATUS=degraded") and line[-9:] in t]
@@ -220,7 +220,7 @@ def test_the_daemon_waits_for_a_disk_that_is_read_only(machine: Machine) -> None
     machine.disk.read_only()
     if machine.disk.place != machine.inbox:
         machine.arrive(range(1, 4))
-    word = "paused" if machine.disk.place == machine.inbox else "journal"
+    word = "blocked" if machine.disk.place == machine.inbox else "journal"
     line = until(lambda: "ead-only" in (s := said(machine, word)) and s)
     assert "remount" in line
     assert machine.attempts() == 0
@@ -239,7 +239,7 @@ def test_a_reload_and_a_stop_on_a_full_state_disk(machine: Machine) -> None:
     until(lambda: len(machine.records()) == 1)
     machine.disk.fill()
     machine.arrive(range(1, MANY))
-    until(lambda: said(machine, "paused"))
+    until(lambda: said(machine, "blocked"))
     daemon.send_signal(signal.SIGHUP)
     until(lambda: "reloading" in machine.program.log())
     until(

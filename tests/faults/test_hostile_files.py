@@ -49,15 +49,15 @@ def served(taggerd: Program, inbox: Path) -> dict[str, dict[str, Any]]:
 
     until(all_met, 300)
     memory = most_memory(daemon)
-    standing = taggerd.status()
+    status = taggerd.status()
     assert taggerd.stop(daemon) == 0
     print(f"the daemon's memory: at most {memory:.0f} MB")  # noqa: T201 - to be judged
     assert memory < LARGEST_MEGABYTES
 
     records = {Path(file).name: r for r in taggerd.records() for file in r["files"]}
     failed = {r["image"] for r in records.values() if r["error"]}
-    assert standing["counts"]["quarantined"] == len(failed)
-    assert all(aside["reason"] and aside["path"] in failed for aside in standing["set_aside"])
+    assert status["counts"]["quarantined"] == len(failed)
+    assert all(each["reason"] and each["path"] in failed for each in status["failed"])
     for path, content in before.items():
         if path in pictures:
             assert path.read_bytes() == content

@@ -43,11 +43,11 @@ def test_a_scan_embeds_and_is_done(
     for path in card.iterdir():
         path.touch()
     third = embedding("scan", card)
-    assert "5 had their tags already" in third.stdout
+    assert "5 already tagged" in third.stdout
     shutil.rmtree(embedding.state)
     shutil.copy(next(card.glob("*.jpg")), card / "copy.jpg")
     fourth = embedding("scan", card)
-    assert "6 had their tags already" in fourth.stdout
+    assert "6 already tagged" in fourth.stdout
     assert backend.photo_requests == asked
     assert len(list(card.iterdir())) == 6
 

@@ -30,10 +30,10 @@ def card(tmp_path: Path) -> Path:
 def test_what_is_set_aside_is_listed_and_retried(taggerd: Program, card: Path) -> None:
     """Status names it with its reason; retry takes paths, --all or --failed, and nothing else."""
     assert taggerd("scan", card).returncode == 1
-    (aside,) = taggerd.status()["set_aside"]
-    assert aside["path"] == str(card / "bad.jpg")
-    assert aside["reason"]
-    assert aside["reason"] in taggerd("status").stdout
+    (failed,) = taggerd.status()["failed"]
+    assert failed["path"] == str(card / "bad.jpg")
+    assert failed["reason"]
+    assert failed["reason"] in taggerd("status").stdout
     assert taggerd("retry").returncode == 2
     assert taggerd("retry", "--all", card).returncode == 2
     assert "no photo to retry" in taggerd("retry", card / "good.jpg").stdout
@@ -55,7 +55,7 @@ def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) ->
     assert taggerd("scan", "--no-meta", card).returncode == 0
     assert taggerd.status()["counts"]["unwritten"] == 1
     shown = taggerd("status").stdout
-    assert "1 asked about but not written (undone, dry run or --no-meta)" in shown
+    assert "1 answered, not written yet (undone, dry run or --no-meta)" in shown
     assert "today    1 record, 1 photo, 1 tagged" in shown
     assert "no photo to retry" in taggerd("retry", "--all").stdout
     assert taggerd("retry", "--failed").stdout == "1 photo is back in the queue\n"

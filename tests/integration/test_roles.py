@@ -238,9 +238,9 @@ def test_an_answer_held_back_is_shown_and_kept_by_its_role(
     backend.script = script
     photo(program.home / "photos" / "a.jpg")
     assert program("scan", program.home / "photos").returncode == 1
-    (aside,) = program.status()["set_aside"]
-    assert "description" in aside["reason"]
-    assert "held back" in aside["reason"]
+    (failed,) = program.status()["failed"]
+    assert "description" in failed["reason"]
+    assert "held back" in failed["reason"]
     record = program.records()[-1]
     assert record["raw"] == {"description": refusal}
     assert record["error_kind"] == "AnswerHeldBack"

@@ -273,7 +273,7 @@ def test_status_works_with_the_daemon_up_and_down(
     until(lambda: len(taggerd.records()) == 5)
     shown = until(lambda: (s := taggerd("status").stdout) and "5 tagged" in s and s)
     assert "daemon   running" in shown
-    assert f"root     {inbox}: watching" in shown
+    assert f"folder   {inbox}: watching" in shown
     taggerd.stop(daemon)
     shown = taggerd("status").stdout
     assert "daemon   not running" in shown

@@ -137,10 +137,10 @@ def test_list_asks_nothing_and_names_what_is_left_and_why(
     listed = taggerd("scan", "--list", card)
     assert listed.returncode == 0
     assert f"take  {card}/IMG_0001.jpg" in listed.stdout
-    assert f"leave {card}/notes.txt: not an image extension" in listed.stdout
-    assert f"leave {card}/.hidden.jpg: hidden" in listed.stdout
-    assert f"leave {card}/IMG_0000.jpg: tagged on " in listed.stdout
-    assert "4 photos would be taken" in listed.stdout
+    assert f"skip  {card}/notes.txt: not an image extension" in listed.stdout
+    assert f"skip  {card}/.hidden.jpg: hidden" in listed.stdout
+    assert f"skip  {card}/IMG_0000.jpg: tagged on " in listed.stdout
+    assert "4 photos would be tagged" in listed.stdout
     assert backend.requests.total() == requests
 
 

@@ -92,8 +92,8 @@ def test_an_answer_in_the_wrong_script_is_shown_and_not_written(program: Program
     photo(program.home / "photos" / "a.jpg")
     scanned = program("scan", program.home / "photos")
     assert scanned.returncode == 1
-    (aside,) = program.status()["set_aside"]
-    assert "not in the letters of Japanese" in aside["reason"]
+    (failed,) = program.status()["failed"]
+    assert "not in the letters of Japanese" in failed["reason"]
     (record,) = program.records()
     assert record["error_kind"] == "AnswerHeldBack"
     assert "picture" in record["raw"]["caption"]

@@ -330,7 +330,6 @@ PENDING: frozenset[str] = frozenset(
         "tests/support",
         "tests/unit",
         "tests/unit/arrivals",
-        "tests/unit/daemon",
         "tests/unit/imaging",
         "tests/unit/inference",
         "tests/unit/journal",

@@ -1,48 +1,82 @@
-"""The line that systemd shows."""
+"""The line that systemd shows, and the published file."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from taggerd.daemon.status import Live
+from taggerd.daemon import status
+from taggerd.daemon.status import DaemonStatus, EndpointStatus, RootStatus, publish, service_status
+from taggerd.settings import Settings
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def live(**changes: Any) -> Live:  # noqa: ANN401 - fields of several types
-    """Say how a daemon is that is well, but for *changes*."""
-    fields: dict[str, Any] = {
-        "pid": 1,
-        "version": "1",
-        "started_at": 0.0,
-        "updated_at": 0.0,
-        "backend": "http://gpu/v1",
-        "backend_error": "",
-        "endpoints": [],
-        "models": {},
-        "paused": "",
-        "resting": "",
-        "outputs_error": "",
-        "in_flight": 0,
-        "queued": 7,
-        "tagged": 5,
-        "quarantined": 0,
-    }
-    return Live(**(fields | changes))
+WELL = DaemonStatus(
+    pid=1,
+    version="1",
+    started_at=0.0,
+    updated_at=0.0,
+    backend="http://gpu/v1",
+    backend_error="",
+    endpoints=(
+        EndpointStatus(
+            base_url="http://gpu/v1",
+            error="",
+            model="m",
+            warnings=("slow",),
+            requests=1,
+            limit=2,
+            max_concurrency=4,
+        ),
+    ),
+    models={"caption": "m"},
+    blocked="",
+    paused="",
+    outputs_error="",
+    in_flight=0,
+    queued=7,
+    tagged=5,
+    quarantined=0,
+    roots=(RootStatus(path="/srv/in", mode="inotify", state="watching", detail=""),),
+)
+"""A daemon of which nothing needs a person."""
+LOST = RootStatus(path="/srv/in", mode="inotify", state="offline", detail="not mounted")
 
 
 @pytest.mark.parametrize(
-    ("changes", "state", "said"),
+    ("daemon", "state", "end"),
     [
-        ({}, "ok", ""),
-        ({"resting": "paused: goes on at 22:00"}, "resting", ", paused: goes on at 22:00"),
-        ({"backend_error": "away"}, "degraded", "; away"),
-        ({"resting": "paused", "outputs_error": "disk full"}, "degraded", ", paused; disk full"),
+        (WELL, "ok", ""),
+        (replace(WELL, paused="paused until 22:00"), "paused", ", paused until 22:00"),
+        (replace(WELL, backend_error="away"), "degraded", "; away"),
+        (replace(WELL, roots=(LOST,)), "degraded", ", offline /srv/in"),
+        (
+            replace(WELL, paused="paused", outputs_error="disk full"),
+            "degraded",
+            ", paused; disk full",
+        ),
     ],
 )
-def test_the_line_says_whether_it_works_rests_or_needs_somebody(
-    changes: dict[str, Any], state: str, said: str
+def test_the_line_says_whether_it_works_is_paused_or_needs_somebody(
+    daemon: DaemonStatus, state: str, end: str
 ) -> None:
-    """Rest is as wanted and not degraded; it says when it is over."""
-    counts = "7 queued, 0 under way, 5 tagged, 0 set aside"
-    assert live(**changes).one_line == f"{state}: {counts}{said}"
+    """A pause is wanted and not a degraded state; the line says when it is over."""
+    assert daemon.one_line == f"{state}: 7 queued, 0 in flight, 5 tagged, 0 failed{end}"
+
+
+async def test_what_is_published_is_read_back(tmp_path: Path) -> None:
+    """``taggerd status`` shows every field that the daemon published."""
+    settings = Settings(state_directory=tmp_path)
+    assert (await service_status(settings)).live is None
+    publish(WELL, tmp_path)
+    assert (await service_status(settings)).live == WELL
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"pid": 1}', b"\xff"])
+async def test_a_damaged_file_is_no_status(tmp_path: Path, data: bytes) -> None:
+    """Half a file, or another program's, stops nobody from seeing the rest."""
+    (tmp_path / status.FILE).write_bytes(data)
+    assert (await service_status(Settings(state_directory=tmp_path))).live is None
