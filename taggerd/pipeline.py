@@ -15,7 +15,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import __version__, imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.inference import Question
-    from taggerd.ledger import Claim, Held
+    from taggerd.ledger import Claim, Ending, Held
     from taggerd.metadata import Circumstances, Inspection
     from taggerd.photo import Answer, Photo, Picture, Sidecar
     from taggerd.services import Services
@@ -49,7 +49,7 @@ class RunOptions:
     """Ask and record, but write no sidecar and leave the photo's turn as it was."""
     sidecars: bool = True
     """False: ask and record, but write no sidecar."""
-    anew: bool = False
+    ask_again: bool = False
     """Ask again what was answered before this run."""
 
     @property
@@ -87,15 +87,22 @@ class Attempt:
         self.stages[answer.role] = answer.seconds
 
 
-async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Record | None:
-    """Take one claimed photo its whole attempt.
+class Result(NamedTuple):
+    """What :func:`tag` came to."""
 
-    Returns:
-        Its record; None if it turned out to be tagged already.
+    ending: Ending
+    """What the queue is to note."""
+    record: Record | None = None
+    """None: the photo was tagged already."""
+
+
+async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Result:
+    """Tag one claimed photo; whoever claimed it ends the claim.
 
     Raises:
-        PhotoError: the photo cannot be tagged. PhotoMoved: it changed or went.
+        PhotoError: the photo cannot be tagged. PhotoMoved: it changed or is gone.
         BackendError: the backend is at fault. StorageError: a disk is full or failing.
+        StartError: no worker process starts.
 
     """
     claim, photo, ledger = attempt.claim, attempt.claim.photo, services.ledger
@@ -112,8 +119,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Reco
     if known.tagged == picture.digest and _may_be_tagged(claim, held, options):
         if options.writes:
             await _yield_to_humans(claim, picture, services)
-        await ledger.end(claim, Finished(picture.digest))
-        return None
+        return Result(Finished(picture.digest))
 
     attempt.answers = recalled(held, services.asking.questions, claim, options)
     attempt.circumstances = known.circumstances
@@ -140,15 +146,17 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Reco
     with suppress(StorageError):  # the relay reports a full disk; the page does without
         await asyncio.to_thread(services.journal.thumbnail, picture.digest, picture.thumbnail)
     record = record_of(attempt, services, options)
+    return Result(_ending(record, options), record)
+
+
+def _ending(record: Record, options: RunOptions) -> Ending:
+    """Say what the queue is to note of a photo with this *record*."""
     line = outgoing(record)
     if options.dry_run:
-        await ledger.end(claim, Released(line, was_recorded=True))
-    elif record.error:
-        failed = Failed(record.error, final=True, for_sidecars=True, record=line)
-        await ledger.end(claim, failed)
-    else:
-        await ledger.end(claim, Finished(picture.digest, line, sidecars_written=options.writes))
-    return record
+        return Released(line, was_recorded=True)
+    if record.error:
+        return Failed(record.error, final=True, for_sidecars=True, record=line)
+    return Finished(record.digest, line, sidecars_written=options.writes)
 
 
 async def keep(attempt: Attempt, services: Services) -> None:
@@ -219,7 +227,7 @@ def recalled(
     for question in questions:
         answers = [h for h in held if h.answer.role == question.role and h.at >= since]
         same = [h for h in answers if h.answer.question == question.identity]
-        if same or not (options.anew or options.dry_run):
+        if same or not (options.ask_again or options.dry_run):
             for best in sorted(same or answers, key=lambda h: h.at)[-1:]:
                 chosen[question.role] = best.answer
     return chosen

@@ -26,7 +26,9 @@ from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
-from taggerd.runner.pause import paused_reason
+from taggerd.retry import SCAN_PATIENCE_SECONDS
+from taggerd.runner.outcome import log_outcome
+from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
 from taggerd.services import has_ledger, open_ledger, open_services
 
@@ -42,9 +44,6 @@ if TYPE_CHECKING:
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
-PATIENCE_SECONDS = 300.0
-"""So long a catch-up waits for a backend that went away, and for files that are still growing."""
-
 
 @dataclass(slots=True)
 class Tally:
@@ -55,7 +54,7 @@ class Tally:
     todo: int = 0
     """Photos of them that needed something."""
     skipped: list[Skip] = field(default_factory=list)
-    fates: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     failed: list[Skip] = field(default_factory=list)
     done_before: int = 0
     """Photos that needed nothing."""
@@ -84,7 +83,7 @@ class ScanRequest(NamedTuple):
 
     paths: Sequence[Path]
     """Folders or single files."""
-    job: RunOptions
+    options: RunOptions
     output_jsonl: Path | None = None
     summary: Path | None = None
 
@@ -97,13 +96,13 @@ class Listing(NamedTuple):
     """Photos that need nothing, and files that are no photos."""
 
 
-class Show(Protocol):
+class Observer(Protocol):
     """Whoever watches a catch-up."""
 
     def probing(self, base_url: str) -> None:
         """The backend is being probed."""
 
-    def resting(self, reason: str) -> None:
+    def paused(self, reason: str) -> None:
         """The daemon would not ask now; whoever starts a scan by hand means now."""
 
     def begun(self, todo: int, tally: Tally) -> None:
@@ -121,11 +120,11 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
 
     """
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
-    standing = await _standing(configuration.settings, [seen.file for seen in found.seen])
+    states = await _file_states(configuration.settings, [seen.file for seen in found.seen])
     taken, left = [], found.skipped
     left += [Skip(a.file.path, "an archive: a scan unpacks it once") for a in found.archives]
     for photo in found.photos:
-        reason = needless(photo, standing, request.job)
+        reason = needless(photo, states, request.options)
         if reason:
             left.append(Skip(photo.primary.path, reason))
         else:
@@ -133,7 +132,7 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
     return Listing(taken, sorted(left))
 
 
-async def _standing(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:
+async def _file_states(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:
     """Say how *files* stand; where there is no ledger, none is made to say that all are new."""
     if not has_ledger(settings):
         return {file.path: FileState("new") for file in files}
@@ -141,7 +140,9 @@ async def _standing(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[P
         return await ledger.file_states(files)
 
 
-async def scan_photos(configuration: Configuration, request: ScanRequest, show: Show) -> Tally:
+async def scan_photos(
+    configuration: Configuration, request: ScanRequest, observer: Observer
+) -> Tally:
     """Tag what needs it below the paths, and return how it went.
 
     Raises:
@@ -155,42 +156,42 @@ async def scan_photos(configuration: Configuration, request: ScanRequest, show: 
             check_scan_file(file, summary=is_summary)
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     async with open_services(configuration) as services:
-        await _unpack(found, services, request.job)
-        catch_up = Scan(services, request.job, show)
-        wanted = await catch_up.wanted(found)
-        if not request.job.dry_run:
+        await _unpack(found, services, request.options)
+        work = Scan(services, request.options, observer)
+        wanted = await work.wanted(found)
+        if not request.options.dry_run:
             forgetting = Forgetting(services.ledger, services.settings.arrivals.forget_days)
             for folder in found.folders:
                 await forgetting.call_roll(folder)
         try:
             if wanted:
-                if reason := await paused_reason(
+                if reason := await pause_reason(
                     services.ledger, services.settings.schedule.hours, services.now()
                 ):
-                    show.resting(reason)
-                show.probing(services.asking.base_url)
+                    observer.paused(reason)
+                observer.probing(services.asking.base_url)
                 await _probed(services)
-                await catch_up.run(wanted)
-                await catch_up.account(wanted)
+                await work.run(wanted)
+                await work.account(wanted)
         finally:
             try:
                 await services.relay.finish()
             except StorageError as error:
-                catch_up.tally.trouble = f"records wait in the ledger for the next run: {error}"
-            if catch_up.lines:
-                await asyncio.to_thread(_write_files, request, catch_up, services)
-    return catch_up.tally
+                work.tally.trouble = f"records wait in the ledger for the next run: {error}"
+            if work.lines:
+                await asyncio.to_thread(_write_files, request, work, services)
+    return work.tally
 
 
-async def _unpack(found: Found, services: Services, job: RunOptions) -> None:
+async def _unpack(found: Found, services: Services, options: RunOptions) -> None:
     """Unpack the archives that were found, as they settle, and add what is in them to *found*."""
     arrivals = services.settings.arrivals
-    if job.dry_run:
+    if options.dry_run:
         found.skipped += [Skip(a.file.path, "an archive: not unpacked now") for a in found.archives]
         return
     unpacking = Unpacking(arrivals, services.ledger, services.workers)
     await unpacking.sweep()
-    unpacked = await unpacking.unpack_all(found.archives, patience_seconds=PATIENCE_SECONDS)
+    unpacked = await unpacking.unpack_all(found.archives, patience_seconds=SCAN_PATIENCE_SECONDS)
     found.refused += [Skip(path, done.reason) for path, done in unpacked.items() if done.reason]
     folders = [done.folder for done in unpacked.values() if done.folder]
     below = await asyncio.to_thread(find, folders, services.settings)
@@ -205,32 +206,32 @@ async def _probed(services: Services) -> None:
         raise error
 
 
-def _write_files(request: ScanRequest, catch_up: Scan, services: Services) -> None:
+def _write_files(request: ScanRequest, work: Scan, services: Services) -> None:
     """Write the files that were asked for beside the day's."""
     if request.output_jsonl:
-        write_jsonl(request.output_jsonl, catch_up.lines)
+        write_jsonl(request.output_jsonl, work.lines)
     if request.summary:
         write_summary(
             request.summary,
-            catch_up.lines,
+            work.lines,
             title=f"Scan of {', '.join(printable(path) for path in request.paths)}",
             thumbnails=services.journal.thumbnails,
         )
 
 
-def needless(photo: Photo, standing: Mapping[Path, FileState], job: RunOptions) -> str:
-    """Return why *photo* would not be taken by *job*, or ``""`` if it would."""
-    states = [standing[file.path] for file in photo.files]
-    if any(s.state in {"new", "changed", "queued"} for s in states):
+def needless(photo: Photo, states: Mapping[Path, FileState], options: RunOptions) -> str:
+    """Return why *photo* would not be taken by *options*, or ``""`` if it would."""
+    of_photo = [states[file.path] for file in photo.files]
+    if any(s.state in {"new", "changed", "queued"} for s in of_photo):
         return ""
-    if any(s.state == "unwritten" for s in states) and job.writes:
+    if any(s.state == "unwritten" for s in of_photo) and options.writes:
         return ""
-    first = states[0]
+    first = of_photo[0]
     if first.state == "quarantined":
         return f"failed before: {first.reason}; taggerd retry puts it back"
     if first.state == "claimed":
         return "being worked on by another taggerd"
-    if job.anew:
+    if options.ask_again:
         return ""
     when = time.strftime("%Y-%m-%d", time.localtime(first.since))
     return _DONE.get(first.state, "asked and recorded on {}").format(when)
@@ -245,11 +246,11 @@ _DONE = {
 class Scan:
     """The work of one scan."""
 
-    def __init__(self, services: Services, job: RunOptions, show: Show) -> None:
-        """Prepare the work; *show* is told of every outcome."""
-        self._rooms = services
-        self._job = job
-        self._show = show
+    def __init__(self, services: Services, options: RunOptions, observer: Observer) -> None:
+        """Prepare the work; *observer* hears of every outcome."""
+        self._services = services
+        self._options = options
+        self._observer = observer
         self._feeding = True
         self._moved: list[Photo] = []
         self._ended: set[Path] = set()
@@ -260,7 +261,7 @@ class Scan:
     async def wanted(self, found: Found) -> list[Seen]:
         """Return the files of the photos that need something, and count the others."""
         photos, tally = found.photos, self.tally
-        standing = await self._rooms.ledger.file_states(seen.file for seen in found.seen)
+        states = await self._services.ledger.file_states(seen.file for seen in found.seen)
         tally.found = len(photos)
         # What cannot be read may hold photos, and what was named itself was meant.
         tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
@@ -268,13 +269,13 @@ class Scan:
         tally.failed += found.refused
         wanted: set[Path] = set()
         for photo in photos:
-            reason = needless(photo, standing, self._job)
+            reason = needless(photo, states, self._options)
             if not reason:
                 tally.todo += 1
                 wanted.update(file.path for file in photo.files)
-            elif standing[photo.primary.path].state == "quarantined":
+            elif states[photo.primary.path].state == "quarantined":
                 tally.quarantined.append(Skip(photo.primary.path, reason))
-            elif standing[photo.primary.path].state == "undone":
+            elif states[photo.primary.path].state == "undone":
                 tally.undone += 1
             else:
                 tally.done_before += 1
@@ -287,7 +288,7 @@ class Scan:
             BackendError: the backend stayed away longer than patience lasts.
 
         """
-        self._show.begun(self.tally.todo, self.tally)
+        self._observer.begun(self.tally.todo, self.tally)
         while wanted:
             await self._round(wanted)
             # What changed while it was worked on is another photo now, and gets its turn too.
@@ -301,13 +302,13 @@ class Scan:
         """
         ended = self._ended | {skip.path for skip in self.tally.gone}
         left = [p for p in group(s.file for s in wanted) if p.primary.path not in ended]
-        standing = await self._rooms.ledger.file_states(f for photo in left for f in photo.files)
+        states = await self._services.ledger.file_states(f for photo in left for f in photo.files)
         for photo in left:
-            path, now = photo.primary.path, standing[photo.primary.path]
+            path, now = photo.primary.path, states[photo.primary.path]
             if not await asyncio.to_thread(os.path.lexists, path):
                 self.tally.gone.append(Skip(path, "gone"))
             elif now.state == "recorded":
-                self.tally.fates["known"] += 1
+                self.tally.outcomes["already tagged"] += 1
             elif now.state == "quarantined":
                 self.tally.failed.append(Skip(path, now.reason))
             elif not self.tally.growing:
@@ -316,16 +317,16 @@ class Scan:
     async def _round(self, wanted: Sequence[Seen]) -> None:
         """Let *wanted* settle and tag it."""
         self._feeding = True
-        shift = Runner(
-            self._rooms,
-            self._job,
-            report=self._count,
+        runner = Runner(
+            self._services,
+            self._options,
+            on_outcome=[log_outcome, self._count],
             more_to_come=lambda: self._feeding,
-            patience_seconds=PATIENCE_SECONDS,
+            patience_seconds=SCAN_PATIENCE_SECONDS,
         )
-        feeding = asyncio.create_task(self._feed(wanted, shift), name="feeding")
+        feeding = asyncio.create_task(self._feed(wanted, runner), name="feeding")
         try:
-            await shift.work(drain_seconds=self._rooms.settings.service.drain_seconds)
+            await runner.work(drain_seconds=self._services.settings.service.drain_seconds)
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
@@ -345,39 +346,44 @@ class Scan:
         self._moved.clear()
         return again
 
-    async def _feed(self, wanted: Sequence[Seen], shift: Runner) -> None:
+    async def _feed(self, wanted: Sequence[Seen], runner: Runner) -> None:
         """Admit the files as they settle; most have lain still for long and are due at once."""
         try:
-            settling = Settling(self._rooms.settings.arrivals.settle_seconds, limit=len(wanted) + 1)
+            settling = Settling(
+                self._services.settings.arrivals.settle_seconds, limit=len(wanted) + 1
+            )
             now = time.monotonic()
-            give_up_at = now + PATIENCE_SECONDS
+            give_up_at = now + SCAN_PATIENCE_SECONDS
             for seen in wanted:
                 settling.observe(seen, now, event=False)
             while len(settling) and time.monotonic() < give_up_at:
                 await self._admit(await asyncio.to_thread(settling.due, time.monotonic()))
-                shift.wake()
+                runner.wake()
                 due = settling.next_due()
                 if due is not None:
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
             self.tally.growing += len(settling)
         finally:
             self._feeding = False
-            shift.wake()
+            runner.wake()
 
     async def _admit(self, files: Iterable[PhotoFile]) -> None:
-        await self._rooms.ledger.admit(
-            files, again=self._job.anew, sidecars=self._job.writes, run=self._job.run
+        await self._services.ledger.admit(
+            files,
+            again=self._options.ask_again,
+            sidecars=self._options.writes,
+            run=self._options.run,
         )
 
     def _count(self, outcome: Outcome) -> None:
         tally = self.tally
-        tally.fates[outcome.fate] += 1
-        if outcome.fate in {"tagged", "known", "failed"}:
+        tally.outcomes[outcome.kind] += 1
+        if outcome.kind in {"tagged", "already tagged", "failed"}:
             self._ended.add(outcome.photo.primary.path)
-        if outcome.fate == "failed":
+        if outcome.kind == "failed":
             tally.failed.append(Skip(outcome.photo.primary.path, outcome.reason))
-        elif outcome.fate == "moved":
+        elif outcome.kind == "moved":
             self._moved.append(outcome.photo)
         if outcome.record:
             self.lines.append(outgoing(outcome.record).line)
-        self._show.outcome(outcome, tally)
+        self._observer.outcome(outcome, tally)

@@ -95,7 +95,7 @@ class Progress:
         if self._bar:
             self._task = self._bar.add_task(f"probing {escape(base_url)}", total=None)
 
-    def resting(self, reason: str) -> None:
+    def paused(self, reason: str) -> None:
         """Say that the scan sends requests although the daemon is paused."""
         self._console.print(escape(f"note: {reason}; this scan continues anyway"), soft_wrap=True)
 
@@ -111,23 +111,25 @@ class Progress:
         """Show one outcome."""
         self._tally = tally
         path, photo = outcome.photo.primary.path, printable(outcome.photo.primary.path)
-        if outcome.fate == "failed":
+        if outcome.kind == "failed":
             self._shown.add(path)
         if self._bar and self._task is not None:
-            ended = sum(tally.fates[fate] for fate in ("tagged", "known", "failed"))
-            shown = f"waiting: {outcome.reason}" if outcome.fate == "waits" else outcome.photo.name
+            ended = sum(tally.outcomes[kind] for kind in ("tagged", "already tagged", "failed"))
+            shown = (
+                f"waiting: {outcome.reason}" if outcome.kind == "waiting" else outcome.photo.name
+            )
             self._bar.update(self._task, completed=ended, description=escape(shown[:60]))
-            if outcome.fate == "failed":
+            if outcome.kind == "failed":
                 self._bar.console.print(escape(f"failed: {photo}: {outcome.reason}"))
         elif not self._as_json:
             caption = outcome.record.caption if outcome.record else ""
-            fate = "answered" if outcome.fate == "tagged" and not self._writes else outcome.fate
-            _print(": ".join(part for part in (fate, photo, outcome.reason or caption) if part))
+            kind = "answered" if outcome.kind == "tagged" and not self._writes else outcome.kind
+            _print(": ".join(part for part in (kind, photo, outcome.reason or caption) if part))
 
     def stopped(self) -> None:
         """Say how far the scan got before it was stopped."""
         if self._tally and not self._as_json:
-            done = self._tally.fates["tagged"] + self._tally.fates["known"]
+            done = self._tally.outcomes["tagged"] + self._tally.outcomes["already tagged"]
             left = self._tally.todo - done - len(self._tally.failed)
             _print(f"stopped: {self._done} {done} of {_photos(self._tally.todo)}; {left} to go")
 
@@ -157,7 +159,7 @@ class Progress:
     def _counts(self, tally: Tally) -> list[str]:
         """Return the counts in words, without those that are zero."""
         counts = [
-            (tally.fates["known"], "already tagged"),
+            (tally.outcomes["already tagged"], "already tagged"),
             (len(tally.failed), "failed"),
             (len(tally.gone), "disappeared meanwhile"),
             (len(tally.elsewhere), "still in the queue"),
@@ -170,7 +172,7 @@ class Progress:
                 f"other file{_s(len(tally.skipped))} skipped (--list says why)",
             ),
         ]
-        first = f"{self._done} {tally.fates['tagged']} of {_photos(tally.todo)}"
+        first = f"{self._done} {tally.outcomes['tagged']} of {_photos(tally.todo)}"
         return [first, *(f"{count} {words}" for count, words in counts if count)]
 
 
@@ -207,7 +209,7 @@ def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:
     return {
         "found": tally.found,
         "todo": tally.todo,
-        "tagged": tally.fates["tagged"] + tally.fates["known"],
+        "tagged": tally.outcomes["tagged"] + tally.outcomes["already tagged"],
         "done_before": tally.done_before,
         "undone": tally.undone,
         "growing": tally.growing,

@@ -145,19 +145,19 @@ def scan(
     usage or settings; 3: the backend cannot be used.
     """
     loaded = load(log_level="error")
-    job = RunOptions(
+    run_options = RunOptions(
         run=f"scan-{uuid.uuid4().hex[:12]}",
         dry_run=dry_run,
         sidecars=not no_meta,
-        anew=retag or "metadata.overwrite" in load.given,
+        ask_again=retag or "metadata.overwrite" in load.given,
     )
     request = ScanRequest(
-        _paths([*(paths or []), *(input_dir or [])], loaded), job, output_jsonl, summary
+        _paths([*(paths or []), *(input_dir or [])], loaded), run_options, output_jsonl, summary
     )
     if list_only:
         print_listing(asyncio.run(list_photos(loaded, request)), as_json=as_json)
         return 0
-    with Progress(as_json=as_json, writes=job.writes) as progress:
+    with Progress(as_json=as_json, writes=run_options.writes) as progress:
         tally = asyncio.run(_until_terminated(scan_photos(loaded, request, progress)))
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1

@@ -26,15 +26,16 @@ from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, Storag
 from taggerd.ledger import unknown
 from taggerd.photo import printable
 from taggerd.pipeline import RunOptions
-from taggerd.runner.pause import paused_reason
-from taggerd.runner.runner import MACHINE_REST_SECONDS, Runner
+from taggerd.retry import DISK
+from taggerd.runner.outcome import Outcome, log_outcome
+from taggerd.runner.pause import pause_reason
+from taggerd.runner.runner import Runner
 from taggerd.services import check_settings, open_services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from taggerd.photo import PhotoFile
-    from taggerd.runner.outcome import Outcome
     from taggerd.services import Services
     from taggerd.settings.configuration import Configuration
 
@@ -112,21 +113,23 @@ class Daemon:
         self._notifier.status(f"degraded: {error}")
         self._notifier.watchdog()  # it waits, it does not hang
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), MACHINE_REST_SECONDS)
+            await asyncio.wait_for(self._stop.wait(), DISK.first)
 
     async def _serve(self, services: Services) -> None:
         """Run the parts until it is time to stop or to reload."""
         settings = services.settings
-        job = RunOptions(
+        options = RunOptions(
             run=f"run-{uuid.uuid4().hex[:12]}",
             within=tuple(root.path for root in settings.arrivals.roots),
         )
 
-        def resting() -> Coroutine[None, None, str]:
-            return paused_reason(services.ledger, settings.schedule.hours, services.now())
-
-        shift = Runner(
-            services, job, report=lambda outcome: self._count(outcome, arrivals), resting=resting
+        runner = Runner(
+            services,
+            options,
+            on_outcome=[log_outcome, lambda outcome: self._count(outcome, arrivals)],
+            pause_reason=lambda: pause_reason(
+                services.ledger, settings.schedule.hours, services.now()
+            ),
         )
         unpacking = Unpacking(
             settings.arrivals,
@@ -135,7 +138,7 @@ class Daemon:
             unpacked=lambda folder: arrivals.look_below(folder),  # noqa: PLW0108 - made below
         )
         await unpacking.sweep()
-        arrivals = self._arrivals(services, shift, unpacking)
+        arrivals = self._arrivals(services, runner, unpacking)
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
@@ -144,27 +147,27 @@ class Daemon:
             log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
                 parts.create_task(services.relay.run(ended), name="relay"),
-                parts.create_task(self._preflight(services, shift), name="preflight"),
+                parts.create_task(self._preflight(services, runner), name="preflight"),
                 parts.create_task(self._recover(services), name="recovery"),
                 parts.create_task(unpacking.run(), name="unpacking"),
-                parts.create_task(self._heartbeat(services, arrivals, shift), name="heartbeat"),
+                parts.create_task(self._heartbeat(services, arrivals, runner), name="heartbeat"),
                 parts.create_task(self._watchdog(), name="watchdog"),
             ]
             working = parts.create_task(
-                shift.work(drain_seconds=settings.service.drain_seconds), name="shift"
+                runner.work(drain_seconds=settings.service.drain_seconds), name="runner"
             )
             await self._turn.wait()
             # Stop taking, let what is under way end, then write down what it came to.
             watching.cancel()
             await asyncio.wait({watching})
-            shift.stop()
+            runner.stop()
             await working
             ended.set()
             for part in keeping[1:]:
                 part.cancel()
         await self._last_words(services)
 
-    def _arrivals(self, services: Services, shift: Runner, unpacking: Unpacking) -> Arrivals:
+    def _arrivals(self, services: Services, runner: Runner, unpacking: Unpacking) -> Arrivals:
         """Watch the roots and admit what settles."""
 
         async def admit(files: Sequence[PhotoFile]) -> None:
@@ -177,10 +180,10 @@ class Daemon:
                     if self._outside != str(error):
                         log.error("photos wait outside of the queue", reason=str(error))
                     self._outside = str(error)
-                    await asyncio.sleep(MACHINE_REST_SECONDS)
+                    await asyncio.sleep(DISK.first)
                 else:
                     self._outside = ""
-                    shift.wake()
+                    runner.wake()
                     return
 
         archives = services.settings.arrivals.unpack
@@ -204,12 +207,12 @@ class Daemon:
 
     # What goes on beside the work.
 
-    async def _preflight(self, services: Services, shift: Runner) -> None:
+    async def _preflight(self, services: Services, runner: Runner) -> None:
         """Probe the backend from time to time, so that trouble shows before a photo meets it."""
         while True:
             minutes = services.settings.backend.preflight_minutes
             await asyncio.sleep(minutes * 60 * (1 + self._chance() / 10))
-            if services.settings.backend.preflight and not shift.resting:
+            if services.settings.backend.preflight and not runner.paused:
                 await services.asking.probe()
 
     async def _recover(self, services: Services) -> None:
@@ -230,12 +233,14 @@ class Daemon:
             self._notifier.watchdog()
             await asyncio.sleep(watchdog_interval() or HEARTBEAT_SECONDS)
 
-    async def _heartbeat(self, services: Services, arrivals: Arrivals, shift: Runner) -> None:
+    async def _heartbeat(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
         """Tell systemd and everybody else how things stand."""
         started = time.time()
         while True:
             try:
-                live = await status.daemon_status(services, arrivals, shift, started, self._outside)
+                live = await status.daemon_status(
+                    services, arrivals, runner, started, self._outside
+                )
             except LedgerDamaged as error:
                 # Opened anew, it is set aside, and the new one is filled from the disk.
                 log.error("the ledger is opened anew", reason=str(error))
@@ -249,10 +254,10 @@ class Daemon:
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
-        if outcome.fate == "moved":
+        if outcome.kind == "moved":
             arrivals.look_again(outcome.photo)  # the event that told of it may have been lost
-        self._tagged += outcome.fate == "tagged"
-        self._failed += outcome.fate == "failed"
+        self._tagged += outcome.kind == "tagged"
+        self._failed += outcome.kind == "failed"
 
     # Signals.
 

@@ -19,7 +19,7 @@ from taggerd import __version__
 from taggerd.errors import StartError, StorageError
 from taggerd.ledger import Counts, probe
 from taggerd.photo import printable
-from taggerd.runner.pause import paused_reason
+from taggerd.runner.pause import pause_reason
 from taggerd.services import has_ledger, journal_of, local_now, open_ledger
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ async def daemon_status(
         started_at=started_at,
         updated_at=time.time(),
         backend=asking.base_url,
-        backend_error="" if runner.resting else str(asking.trouble or ""),
+        backend_error="" if runner.paused else str(asking.trouble or ""),
         endpoints=tuple(
             EndpointStatus(
                 base_url=endpoint.base_url,
@@ -173,8 +173,8 @@ async def daemon_status(
             for endpoint in asking.endpoints
         ),
         models=asking.models,
-        blocked=runner.paused or outside,
-        paused=runner.resting,
+        blocked=runner.trouble or outside,
+        paused=runner.paused,
         outputs_error=services.relay.trouble,
         in_flight=runner.in_flight,
         queued=counts.queued,
@@ -240,7 +240,7 @@ async def service_status(settings: Settings) -> ServiceStatus:
                     for each in await ledger.quarantined(FAILED_SHOWN)
                 )
                 running = ledger.daemon_pid() is not None
-                paused = await paused_reason(ledger, settings.schedule.hours, local_now())
+                paused = await pause_reason(ledger, settings.schedule.hours, local_now())
         except (StartError, StorageError):
             if not disks:
                 raise

@@ -1,8 +1,8 @@
-"""Stoppages: import folders whose disk takes no sidecars now, and how it is found out that it does.
+"""Import folders whose disk takes no sidecars now, and how it shows that it does again.
 
-Photos are not begun where their sidecar would find no room: each would be decoded and paid for,
-only to wait. The photo over which it was noticed is tried again from time to time; its answers are
-held, so that costs nothing, and when its sidecar is written the others follow.
+No photo starts where its sidecar would find no room: it would be decoded and paid for only to wait.
+The photo that met the fault is tried again from time to time; its answers are kept, so that costs
+nothing, and once its sidecar is written the others follow.
 """
 
 from __future__ import annotations
@@ -10,78 +10,80 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taggerd.retry import DISK
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-LOOK_SECONDS = 5.0
-"""Between two tries of the photo that waits."""
-
 
 @dataclass(slots=True)
-class _Stoppage:
+class _Blocked:
     reason: str
     photo: Path
     """The photo that is tried, by its first file."""
-    look_at: float
+    try_at: float
 
 
-class Stoppages:
-    """The stoppages of one shift."""
+class BlockedFolders:
+    """The folders that are blocked in one run."""
 
     def __init__(self, folders: Sequence[Path] | None, clock: Callable[[], float]) -> None:
-        """Tell apart *folders*; where they are None, a stoppage stops all. *clock* is monotonic."""
+        """Tell *folders* apart; None: one fault blocks all photos. *clock*: monotonic seconds."""
         self._folders = folders
         self._clock = clock
-        self._by_folder: dict[Path | None, _Stoppage] = {}
+        self._blocked: dict[Path | None, _Blocked] = {}
 
     def __bool__(self) -> bool:
-        """Say whether anything is stopped."""
-        return bool(self._by_folder)
+        """Say whether any folder is blocked."""
+        return bool(self._blocked)
 
     @property
     def reason(self) -> str:
         """Why photos wait; empty where none does."""
-        return "; ".join(stoppage.reason for stoppage in self._by_folder.values())
+        return "; ".join(blocked.reason for blocked in self._blocked.values())
 
     @property
-    def all_stopped(self) -> bool:
-        """Whether nothing may be begun but :meth:`tries`."""
+    def all_blocked(self) -> bool:
+        """Whether nothing may start but :meth:`due`."""
         return bool(self) and not self.open
 
     @property
     def open(self) -> Sequence[Path] | None:
-        """The folders whose photos may be begun; None: all photos of the run."""
+        """The folders whose photos may start; None: all photos of the run."""
         if self._folders is None:
             return () if self else None
-        return [folder for folder in self._folders if not self._is_stopped(folder)]
+        return [folder for folder in self._folders if not self._is_blocked(folder)]
 
-    def begin(self, photo: Path, reason: str) -> bool:
-        """Stop the folder of *photo*; return False if it was stopped for that *reason* before."""
+    def block(self, photo: Path, reason: str) -> bool:
+        """Block the folder of *photo*; return False if it was blocked before."""
         folder = self._folder_of(photo)
-        known = self._by_folder.get(folder)
+        known = self._blocked.get(folder)
         if known is None or known.photo == photo:
-            self._by_folder[folder] = _Stoppage(reason, photo, self._clock() + LOOK_SECONDS)
+            self._blocked[folder] = _Blocked(reason, photo, self._next_try())
         return known is None
 
-    def end(self, photo: Path) -> bool:
-        """Let the folder of *photo* go on: its sidecar is written, or it went. Was it stopped?"""
-        return self._by_folder.pop(self._folder_of(photo), None) is not None
+    def release(self, photo: Path) -> bool:
+        """Release the folder of *photo*; return whether it was blocked."""
+        return self._blocked.pop(self._folder_of(photo), None) is not None
 
-    def tries(self) -> Iterator[Path]:
-        """Give the photos that are to be tried now."""
-        for stoppage in list(self._by_folder.values()):
-            if stoppage.look_at <= self._clock():
-                stoppage.look_at = self._clock() + LOOK_SECONDS
-                yield stoppage.photo
+    def due(self) -> Iterator[Path]:
+        """Yield the photos to try now."""
+        for blocked in list(self._blocked.values()):
+            if blocked.try_at <= self._clock():
+                blocked.try_at = self._next_try()
+                yield blocked.photo
+
+    def _next_try(self) -> float:
+        return self._clock() + DISK.first
 
     def _folder_of(self, photo: Path) -> Path | None:
         above = [folder for folder in self._folders or () if photo.is_relative_to(folder)]
         return max(above, key=lambda folder: len(folder.parts), default=None)
 
-    def _is_stopped(self, folder: Path) -> bool:
-        """Say whether *folder*, one above it or one in it is stopped."""
+    def _is_blocked(self, folder: Path) -> bool:
+        """Say whether *folder*, one above it or one in it is blocked."""
         return any(
-            stopped is None or folder.is_relative_to(stopped) or stopped.is_relative_to(folder)
-            for stopped in self._by_folder
+            blocked is None or folder.is_relative_to(blocked) or blocked.is_relative_to(folder)
+            for blocked in self._blocked
         )

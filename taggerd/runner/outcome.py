@@ -1,4 +1,4 @@
-"""What became of one photo's turn."""
+"""How one attempt at a photo ended, as counters, logs and progress bars hear of it."""
 
 from __future__ import annotations
 
@@ -10,38 +10,30 @@ import structlog
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from taggerd.journal import Record
     from taggerd.photo import Photo
 
 log = structlog.get_logger(__name__)
 
-Fate = Literal["tagged", "known", "failed", "again", "waits", "moved"]
-"""What became of a photo's turn: ``known``: it was tagged already; ``again``: it failed and has
-attempts left; ``waits``: the backend or a disk is at fault; ``moved``: it changed or went."""
-
-_WORDS: Mapping[Fate, str] = {
-    "tagged": "tagged",
-    "known": "tagged already",
-    "failed": "failed",
-    "again": "failed, is tried again",
-    "waits": "waits",
-    "moved": "changed or went",
-}
+Kind = Literal["tagged", "already tagged", "failed", "will retry", "waiting", "moved"]
+"""``will retry``: it failed and has attempts left; ``waiting``: the backend or this machine is at
+fault; ``moved``: its files changed or are gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one photo's turn."""
+    """How one attempt at a photo ended."""
 
     photo: Photo
-    fate: Fate
+    kind: Kind
     reason: str = ""
     record: Record | None = None
+    """What is journalled; None where nothing is."""
 
-    def tell(self) -> None:
-        """Say it in the log."""
-        say = log.warning if self.fate in {"failed", "again", "waits"} else log.info
-        reason = {"reason": self.reason} if self.reason else {}
-        say(_WORDS[self.fate], photo=printable(self.photo.primary.path), **reason)
+
+def log_outcome(outcome: Outcome) -> None:
+    """Write *outcome* to the log, as one line."""
+    troubled = outcome.kind in {"failed", "will retry", "waiting"}
+    reason = {"reason": outcome.reason} if outcome.reason else {}
+    write = log.warning if troubled else log.info
+    write(outcome.kind, photo=printable(outcome.photo.primary.path), **reason)

@@ -1,6 +1,6 @@
-"""Rest: the times in which no photo is begun because somebody said so: paused, or out of hours.
+"""Times in which no photo starts because somebody said so: paused, or off schedule.
 
-A pause lies in the ledger: it survives a restart, and a running daemon finds it there.
+A pause is kept in the ledger: it survives a restart, and a running daemon finds it there.
 """
 
 from __future__ import annotations
@@ -15,27 +15,25 @@ from taggerd.settings.hours import Hours, minutes_of, spoken
 if TYPE_CHECKING:
     from taggerd.ledger import Ledger, Pause
 
-LOOK_SECONDS = 2.0
-"""Between looks at whether it is over; and so soon a running daemon sees a pause."""
 _LENGTH = re.compile(
     r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})(?:m|min))?(?:(\d{1,7})s)?", re.IGNORECASE
 )
 
 
 def pause_message(pause: Pause, now: datetime) -> str:
-    """Say a pause for people."""
+    """Return *pause* in words, as seen at *now*."""
     end = "taggerd resume"
     if pause.until is not None:
         end = spoken(datetime.fromtimestamp(pause.until).astimezone(), now)
     return f"paused until {end}" + (f" ({pause.reason})" if pause.reason else "")
 
 
-async def paused_reason(ledger: Ledger, hours: Hours, now: datetime) -> str:
-    """Return why no photo is to be begun at *now* and when work goes on; empty: begin.
+async def pause_reason(ledger: Ledger, hours: Hours, now: datetime) -> str:
+    """Return why no photo may start at *now*, and until when; empty: start.
 
     Args:
-        ledger: where a pause is noted.
-        hours: the windows in which the backend may be asked.
+        ledger: holds the pause, if there is one.
+        hours: the windows in which the backend may be used.
         now: local and aware.
 
     Raises:

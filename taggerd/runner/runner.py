@@ -1,41 +1,31 @@
-"""A shift: photos are claimed from the queue and taken their attempt, several at once.
+"""The runner: claims photos from the queue and tags several at once.
 
-It ends when it is told to stop, or, for a catch-up, when nothing of the run is left. What an error
-costs is decided here: the photo's own faults cost it an attempt, the backend's and the disk's
-faults cost it nothing.
+It ends when it is told to stop, or, for a scan, when nothing of the run is left.
+:mod:`taggerd.runner.verdict` decides how an attempt ends, and :meth:`Runner._conclude` is the one
+place that tells the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.errors import (
-    BackendError,
-    FailsOnThisPhoto,
-    LedgerDamaged,
-    PhotoError,
-    PhotoMoved,
-    PhotoRefused,
-    PhotosDiskError,
-    StartError,
-    StorageError,
-    TaggerdError,
-)
-from taggerd.ledger import Deferred, Failed, Moved, Released
+from taggerd.errors import PhotoError, PhotosDiskError, StorageError, TaggerdError
+from taggerd.ledger import Deferred, Failed, Released
 from taggerd.photo import printable
-from taggerd.pipeline import Attempt, keep, outgoing, record_of, tag
-from taggerd.runner.blocked import Stoppages
+from taggerd.pipeline import Attempt, keep, record_of, tag
+from taggerd.retry import DISK, policy_of
+from taggerd.runner.blocked import BlockedFolders
 from taggerd.runner.outcome import Outcome
-from taggerd.runner.pause import LOOK_SECONDS
+from taggerd.runner.verdict import Judge, Verdict, photo_failed, verdict_on
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from taggerd.ledger import Claim
     from taggerd.pipeline import RunOptions
@@ -43,219 +33,230 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LONGEST_REST_SECONDS = 5.0
-"""Between looks at an empty queue, where nothing says that there is more."""
-LEAST_REST_SECONDS = 0.2
-"""Between looks at a queue that says something is due and gives nothing (others take it)."""
-MACHINE_REST_SECONDS = 5.0
-"""Before work goes on after the ledger's disk was full or failing."""
-LONGEST_WAIT_SECONDS = 300.0
-"""Before a photo that is kept from its attempt by this machine or the backend gets another turn."""
-SUSPICIONS = 2
-"""So often may the backend fail over one photo, answering others, before the photo is at fault."""
+POLL_SECONDS = 5.0
+"""Between polls of an empty queue, where nothing says that there is more."""
+SHORTEST_POLL_SECONDS = 0.2
+"""Between polls of a queue that has something due and yields nothing: others take it."""
+PAUSE_POLL_SECONDS = 2.0
+"""Between checks whether a pause or an outage is over; how soon a daemon sees a pause."""
 
 
 class Runner:
-    """Works through a :class:`~taggerd.pipeline.RunOptions`."""
+    """Tags the photos that :class:`~taggerd.pipeline.RunOptions` ask for.
+
+    One class, though it has more than fifteen methods: they share the set of photos in flight, and
+    what one of them learns (a full disk, an error) stops the others.
+    """
 
     def __init__(  # noqa: PLR0913 - what comes from outside comes in as an argument
         self,
         services: Services,
         options: RunOptions,
         *,
-        report: Callable[[Outcome], None],
+        on_outcome: Sequence[Callable[[Outcome], None]],
         more_to_come: Callable[[], bool] = lambda: True,
         patience_seconds: float | None = None,
-        resting: Callable[[], Awaitable[str]] | None = None,
+        pause_reason: Callable[[], Awaitable[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare a shift.
+        """Prepare to run.
 
         Args:
-            services: the open services.
-            options: what is wanted of the photos.
-            report: told of every outcome.
-            more_to_come: while False, the shift ends as soon as nothing of the run is left.
-            patience_seconds: so long, without a photo that ends, a backend that went away or a
-                disk that is full is waited for; None: for ever.
-            resting: tells why no photo is to be begun now and nothing asked, though all be well;
-                empty: begin.
+            services: open.
+            options: which photos, and what is done with them.
+            on_outcome: called in turn with every outcome.
+            more_to_come: while False, the runner ends as soon as nothing of the run is left.
+            patience_seconds: how long it goes on without a photo that ends, while the backend is
+                away or a disk is full; None: for ever.
+            pause_reason: returns why no photo may start now, though all be well; empty: start.
             clock: monotonic, seconds.
 
         """
-        self._rooms = services
-        self._job = options
-        self._report = report
+        self._services = services
+        self._options = options
+        self._on_outcome = on_outcome
         self._more_to_come = more_to_come
         self._patience_seconds = patience_seconds
-        self._resting = resting
+        self._pause_reason = pause_reason
+        self._clock = clock
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
-        self._under_way: dict[asyncio.Task[None], Claim] = {}
-        self._clock = clock
+        self._in_flight: set[asyncio.Task[None]] = set()
         self._progressed_at = clock()
-        self._suspicions: Counter[int] = Counter()
-        self._waited: Counter[int] = Counter()
-        self._late: list[Attempt] = []
-        self._stoppages = Stoppages(options.within, clock)
-        self._broken: BaseException | None = None
+        self._judge = Judge(lambda: services.now().timestamp())
+        self._blocked = BlockedFolders(options.within, clock)
+        self._unended: list[tuple[Attempt, Verdict]] = []
+        """Attempts whose end the ledger's full disk did not take."""
+        self._fatal: BaseException | None = None
+        self.trouble = ""
+        """What keeps photos from starting; empty while work goes on."""
         self.paused = ""
-        """What keeps new photos from being begun; empty while work goes on."""
-        self.resting = ""
-        """Why nothing is asked, as somebody wants it; empty while work goes on."""
+        """Why somebody wants nothing to start, and until when; empty while work goes on."""
 
     @property
     def in_flight(self) -> int:
-        """Number of photos under attempt."""
-        return len(self._under_way)
+        """Number of photos in flight."""
+        return len(self._in_flight)
 
     def stop(self) -> None:
-        """Begin no more photos."""
+        """Start no more photos."""
         self._stop.set()
         self._wake.set()
 
     def wake(self) -> None:
-        """Look at the queue now: there may be more."""
+        """Poll the queue now: there may be more."""
         self._wake.set()
 
     async def work(self, *, drain_seconds: float) -> None:
-        """Work until stopped or done; give photos under attempt *drain_seconds* when stopped.
+        """Work until stopped or done; when stopped, photos in flight have *drain_seconds* to end.
 
-        What is still under attempt then is put back into the queue unharmed.
+        What is still in flight then goes back into the queue, uncharged.
 
         Raises:
             BackendError, StorageError, StartError: the backend or this machine was at fault for
-                longer than patience lasts.
-            Exception: whatever the outcome's listener raised.
+                longer than the patience lasts.
+            Exception: whatever a listener raised.
 
         """
         try:
-            while not self._stop.is_set() and self._broken is None and await self._begin_some():
+            while not self._stop.is_set() and self._fatal is None and await self._start_some():
                 pass
-            if self._under_way:
-                await asyncio.wait(self._under_way, timeout=drain_seconds)
+            if self._in_flight:
+                await asyncio.wait(self._in_flight, timeout=drain_seconds)
         finally:
-            for task in self._under_way:
+            for task in self._in_flight:
                 task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
-            with suppress(StorageError):  # then they go back when this owner is found gone
-                await self._put_back_late()
-        if self._broken is not None:
-            raise self._broken
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+            with suppress(StorageError):  # they are queued again when this owner is found dead
+                await self._end_the_unended()
+        if self._fatal is not None:
+            raise self._fatal
 
-    # Photos begin.
+    # Photos start.
 
-    async def _begin_some(self) -> bool:
-        """Begin as many photos as there is room for; return False when nothing is left to do."""
-        if await self._rests():
+    async def _start_some(self) -> bool:
+        """Start as many photos as may be in flight; return False when nothing is left to do."""
+        if await self._is_paused():
             return True
-        if not await self._backend_usable():
-            return self._broken is None
+        if not await self._is_backend_usable():
+            return self._fatal is None
         self._wake.clear()
         more = self._more_to_come()
-        most = self._rooms.settings.queue.photos_in_flight
-        room = (most or 2 * self._rooms.asking.requests_at_once) - len(self._under_way)
+        most = self._services.settings.queue.photos_in_flight
+        free = (most or 2 * self._services.asking.requests_at_once) - len(self._in_flight)
         try:
-            await self._put_back_late()
-            claims = await self._claimed(room) if room > 0 and not self._stop.is_set() else []
-            if not (claims or self._under_way or more) and await self._nothing_left():
+            await self._end_the_unended()
+            claims = await self._claim(free) if free > 0 and not self._stop.is_set() else []
+            if not (claims or self._in_flight or more) and await self._nothing_left():
                 return False
         except StorageError as error:
-            await self._storage_failed(error)
+            await self._ledger_failed(error)
             return True
-        self.paused = self._stoppages.reason
+        self.trouble = self._blocked.reason
         for claim in claims:
-            task = asyncio.create_task(self._attend(claim), name=f"photo {claim.id}")
-            self._under_way[task] = claim
-            task.add_done_callback(self._ended)
-        if len(claims) < room or room == 0:
-            await self._rest(LONGEST_REST_SECONDS if room == 0 else await self._idle_seconds())
+            task = asyncio.create_task(self._work_on(claim), name=f"photo {claim.id}")
+            self._in_flight.add(task)
+            task.add_done_callback(self._done)
+        if len(claims) < free or free == 0:
+            await self._idle(POLL_SECONDS if free == 0 else await self._seconds_to_next())
         return True
 
-    async def _idle_seconds(self) -> float:
-        """Return how long nothing will be due, so far as the queue knows now."""
-        if self._stoppages.all_stopped:
-            return LONGEST_REST_SECONDS
-        within, run = self._stoppages.open, self._job.run
-        try:
-            due, _ = await self._rooms.ledger.waiting(within, run)
-        except StorageError:
-            return LONGEST_REST_SECONDS
-        if due is None:
-            return LONGEST_REST_SECONDS
-        return min(
-            max(due - self._rooms.now().timestamp(), LEAST_REST_SECONDS), LONGEST_REST_SECONDS
-        )
-
-    async def _claimed(self, room: int) -> list[Claim]:
-        """Claim up to *room* photos whose disk takes sidecars, and those that are to find out."""
-        ledger, run, now = self._rooms.ledger, self._job.run, self._rooms.now().timestamp()
+    async def _claim(self, most: int) -> list[Claim]:
+        """Claim up to *most* photos: where sidecars can be written, and those that find out."""
+        ledger, run, now = self._services.ledger, self._options.run, self._now()
         claims: list[Claim] = []
-        for photo in self._stoppages.tries() if room else ():
-            mine = self._job.within is None
-            tried = await ledger.claim(1, run=run, within=(photo,), now=now, ignore_pause=mine)
+        for photo in self._blocked.due() if most else ():
+            requested = self._options.within is None
+            tried = await ledger.claim(1, run=run, within=(photo,), now=now, ignore_pause=requested)
             if not tried:
-                self._stoppages.end(photo)  # it went, or another takes it: the next one finds out
+                self._blocked.release(photo)  # it went, or another takes it: the next finds out
             claims += tried
-        if len(claims) < room and not self._stoppages.all_stopped:
-            within = self._stoppages.open
-            claims += await ledger.claim(room - len(claims), run=run, within=within, now=now)
+        if len(claims) < most and not self._blocked.all_blocked:
+            within = self._blocked.open
+            claims += await ledger.claim(most - len(claims), run=run, within=within, now=now)
         return claims
 
     async def _nothing_left(self) -> bool:
-        return (await self._rooms.ledger.waiting(self._job.within, self._job.run)).nothing_left
+        waiting = await self._services.ledger.waiting(self._options.within, self._options.run)
+        return waiting.nothing_left
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
+    async def _seconds_to_next(self) -> float:
+        """Return how long nothing will be due, as far as the queue knows now."""
+        if self._blocked.all_blocked:
+            return POLL_SECONDS
+        try:
+            due, _ = await self._services.ledger.waiting(self._blocked.open, self._options.run)
+        except StorageError:
+            return POLL_SECONDS
+        if due is None:
+            return POLL_SECONDS
+        return min(max(due - self._now(), SHORTEST_POLL_SECONDS), POLL_SECONDS)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._broken = error
+            self._fatal = error
         self._wake.set()
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait until a photo ends, somebody wakes us, or it is time to look again."""
+    async def _idle(self, seconds: float) -> None:
+        """Wait until a photo ends, somebody wakes us, or *seconds* are over."""
         with suppress(TimeoutError):
             # Not wait_for(): until Python 3.12 it loses a cancellation that comes with the waking.
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _rests(self) -> bool:
-        """Rest for a moment if somebody wants it; say whether."""
-        if self._resting is None:
+    # Nothing starts.
+
+    async def _is_paused(self) -> bool:
+        """Say whether somebody wants nothing to start; if so, after a moment."""
+        if self._pause_reason is None:
             return False
         self._wake.clear()
         try:
-            self.resting = await self._resting()
+            self.paused = await self._pause_reason()
         except StorageError as error:
-            await self._storage_failed(error)
+            await self._ledger_failed(error)
             return True
-        self._rooms.asking.rest(resting=bool(self.resting))
-        if self.resting:
-            self.paused = ""
-            await self._rest(LOOK_SECONDS)
-        return bool(self.resting)
+        self._services.asking.rest(resting=bool(self.paused))
+        if self.paused:
+            self.trouble = ""
+            await self._idle(PAUSE_POLL_SECONDS)
+        return bool(self.paused)
 
-    async def _backend_usable(self) -> bool:
-        """Wait a moment for the backend if it is not usable; say whether it is."""
-        asking = self._rooms.asking
+    async def _is_backend_usable(self) -> bool:
+        """Say whether the backend is usable, after a moment in which it may become so."""
+        asking = self._services.asking
         if asking.error is None:
             return True
-        self.paused = str(asking.error)
-        waits = asyncio.ensure_future(asking.wait_usable())
-        stops = asyncio.ensure_future(self._stop.wait())
+        self.trouble = str(asking.error)
+        usable = asyncio.ensure_future(asking.wait_usable())
+        stopped = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait(
-                {waits, stops},
-                timeout=min(LOOK_SECONDS, self._patience_left() or LOOK_SECONDS),
+                {usable, stopped},
+                timeout=min(PAUSE_POLL_SECONDS, self._patience_left() or PAUSE_POLL_SECONDS),
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if waits.done():
-                waits.result()
-            elif not stops.done() and self._patience_left() == 0:
-                self._broken = asking.error
+            if usable.done():
+                usable.result()
+            elif not stopped.done() and self._patience_left() == 0:
+                self._fatal = asking.error
         finally:
-            waits.cancel()
-            stops.cancel()
+            usable.cancel()
+            stopped.cancel()
         return asking.error is None
+
+    async def _ledger_failed(self, error: StorageError) -> None:
+        """Wait a moment: the ledger's disk is full or failing."""
+        if self.trouble != str(error):
+            log.error("work is paused", reason=str(error))
+        self.trouble = str(error)
+        hopeless = not policy_of(error).passes and self._patience_seconds is not None
+        if hopeless or self._patience_left() == 0:
+            self._fatal = error
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), DISK.first)
 
     def _patience_left(self) -> float | None:
         """Return how long trouble may still last, seconds; None: for ever."""
@@ -263,137 +264,84 @@ class Runner:
             return None
         return max(0.0, self._progressed_at + self._patience_seconds - self._clock())
 
-    async def _storage_failed(self, error: StorageError) -> None:
-        """Let work rest while the ledger's disk is full or failing."""
-        if self.paused != str(error):
-            log.error("work waits", reason=str(error))
-        self.paused = str(error)
-        damaged = isinstance(error, LedgerDamaged) and self._patience_seconds is not None
-        if damaged or self._patience_left() == 0:  # waiting mends no damage
-            self._broken = error
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), MACHINE_REST_SECONDS)
+    def _now(self) -> float:
+        """Return seconds since the epoch."""
+        return self._services.now().timestamp()
 
     # Photos end.
 
-    async def _attend(self, claim: Claim) -> None:
-        """Take one photo its attempt and settle what it costs."""
-        attempt = Attempt(claim, self._rooms.now())
+    async def _work_on(self, claim: Claim) -> None:
+        """Tag one photo, and end its claim however that went."""
+        attempt = Attempt(claim, self._services.now())
         try:
-            if claim.asked_again_since is not None and not self._job.anew:
-                # A scan with --retag or --overwrite-metadata asked for it; it knows what may go.
-                await self._rooms.ledger.end(claim, Released())
-                return
-            if claim.exhausted:
-                outcome = await self._photo_failed(attempt, PhotoError(claim.exhausted), final=True)
-            else:
-                outcome = await self._tagged(attempt)
+            verdict = await self._verdict(attempt)
         except asyncio.CancelledError:
-            await asyncio.shield(self._put_back(attempt, "stopped", 0.0))
+            await self._end(attempt, Verdict(Deferred("stopped")))
             raise
-        except StorageError as error:
-            told = await self._disk_failed(attempt, error)
-            if told is None:
-                return
-            outcome = told
-        except StartError as error:  # this machine's fault
-            outcome = await self._waits(attempt, error)
-        if outcome.fate != "waits":
-            self._progressed_at = self._clock()
-            self._waited.pop(claim.id, None)
-            if outcome.fate != "again" and self._stoppages.end(claim.photo.primary.path):
-                log.info("sidecars can be written again", photo=printable(claim.photo.primary.path))
-        self._tell(outcome)
-
-    async def _tagged(self, attempt: Attempt) -> Outcome:
-        """Take one photo its attempt; a fault of its own or the backend's becomes an outcome."""
-        claim, ledger = attempt.claim, self._rooms.ledger
+        ending = asyncio.create_task(self._end(attempt, verdict))
         try:
-            record = await tag(attempt, self._rooms, self._job)
-        except PhotoMoved as moved:
-            await ledger.end(claim, Moved())
-            return Outcome(claim.photo, "moved", str(moved))
-        except BackendError as error:
-            return await self._backend_failed(attempt, error)
-        except PhotoError as error:
-            return await self._photo_failed(attempt, error)
-        except (StorageError, StartError):
-            raise
+            await asyncio.shield(ending)
+        finally:
+            await ending  # also where the time to drain is over: what is done is done
+
+    async def _verdict(self, attempt: Attempt) -> Verdict:
+        """Tag one photo, and decide how its attempt ends."""
+        claim = attempt.claim
+        if claim.asked_again_since is not None and not self._options.ask_again:
+            # Only the scan with --retag or --overwrite-metadata knows what it may replace.
+            return Verdict(Released())
+        try:
+            if not claim.exhausted:
+                return verdict_on(await tag(attempt, self._services, self._options))
+            verdict = photo_failed(PhotoError(claim.exhausted), final=True)
+        except TaggerdError as error:
+            verdict = self._judge.decide(claim, error)
         except Exception as error:  # foreign decoders may raise anything; one photo pays, by name
             log.exception("unexpected error", photo=printable(claim.photo.primary.path))
-            return await self._photo_failed(attempt, PhotoError(f"{type(error).__name__}: {error}"))
-        self._suspicions.pop(claim.id, None)
-        if record is None:
-            return Outcome(claim.photo, "known")
-        return Outcome(claim.photo, "failed" if record.error else "tagged", record.error, record)
+            verdict = photo_failed(PhotoError(f"{type(error).__name__}: {error}"))
+        if verdict.kind == "failed":
+            record = record_of(attempt, self._services, self._options, verdict.error)
+            verdict = verdict.recorded(record)
+        return verdict
 
-    async def _backend_failed(self, attempt: Attempt, error: BackendError) -> Outcome:
-        """Put the photo back unharmed, unless it is this very photo that the backend fails over.
-
-        Some servers answer a picture they cannot read with a plain 500, or drop the connection. So
-        the backend is asked about a picture that is known to be good: if it answers that, time and
-        again, while it fails over this one, the photo is at fault.
-        """
-        claim = attempt.claim
-        if isinstance(error, FailsOnThisPhoto):
-            self._suspicions[claim.id] += 1
-            if self._suspicions[claim.id] > SUSPICIONS:
-                message = f"the backend, which answers other pictures, fails over this one: {error}"
-                return await self._photo_failed(attempt, PhotoRefused(message), final=True)
-            return await self._waits(attempt, error)
-        await self._put_back(attempt, str(error), 0.0)
-        return Outcome(claim.photo, "waits", str(error))
-
-    async def _photo_failed(
-        self, attempt: Attempt, error: PhotoError, *, final: bool = False
-    ) -> Outcome:
-        """Charge the photo; after its last attempt it is quarantined and recorded."""
-        record = record_of(attempt, self._rooms, self._job, error)
-        final = final or error.final
-        failed = Failed(str(error), final=final, record=outgoing(record))
-        if await self._rooms.ledger.end(attempt.claim, failed):
-            return Outcome(attempt.claim.photo, "failed", str(error), record)
-        return Outcome(attempt.claim.photo, "again", str(error))
-
-    async def _disk_failed(self, attempt: Attempt, error: StorageError) -> Outcome | None:
-        """Put the photo back, uncharged; None where that its disk is full has been told before."""
-        photo, told, until = attempt.claim.photo, False, 0.0
-        if isinstance(error, PhotosDiskError):
-            told = not self._stoppages.begin(photo.primary.path, str(error))
-        else:  # a claim may find the room that a record does not
-            until = self._rooms.now().timestamp() + MACHINE_REST_SECONDS
-        await self._put_back(attempt, str(error), until)
-        if self._patience_left() == 0:
-            self._broken = error
-        return None if told else Outcome(photo, "waits", str(error))
-
-    async def _waits(self, attempt: Attempt, error: TaggerdError) -> Outcome:
-        """Put the photo back, uncharged, for a while that grows; others go on meanwhile."""
-        claim = attempt.claim
-        self._waited[claim.id] += 1
-        seconds = min(2.0 ** self._waited[claim.id], LONGEST_WAIT_SECONDS)
-        until = self._rooms.now().timestamp() + seconds
-        await self._put_back(attempt, str(error), until)
-        if self._patience_left() == 0:
-            self._broken = error
-        return Outcome(claim.photo, "waits", str(error))
-
-    async def _put_back(self, attempt: Attempt, reason: str, until: float) -> None:
-        """Put the photo back into the queue; on a full disk later, before the next is begun."""
+    async def _end(self, attempt: Attempt, verdict: Verdict) -> None:
+        """End an attempt; where the ledger's disk is full, before the next photo starts."""
         try:
-            await keep(attempt, self._rooms)
-            await self._rooms.ledger.end(attempt.claim, Deferred(reason, until))
+            await self._conclude(attempt, verdict)
         except StorageError:
-            self._late.append(attempt)
+            self._unended.append((attempt, verdict))
 
-    async def _put_back_late(self) -> None:
-        """Put back what could not be put back at its time. Raises StorageError."""
-        while self._late:
-            await keep(self._late[0], self._rooms)
-            await self._rooms.ledger.end(self._late[0].claim, Deferred())
-            del self._late[0]  # others may have come behind it meanwhile
+    async def _end_the_unended(self) -> None:
+        """End the attempts that could not be ended in their time. Raises StorageError."""
+        while self._unended:
+            await self._conclude(*self._unended[0])
+            del self._unended[0]  # others may have come behind it meanwhile
 
-    def _tell(self, outcome: Outcome) -> None:
-        outcome.tell()
-        self._report(outcome)
+    async def _conclude(self, attempt: Attempt, verdict: Verdict) -> None:
+        """Tell the queue how an attempt ended, then the listeners. Every claim ends here.
+
+        Raises:
+            StorageError: the ledger's disk is full or failing; nobody was told.
+
+        """
+        photo = attempt.claim.photo
+        await keep(attempt, self._services)
+        ended = await self._services.ledger.end(attempt.claim, verdict.ending)
+        if isinstance(verdict.ending, Failed) and not ended:
+            verdict = replace(verdict, kind="will retry", record=None)
+        if verdict.kind is None:
+            return
+        if verdict.kind == "waiting":
+            if verdict.waits_here and self._patience_left() == 0:
+                self._fatal = verdict.error
+            blocks = isinstance(verdict.error, PhotosDiskError)
+            if blocks and not self._blocked.block(photo.primary.path, verdict.reason):
+                return  # the first photo of the folder has said it
+        else:
+            self._progressed_at = self._clock()
+            self._judge.forget(attempt.claim)
+            if verdict.kind != "will retry" and self._blocked.release(photo.primary.path):
+                log.info("sidecars can be written again", photo=printable(photo.primary.path))
+        outcome = Outcome(photo, verdict.kind, verdict.reason, verdict.record)
+        for listener in self._on_outcome:
+            listener(outcome)

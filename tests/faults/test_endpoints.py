@@ -113,7 +113,7 @@ async def test_an_outage_of_a_minute_in_the_middle_of_500_photos(tmp_path: Path)
 
     def told(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        if Counter(o.fate for o in outcomes)["tagged"] == 250 and not world.down_until:
+        if Counter(o.kind for o in outcomes)["tagged"] == 250 and not world.down_until:
             world.down_until = world.now + 60.0
 
     async with open_services(loaded) as services:
@@ -126,8 +126,8 @@ async def test_an_outage_of_a_minute_in_the_middle_of_500_photos(tmp_path: Path)
         job = RunOptions(run="scan", within=(inbox,))
         files = [seen.file for seen in _seen(inbox, loaded.settings)]
         await services.ledger.admit(files, run="scan")
-        shift = Runner(services, job, report=told, more_to_come=lambda: False)
-        await shift.work(drain_seconds=0)
+        runner = Runner(services, job, on_outcome=[told], more_to_come=lambda: False)
+        await runner.work(drain_seconds=0)
         await services.relay.finish()
         records = [json.loads(line) for line in _lines(tmp_path / "state")]
         await services.asking.close()

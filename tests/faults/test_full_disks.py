@@ -310,7 +310,7 @@ def test_a_scan_waits_for_room_on_the_photos_disk(machine: Machine) -> None:
     ) as scan:
         try:
             assert scan.stdout
-            line = next(line for line in scan.stdout if line.startswith("waits: "))
+            line = next(line for line in scan.stdout if line.startswith("waiting: "))
             assert "No space left on device; make room" in line
             asked = machine.backend.photo_requests
             assert asked < 3 * PHOTOS, "photos whose sidecar finds no room are not all paid for"

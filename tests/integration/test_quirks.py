@@ -344,8 +344,8 @@ async def test_no_photo_is_lost_and_none_pays(
     files = [seen.file for seen in find([tmp_path], services.settings).seen]
     await services.ledger.admit(files, run=quirk.name)
     job = RunOptions(run=quirk.name, within=(tmp_path,))
-    shift = Runner(services, job, report=outcomes.append, more_to_come=lambda: False)
-    await asyncio.wait_for(shift.work(drain_seconds=0), 50)
+    runner = Runner(services, job, on_outcome=[outcomes.append], more_to_come=lambda: False)
+    await asyncio.wait_for(runner.work(drain_seconds=0), 50)
     await asking.close()
     server.close()
     for connection in served.connections:
@@ -355,7 +355,7 @@ async def test_no_photo_is_lost_and_none_pays(
     assert [(r.error, r.attempts) for r in records] == [("", 1)] * PHOTOS
     assert all(r.tags.caption and "think" not in r.tags.caption for r in records)
     assert sidecars(tmp_path) == PHOTOS
-    reasons = [outcome.reason for outcome in outcomes if outcome.fate == "waits"]
+    reasons = [outcome.reason for outcome in outcomes if outcome.kind == "waiting"]
     assert bool(reasons) is (quirk.then == "waits")
     assert not quirk.words or any(quirk.words in reason for reason in reasons), reasons
     assert bool(slept) is (quirk.then == "waits")

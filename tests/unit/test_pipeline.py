@@ -51,7 +51,7 @@ def test_an_answer_to_another_question_is_good_enough_not_to_pay_again() -> None
 
 
 @pytest.mark.parametrize(
-    "options", [RunOptions(run="r", dry_run=True), RunOptions(run="r", anew=True)]
+    "options", [RunOptions(run="r", dry_run=True), RunOptions(run="r", ask_again=True)]
 )
 def test_dry_runs_and_overwrites_take_only_the_same_question(options: RunOptions) -> None:
     """Who tries another prompt wants to see its answer."""
@@ -60,7 +60,7 @@ def test_dry_runs_and_overwrites_take_only_the_same_question(options: RunOptions
 
 def test_asked_anew_takes_only_what_was_answered_since() -> None:
     """A kill in the middle of an overwrite does not pay twice, and earlier answers do not count."""
-    options = RunOptions(run="r", anew=True)
+    options = RunOptions(run="r", ask_again=True)
     since = claim(asked_again_since=5.0)
     assert recalled([held("before", 4.0)], [CAPTION], since, options) == {}
     assert recalled([held("since", 6.0)], [CAPTION], since, options)["caption"].text == "since"
@@ -90,14 +90,14 @@ def test_when_a_sidecar_of_ours_ends_the_way(
         ("changed", RunOptions(run="r"), True),
         ("queued", RunOptions(run="r"), True),
         ("recorded", RunOptions(run="r"), False),
-        ("recorded", RunOptions(run="r", anew=True), True),
+        ("recorded", RunOptions(run="r", ask_again=True), True),
         ("recorded", RunOptions(run="r", dry_run=True), False),
         ("unwritten", RunOptions(run="r"), True),
         ("undone", RunOptions(run="r"), False),
-        ("undone", RunOptions(run="r", anew=True), True),
+        ("undone", RunOptions(run="r", ask_again=True), True),
         ("unwritten", RunOptions(run="r", sidecars=False), False),
         ("unwritten", RunOptions(run="r", dry_run=True), False),
-        ("quarantined", RunOptions(run="r", anew=True), False),
+        ("quarantined", RunOptions(run="r", ask_again=True), False),
         ("claimed", RunOptions(run="r"), False),
     ],
 )

@@ -14,7 +14,7 @@ def test_a_scan_that_the_backend_left_says_how_far_it_came(
 ) -> None:
     """Whoever waited learns what is done and what is left, as after Ctrl-C."""
     tally = Tally(todo=3)
-    tally.fates["tagged"] = 1
+    tally.outcomes["tagged"] = 1
     show = Progress(as_json=False, writes=True)
     show.begun(3, tally)
     with pytest.raises(BackendError), show:

@@ -9,7 +9,7 @@ import pytest
 
 from taggerd.errors import ConfigurationError
 from taggerd.ledger import Pause, SqliteLedger
-from taggerd.runner.pause import end_of_pause, paused_reason
+from taggerd.runner.pause import end_of_pause, pause_reason
 from taggerd.settings.hours import Hours
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ async def test_a_pause_holds_over_a_restart_until_it_is_ended(tmp_path: Path) ->
     await ledger.close()
     ledger = await SqliteLedger.open(tmp_path)
     later = NOON + timedelta(days=400)
-    assert await paused_reason(ledger, ALWAYS, later) == "paused until taggerd resume (training)"
+    assert await pause_reason(ledger, ALWAYS, later) == "paused until taggerd resume (training)"
     await ledger.pause(None)
-    assert await paused_reason(ledger, ALWAYS, later) == ""
+    assert await pause_reason(ledger, ALWAYS, later) == ""
     await ledger.close()
 
 
@@ -37,9 +37,9 @@ async def test_a_pause_with_an_end_is_over_by_itself(tmp_path: Path) -> None:
     ledger = await SqliteLedger.open(tmp_path)
     end = end_of_pause("2h", None, NOON)
     await ledger.pause(Pause("", NOON.timestamp(), end))
-    assert await paused_reason(ledger, ALWAYS, NOON) == "paused until 14:00"
-    assert await paused_reason(ledger, ALWAYS, NOON + timedelta(seconds=7199))
-    assert await paused_reason(ledger, ALWAYS, NOON + timedelta(seconds=7200)) == ""
+    assert await pause_reason(ledger, ALWAYS, NOON) == "paused until 14:00"
+    assert await pause_reason(ledger, ALWAYS, NOON + timedelta(seconds=7199))
+    assert await pause_reason(ledger, ALWAYS, NOON + timedelta(seconds=7200)) == ""
     await ledger.close()
 
 
@@ -47,10 +47,10 @@ async def test_outside_of_the_hours_it_rests(tmp_path: Path) -> None:
     """A pause is told first; an end of the pause does not open the hours."""
     ledger = await SqliteLedger.open(tmp_path)
     night = Hours.of(["22:00-07:00"])
-    assert await paused_reason(ledger, night, NOON) == "off schedule until 22:00"
-    assert await paused_reason(ledger, night, NOON + timedelta(hours=11)) == ""
+    assert await pause_reason(ledger, night, NOON) == "off schedule until 22:00"
+    assert await pause_reason(ledger, night, NOON + timedelta(hours=11)) == ""
     await ledger.pause(Pause("", 0.0, None))
-    assert (await paused_reason(ledger, night, NOON)).startswith("paused")
+    assert (await pause_reason(ledger, night, NOON)).startswith("paused")
     await ledger.close()
 
 

@@ -1,0 +1,102 @@
+"""What an error costs a photo: :mod:`taggerd.retry` applied to one claim."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from taggerd.errors import PhotoMoved, PhotoRefused, TaggerdError
+from taggerd.ledger import Deferred, Failed, Moved
+from taggerd.pipeline import outgoing
+from taggerd.retry import policy_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taggerd.journal import Record
+    from taggerd.ledger import Claim, Ending
+    from taggerd.pipeline import Result
+    from taggerd.retry import Policy
+    from taggerd.runner.outcome import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt ends: for the queue, and for everybody who listens."""
+
+    ending: Ending
+    kind: Kind | None = None
+    """None: nobody is told."""
+    reason: str = ""
+    error: TaggerdError | None = None
+    record: Record | None = None
+
+    @property
+    def waits_here(self) -> bool:
+        """Whether the photo waits for this machine, or for the backend it alone upsets.
+
+        An endpoint that is away is waited for as a whole.
+        """
+        return self.error is not None and policy_of(self.error).pauses != "endpoint"
+
+    def recorded(self, record: Record) -> Verdict:
+        """Return the verdict on a photo that failed, with its *record*."""
+        if not isinstance(self.ending, Failed):
+            return self
+        return replace(self, ending=replace(self.ending, record=outgoing(record)), record=record)
+
+
+class Judge:
+    """Decides by the retry policy, and by what a photo has met before in this run."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """Remember nothing yet; *now*: seconds since the epoch."""
+        self._now = now
+        self._tolerated: Counter[int] = Counter()
+        self._deferred: Counter[int] = Counter()
+
+    def decide(self, claim: Claim, error: TaggerdError) -> Verdict:
+        """Return what *error* costs the photo of *claim*.
+
+        Some servers answer a picture they cannot read with a plain 500, or drop the connection. So
+        a backend that answers a control picture, and fails on this photo time and again, makes it
+        the photo's fault.
+        """
+        policy, reason = policy_of(error), str(error)
+        if isinstance(error, PhotoMoved):
+            return Verdict(Moved(), "moved", reason)
+        if policy.tolerated is not None:
+            self._tolerated[claim.id] += 1
+            if self._tolerated[claim.id] > policy.tolerated:
+                reason = f"the backend answers other pictures and fails on this one: {error}"
+                return photo_failed(PhotoRefused(reason), final=True)
+        if policy.at_fault == "photo":
+            return photo_failed(error, final=policy.costs == "every attempt")
+        return Verdict(Deferred(reason, self._until(claim, policy)), "waiting", reason, error)
+
+    def forget(self, claim: Claim) -> None:
+        """Forget what the photo of *claim* met: its attempt came to an end of its own."""
+        self._tolerated.pop(claim.id, None)
+        self._deferred.pop(claim.id, None)
+
+    def _until(self, claim: Claim, policy: Policy) -> float:
+        """Return when a photo that is not at fault may be claimed again."""
+        if policy.backoff is None or policy.pauses not in {"photo", "program"}:
+            return 0.0
+        self._deferred[claim.id] += 1
+        return self._now() + policy.backoff.seconds(self._deferred[claim.id])
+
+
+def photo_failed(error: TaggerdError, *, final: bool = False) -> Verdict:
+    """Return the verdict on a photo that is itself at fault: *final*, another attempt is vain."""
+    return Verdict(Failed(str(error), final=final), "failed", str(error), error)
+
+
+def verdict_on(result: Result) -> Verdict:
+    """Return the verdict on an attempt that came through."""
+    if result.record is None:
+        return Verdict(result.ending, "already tagged")
+    reason = result.record.error
+    kind: Kind = "failed" if reason else "tagged"
+    return Verdict(result.ending, kind, reason, record=result.record)
