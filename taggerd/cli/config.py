@@ -14,7 +14,9 @@ from taggerd.errors import ConfigurationError
 from taggerd.inference import available_profiles, load_profile
 from taggerd.photo import printable
 from taggerd.services import check_settings
-from taggerd.settings import configuration
+from taggerd.settings import display
+from taggerd.settings.configuration import check_folders
+from taggerd.settings.sources import user_file
 
 app = typer.Typer(
     help="Write, show and check the settings.", no_args_is_help=True, rich_markup_mode=None
@@ -28,11 +30,11 @@ def init(
     ] = None,
 ) -> None:
     """Write a settings file with all defaults, explained."""
-    file = path or configuration.user_file(os.environ)
+    file = path or user_file(os.environ)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as out:
-            out.write(configuration.template())
+            out.write(display.template())
     except FileExistsError as error:
         message = f"{file}: already exists; name another path"
         raise ConfigurationError(message) from error
@@ -49,9 +51,9 @@ def show(load: options.Load, *, as_json: options.AsJson = False) -> None:
 
     Secrets are not shown.
     """
-    rows = configuration.shown(load())
+    rows = list(display.rows(load()))
     if as_json:
-        table = {key: {"value": value, "from": origin} for key, value, origin in rows}
+        table = {row.key: {"value": row.value, "from": row.origin} for row in rows}
         typer.echo(json.dumps(table, indent=2, ensure_ascii=False))
         return
     width = max(len(f"{key} = {value}") for key, value, _ in rows if len(value) < 40)  # noqa: PLR2004 - a column that stays on the screen
@@ -73,7 +75,7 @@ def check(
     Exit code 0: all well; 2: something is wrong.
     """
     loaded = load()
-    configuration.check_folders(loaded, allow_offline=allow_offline)
+    check_folders(loaded, allow_offline=allow_offline)
     check_settings(loaded)
     typer.echo(f"settings are valid: {loaded.file or 'no file, defaults and environment'}")
 

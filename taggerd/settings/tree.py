@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -153,7 +153,3 @@ class Settings(BaseSettings):
         """Folders whose pictures are taggerd's own, never photos, wherever they lie."""
         folders = self.state_directory, self.journal_directory / "thumbnails"
         return tuple(folder.absolute() for folder in folders)
-
-    def dumped(self) -> dict[str, Any]:
-        """Return the tree as plain values, secrets masked."""
-        return self.model_dump(mode="json")

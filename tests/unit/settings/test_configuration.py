@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from taggerd.errors import ConfigurationError
-from taggerd.settings import configuration
-from taggerd.settings.configuration import load
+from taggerd.settings import display, sources
+from taggerd.settings.configuration import check_folders, load
 
 SHIPPED = Path(__file__).parents[3] / "config" / "taggerd.toml"
 
@@ -20,7 +20,7 @@ def _no_other_layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    monkeypatch.setattr(configuration, "SYSTEM_FILE", tmp_path / "no-system-file.toml")
+    monkeypatch.setattr(sources, "SYSTEM_FILE", tmp_path / "no-system-file.toml")
     monkeypatch.chdir(tmp_path)
 
 
@@ -136,6 +136,36 @@ def test_a_credential_that_leads_nowhere_is_named(
     assert "secret" not in str(caught.value)
 
 
+def test_a_credential_is_its_file_without_the_line_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``echo`` leaves does not get into a key; a name without a dot is another program's."""
+    write(tmp_path / "cred" / "backend.api_key", "s3cret key \r\n")
+    write(tmp_path / "cred" / "other", "")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "cred"))
+    key = load().settings.backend.api_key
+    assert key is not None
+    assert key.get_secret_value() == "s3cret key"
+
+
+def test_no_credentials_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service without them starts."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/nonexistent")
+    assert load().settings.backend.api_key is None
+
+
+def test_a_binary_credential_is_refused_without_quoting_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the file and not its content."""
+    write(tmp_path / "cred" / "backend.api_key", "").write_bytes(b"\xff\xfesecret")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "cred"))
+    with pytest.raises(ConfigurationError, match="not UTF-8") as caught:
+        load()
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """--config must name a file; there is no silent fall-back."""
     with pytest.raises(ConfigurationError, match=r"no\.toml: cannot read"):
@@ -145,9 +175,9 @@ def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_secrets_are_never_shown(tmp_path: Path) -> None:
     """``config show`` says that a key is set, nothing more; a bad one is not quoted."""
     file = write(tmp_path / "t.toml", '[backend]\napi_key = "sk-12345"\n')
-    rows = {key: value for key, value, _ in configuration.shown(load(config=file))}
+    rows = {key: value for key, value, _ in display.rows(load(config=file))}
     assert rows["backend.api_key"] == "(set, not shown)"
-    assert "sk-12345" not in str(load(config=file).settings.dumped())
+    assert "sk-12345" not in str(load(config=file).settings.model_dump(mode="json"))
     write(file, "[backend]\napi_key = 12345\n")
     with pytest.raises(ConfigurationError) as caught:
         load(config=file)
@@ -158,19 +188,19 @@ def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
     """``config check`` names file, key and folder of an import folder that is missing."""
     file = write(tmp_path / "t.toml", f'[arrivals]\nroots = ["{tmp_path}/card"]\n')
     with pytest.raises(ConfigurationError, match=r"t\.toml: arrivals\.roots: .*/card"):
-        configuration.check_folders(load(config=file), allow_offline=False)
-    configuration.check_folders(load(config=file), allow_offline=True)
+        check_folders(load(config=file), allow_offline=False)
+    check_folders(load(config=file), allow_offline=True)
 
 
 def test_the_shipped_file_is_the_generated_one() -> None:
     """config/taggerd.toml holds every setting as the program knows it."""
-    assert SHIPPED.read_text(encoding="utf-8") == configuration.template()
+    assert SHIPPED.read_text(encoding="utf-8") == display.template()
 
 
 def test_every_line_of_the_template_can_be_switched_on(tmp_path: Path) -> None:
     """Removing every # gives a file that is valid and means exactly the defaults."""
-    switched_on = re.sub(r"^#(\w+ = )", r"\1", configuration.template(), flags=re.MULTILINE)
+    switched_on = re.sub(r"^#(\w+ = )", r"\1", display.template(), flags=re.MULTILINE)
     file = write(tmp_path / "t.toml", switched_on)
     loaded = load(config=file)
-    assert loaded.settings.dumped() == load().settings.dumped()
+    assert loaded.settings.model_dump(mode="json") == load().settings.model_dump(mode="json")
     assert set(loaded.origins.values()) == {str(file)}

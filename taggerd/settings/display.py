@@ -1,0 +1,101 @@
+"""The settings as text: ``taggerd config show``, and the settings file that explains them all."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, SecretStr
+
+from taggerd.settings import Role
+from taggerd.settings.keys import fields_at, leaves, leaves_of_own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taggerd.settings.configuration import Configuration
+
+
+class Row(NamedTuple):
+    """One setting in force."""
+
+    key: str
+    value: str
+    """As TOML; a secret is only said to be set."""
+    origin: str
+    """Name of the source that set it."""
+
+
+def rows(configuration: Configuration) -> Iterator[Row]:
+    """Yield every setting in force."""
+    for keys, _ in [*leaves(), *leaves_of_own(configuration.settings.roles.own)]:
+        value: Any = configuration.settings
+        for key in keys:
+            value = getattr(value, key)
+        text = "(set, not shown)" if isinstance(value, SecretStr) else literal(value)
+        if keys == ("backend", "base_url"):
+            text = literal(_without_secrets(str(value)))
+        if keys == ("backend", "endpoints"):
+            text = literal(
+                [e.model_copy(update={"base_url": _without_secrets(e.base_url)}) for e in value]
+            )
+        dotted = ".".join(keys)
+        yield Row(dotted, text, configuration.origins[dotted])
+
+
+def _without_secrets(url: str) -> str:
+    """Return an address without user, password and query: some people put keys there."""
+    scheme, slashes, rest = url.partition("://")
+    user, at, host = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}{slashes}{'***@' if at else user}{host}" if slashes else url
+
+
+def literal(value: object) -> str:
+    """Return *value* as a TOML literal; None, which TOML lacks, as an empty string."""
+    match value:
+        case None:
+            return '""'
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case BaseModel():
+            pairs = value.model_dump(mode="python", exclude_none=True).items()
+            return "{" + ", ".join(f"{key} = {literal(item)}" for key, item in pairs) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(literal(item) for item in value) + "]"
+        case _:
+            return json.dumps(str(value), ensure_ascii=False)
+
+
+def template() -> str:
+    """Return the settings file with every setting, its default and its meaning.
+
+    Every line is commented out, so that a copy does not freeze the defaults of one version.
+    """
+    lines = [
+        "# taggerd: every setting with its default. Remove the # in front of one to change it.",
+        "# Generated from the program's own settings; taggerd config init writes this file.",
+    ]
+    section: tuple[str, ...] = ()
+    for keys, field in sorted(leaves(), key=lambda leaf: len(leaf[0]) > 1):
+        if keys[:-1] != section:
+            section = keys[:-1]
+            about = fields_at(list(section[:-1])) or {}
+            lines += ["", "", *_comment(about[section[-1]].description or "")]
+            lines.append(f"[{'.'.join(section)}]")
+        default = None if field.default_factory else field.default
+        lines += ["", *_comment(field.description or "")]
+        lines.append(f"#{keys[-1]} = {literal(default)}")
+        if keys == ("roles", "description", [*Role.model_fields][-1]):
+            # The one table whose name the user chooses.
+            example = files("taggerd.data").joinpath("templates", "own_role.toml")
+            lines += example.read_text(encoding="utf-8").rstrip().split("\n")
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    """Wrap *text* as comment lines."""
+    return textwrap.wrap(text, 96, initial_indent="# ", subsequent_indent="# ")

@@ -1,0 +1,171 @@
+"""The sources of settings: files, environment variables and systemd credentials, as layers."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_settings import EnvSettingsSource, SettingsError
+
+from taggerd.errors import ConfigurationError
+from taggerd.photo import brief
+from taggerd.settings import Settings
+from taggerd.settings.keys import fields_at, nearest_to
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SYSTEM_FILE = Path("/etc/taggerd/taggerd.toml")
+PREFIX = "TAGGERD__"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of settings."""
+
+    name: str
+    """For people: ``"command line"``, ``"environment"``, a file's path."""
+    values: Mapping[str, Any]
+    """Nested like the settings; only what the source sets."""
+
+
+def user_file(environ: Mapping[str, str]) -> Path:
+    """Return the path of the user's own settings file, whether it exists or not."""
+    home = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".config"
+    return Path(home) / "taggerd" / "taggerd.toml"
+
+
+def default_file() -> Path | None:
+    """Return the settings file to read when none is named: the user's, else the system's.
+
+    Raises:
+        ConfigurationError: it is not known whether one exists.
+    """
+    for path in (user_file(os.environ), SYSTEM_FILE):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            message = f"{path}: cannot read the settings: {error.strerror}"
+            raise ConfigurationError(message) from error
+        return path
+    return None
+
+
+def toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        message = f"{file}: not valid TOML: {brief(str(error))}"
+    except UnicodeDecodeError as error:
+        message = f"{file}: not UTF-8 text: {error.reason} at byte {error.start}"
+    except (ValueError, RecursionError):  # a number of thousands of digits, a tower of brackets
+        message = f"{file}: cannot be read as TOML: a value in it is too long or nested too deeply"
+    except OSError as error:
+        message = f"{file}: cannot read the settings: {error.strerror}"
+    raise ConfigurationError(message)
+
+
+def pyproject(start: Path | None) -> Iterator[Layer]:
+    """Find ``[tool.taggerd]`` in the nearest pyproject.toml at or above *start*.
+
+    One without that table belongs to another project, and mistakes in it do not matter.
+    """
+    try:
+        start = start or Path.cwd()
+        folders = (folder for folder in (start, *start.parents))
+        file = next(f for f in (folder / "pyproject.toml" for folder in folders) if f.is_file())
+        if b"tool.taggerd" not in file.read_bytes():
+            return
+    except (OSError, StopIteration):  # also a working directory that was deleted
+        return
+    tool = toml(file).get("tool")
+    table = tool.get("taggerd") if isinstance(tool, dict) else None
+    if isinstance(table, dict):
+        yield Layer(f"{file} [tool.taggerd]", table)
+
+
+def environment() -> Layer:
+    """Read the ``TAGGERD__…`` variables.
+
+    Raises:
+        ConfigurationError: one names no setting, or cannot be parsed.
+    """
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX):
+            keys = name[len(PREFIX) :].lower().split("__")
+            _check_key(keys, f"environment variable {name}", "__")
+    try:
+        return Layer("environment", EnvSettingsSource(Settings)())
+    except SettingsError as error:
+        field = str(error).split('"')[1] if '"' in str(error) else "?"
+        message = (
+            f"environment: {PREFIX}{field.upper()}…: write a list or a table as JSON, "
+            f"""e.g. {PREFIX}ARRIVALS__ROOTS='["/srv/import"]'"""
+        )
+        raise ConfigurationError(message) from error
+
+
+def credentials() -> Iterator[Layer]:
+    """Read the systemd credentials whose file names are dotted keys, e.g. ``backend.api_key``.
+
+    Raises:
+        ConfigurationError: one names no setting, or cannot be read.
+    """
+    for path in _credential_files():
+        keys = path.name.split(".")
+        if len(keys) == 1:
+            continue  # another program's: the name of a setting has a dot
+        _check_key(keys, f"credential {path.name}", ".")
+        value: Any = _credential(path)
+        for key in reversed(keys):
+            value = {key: value}
+        yield Layer(f"credential {path.name}", value)
+
+
+def _credential_files() -> list[Path]:
+    """Return the credentials that systemd passed: files in ``$CREDENTIALS_DIRECTORY``."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        return []
+    try:
+        return sorted(Path(entry) for entry in os.scandir(folder) if entry.is_file())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        message = f"cannot read the credentials in {folder}: {error.strerror}"
+        raise ConfigurationError(message) from error
+
+
+def _credential(path: Path) -> str:
+    """Return a credential without white space around it; no message quotes it."""
+    try:
+        return path.read_bytes().decode().strip()
+    except OSError as error:
+        message = f"cannot read the credential {path}: {error.strerror}"
+        raise ConfigurationError(message) from error
+    except UnicodeDecodeError:
+        message = f"the credential {path} is not UTF-8 text; write it again"
+        raise ConfigurationError(message) from None
+
+
+def _check_key(keys: list[str], where: str, separator: str) -> None:
+    """Refuse a dotted key that is not a setting: a typing error must not pass in silence."""
+    known = fields_at(keys[:-1])
+    if known is not None and keys[-1] not in known:
+        offered = nearest_to(keys)
+        nearest = offered.replace(".", separator)
+        hint = f"; did you mean {PREFIX + nearest.upper() if separator == '__' else nearest}?"
+        message = f"{where}: no such setting{hint if offered else ''}"
+        raise ConfigurationError(message)
+    if known is None:
+        _check_key(keys[:-1], where, separator)
