@@ -1,4 +1,4 @@
-"""A day's photos: what its records say, put in the order in which people look at photos."""
+"""A day's records as people look at them: by photo, by folder, in shooting order."""
 
 from __future__ import annotations
 
@@ -35,14 +35,10 @@ class Day:
 
     def __init__(self, title: str, records: Iterable[Record | None]) -> None:
         """Take *records* in the order they were written; None stands for a damaged line."""
+        lines = list(records)
         self.title = title
-        self.records: list[Record] = []
-        self.damaged_lines = 0
-        for record in records:
-            if record is None:
-                self.damaged_lines += 1
-            else:
-                self.records.append(record)
+        self.records = [record for record in lines if record is not None]
+        self.damaged_lines = len(lines) - len(self.records)
 
     @cached_property
     def photos(self) -> list[Record]:
@@ -72,10 +68,10 @@ class Day:
         """Keywords and how many photos have them, most frequent first."""
         return _frequencies(self.photos)
 
-    def told(self, name: str) -> list[str]:
-        """Return the different values of *name* (e.g. ``"backend"``) over all records."""
-        values = (getattr(record, name) for record in self.records)
-        return list(dict.fromkeys(str(value) for value in values if value))
+    def values(self, name: str) -> list[str]:
+        """Return the different values of a text field, e.g. ``"backend"``, over all records."""
+        found: Iterable[str] = (getattr(record, name) for record in self.records)
+        return list(dict.fromkeys(filter(None, found)))
 
     @property
     def models(self) -> list[str]:

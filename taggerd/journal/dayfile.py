@@ -1,7 +1,7 @@
 """The day file: one day's records as JSONL, appended to by any number of processes.
 
-Appending is at least once from the ledger's side and exactly once in the file: an id that the file
-holds is not written again. A reader needs no lock, it takes whole lines only.
+The ledger delivers at least once; the file holds each record exactly once, because an id that it
+holds already is skipped. Readers need no lock: they take whole lines only.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import os
 import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from taggerd.files import sync_folder
 from taggerd.journal.disk import failing_as_storage, replacing
 from taggerd.journal.record import Record, identity, parse
+from taggerd.photo import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 """Bytes read at once when a file is copied or searched."""
 
 
@@ -38,23 +39,11 @@ class Entry:
     """The record as JSON without line breaks."""
 
 
-class _Seen(NamedTuple):
-    """A file as it was when its ids were learnt."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, stat: os.stat_result) -> _Seen:
-        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
 def encoded(line: str) -> bytes:
     r"""Return *line* as bytes with its line end.
 
-    Half surrogate pairs (models do send them) cannot be UTF-8: they become ``\udXXX``, which
-    inside JSON is the same character.
+    Half surrogate pairs (models do send them) cannot be encoded as UTF-8: they become ``\udXXX``,
+    which means the same character inside JSON.
 
     Raises:
         ValueError: *line* holds a line break.
@@ -66,29 +55,31 @@ def encoded(line: str) -> bytes:
 
 
 class DayFile:
-    """The records of one day: ``DAY.jsonl``, ``DAY.jsonl.gz`` once packed, or both."""
+    """The records of one day: ``DAY.jsonl``, ``DAY.jsonl.gz`` once compressed, or both.
+
+    Every method raises :class:`StorageError` when the disk is full or failing; the files are then
+    as they were.
+    """
 
     def __init__(self, folder: Path, day: str) -> None:
         """Name the files of *day* (``YYYY-MM-DD``) in *folder*; nothing is opened yet."""
         self.path = folder / f"{day}.jsonl"
-        self.packed = folder / f"{day}.jsonl.gz"
+        self.compressed = folder / f"{day}.jsonl.gz"
         self.torn = folder / f"{day}.jsonl.torn"
         self._ids: set[str] = set()
-        self._seen: _Seen | None = None
-        self._seen_packed: _Seen | None = None
+        self._seen: Stamp | None = None
+        """The JSONL when its ids were last read."""
+        self._seen_compressed: Stamp | None = None
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Append those of *entries* that the file does not hold.
+        """Append those of *entries* that the file does not hold yet.
 
-        Durable on return, also for the entries that were there already: the process that wrote
-        them may have died before it could sync.
-
-        Raises:
-            StorageError: disk full or failing; the file ends where it ended before.
+        Durable on return, also for entries that were there before: the process that wrote them may
+        have died before it could sync.
         """
         with failing_as_storage("write", self.path), self._locked(create=True) as descriptor:
-            size = self._mend(descriptor)
-            self._learn(descriptor, size)
+            size = self._repair(descriptor)
+            self._read_ids(descriptor, size)
             fresh = {entry.id: entry for entry in entries if entry.id not in self._ids}
             content = b"".join(encoded(entry.line) for entry in fresh.values())
             try:
@@ -101,67 +92,56 @@ class DayFile:
                 os.ftruncate(descriptor, size)
                 raise
             self._ids.update(fresh)
-            self._seen = _Seen.of(os.fstat(descriptor))
+            self._seen = Stamp.of(os.fstat(descriptor))
 
-    def mend(self) -> None:
-        """Set a torn last line aside, if there is one.
-
-        Raises:
-            StorageError: disk full or failing.
-        """
+    def repair(self) -> None:
+        """Move half a line at the end of the file, if there is one, to ``.torn``."""
         with (
             failing_as_storage("repair", self.path),
             suppress(FileNotFoundError),
             self._locked(create=False) as descriptor,
         ):
-            self._mend(descriptor)
+            self._repair(descriptor)
 
-    def pack(self) -> None:
-        """Compress the JSONL; what a packed file holds already is kept and not doubled.
+    def compress(self) -> None:
+        """Compress the JSONL; records that the compressed file holds already are not added again.
 
-        A packed file that cannot be read to its end is left alone, and so is the JSONL.
-
-        Raises:
-            StorageError: disk full or failing; everything is as it was.
+        If the compressed file cannot be read to its end, it is left alone, and so is the JSONL.
         """
         with (
             failing_as_storage("compress", self.path),
             suppress(FileNotFoundError),
             self._locked(create=False) as descriptor,
         ):
-            self._mend(descriptor)
-            self._pack(descriptor)
+            self._repair(descriptor)
+            self._compress(descriptor)
 
     def read(self) -> Iterator[Record | None]:
-        """Give the day's records in the order they came, each id once; None for a damaged line.
-
-        Raises:
-            StorageError: the disk fails.
-        """
+        """Yield the day's records in the order they came, each id once; None for a damaged line."""
         with failing_as_storage("read", self.path):
             yield from _each_once(self._stored())
 
     def _stored(self) -> Iterator[bytes | None]:
-        # The JSONL is opened before the packed file is looked for: packing makes the one before
-        # it removes the other, so that in this order a reader always meets every record.
+        # The JSONL is opened first: compressing makes the one file before it removes the other, so
+        # in this order a reader sees every record.
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            yield from _unpacked(self.packed)
+            yield from _decompressed(self.compressed)
             return
         with os.fdopen(descriptor, "rb") as file:
-            yield from _unpacked(self.packed)
+            yield from _decompressed(self.compressed)
             for raw in file:
                 yield raw
                 if not raw.endswith(b"\n"):
-                    return  # being written: what comes next would be the rest of this line
+                    return  # it is still being written
 
     @contextmanager
     def _locked(self, *, create: bool) -> Iterator[int]:
         """Open the JSONL for appending and hold its lock.
 
-        Packing removes the file under the lock: whoever waited then holds the lock of a file
-        without a name, and must open the new one.
+        Compressing removes the file while holding its lock. Whoever waited then has the lock of a
+        deleted file, and has to open the new one.
         """
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         while True:
@@ -174,11 +154,11 @@ class DayFile:
             finally:
                 os.close(descriptor)
 
-    def _mend(self, descriptor: int) -> int:
+    def _repair(self, descriptor: int) -> int:
         """End the file with a whole line; return its size in bytes.
 
-        A last line that only lacks its line end gets one. Half a line goes to ``.torn`` first, so
-        that it is never silently lost.
+        A last line that only lacks its line end gets one. Half a line is moved to ``.torn``, so
+        that nothing is lost silently.
         """
         size = os.fstat(descriptor).st_size
         start = _last_line_start(descriptor, size)
@@ -199,37 +179,36 @@ class DayFile:
         os.fsync(descriptor)
         return start
 
-    def _learn(self, descriptor: int, size: int) -> None:
-        """Know the ids of the first *size* bytes, reading no more than is new.
+    def _read_ids(self, descriptor: int, size: int) -> None:
+        """Read the ids in the first *size* bytes, or only the new ones if the file has just grown.
 
-        Another process may have appended. A file of the same size with another time, a shorter
-        one or another file altogether is read anew.
+        Another process may have appended. The file is read from the start if it is another one, is
+        shorter, or has the same size and another time.
         """
-        now = _Seen.of(os.fstat(descriptor))._replace(size=size)
-        packed, seen = _stat(self.packed), self._seen
-        same_files = seen is not None and seen.inode == now.inode and packed == self._seen_packed
-        if same_files and now == seen:
+        now, gz = Stamp.of(os.fstat(descriptor))._replace(size=size), _stat(self.compressed)
+        seen = self._seen if gz == self._seen_compressed else None
+        if now == seen:
             return
-        if same_files and seen is not None and now.size > seen.size:
+        if seen and seen.inode == now.inode and seen.size < now.size:
             start = seen.size
         else:
             start = 0
-            self._ids = {name for raw in _unpacked(self.packed) if raw and (name := identity(raw))}
+            self._ids = {name for raw in _decompressed(self.compressed) if (name := identity(raw))}
         with os.fdopen(os.dup(descriptor), "rb") as file:
             file.seek(start)
             self._ids.update(filter(None, map(identity, file)))
-        self._seen, self._seen_packed = now, packed
+        self._seen, self._seen_compressed = now, gz
 
-    def _pack(self, descriptor: int) -> None:
+    def _compress(self, descriptor: int) -> None:
         held: set[str] = set()
-        for raw in _unpacked(self.packed):
+        for raw in _decompressed(self.compressed):
             if raw is None:
                 return
             held.add(identity(raw))
-        with replacing(self.packed) as target:
-            with suppress(FileNotFoundError), self.packed.open("rb") as old:
-                while piece := old.read(_PIECE):
-                    target.write(piece)
+        with replacing(self.compressed) as target:
+            with suppress(FileNotFoundError), self.compressed.open("rb") as old:
+                while chunk := old.read(_CHUNK):
+                    target.write(chunk)
             with (
                 gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=0) as member,
                 os.fdopen(os.dup(descriptor), "rb") as file,
@@ -244,28 +223,28 @@ class DayFile:
 
 
 def read_lines(lines: Iterable[str]) -> Iterator[Record | None]:
-    """Read records that are not in a file (yet), each id once; None for what is no record."""
+    """Read records that are not in a file, each id once; None for what is not a record."""
     yield from _each_once(map(encoded, lines))
 
 
 def _each_once(stored: Iterable[bytes | None]) -> Iterator[Record | None]:
     """Read *stored*, each id once.
 
-    An unreadable end without a line end is passed over in silence: it may just be being written.
+    A damaged last line without a line end is not reported: it may still be being written.
     """
-    told: set[str] = set()
+    seen: set[str] = set()
     for raw in stored:
         line = None if raw is None else parse(raw)
         if line is None:
             if raw is None or (raw.strip() and raw.endswith(b"\n")):
                 yield None
-        elif line.id not in told:
-            told.add(line.id)
+        elif line.id not in seen:
+            seen.add(line.id)
             yield line
 
 
-def _unpacked(path: Path) -> Iterator[bytes | None]:
-    """Give the lines of a gzip file, if it exists; a last None if it breaks off."""
+def _decompressed(path: Path) -> Iterator[bytes | None]:
+    """Yield the lines of a gzip file, if it exists; a last None if it is cut off."""
     try:
         with gzip.open(path, "rb") as file:
             yield from file
@@ -275,9 +254,9 @@ def _unpacked(path: Path) -> Iterator[bytes | None]:
         yield None
 
 
-def _stat(path: Path) -> _Seen | None:
+def _stat(path: Path) -> Stamp | None:
     try:
-        return _Seen.of(path.stat())
+        return Stamp.of(path.stat())
     except FileNotFoundError:
         return None
 
@@ -294,7 +273,7 @@ def _last_line_start(descriptor: int, size: int) -> int:
     """Return the offset after the last line end of the first *size* bytes."""
     end = size
     while end:
-        start = max(0, end - _PIECE)
+        start = max(0, end - _CHUNK)
         found = os.pread(descriptor, end - start, start).rfind(b"\n")
         if found >= 0:
             return start + found + 1

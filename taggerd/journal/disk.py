@@ -1,8 +1,7 @@
-"""The disk: whole files or none, and every failure of the disk under one name.
+"""Atomic writing, and one error for everything a disk can do wrong.
 
-All writing of the journal goes through here. A file is either there with all its bytes or as it was
-before; what went wrong comes out as :class:`~taggerd.errors.StorageError`, so that work can pause
-and go on when there is room.
+A file of the journal either has all its new bytes or is as it was before. Whatever went wrong is
+raised as :class:`~taggerd.errors.StorageError`: work pauses and continues when there is room.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPORARY_SUFFIX = ".taggerd-tmp"
-"""What every unfinished file of the journal is called at its end."""
+"""How the names of the journal's unfinished files end."""
 
 _ADVICE = {
-    errno.ENOSPC: "the disk is full; make room and work goes on by itself",
-    errno.EDQUOT: "the disk quota is used up; make room and work goes on by itself",
-    errno.EROFS: "the file system is read-only; remount it and work goes on by itself",
+    errno.ENOSPC: "the disk is full; make room, then work continues by itself",
+    errno.EDQUOT: "the disk quota is used up; make room, then work continues by itself",
+    errno.EROFS: "the file system is read-only; remount it, then work continues by itself",
     errno.EACCES: "permission denied; give the user of taggerd write access",
-    errno.EIO: "the disk fails (I/O error); look into the kernel log",
+    errno.EIO: "the disk is failing (I/O error); see the kernel log",
 }
 
 
 @contextmanager
 def failing_as_storage(verb: str, path: Path) -> Iterator[None]:
-    """Turn an `OSError` into :class:`StorageError`: one line that names *verb*, *path*, advice."""
+    """Turn an `OSError` into a :class:`StorageError`: what failed on which path, and advice."""
     try:
         yield
     except OSError as error:
@@ -46,13 +45,13 @@ def failing_as_storage(verb: str, path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write; it takes the place of *path* when the block ends well.
+    """Yield a file to write; it replaces *path* when the block ends without an error.
 
     Durable on return. If the block or the disk fails, *path* stays as it was and the temporary
-    file is removed. The mode is what the umask leaves of 0666, as for any new file.
+    file is removed. The mode is 0666 less the umask, as for any new file.
 
     Raises:
-        OSError: the disk's own error, to be mapped by the caller's :func:`failing_as_storage`.
+        OSError: as it came; callers use :func:`failing_as_storage`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -1,7 +1,7 @@
-"""Figures of a day: counts, latency by stage, tokens, throughput, runs. Derived from records alone.
+"""Metrics of a day, from its records alone: counts, latency by stage, tokens, throughput, runs.
 
-Counts of photos use each photo's latest record; times and tokens use all records, because all of
-them were waited and paid for.
+Counts of photos use each photo's latest record. Times and tokens use all records: every one of them
+took time and cost tokens.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Span = tuple[datetime, datetime, list["Record"]]
 
 
 def counts(day: Day) -> dict[str, int]:
-    """Return how many records and photos *day* has and what became of the photos."""
+    """Return how many records and photos *day* has, and how many were tagged or failed."""
     photos = day.photos
     return {
         "records": len(day.records),
@@ -42,7 +42,7 @@ def counts(day: Day) -> dict[str, int]:
 
 
 def metrics(day: Day) -> dict[str, object]:
-    """Return the figures of *day* as JSON values; times in seconds."""
+    """Return the metrics of *day* as JSON values; times in seconds."""
     records = day.records
     active = sum((end - start).total_seconds() for start, end, _ in _spans(records, timedelta()))
     tagged = sum(not record.error for record in records)
@@ -77,7 +77,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def _latency(records: Iterable[Record]) -> dict[str, dict[str, float]]:
-    """Return count, p50, p90, p99 and max of the whole way and of every stage, in seconds."""
+    """Return count, p50, p90, p99 and max of the whole attempt and of every stage, in seconds."""
     times: defaultdict[str, list[float]] = defaultdict(list)
     for record in records:
         times["whole"].append(record.duration_seconds)
@@ -97,7 +97,7 @@ def _tally(values: Iterable[str]) -> dict[str, int]:
 
 
 def _spans(records: Iterable[Record], gap: timedelta) -> list[Span]:
-    """Join records that overlap or follow each other within *gap*; those without times are left."""
+    """Join records that overlap or follow within *gap*; those without times are left out."""
     timed = [
         (record.started_at, max(record.started_at, record.finished_at), record)
         for record in records

@@ -233,9 +233,9 @@ def parse(stored: bytes) -> Record | None:
     return Record(**values | {"id": line["id"]})
 
 
-def identity(stored: bytes) -> str:
+def identity(stored: bytes | None) -> str:
     """Return the ``id`` of one line of a day file; empty if it is no record."""
-    line = _line(stored)
+    line = _line(stored or b"")
     return "" if line is None else str(line["id"])
 
 

@@ -9,8 +9,7 @@ from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
 from taggerd.journal.dayfile import encoded, read_lines
 from taggerd.journal.disk import failing_as_storage, replace, replacing
-from taggerd.journal.markdown import markdown
-from taggerd.journal.page import page
+from taggerd.journal.summary import markdown, page
 from taggerd.photo import extension, printable
 
 if TYPE_CHECKING:
@@ -22,11 +21,11 @@ _TEXTS = frozenset({"md", "markdown"})
 
 
 def check_scan_file(path: Path, *, summary: bool = False) -> None:
-    """Find out before hours of work whether *path* can be written at the end of them.
+    """Find out before hours of work whether *path* can be written afterwards.
 
     Args:
         path: a file, existing or not.
-        summary: whether it is to be a summary, whose format its extension tells.
+        summary: it will hold a summary, in the format that its extension names.
 
     Raises:
         ConfigurationError: one line that says why not.
@@ -36,7 +35,7 @@ def check_scan_file(path: Path, *, summary: bool = False) -> None:
     elif path.is_dir():
         reason = "it is a folder; name a file in it"
     elif not path.resolve().parent.is_dir():
-        reason = "its folder does not exist; make it first"
+        reason = "its folder does not exist; create it first"
     elif not os.access(path if _is_device(path) else path.resolve().parent, os.W_OK):
         reason = "permission denied or read-only"
     else:
@@ -46,7 +45,7 @@ def check_scan_file(path: Path, *, summary: bool = False) -> None:
 
 
 def write_jsonl(path: Path, lines: Iterable[str]) -> None:
-    """Add the records of one scan to *path*, all or none; what an earlier one wrote there stays.
+    """Add the records of one scan to *path*, all or none; those of earlier scans stay.
 
     A device or pipe (``/dev/stdout``) is written to as it is.
 
@@ -69,25 +68,24 @@ def write_jsonl(path: Path, lines: Iterable[str]) -> None:
 
 
 def write_summary(path: Path, lines: Iterable[str], *, title: str, thumbnails: Path) -> None:
-    """Write the summary of one scan to *path*: Markdown or a page, as its extension says.
+    """Write the summary of one scan to *path*: Markdown or HTML, as its extension says.
 
     Args:
         path: ``.md``, ``.markdown``, ``.html`` or ``.htm``.
         lines: the records as JSON.
-        title: heads the summary; a day ``YYYY-MM-DD`` is written out.
+        title: the summary's title; a day ``YYYY-MM-DD`` is spelled out.
         thumbnails: the journal's thumbnails folder.
 
     Raises:
-        ConfigurationError: *path* cannot be written, or its extension says neither.
+        ConfigurationError: *path* cannot be written, or has another extension.
         StorageError: disk full or failing; *path* is as it was.
     """
     check_scan_file(path, summary=True)
     target = path.resolve()
-    told = Day(title, read_lines(lines))
-    if extension(path) in _PAGES:
-        replace(target, page(told, target.parent, thumbnails.resolve()).encode())
-    else:
-        replace(target, markdown(told).encode())
+    day = Day(title, read_lines(lines))
+    html = extension(path) in _PAGES
+    text = page(day, target.parent, thumbnails.resolve()) if html else markdown(day)
+    replace(target, text.encode())
 
 
 def _is_device(path: Path) -> bool:

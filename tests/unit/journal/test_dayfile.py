@@ -44,7 +44,7 @@ def disk_full_at(size: int) -> Iterator[None]:
 
 
 def test_each_entry_is_appended_once(journal: Journal, entry: MakesEntries) -> None:
-    """Redelivery adds nothing: in the same batch, later, or by a process that starts anew."""
+    """Redelivery adds nothing: in the same batch, later, or by a new process."""
     journal.deliver([entry(1), entry(2), entry(1)])
     journal.deliver([entry(2), entry(3)])
     again = Journal(journal.directory, retention_days=0, compress_after_days=0)
@@ -71,7 +71,7 @@ def test_what_another_process_appended_is_known(journal: Journal, entry: MakesEn
     assert ids(journal) == ["record-1", "record-2", "record-3"]
 
 
-def test_a_file_that_was_replaced_or_emptied_is_read_anew(
+def test_a_file_that_was_replaced_or_emptied_is_read_again(
     journal: Journal, entry: MakesEntries
 ) -> None:
     """What a person took out of the file is delivered again; memory does not claim it is there."""
@@ -106,7 +106,7 @@ def test_processes_share_a_day(journal: Journal) -> None:
     assert sorted(ids(journal)) == sorted(f"r{number}" for number in range(60))
 
 
-def test_half_a_line_is_set_aside(journal: Journal, entry: MakesEntries) -> None:
+def test_half_a_line_is_moved_away(journal: Journal, entry: MakesEntries) -> None:
     """A crash in the middle of a line costs the file nothing, and the half is kept in .torn."""
     path = journal.results / f"{DAY}.jsonl"
     journal.deliver([entry(1)])
@@ -119,7 +119,7 @@ def test_half_a_line_is_set_aside(journal: Journal, entry: MakesEntries) -> None
     assert ids(journal) == ["record-1", "record-2"]
 
 
-def test_half_a_line_of_another_process_is_set_aside_on_append(
+def test_half_a_line_of_another_process_is_moved_away_on_append(
     journal: Journal, entry: MakesEntries
 ) -> None:
     """A record is never glued to the half line of a process that died meanwhile."""
@@ -174,9 +174,9 @@ def test_a_half_surrogate_is_stored_as_json(journal: Journal) -> None:
 @pytest.mark.parametrize("day", ["../../etc/passwd", "2025-02-30", "20251120", ""])
 def test_a_day_is_a_day(journal: Journal, day: str) -> None:
     """What becomes part of a file name must be a day."""
-    with pytest.raises(ConfigurationError, match="not a day"):
+    with pytest.raises(ConfigurationError, match="not a date"):
         journal.deliver([Entry("a", day, "{}")])
-    with pytest.raises(ConfigurationError, match="not a day"):
+    with pytest.raises(ConfigurationError, match="not a date"):
         journal.summarise(day)
 
 
@@ -184,14 +184,14 @@ def test_packing_keeps_every_record(journal: Journal, entry: MakesEntries) -> No
     """A packed day reads the same, its ids are still known, and late records are added to it."""
     journal.deliver([entry(1), entry(2)])
     file = DayFile(journal.results, DAY)
-    file.pack()
+    file.compress()
     assert not file.path.exists()
     assert journal.days() == [DAY]
     journal.deliver([entry(1), entry(3)])
     assert ids(journal) == ["record-3"]
     assert [line.id for line in file.read() if line] == ["record-1", "record-2", "record-3"]
-    file.pack()
-    with gzip.open(file.packed, "rt") as packed:
+    file.compress()
+    with gzip.open(file.compressed, "rt") as packed:
         assert [json.loads(line)["id"] for line in packed] == ["record-1", "record-2", "record-3"]
 
 
@@ -200,11 +200,11 @@ def test_packing_cut_short_loses_and_doubles_nothing(journal: Journal, entry: Ma
     journal.deliver([entry(1), entry(2)])
     file = DayFile(journal.results, DAY)
     whole = file.path.read_bytes()
-    file.pack()
+    file.compress()
     file.path.write_bytes(whole)
     assert [line.id for line in file.read() if line] == ["record-1", "record-2"]
-    file.pack()
-    with gzip.open(file.packed, "rb") as packed:
+    file.compress()
+    with gzip.open(file.compressed, "rb") as packed:
         assert packed.read() == whole
 
 
@@ -212,12 +212,12 @@ def test_a_damaged_packed_file_is_not_packed_into(journal: Journal, entry: Makes
     """Nothing is appended behind a break where no reader would find it; the break is counted."""
     journal.deliver([entry(1), entry(2)])
     file = DayFile(journal.results, DAY)
-    file.pack()
-    file.packed.write_bytes(file.packed.read_bytes()[:-12])
-    damaged = file.packed.read_bytes()
+    file.compress()
+    file.compressed.write_bytes(file.compressed.read_bytes()[:-12])
+    damaged = file.compressed.read_bytes()
     journal.deliver([entry(3)])
-    file.pack()
-    assert file.packed.read_bytes() == damaged
+    file.compress()
+    assert file.compressed.read_bytes() == damaged
     assert "record-3" in ids(journal)
     assert journal.counts(DAY)["damaged_lines"] == 1
 
@@ -228,9 +228,9 @@ def test_packing_on_a_full_disk_changes_nothing(journal: Journal, entry: MakesEn
     file = DayFile(journal.results, DAY)
     whole = file.path.read_bytes()
     with disk_full_at(200), pytest.raises(StorageError):
-        file.pack()
+        file.compress()
     assert file.path.read_bytes() == whole
-    assert not file.packed.exists()
+    assert not file.compressed.exists()
 
 
 def test_a_record_delivered_while_packing_is_kept(journal: Journal, entry: MakesEntries) -> None:
@@ -242,7 +242,7 @@ def test_a_record_delivered_while_packing_is_kept(journal: Journal, entry: Makes
         late = subprocess.Popen(command)
         while not waits_for_a_lock(late.pid):
             assert late.poll() is None
-        file._pack(held)
+        file._compress(held)
     assert late.wait(60) == 0
     assert [line.id for line in file.read() if line] == ["record-1", "late"]
 

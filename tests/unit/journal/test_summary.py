@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from taggerd.journal.markdown import escaped
 from taggerd.journal.metrics import percentile
+from taggerd.journal.summary import escaped
 from taggerd.photo import Keyword, Tags
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_the_latest_record_of_a_photo_is_told(journal: Journal, entry: MakesEntr
         entry(1, id="again", tags=Tags(caption="Second thoughts")),
     )
     assert "Errors" not in markdown
-    assert "1 recorded again" in markdown
+    assert "1 processed more than once" in markdown
     assert page.text.count("IMG_1.JPG") == 1
     assert "Second thoughts" in page.text
     counts = metrics["counts"]
