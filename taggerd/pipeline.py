@@ -121,7 +121,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
             await _yield_to_humans(claim, picture, services)
         return Result(Finished(picture.digest))
 
-    attempt.answers = recalled(held, services.asking.questions, claim, options)
+    attempt.answers = recalled(held, services.inference.questions, claim, options)
     attempt.circumstances = known.circumstances
     async for answer in asked(attempt, picture, held, services, options):
         attempt.pay(answer)
@@ -245,7 +245,7 @@ async def asked(
     A question of the user's own is asked once the answers are there that its prompt speaks of;
     only then is it known whether the very same was asked before.
     """
-    waiting = [q for q in services.asking.questions if q.role not in attempt.answers]
+    waiting = [q for q in services.inference.questions if q.role not in attempt.answers]
     context: dict[str, str] = {}
     if waiting:
         context = await context_of(attempt.claim.photo, attempt.circumstances, services)
@@ -256,7 +256,7 @@ async def asked(
         ready = [q.ready(said, context) for q in waiting if not q.waits_for(roles)]
         attempt.answers |= recalled(held, ready, attempt.claim, options)
         unasked = [question for question in ready if question.role not in attempt.answers]
-        async for answer in services.asking.describe(picture, unasked):
+        async for answer in services.inference.describe(picture, unasked):
             yield answer
         waiting = [q for q in waiting if q.role not in attempt.answers]
 
@@ -298,8 +298,8 @@ def provenance(attempt: Attempt, services: Services) -> Provenance:
     return Provenance(
         version=__version__,
         date=services.now(),
-        profile=services.asking.profile.name,
-        profile_digest=services.asking.profile.digest,
+        profile=services.inference.profile.name,
+        profile_digest=services.inference.profile.digest,
         models={role: answer.model for role, answer in attempt.answers.items()},
         digest=attempt.picture.digest if attempt.picture else "",
     )
@@ -323,9 +323,9 @@ def record_of(
         description=attempt.tags.description,
         roles={answer.role: said_in(answer) for answer in answers},
         models={answer.role: answer.model for answer in answers},
-        backend=services.asking.base_url,
-        prompt_profile=services.asking.profile.name,
-        prompt_profile_digest=services.asking.profile.digest,
+        backend=services.inference.base_url,
+        prompt_profile=services.inference.profile.name,
+        prompt_profile_digest=services.inference.profile.digest,
         metadata_written=bool(tagged),
         sidecars=tuple(printable(sidecar.path) for sidecar in tagged if not sidecar.embedded),
         embedded=tuple(printable(sidecar.path) for sidecar in tagged if sidecar.embedded),

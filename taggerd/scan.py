@@ -169,7 +169,7 @@ async def scan_photos(
                     services.ledger, services.settings.schedule.hours, services.now()
                 ):
                     observer.paused(reason)
-                observer.probing(services.asking.base_url)
+                observer.probing(services.inference.base_url)
                 await _probed(services)
                 await work.run(wanted)
                 await work.account(wanted)
@@ -202,7 +202,7 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
 
 async def _probed(services: Services) -> None:
     """Probe the backend, or say at once that it is not usable: somebody is waiting."""
-    if error := await services.asking.probe():
+    if error := await services.inference.probe():
         raise error
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from taggerd.cli import options
 from taggerd.errors import BackendError
-from taggerd.services import asking_of
+from taggerd.services import make_inference
 
 if TYPE_CHECKING:
     from taggerd.inference import PreflightReport
@@ -48,7 +48,7 @@ class Found(NamedTuple):
 
 
 async def _preflight(loaded: Configuration) -> Found:
-    asking = asking_of(loaded)
+    asking = make_inference(loaded)
     try:
         reports = await asking.preflight()
         learnt = [endpoint.backend.learnt for endpoint in asking.endpoints]

@@ -13,7 +13,7 @@ import typer
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError, TaggerdError
 from taggerd.inference import Slots, chosen, slots_folder
-from taggerd.services import endpoints_of
+from taggerd.services import endpoint_settings
 
 NOT_FOUND, NOT_RUN = 127, 126
 """Exit codes for a command that is not there or cannot be run, as shells give them."""
@@ -57,7 +57,7 @@ def slot(
     registry = chosen(loaded.settings.backend, loaded.settings.roles)
     limits = {
         url: options.max_concurrency
-        for url, options in endpoints_of(loaded, registry.places).items()
+        for url, options in endpoint_settings(loaded, registry.places).items()
     }
     url = endpoint or _only_one(list(limits))
     most = limits.get(url.rstrip("/"), loaded.settings.backend.max_concurrency)

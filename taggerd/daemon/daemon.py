@@ -213,7 +213,7 @@ class Daemon:
             minutes = services.settings.backend.preflight_minutes
             await asyncio.sleep(minutes * 60 * (1 + self._chance() / 10))
             if services.settings.backend.preflight and not runner.paused:
-                await services.asking.probe()
+                await services.inference.probe()
 
     async def _recover(self, services: Services) -> None:
         """Take back what programs that died had claimed."""

@@ -20,7 +20,7 @@ from taggerd.errors import StartError, StorageError
 from taggerd.ledger import Counts, probe
 from taggerd.photo import printable
 from taggerd.runner.pause import pause_reason
-from taggerd.services import has_ledger, journal_of, local_now, open_ledger
+from taggerd.services import has_ledger, local_now, make_journal, open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +152,7 @@ async def daemon_status(
 
     """
     counts = await services.ledger.counts()
-    asking = services.asking
+    asking = services.inference
     return DaemonStatus(
         pid=os.getpid(),
         version=__version__,
@@ -252,7 +252,7 @@ async def service_status(settings: Settings) -> ServiceStatus:
         counts=counts,
         failed=failed,
         paused=paused,
-        today=journal_of(settings).counts(local_now().date().isoformat()),
+        today=make_journal(settings).counts(local_now().date().isoformat()),
         state_directory=printable(settings.state_directory),
         outputs=printable(settings.journal_directory),
         disks=disks,

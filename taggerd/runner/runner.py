@@ -143,7 +143,7 @@ class Runner:
         self._wake.clear()
         more = self._more_to_come()
         most = self._services.settings.queue.photos_in_flight
-        free = (most or 2 * self._services.asking.requests_at_once) - len(self._in_flight)
+        free = (most or 2 * self._services.inference.requests_at_once) - len(self._in_flight)
         try:
             await self._end_the_unended()
             claims = await self._claim(free) if free > 0 and not self._stop.is_set() else []
@@ -217,7 +217,7 @@ class Runner:
         except StorageError as error:
             await self._ledger_failed(error)
             return True
-        self._services.asking.rest(resting=bool(self.paused))
+        self._services.inference.rest(resting=bool(self.paused))
         if self.paused:
             self.trouble = ""
             await self._idle(PAUSE_POLL_SECONDS)
@@ -225,11 +225,11 @@ class Runner:
 
     async def _is_backend_usable(self) -> bool:
         """Say whether the backend is usable, after a moment in which it may become so."""
-        asking = self._services.asking
-        if asking.error is None:
+        inference = self._services.inference
+        if inference.error is None:
             return True
-        self.trouble = str(asking.error)
-        usable = asyncio.ensure_future(asking.wait_usable())
+        self.trouble = str(inference.error)
+        usable = asyncio.ensure_future(inference.wait_usable())
         stopped = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait(
@@ -240,11 +240,11 @@ class Runner:
             if usable.done():
                 usable.result()
             elif not stopped.done() and self._patience_left() == 0:
-                self._fatal = asking.error
+                self._fatal = inference.error
         finally:
             usable.cancel()
             stopped.cancel()
-        return asking.error is None
+        return inference.error is None
 
     async def _ledger_failed(self, error: StorageError) -> None:
         """Wait a moment: the ledger's disk is full or failing."""

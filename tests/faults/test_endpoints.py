@@ -117,7 +117,7 @@ async def test_an_outage_of_a_minute_in_the_middle_of_500_photos(tmp_path: Path)
             world.down_until = world.now + 60.0
 
     async with open_services(loaded) as services:
-        services.asking = InferenceService(
+        services.inference = InferenceService(
             loaded.settings,
             load_profile("default", None),
             {"": Backend(loaded.settings.backend, transport=world)},
@@ -130,7 +130,7 @@ async def test_an_outage_of_a_minute_in_the_middle_of_500_photos(tmp_path: Path)
         await runner.work(drain_seconds=0)
         await services.relay.finish()
         records = [json.loads(line) for line in _lines(tmp_path / "state")]
-        await services.asking.close()
+        await services.inference.close()
     assert world.now >= 60.0
     assert 0 < world.requests_when_down <= 10
     assert len(records) == 500

@@ -18,7 +18,7 @@ from taggerd.journal import Entry
 from taggerd.ledger import Deferred
 from taggerd.pipeline import RunOptions
 from taggerd.scan import Scan
-from taggerd.services import journal_of, open_services
+from taggerd.services import make_journal, open_services
 from taggerd.settings import Settings
 from taggerd.settings.configuration import Configuration
 
@@ -198,7 +198,7 @@ async def test_the_pages_of_an_earlier_day_are_finished_after_a_kill(
     night = Night(start("2026-11-20T22:00"), [1, 1, 1])
     outputs = await through(night, inbox, tmp_path)
     late = Entry("late", "2026-11-20", json.dumps(one_of(outputs, "2026-11-20") | {"id": "late"}))
-    journal = journal_of(settled(tmp_path).settings)
+    journal = make_journal(settled(tmp_path).settings)
     journal.deliver([late])  # ... and killed; the day after has its pages already
 
     async def figures() -> int:

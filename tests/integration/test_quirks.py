@@ -338,7 +338,7 @@ async def test_no_photo_is_lost_and_none_pays(
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    asking = services.asking = InferenceService(
+    asking = services.inference = InferenceService(
         services.settings, load_profile("default", None), {"": Backend(backend)}, sleep=sleep
     )
     files = [seen.file for seen in find([tmp_path], services.settings).seen]

@@ -1,0 +1,29 @@
+"""The services that a run needs: made from the settings, opened together, closed again."""
+
+from taggerd.services.factories import (
+    check_settings,
+    endpoint_settings,
+    make_inference,
+    make_journal,
+    metadata_options,
+)
+from taggerd.services.services import (
+    Services,
+    has_ledger,
+    local_now,
+    open_ledger,
+    open_services,
+)
+
+__all__ = [
+    "Services",
+    "check_settings",
+    "endpoint_settings",
+    "has_ledger",
+    "local_now",
+    "make_inference",
+    "make_journal",
+    "metadata_options",
+    "open_ledger",
+    "open_services",
+]

@@ -1,0 +1,154 @@
+"""The services that a run needs, opened from the settings and closed again."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from taggerd.ledger import SqliteLedger
+from taggerd.metadata import SHADOWING, Options
+from taggerd.photo import printable
+from taggerd.relay import OutboxRelay
+from taggerd.services.factories import (
+    make_inference,
+    make_journal,
+    metadata_options,
+    read_vocabulary,
+)
+from taggerd.workers.pool import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from taggerd.inference import InferenceService
+    from taggerd.journal import Journal
+    from taggerd.ledger import Ledger
+    from taggerd.metadata import Vocabulary
+    from taggerd.photo import Sidecar
+    from taggerd.settings import Settings
+    from taggerd.settings.configuration import Configuration
+
+log = structlog.get_logger(__name__)
+
+
+def local_now() -> datetime:
+    """Return the local time, aware."""
+    return datetime.now().astimezone()
+
+
+@dataclass(slots=True)
+class Services:
+    """The open services, and the settings they were opened with."""
+
+    settings: Settings
+    ledger: Ledger
+    workers: Workers
+    inference: InferenceService
+    journal: Journal
+    relay: OutboxRelay
+    metadata_options: Options
+    vocabulary: Vocabulary | None = None
+    """The user's list of keywords, where there is one."""
+    now: Callable[[], datetime] = local_now
+    """The local time, aware."""
+    remarked: set[str] = field(default_factory=set)
+    """Notes that have been logged in this run."""
+
+    def remark(self, sidecars: Iterable[Sidecar]) -> None:
+        """Log once a run, not once a photo, that a list of another program may hide keywords."""
+        for sidecar in sidecars:
+            for note in sidecar.notes:
+                if note.endswith(SHADOWING) and note not in self.remarked:
+                    self.remarked.add(note)
+                    log.warning(note, first=printable(sidecar.path))
+
+    @contextmanager
+    def stopwatch(self, stages: dict[str, float], stage: str) -> Iterator[None]:
+        """Add the seconds that the block takes to ``stages[stage]``."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Say whether there is a ledger; opening one would create it."""
+    return SqliteLedger.exists(settings.state_directory)
+
+
+@asynccontextmanager
+async def open_ledger(
+    settings: Settings,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
+) -> AsyncIterator[SqliteLedger]:
+    """Open the ledger alone.
+
+    Raises:
+        StartError: the state directory cannot be used, or a daemon uses it already.
+
+    """
+    ledger = await SqliteLedger.open(
+        settings.state_directory,
+        exclusive=exclusive,
+        max_attempts=settings.queue.max_attempts,
+        order=settings.queue.order,
+        clock=lambda: now().timestamp(),
+    )
+    for notice in ledger.notices:
+        log.error(notice)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+@asynccontextmanager
+async def open_services(
+    configuration: Configuration,
+    *,
+    exclusive: bool = False,
+    now: Callable[[], datetime] = local_now,
+) -> AsyncIterator[Services]:
+    """Open all services; *exclusive* for the daemon: a state directory has one.
+
+    *now* is the clock of all of them: the local time, aware. The backend is not asked anything yet,
+    and counts as unusable until it has been probed.
+
+    Raises:
+        ConfigurationError: the settings cannot be used. StartError: the state cannot be used.
+        StorageError: a disk is full or failing.
+
+    """
+    settings = configuration.settings
+    vocabulary = read_vocabulary(settings)
+    inference, journal, workers = (
+        make_inference(configuration, vocabulary),
+        make_journal(settings),
+        Workers(settings.workers),
+    )
+    try:
+        async with open_ledger(settings, exclusive=exclusive, now=now) as ledger:
+            journal.open()
+            inference.remember(ledger)
+            yield Services(
+                settings=settings,
+                ledger=ledger,
+                workers=workers,
+                inference=inference,
+                journal=journal,
+                relay=OutboxRelay(ledger, journal, now=now),
+                now=now,
+                metadata_options=metadata_options(settings),
+                vocabulary=vocabulary,
+            )
+    finally:
+        await inference.close()
+        await workers.close()
