@@ -1,4 +1,4 @@
-"""The relay: carries records from the outbox into the journal, and keeps its pages fresh."""
+"""The relay: moves records from the ledger's outbox into the journal, and renews its pages."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class OutboxRelay:
     """Delivers records exactly once and derives summaries, pages and metrics from them."""
 
     def __init__(self, ledger: Ledger, journal: Journal, *, now: Callable[[], datetime]) -> None:
-        """Carry from *ledger* to *journal*; *now* gives the local time."""
+        """Move records from *ledger* to *journal*; *now* returns the local time."""
         self._ledger = ledger
         self._journal = journal
         self._now = now
         self._stale: set[str] = set()
-        self._looked_back = False
+        self._caught_up = False
         self._tidied = ""
         self.trouble = ""
-        """Why records wait in the ledger; empty while all is well."""
+        """Why records stay in the ledger; empty while they are delivered."""
 
     async def deliver(self) -> None:
-        """Deliver all that waits.
+        """Deliver the whole outbox.
 
         Raises:
             StorageError: the outputs' disk is full or failing; the records stay in the ledger.
@@ -52,16 +52,16 @@ class OutboxRelay:
             self._stale.update(line.day for line in lines)
 
     async def summarise(self) -> None:
-        """Make the pages of the days that have changed, and once a day put old files away.
+        """Renew the pages of days that changed; once a day, compress and delete old files.
 
         Raises:
             StorageError: as for :meth:`deliver`.
 
         """
-        if not self._looked_back:
-            # A crash may have come between the last records and the pages they belong on.
+        if not self._caught_up:
+            # A crash may have come between the last records and their pages.
             self._stale.update(await asyncio.to_thread(self._journal.stale))
-            self._looked_back = True
+            self._caught_up = True
         while self._stale:
             day = min(self._stale)
             await asyncio.to_thread(self._journal.summarise, day)
@@ -72,7 +72,7 @@ class OutboxRelay:
             self._tidied = today.isoformat()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver and summarise until *stop*; a full disk is waited for."""
+        """Deliver and summarise until *stop*; wait where the disk is full."""
         clock = asyncio.get_running_loop().time
         summarise_at = clock()
         while not stop.is_set():
@@ -81,16 +81,16 @@ class OutboxRelay:
                 if clock() >= summarise_at:
                     await self.summarise()
                     summarise_at = clock() + SUMMARISE_SECONDS
-                self._troubled("")
+                self._report("")
             except StorageError as error:
-                self._troubled(str(error))
+                self._report(str(error))
             try:
                 await asyncio.wait_for(stop.wait(), DELIVER_SECONDS)
             except TimeoutError:
                 continue
 
     async def finish(self) -> None:
-        """Deliver and summarise what is left.
+        """Deliver and summarise the rest.
 
         Raises:
             StorageError: as for :meth:`deliver`.
@@ -99,10 +99,10 @@ class OutboxRelay:
         await self.deliver()
         await self.summarise()
 
-    def _troubled(self, trouble: str) -> None:
+    def _report(self, trouble: str) -> None:
         if trouble != self.trouble:
             if trouble:
-                log.error("records wait in the ledger", reason=trouble)
+                log.error("records stay in the ledger", reason=trouble)
             else:
                 log.info("records are delivered again")
         self.trouble = trouble

@@ -1,4 +1,4 @@
-"""The catch-up: admits the photos below some paths, and works until they are done."""
+"""One scan: queues the photos below some paths, and tags them until none is left."""
 
 from __future__ import annotations
 
@@ -47,33 +47,33 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Tally:
-    """How a catch-up went."""
+    """How a scan went."""
 
     found: int = 0
     """Photos below the paths."""
     todo: int = 0
-    """Photos of them that needed something."""
+    """Those of them that had something to do."""
     skipped: list[Skip] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     failed: list[Skip] = field(default_factory=list)
     done_before: int = 0
-    """Photos that needed nothing."""
+    """Photos that had nothing to do."""
     undone: int = 0
-    """Photos whose tags were taken back and that nobody asked for again."""
+    """Photos whose tags were undone, and that nobody has asked for since."""
     quarantined: list[Skip] = field(default_factory=list)
-    """Photos that failed too often before and were left alone."""
+    """Photos that taggerd gave up on before."""
     gone: list[Skip] = field(default_factory=list)
-    """Photos that went away while they were worked on."""
+    """Photos that disappeared meanwhile."""
     elsewhere: list[Skip] = field(default_factory=list)
-    """Photos that are still in the queue: another taggerd is at them."""
+    """Photos that are still in the queue, most of them in flight in another taggerd."""
     trouble: str = ""
     """Why records are not in the journal yet."""
     growing: int = 0
-    """Files that were still being written when patience ended."""
+    """Files that were still being written when the scan stopped waiting."""
 
     @property
     def all_well(self) -> bool:
-        """Whether every photo that was found, and is still there, is tagged."""
+        """Whether every photo that was found, and still exists, is tagged."""
         trouble = self.failed or self.quarantined or self.elsewhere or self.growing or self.trouble
         return not trouble
 
@@ -97,23 +97,23 @@ class Listing(NamedTuple):
 
 
 class Observer(Protocol):
-    """Whoever watches a catch-up."""
+    """Whoever shows the progress of a scan."""
 
     def probing(self, base_url: str) -> None:
         """The backend is being probed."""
 
     def paused(self, reason: str) -> None:
-        """The daemon would not ask now; whoever starts a scan by hand means now."""
+        """The daemon is paused; a scan that somebody starts by hand runs now all the same."""
 
     def begun(self, todo: int, tally: Tally) -> None:
         """Work begins on *todo* photos."""
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
-        """A photo's turn ended."""
+        """An attempt at a photo ended."""
 
 
 async def list_photos(configuration: Configuration, request: ScanRequest) -> Listing:
-    """Say what a scan would take and what not, asking the backend nothing.
+    """Return what a scan would tag and what not, without a request to the backend.
 
     Raises:
         ConfigurationError: a path cannot be read. StartError: the state cannot be used.
@@ -133,7 +133,7 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
 
 
 async def _file_states(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:
-    """Say how *files* stand; where there is no ledger, none is made to say that all are new."""
+    """Return the state of *files*; where there is no ledger, all are new and none is made."""
     if not has_ledger(settings):
         return {file.path: FileState("new") for file in files}
     async with open_ledger(settings) as ledger:
@@ -143,12 +143,12 @@ async def _file_states(settings: Settings, files: Sequence[PhotoFile]) -> Mappin
 async def scan_photos(
     configuration: Configuration, request: ScanRequest, observer: Observer
 ) -> Tally:
-    """Tag what needs it below the paths, and return how it went.
+    """Tag the photos below the paths that need it, and return how it went.
 
     Raises:
         ConfigurationError: a path cannot be read, or an output file cannot be written.
         StartError: the state cannot be used.
-        BackendError: the backend is not usable; what is not done stays queued.
+        BackendError: the backend is not usable; the rest stays queued.
 
     """
     for file, is_summary in ((request.output_jsonl, False), (request.summary, True)):
@@ -177,14 +177,14 @@ async def scan_photos(
             try:
                 await services.relay.finish()
             except StorageError as error:
-                work.tally.trouble = f"records wait in the ledger for the next run: {error}"
+                work.tally.trouble = f"records stay in the ledger until the next run: {error}"
             if work.lines:
                 await asyncio.to_thread(_write_files, request, work, services)
     return work.tally
 
 
 async def _unpack(found: Found, services: Services, options: RunOptions) -> None:
-    """Unpack the archives that were found, as they settle, and add what is in them to *found*."""
+    """Unpack the archives in *found* as they settle, and add their photos to it."""
     arrivals = services.settings.arrivals
     if options.dry_run:
         found.skipped += [Skip(a.file.path, "an archive: not unpacked now") for a in found.archives]
@@ -201,13 +201,13 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
 
 
 async def _probed(services: Services) -> None:
-    """Probe the backend, or say at once that it is not usable: somebody is waiting."""
+    """Probe the backend; raise at once if it is not usable: somebody is waiting."""
     if error := await services.inference.probe():
         raise error
 
 
 def _write_files(request: ScanRequest, work: Scan, services: Services) -> None:
-    """Write the files that were asked for beside the day's."""
+    """Write the files named by ``--output-jsonl`` and ``--summary``."""
     if request.output_jsonl:
         write_jsonl(request.output_jsonl, work.lines)
     if request.summary:
@@ -220,7 +220,7 @@ def _write_files(request: ScanRequest, work: Scan, services: Services) -> None:
 
 
 def needless(photo: Photo, states: Mapping[Path, FileState], options: RunOptions) -> str:
-    """Return why *photo* would not be taken by *options*, or ``""`` if it would."""
+    """Return why a run with *options* would leave *photo* alone; empty: it would tag it."""
     of_photo = [states[file.path] for file in photo.files]
     if any(s.state in {"new", "changed", "queued"} for s in of_photo):
         return ""
@@ -230,7 +230,7 @@ def needless(photo: Photo, states: Mapping[Path, FileState], options: RunOptions
     if first.state == "quarantined":
         return f"failed before: {first.reason}; taggerd retry puts it back"
     if first.state == "claimed":
-        return "being worked on by another taggerd"
+        return "in flight in another taggerd"
     if options.ask_again:
         return ""
     when = time.strftime("%Y-%m-%d", time.localtime(first.since))
@@ -247,7 +247,7 @@ class Scan:
     """The work of one scan."""
 
     def __init__(self, services: Services, options: RunOptions, observer: Observer) -> None:
-        """Prepare the work; *observer* hears of every outcome."""
+        """Prepare the scan; *observer* hears of every outcome."""
         self._services = services
         self._options = options
         self._observer = observer
@@ -259,11 +259,11 @@ class Scan:
         """The records of this scan as JSON."""
 
     async def wanted(self, found: Found) -> list[Seen]:
-        """Return the files of the photos that need something, and count the others."""
+        """Return the files of photos that have something to do, and count the others."""
         photos, tally = found.photos, self.tally
         states = await self._services.ledger.file_states(seen.file for seen in found.seen)
         tally.found = len(photos)
-        # What cannot be read may hold photos, and what was named itself was meant.
+        # A folder that cannot be read may hold photos; a file that was named was meant.
         tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
         tally.skipped = [s for s in found.skipped if s not in tally.failed and s.reason != SIDECAR]
         tally.failed += found.refused
@@ -285,20 +285,20 @@ class Scan:
         """Tag the *wanted* files' photos.
 
         Raises:
-            BackendError: the backend stayed away longer than patience lasts.
+            BackendError: the backend was away for longer than the patience lasts.
 
         """
         self._observer.begun(self.tally.todo, self.tally)
         while wanted:
             await self._round(wanted)
-            # What changed while it was worked on is another photo now, and gets its turn too.
+            # A photo that changed meanwhile is another one now, and is tagged as well.
             wanted = await asyncio.to_thread(self._seen_again)
 
     async def account(self, wanted: Sequence[Seen]) -> None:
-        """Count what became of the *wanted* photos without an outcome of this scan.
+        """Count the *wanted* photos that this scan has no outcome for.
 
-        Another taggerd may have taken them, a crash may have used up their attempts, or they are
-        gone. Nothing is said to be tagged that is not.
+        Another taggerd may have tagged them, crashes may have used up their attempts, or they are
+        gone. Without this a scan would report photos as tagged that are not.
         """
         ended = self._ended | {skip.path for skip in self.tally.gone}
         left = [p for p in group(s.file for s in wanted) if p.primary.path not in ended]
@@ -312,10 +312,10 @@ class Scan:
             elif now.state == "quarantined":
                 self.tally.failed.append(Skip(path, now.reason))
             elif not self.tally.growing:
-                self.tally.elsewhere.append(Skip(path, now.reason or "left in the queue"))
+                self.tally.elsewhere.append(Skip(path, now.reason or "still in the queue"))
 
     async def _round(self, wanted: Sequence[Seen]) -> None:
-        """Let *wanted* settle and tag it."""
+        """Let *wanted* settle, and tag it."""
         self._feeding = True
         runner = Runner(
             self._services,
@@ -334,7 +334,7 @@ class Scan:
             feeding.result()
 
     def _seen_again(self) -> list[Seen]:
-        """Look at the files of photos that moved; what is gone is only counted."""
+        """Return the files of photos that moved, as they are now; count what is gone."""
         again: list[Seen] = []
         for photo in self._moved:
             for file in photo.files:
@@ -347,7 +347,7 @@ class Scan:
         return again
 
     async def _feed(self, wanted: Sequence[Seen], runner: Runner) -> None:
-        """Admit the files as they settle; most have lain still for long and are due at once."""
+        """Queue the files as they settle; most have not changed for long and are due at once."""
         try:
             settling = Settling(
                 self._services.settings.arrivals.settle_seconds, limit=len(wanted) + 1

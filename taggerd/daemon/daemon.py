@@ -1,7 +1,7 @@
-"""The service: starts its parts, watches over them, stops and reloads them.
+"""The service: starts its parts, supervises them, stops and reloads them.
 
-Each part is a named task; the death of one ends the service with an error, and systemd starts it
-anew: the queue lies on the disk. Nothing here knows how a photo is tagged.
+Each part is a named task. If one dies, the service ends with an error and systemd restarts it: the
+queue is on the disk. Nothing here knows how a photo is tagged.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ class Daemon:
         notifier: Notifier | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Prepare the service; *load* reads the settings, at the start and on every reload."""
+        """Prepare the service; *load* reads the settings, at start and on every reload."""
         self._load = load
         self._notifier = notifier or Notifier()
         self._chance = chance
         self._stop = asyncio.Event()
-        self._turn = asyncio.Event()
-        """Set when the parts are to end: to stop, or to start again with other settings."""
+        self._restart = asyncio.Event()
+        """Set when the parts must end: to stop, or to start again with other settings."""
         self._next: Configuration | None = None
-        self._outside = ""
-        """Why photos wait outside of the queue; empty while they do not."""
+        self._admission_error = ""
+        """Why photos cannot enter the queue; empty while they can."""
         self._served = False
         self._tagged = 0
         self._failed = 0
@@ -78,14 +78,14 @@ class Daemon:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_asked, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_asked)
+            loop.add_signal_handler(number, self._on_stop_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
         in_force = wanted = self._load()
-        log.info("taggerd starts", version=__version__, pid=os.getpid())
+        log.info("starting", version=__version__, pid=os.getpid())
         while not self._stop.is_set():
             if self._next is not None:
                 wanted, self._next = self._next, None
-            self._turn.clear()
+            self._restart.clear()
             try:
                 async with open_services(wanted, exclusive=True) as services:
                     in_force = wanted
@@ -94,29 +94,30 @@ class Daemon:
             except (ConfigurationError, StartError) as error:
                 if wanted is not in_force:
                     log.error(
-                        "the new settings cannot be used, the old ones stay", reason=str(error)
+                        "the new settings cannot be used; the old ones stay in force",
+                        reason=str(error),
                     )
                     wanted = in_force
                 elif self._served:
-                    await self._wait_for_the_disk(error)
+                    await self._wait_for_disk(error)
                 else:
                     raise
             except StorageError as error:
-                await self._wait_for_the_disk(error)
+                await self._wait_for_disk(error)
         self._notifier.status("stopped")
-        log.info("taggerd has stopped", tagged=self._tagged, failed=self._failed)
+        log.info("stopped", tagged=self._tagged, failed=self._failed)
         return 0
 
-    async def _wait_for_the_disk(self, error: TaggerdError) -> None:
-        """Say that nothing goes on, and why, and rest a while."""
-        log.error("work waits", reason=str(error))
+    async def _wait_for_disk(self, error: TaggerdError) -> None:
+        """Say why nothing works, and wait a moment."""
+        log.error("work is paused", reason=str(error))
         self._notifier.status(f"degraded: {error}")
-        self._notifier.watchdog()  # it waits, it does not hang
+        self._notifier.watchdog()  # waiting is not hanging
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), DISK.first)
 
     async def _serve(self, services: Services) -> None:
-        """Run the parts until it is time to stop or to reload."""
+        """Run the parts until it is time to stop or reload."""
         settings = services.settings
         options = RunOptions(
             run=f"run-{uuid.uuid4().hex[:12]}",
@@ -156,8 +157,8 @@ class Daemon:
             working = parts.create_task(
                 runner.work(drain_seconds=settings.service.drain_seconds), name="runner"
             )
-            await self._turn.wait()
-            # Stop taking, let what is under way end, then write down what it came to.
+            await self._restart.wait()
+            # Take nothing new, let what is in flight end, then write its records.
             watching.cancel()
             await asyncio.wait({watching})
             runner.stop()
@@ -165,7 +166,7 @@ class Daemon:
             ended.set()
             for part in keeping[1:]:
                 part.cancel()
-        await self._last_words(services)
+        await self._deliver_the_rest(services)
 
     def _arrivals(self, services: Services, runner: Runner, unpacking: Unpacking) -> Arrivals:
         """Watch the roots and admit what settles."""
@@ -177,12 +178,12 @@ class Daemon:
                 try:
                     await services.ledger.admit(photos)
                 except StorageError as error:
-                    if self._outside != str(error):
-                        log.error("photos wait outside of the queue", reason=str(error))
-                    self._outside = str(error)
+                    if self._admission_error != str(error):
+                        log.error("photos cannot enter the queue", reason=str(error))
+                    self._admission_error = str(error)
                     await asyncio.sleep(DISK.first)
                 else:
-                    self._outside = ""
+                    self._admission_error = ""
                     runner.wake()
                     return
 
@@ -190,7 +191,7 @@ class Daemon:
         return Arrivals(
             services.settings.arrivals,
             known=unpacking.known,
-            # The short cuts know of photos alone.
+            # The shortcuts know photos only, no archives.
             stamps=None if archives else services.ledger.stamps,
             unknown=None if archives else partial(unknown, services.ledger),
             admit=admit,
@@ -198,14 +199,14 @@ class Daemon:
             absences=Forgetting(services.ledger, services.settings.arrivals.forget_days).absences,
         )
 
-    async def _last_words(self, services: Services) -> None:
-        """Deliver and summarise what is left; on a full disk it waits in the ledger."""
+    async def _deliver_the_rest(self, services: Services) -> None:
+        """Deliver what the outbox still holds; on a full disk it stays there."""
         try:
             await services.relay.finish()
         except TaggerdError as error:
-            log.error("the last records wait in the ledger", reason=str(error))
+            log.error("the last records stay in the ledger", reason=str(error))
 
-    # What goes on beside the work.
+    # Side tasks.
 
     async def _preflight(self, services: Services, runner: Runner) -> None:
         """Probe the backend from time to time, so that trouble shows before a photo meets it."""
@@ -216,7 +217,7 @@ class Daemon:
                 await services.inference.probe()
 
     async def _recover(self, services: Services) -> None:
-        """Take back what programs that died had claimed."""
+        """Queue again what dead programs had claimed."""
         while True:
             await asyncio.sleep(RECOVER_SECONDS)
             try:
@@ -225,26 +226,26 @@ class Daemon:
                 log.warning("the ledger cannot be read", reason=str(error))
                 continue
             if recovered:
-                log.warning("photos of a program that died are queued again", photos=recovered)
+                log.warning("photos claimed by a dead program are queued again", photos=recovered)
 
     async def _watchdog(self) -> None:
-        """Tell systemd that the loop turns, whatever disks and backends do."""
+        """Tell systemd that the event loop runs, whatever disks and backends do."""
         while True:
             self._notifier.watchdog()
             await asyncio.sleep(watchdog_interval() or HEARTBEAT_SECONDS)
 
     async def _heartbeat(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
-        """Tell systemd and everybody else how things stand."""
+        """Publish the status, for systemd and for ``taggerd status``."""
         started = time.time()
         while True:
             try:
                 live = await status.daemon_status(
-                    services, arrivals, runner, started, self._outside
+                    services, arrivals, runner, started, self._admission_error
                 )
             except LedgerDamaged as error:
-                # Opened anew, it is set aside, and the new one is filled from the disk.
-                log.error("the ledger is opened anew", reason=str(error))
-                self._turn.set()
+                # Opening it again quarantines the file; the new one is filled from the disk.
+                log.error("the ledger is opened again", reason=str(error))
+                self._restart.set()
                 return
             except StorageError as error:
                 self._notifier.status(f"degraded: {error}")
@@ -255,32 +256,32 @@ class Daemon:
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
         if outcome.kind == "moved":
-            arrivals.look_again(outcome.photo)  # the event that told of it may have been lost
+            arrivals.look_again(outcome.photo)  # its event may have been lost
         self._tagged += outcome.kind == "tagged"
         self._failed += outcome.kind == "failed"
 
     # Signals.
 
-    def _stop_asked(self, number: signal.Signals) -> None:
+    def _on_stop_signal(self, number: signal.Signals) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
         self._notifier.stopping()
         self._stop.set()
-        self._turn.set()
+        self._restart.set()
 
-    def _reload_asked(self) -> None:
-        """Read the settings again; wrong ones are named and those in force stay.
+    def _on_reload_signal(self) -> None:
+        """Read the settings again; wrong ones are reported and change nothing.
 
-        The parts start again even where nothing seems to have changed: a prompt, a registry or a
-        secret may have, and the import folders are compared with the queue at every start.
+        The parts restart even if no setting changed: a prompt, the registry or a secret may have,
+        and every start compares the import folders with the queue.
         """
         self._notifier.reloading()
         try:
             configuration = self._load()
             check_settings(configuration)
         except TaggerdError as error:
-            log.error("the new settings are wrong, the old ones stay", reason=str(error))
+            log.error("the new settings are wrong; the old ones stay in force", reason=str(error))
             self._notifier.ready()
             return
         log.info("reloading")
         self._next = configuration
-        self._turn.set()
+        self._restart.set()
