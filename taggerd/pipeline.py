@@ -1,4 +1,4 @@
-"""A photo's whole attempt, on one page: read :func:`tag` from top to bottom.
+"""The way of one photo, on one page: read :func:`tag` from top to bottom.
 
 ::
 
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What one run wants of its photos."""
+    """What one run does with its photos."""
 
     run: str
     """Identity of the run."""
     within: tuple[Path, ...] | None = None
-    """The folders whose photos are taken; None: the photos that this run admitted."""
+    """The folders whose photos are tagged; None: the photos that this run queued itself."""
     dry_run: bool = False
-    """Ask and record, but write no sidecar and leave the photo's turn as it was."""
+    """Ask and record, but write no sidecar and leave the photo in the queue as it was."""
     sidecars: bool = True
     """False: ask and record, but write no sidecar."""
     ask_again: bool = False
@@ -60,27 +60,27 @@ class RunOptions:
 
 @dataclass(slots=True)
 class Attempt:
-    """What one photo has met so far: the stuff of its record, also when it fails half-attempt."""
+    """What one attempt has gathered so far: its record is made of it, also when it fails."""
 
     claim: Claim
     started_at: datetime
     began: float = field(default_factory=time.monotonic)
-    """The same in monotonic seconds: the clock on the wall may be set."""
+    """The same in monotonic seconds: somebody may set the clock meanwhile."""
     picture: Picture | None = None
     circumstances: Circumstances = field(default_factory=metadata.Circumstances)
     answers: dict[str, Answer] = field(default_factory=dict)
-    """By role, recalled and paid for."""
+    """By role: recalled ones and new ones."""
     paid: list[Answer] = field(default_factory=list)
-    """The answers that this attempt itself asked for."""
+    """The answers that this attempt asked for itself."""
     unkept: list[Answer] = field(default_factory=list)
-    """Those of them that the ledger's disk had no room for: they are kept before anything else."""
+    """Those of them that the ledger's full disk did not take: they are kept first."""
     tags: Tags = field(default_factory=Tags)
     sidecars: tuple[Sidecar, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
     """Seconds."""
 
     def pay(self, answer: Answer) -> None:
-        """Take an *answer* that was asked for just now."""
+        """Add an *answer* that has just come."""
         self.answers[answer.role] = answer
         self.paid.append(answer)
         self.unkept.append(answer)
@@ -91,7 +91,7 @@ class Result(NamedTuple):
     """What :func:`tag` came to."""
 
     ending: Ending
-    """What the queue is to note."""
+    """What the queue notes."""
     record: Record | None = None
     """None: the photo was tagged already."""
 
@@ -112,18 +112,18 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
             imaging.prepare, photo.primary.path, photo.primary.stamp, services.settings.image
         )
         known = await inspected(photo, services)
-        picture = attempt.picture = _as_it_came(attempt.picture, known)
+        picture = attempt.picture = _with_original_digest(attempt.picture, known)
     await ledger.decoded(claim)
 
     held = await _held(claim, picture, services)
-    if known.tagged == picture.digest and _may_be_tagged(claim, held, options):
+    if known.tagged == picture.digest and _is_done(claim, held, options):
         if options.writes:
-            await _yield_to_humans(claim, picture, services)
+            await _unhide_human_words(claim, picture, services)
         return Result(Finished(picture.digest))
 
-    attempt.answers = recalled(held, services.inference.questions, claim, options)
+    attempt.answers = recall(held, services.inference.questions, claim, options)
     attempt.circumstances = known.circumstances
-    async for answer in asked(attempt, picture, held, services, options):
+    async for answer in ask(attempt, picture, held, services, options):
         attempt.pay(answer)
         with suppress(StorageError):  # one request may bring more answers: raised below
             await keep(attempt, services)
@@ -150,7 +150,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
 
 
 def _ending(record: Record, options: RunOptions) -> Ending:
-    """Say what the queue is to note of a photo with this *record*."""
+    """Return what the queue notes about a photo with this *record*."""
     line = outgoing(record)
     if options.dry_run:
         return Released(line, was_recorded=True)
@@ -160,10 +160,10 @@ def _ending(record: Record, options: RunOptions) -> Ending:
 
 
 async def keep(attempt: Attempt, services: Services) -> None:
-    """Keep the answers that are paid for and not yet kept.
+    """Store the answers that are paid for and not in the ledger yet.
 
     Raises:
-        StorageError: the ledger's disk is full or failing; they stay with the *attempt*.
+        StorageError: the ledger's disk is full or failing; they stay in *attempt*.
 
     """
     while attempt.unkept and attempt.picture:
@@ -171,30 +171,29 @@ async def keep(attempt: Attempt, services: Services) -> None:
         del attempt.unkept[0]
 
 
-def _may_be_tagged(claim: Claim, held: Sequence[Held], options: RunOptions) -> bool:
-    """Say whether a photo whose sidecars say that these very bytes are tagged needs no more.
+def _is_done(claim: Claim, held: Sequence[Held], options: RunOptions) -> bool:
+    """Say whether a photo is done if its sidecars say that these very bytes are tagged.
 
-    Sidecars count whatever the ledger knows: a lost ledger, a touched file or a photo moved with
-    its sidecar costs nothing.
-
-    Not if it is to be asked about anew, and not if answers are held for it that were never
-    recorded: the program died between the sidecar and the record, and the record is still owed.
+    They count whatever the ledger knows, so that a lost ledger, a touched file or a photo that
+    moved with its sidecar costs nothing. But not if the photo is to be asked about again, and not
+    if the ledger holds answers that were never recorded: then the program died between the sidecar
+    and the record, and the record is still owed.
     """
     if options.dry_run or claim.asked_again_since is not None:
         return False
     return claim.recorded or not held
 
 
-def _as_it_came(picture: Picture, known: Inspection) -> Picture:
-    """Give *picture* the digest that its file had before taggerd embedded anything into it.
+def _with_original_digest(picture: Picture, known: Inspection) -> Picture:
+    """Give *picture* the digest that its file had before taggerd embedded anything.
 
-    So one that tags were embedded into is the same picture as before, and is not paid for again.
+    Without this, embedding would turn every photo into a new one that is paid for again.
     """
     return replace(picture, digest=known.origin) if known.origin else picture
 
 
-async def _yield_to_humans(claim: Claim, picture: Picture, services: Services) -> None:
-    """Take out of the sidecars what hides words that a human has written there since."""
+async def _unhide_human_words(claim: Claim, picture: Picture, services: Services) -> None:
+    """Remove machine words from the sidecars that hide what a human has written there since."""
     yielded = await services.workers.run(
         metadata.yield_to_humans, claim.photo, services.metadata_options
     )
@@ -203,7 +202,7 @@ async def _yield_to_humans(claim: Claim, picture: Picture, services: Services) -
 
 
 async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held]:
-    """Return the answers held for these bytes, or, where a JPEG joined its raw, for the raw's."""
+    """Return the answers for these bytes or, where a JPEG has joined its raw, for the raw's."""
     held = await services.ledger.answers(picture.digest)
     if held or claim.changed or not claim.digest or claim.asked_again_since is not None:
         return held
@@ -213,14 +212,14 @@ async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held
     return held
 
 
-def recalled(
+def recall(
     held: Iterable[Held], questions: Sequence[Question], claim: Claim, options: RunOptions
 ) -> dict[str, Answer]:
-    """Choose from the *held* answers those that need not be asked for again, by role.
+    """Choose those of the *held* answers that need not be asked for again, by role.
 
-    The answer to the very same question first; else the newest one in the role, whatever model or
-    prompt it came from: the same bytes are not paid for twice. A run that asks anew takes only
-    what was answered since it was asked for, a dry run only the very same question's.
+    The answer to the same question comes first, else the newest one in the role, whatever model or
+    prompt it came from: the same bytes are not paid for twice. A run that asks again takes only
+    answers given since then, a dry run only those to the same question.
     """
     since = claim.asked_again_since or 0.0
     chosen: dict[str, Answer] = {}
@@ -233,7 +232,7 @@ def recalled(
     return chosen
 
 
-async def asked(
+async def ask(
     attempt: Attempt,
     picture: Picture,
     held: Sequence[Held],
@@ -242,8 +241,8 @@ async def asked(
 ) -> AsyncIterator[Answer]:
     """Ask what *attempt* has no answer to yet, and yield each answer as it comes.
 
-    A question of the user's own is asked once the answers are there that its prompt speaks of;
-    only then is it known whether the very same was asked before.
+    A question of the user's own waits for the answers that its prompt quotes; only then does it
+    show whether the same question was asked before.
     """
     waiting = [q for q in services.inference.questions if q.role not in attempt.answers]
     context: dict[str, str] = {}
@@ -251,25 +250,25 @@ async def asked(
         context = await context_of(attempt.claim.photo, attempt.circumstances, services)
     while waiting:
         await keep(attempt, services)  # before more is paid for
-        said = {role: said_in(answer) for role, answer in attempt.answers.items()}
+        texts = {role: text_of(answer) for role, answer in attempt.answers.items()}
         roles = [question.role for question in waiting]
-        ready = [q.ready(said, context) for q in waiting if not q.waits_for(roles)]
-        attempt.answers |= recalled(held, ready, attempt.claim, options)
+        ready = [q.ready(texts, context) for q in waiting if not q.waits_for(roles)]
+        attempt.answers |= recall(held, ready, attempt.claim, options)
         unasked = [question for question in ready if question.role not in attempt.answers]
         async for answer in services.inference.describe(picture, unasked):
             yield answer
         waiting = [q for q in waiting if q.role not in attempt.answers]
 
 
-def said_in(answer: Answer) -> str:
+def text_of(answer: Answer) -> str:
     """Return an answer as one text, its keywords joined by commas."""
     return answer.text or ", ".join(keyword.word for keyword in answer.keywords)
 
 
 async def tags_of(answers: Mapping[str, Answer], photo: Photo, services: Services) -> Tags:
-    """Make tags of the *answers*: keywords cleaned by the user's rules as they are now.
+    """Make tags of the *answers*: keywords are cleaned by the user's rules as they are now.
 
-    The user's own keywords for what came out of an archive go first, spelled as they are.
+    The user's own keywords for photos from an archive come first, exactly as they are written.
     """
     said = answers["keywords"].keywords if "keywords" in answers else ()
     settings = services.settings
@@ -294,7 +293,7 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, services: Service
 
 
 def provenance(attempt: Attempt, services: Services) -> Provenance:
-    """Say where the tags of *attempt* come from."""
+    """Return where the tags of *attempt* come from."""
     return Provenance(
         version=__version__,
         date=services.now(),
@@ -308,7 +307,7 @@ def provenance(attempt: Attempt, services: Services) -> Provenance:
 def record_of(
     attempt: Attempt, services: Services, options: RunOptions, error: Exception | None = None
 ) -> Record:
-    """Write down what became of a photo; *error* is why it is not tagged."""
+    """Make the record of *attempt*; *error* is why the photo is not tagged."""
     refused = [sidecar.error for sidecar in attempt.sidecars if sidecar.error]
     tagged = [sidecar for sidecar in attempt.sidecars if not sidecar.error and not sidecar.emptied]
     notes = [note for sidecar in attempt.sidecars for note in sidecar.notes]
@@ -321,7 +320,7 @@ def record_of(
         keywords=attempt.tags.keywords,
         caption=attempt.tags.caption,
         description=attempt.tags.description,
-        roles={answer.role: said_in(answer) for answer in answers},
+        roles={answer.role: text_of(answer) for answer in answers},
         models={answer.role: answer.model for answer in answers},
         backend=services.inference.base_url,
         prompt_profile=services.inference.profile.name,
@@ -349,6 +348,6 @@ def record_of(
 
 
 def outgoing(record: Record) -> Outgoing:
-    """Make the line of JSONL that is journalled, under the local day on which it was finished."""
+    """Return *record* as a line of JSONL, for the local day on which it was finished."""
     line = json.dumps(record.to_json(), ensure_ascii=False)
     return Outgoing(record.id, f"{record.finished_at:%Y-%m-%d}", line)

@@ -115,7 +115,7 @@ it; half as many go on."""
 
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 """A Retry-After beyond a day is taken for a day: a clock may be wrong."""
-SCAN_PATIENCE_SECONDS = 300.0
+SCAN_TIMEOUT_SECONDS = 300.0
 """How long a scan waits, with no photo done, for a backend that went away or a disk that is full.
 The daemon waits for ever."""
 

@@ -26,7 +26,7 @@ from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState
 from taggerd.photo import group, printable
 from taggerd.pipeline import outgoing
-from taggerd.retry import SCAN_PATIENCE_SECONDS
+from taggerd.retry import SCAN_TIMEOUT_SECONDS
 from taggerd.runner.outcome import log_outcome
 from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
@@ -191,7 +191,7 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
         return
     unpacking = Unpacking(arrivals, services.ledger, services.workers)
     await unpacking.sweep()
-    unpacked = await unpacking.unpack_all(found.archives, patience_seconds=SCAN_PATIENCE_SECONDS)
+    unpacked = await unpacking.unpack_all(found.archives, patience_seconds=SCAN_TIMEOUT_SECONDS)
     found.refused += [Skip(path, done.reason) for path, done in unpacked.items() if done.reason]
     folders = [done.folder for done in unpacked.values() if done.folder]
     below = await asyncio.to_thread(find, folders, services.settings)
@@ -285,7 +285,7 @@ class Scan:
         """Tag the *wanted* files' photos.
 
         Raises:
-            BackendError: the backend was away for longer than the patience lasts.
+            BackendError: the backend was away for longer than the timeout.
 
         """
         self._observer.begun(self.tally.todo, self.tally)
@@ -322,7 +322,7 @@ class Scan:
             self._options,
             on_outcome=[log_outcome, self._count],
             more_to_come=lambda: self._feeding,
-            patience_seconds=SCAN_PATIENCE_SECONDS,
+            trouble_timeout=SCAN_TIMEOUT_SECONDS,
         )
         feeding = asyncio.create_task(self._feed(wanted, runner), name="feeding")
         try:
@@ -353,10 +353,10 @@ class Scan:
                 self._services.settings.arrivals.settle_seconds, limit=len(wanted) + 1
             )
             now = time.monotonic()
-            give_up_at = now + SCAN_PATIENCE_SECONDS
+            stop_at = now + SCAN_TIMEOUT_SECONDS
             for seen in wanted:
                 settling.observe(seen, now, event=False)
-            while len(settling) and time.monotonic() < give_up_at:
+            while len(settling) and time.monotonic() < stop_at:
                 await self._admit(await asyncio.to_thread(settling.due, time.monotonic()))
                 runner.wake()
                 due = settling.next_due()

@@ -1,6 +1,6 @@
 """The runner: claims photos from the queue and tags several at once.
 
-It ends when it is told to stop, or, for a scan, when nothing of the run is left.
+It ends when it is stopped or, for a scan, when nothing of the run is left.
 :mod:`taggerd.runner.verdict` decides how an attempt ends, and :meth:`Runner._conclude` is the one
 place that tells the queue.
 """
@@ -55,7 +55,7 @@ class Runner:
         *,
         on_outcome: Sequence[Callable[[Outcome], None]],
         more_to_come: Callable[[], bool] = lambda: True,
-        patience_seconds: float | None = None,
+        trouble_timeout: float | None = None,
         pause_reason: Callable[[], Awaitable[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,7 +66,7 @@ class Runner:
             options: which photos, and what is done with them.
             on_outcome: called in turn with every outcome.
             more_to_come: while False, the runner ends as soon as nothing of the run is left.
-            patience_seconds: how long it goes on without a photo that ends, while the backend is
+            trouble_timeout: how long it goes on without a photo that ends, while the backend is
                 away or a disk is full; None: for ever.
             pause_reason: returns why no photo may start now, though all be well; empty: start.
             clock: monotonic, seconds.
@@ -76,7 +76,7 @@ class Runner:
         self._options = options
         self._on_outcome = on_outcome
         self._more_to_come = more_to_come
-        self._patience_seconds = patience_seconds
+        self._trouble_timeout = trouble_timeout
         self._pause_reason = pause_reason
         self._clock = clock
         self._stop = asyncio.Event()
@@ -114,7 +114,7 @@ class Runner:
 
         Raises:
             BackendError, StorageError, StartError: the backend or this machine was at fault for
-                longer than the patience lasts.
+                longer than the timeout.
             Exception: whatever a listener raised.
 
         """
@@ -234,12 +234,12 @@ class Runner:
         try:
             await asyncio.wait(
                 {usable, stopped},
-                timeout=min(PAUSE_POLL_SECONDS, self._patience_left() or PAUSE_POLL_SECONDS),
+                timeout=min(PAUSE_POLL_SECONDS, self._seconds_left() or PAUSE_POLL_SECONDS),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if usable.done():
                 usable.result()
-            elif not stopped.done() and self._patience_left() == 0:
+            elif not stopped.done() and self._seconds_left() == 0:
                 self._fatal = inference.error
         finally:
             usable.cancel()
@@ -251,18 +251,18 @@ class Runner:
         if self.trouble != str(error):
             log.error("work is paused", reason=str(error))
         self.trouble = str(error)
-        hopeless = not policy_of(error).passes and self._patience_seconds is not None
-        if hopeless or self._patience_left() == 0:
+        hopeless = not policy_of(error).passes and self._trouble_timeout is not None
+        if hopeless or self._seconds_left() == 0:
             self._fatal = error
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), DISK.first)
 
-    def _patience_left(self) -> float | None:
+    def _seconds_left(self) -> float | None:
         """Return how long trouble may still last, seconds; None: for ever."""
-        if self._patience_seconds is None:
+        if self._trouble_timeout is None:
             return None
-        return max(0.0, self._progressed_at + self._patience_seconds - self._clock())
+        return max(0.0, self._progressed_at + self._trouble_timeout - self._clock())
 
     def _now(self) -> float:
         """Return seconds since the epoch."""
@@ -332,7 +332,7 @@ class Runner:
         if verdict.kind is None:
             return
         if verdict.kind == "waiting":
-            if verdict.waits_here and self._patience_left() == 0:
+            if verdict.waits_here and self._seconds_left() == 0:
                 self._fatal = verdict.error
             blocks = isinstance(verdict.error, PhotosDiskError)
             if blocks and not self._blocked.block(photo.primary.path, verdict.reason):

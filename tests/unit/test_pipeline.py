@@ -12,7 +12,7 @@ import pytest
 from taggerd.inference import Question
 from taggerd.ledger import Claim, FileState, Held
 from taggerd.photo import Answer, Photo, PhotoFile, Sidecar, Stamp
-from taggerd.pipeline import Attempt, RunOptions, _may_be_tagged, recalled, record_of
+from taggerd.pipeline import Attempt, RunOptions, _is_done, recall, record_of
 from taggerd.scan import needless
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -41,13 +41,13 @@ def held(text: str, at: float, question: str = CAPTION.identity) -> Held:
 def test_the_very_same_question_wins_over_a_newer_answer_to_another() -> None:
     """An answer to exactly this question is better than one to another model's or prompt's."""
     answers = [held("same", 1.0), held("other", 2.0, "another question")]
-    assert recalled(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "same"
+    assert recall(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "same"
 
 
 def test_an_answer_to_another_question_is_good_enough_not_to_pay_again() -> None:
     """The same bytes are not paid for twice because the model or the prompt changed meanwhile."""
     answers = [held("old", 1.0, "q1"), held("newer", 2.0, "q2")]
-    assert recalled(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "newer"
+    assert recall(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "newer"
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_an_answer_to_another_question_is_good_enough_not_to_pay_again() -> None
 )
 def test_dry_runs_and_overwrites_take_only_the_same_question(options: RunOptions) -> None:
     """Who tries another prompt wants to see its answer."""
-    assert recalled([held("old", 1.0, "another question")], [CAPTION], claim(), options) == {}
+    assert recall([held("old", 1.0, "another question")], [CAPTION], claim(), options) == {}
 
 
 def test_asked_anew_takes_only_what_was_answered_since() -> None:
     """A kill in the middle of an overwrite does not pay twice, and earlier answers do not count."""
     options = RunOptions(run="r", ask_again=True)
     since = claim(asked_again_since=5.0)
-    assert recalled([held("before", 4.0)], [CAPTION], since, options) == {}
-    assert recalled([held("since", 6.0)], [CAPTION], since, options)["caption"].text == "since"
+    assert recall([held("before", 4.0)], [CAPTION], since, options) == {}
+    assert recall([held("since", 6.0)], [CAPTION], since, options)["caption"].text == "since"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_when_a_sidecar_of_ours_ends_the_way(
     of: Claim, answers: list[Held], options: RunOptions, may: bool
 ) -> None:
     """Never where a record is still owed, a dry run wants to see, or it is asked for anew."""
-    assert _may_be_tagged(of, answers, options) is may
+    assert _is_done(of, answers, options) is may
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_record_names_only_the_files_that_hold_the_tags() -> None:
     """Neither a sidecar that was refused nor a photo file that was emptied counts as written."""
     services: Any = SimpleNamespace(
         now=lambda: NOW,
-        asking=SimpleNamespace(
+        inference=SimpleNamespace(
             base_url="builtin:", profile=SimpleNamespace(name="default", digest="d")
         ),
     )
