@@ -68,7 +68,7 @@ class Question:
     @property
     def places(self) -> tuple[str, ...]:
         """The names of what is to be put into the prompt."""
-        return placeholders.places(self.prompt) if self.own and not self.unfilled else ()
+        return placeholders.names(self.prompt) if self.own and not self.unfilled else ()
 
     @property
     def identity(self) -> str:
@@ -97,8 +97,8 @@ class Question:
         unfilled = ""
         if self.own and not self.unfilled:
             words = {**dict.fromkeys(PLACES, "unknown"), **context, **answers}
-            prompt, task = (placeholders.filled(text, words) for text in (self.prompt, self.task))
-            unfilled = placeholders.filled(self.prompt, {}) if places else ""
+            prompt, task = (placeholders.fill(text, words) for text in (self.prompt, self.task))
+            unfilled = placeholders.fill(self.prompt, {}) if places else ""
         told = [f"{_HINT_NAMES[name]}: {said}" for name, said in context.items()]
         hints = "" if set(places) & set(PLACES) else "; ".join(told)
         return replace(self, prompt=prompt, task=task, unfilled=unfilled, own=False, hints=hints)

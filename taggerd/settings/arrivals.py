@@ -15,35 +15,35 @@ from taggerd.settings.section import Folder, Section
 class Root(Section):
     """One import folder."""
 
-    path: Folder = Field(description="The folder, absolute.")
+    path: Folder = Field(description="Absolute path of the folder.")
     mode: Literal["auto", "inotify", "poll"] = Field(
         "auto",
-        description="How changes are noticed; auto polls network and FUSE file systems.",
+        description="How changes are detected; auto polls network and FUSE file systems.",
     )
     recursive: bool | None = Field(
-        None, description="Folders below too; default: arrivals.recursive."
+        None, description="Include subfolders; default: arrivals.recursive."
     )
     settle_seconds: float | None = Field(
         None, ge=0, le=86400, description="Default: arrivals.settle_seconds."
     )
-    ignore: list[str] = Field([], description="Further globs to ignore under this root.")
+    ignore: list[str] = Field([], description="More globs to ignore in this folder.")
 
     @field_validator("path")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         if not path.is_absolute():
-            message = f"an import folder needs an absolute path, not {str(path)!r}"
+            message = f"must be an absolute path, not {str(path)!r}"
             raise ValueError(message)
         return path
 
 
 def _root_table(value: object) -> object:
-    """Accept a bare path where a root table is expected."""
+    """Accept a path instead of a root's table."""
     return {"path": value} if isinstance(value, str | Path) else value
 
 
 def _normal_extensions(value: object) -> object:
-    """Accept ``".JPG"`` and ``"jpg"`` alike, and one comma-separated text."""
+    """Accept ``".JPG"`` and ``"jpg"`` alike, and a comma-separated string."""
     if isinstance(value, str):
         value = [part for part in value.replace(",", " ").split() if part]
     if isinstance(value, list | tuple):
@@ -52,7 +52,7 @@ def _normal_extensions(value: object) -> object:
 
 
 class Arrivals(Section):
-    """How new photos are noticed."""
+    """How new photos are found."""
 
     roots: list[Annotated[Root, BeforeValidator(_root_table)]] = Field(
         [],
@@ -69,63 +69,67 @@ class Arrivals(Section):
         30.0,
         gt=0,
         le=10080,
-        description="Minutes between full comparisons of the disk with the queue.",
+        description="Minutes between full comparisons of the folders with the queue.",
     )
     poll_seconds: float = Field(
-        10.0, gt=0, le=86400, description="Seconds between looks at a root in poll mode."
+        10.0, gt=0, le=86400, description="Seconds between scans of a folder in poll mode."
     )
-    recursive: bool = Field(default=True, description="Look into folders below a root.")
+    recursive: bool = Field(default=True, description="Include subfolders.")
     image_extensions: Annotated[list[str], BeforeValidator(_normal_extensions)] = Field(
         [*RENDERED_EXTENSIONS, *sorted(RAW_EXTENSIONS)],
         min_length=1,
-        description="File name extensions taken as photos, without the dot.",
+        description="File name extensions of photos, without the dot.",
     )
     ignore: list[str] = Field(
         [],
-        description='Globs of names or paths below a root to leave alone, e.g. ["*_preview.jpg"].',
+        description="Globs of file names, or of paths below an import folder, to ignore, e.g. "
+        '["*_preview.jpg"].',
     )
     forget_days: float = Field(
         30.0,
         ge=0,
         le=36500,
-        description="Days after which a photo that is gone is forgotten; its answers are kept.",
+        description="Days until a deleted photo is forgotten; its answers are kept.",
     )
     unpack: bool = Field(
         default=False,
-        description="Unpack the photos and sidecars of a ZIP into a folder beside it, once; the "
-        "ZIP stays. Not where recursive is off.",
+        description="Unpack the photos and sidecars of each new ZIP into a folder beside it; the "
+        "ZIP stays. Needs recursive.",
     )
     archive_keywords: list[str] = Field(
         [],
-        description='Keywords for every photo that came out of a ZIP; "{archive}" stands for the '
-        "ZIP's name without its extension.",
+        description='Keywords for every photo from a ZIP; "{archive}" stands for the name of the '
+        "ZIP without its extension.",
     )
     unpack_members: int = Field(
-        20_000, ge=1, le=1_000_000, description="A ZIP with more members is left alone."
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="Most members of a ZIP; one with more is not unpacked.",
     )
     unpack_gigabytes: float = Field(
-        50.0, gt=0, le=100_000, description="A ZIP that unpacks to more is left alone, gigabytes."
+        50.0, gt=0, le=100_000, description="Largest unpacked size of a ZIP, gigabytes."
     )
     unpack_ratio: float = Field(
         100.0,
         gt=1,
         le=10_000,
-        description="A ZIP that unpacks to more times its own size is taken for a bomb.",
+        description="Largest ratio of unpacked to packed size; a ZIP beyond it counts as a bomb.",
     )
 
     def extensions(self, *, recursive: bool) -> list[str]:
-        """Return the extensions of all that is waited for: photos, and archives where unpacked."""
+        """Return the extensions of the files to wait for: photos, and archives to unpack."""
         return [*self.image_extensions, *(["zip"] if self.unpack and recursive else [])]
 
     @field_validator("roots")
     @classmethod
     def _once(cls, roots: list[Root]) -> list[Root]:
-        """Refuse a folder named twice; one in another is served by the inner one's settings."""
+        """Refuse a folder that is listed twice; of nested folders the inner one's settings hold."""
         seen: set[str] = set()
         for root in roots:
             path = os.path.normpath(root.path)
             if path in seen:
-                message = f"the import folder {path!r} is named twice: keep one of the two"
+                message = f"the import folder {path!r} is listed twice: remove one"
                 raise ValueError(message)
             seen.add(path)
         return roots

@@ -1,4 +1,4 @@
-"""The dotted keys of the settings: every one there is, and the one that was meant."""
+"""The dotted keys of the settings, and the nearest one to a misspelt key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def leaves(
     model: type[BaseModel] = Settings, at: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Walk the tree: every setting that is not itself a table, with its keys."""
+    """Yield every setting that is not itself a table, with its keys."""
     for name, field in model.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
@@ -29,14 +29,14 @@ def leaves(
 
 
 def leaves_of_own(roles: object) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Walk the tables of *roles* that are the user's own."""
+    """Yield the settings of the *roles* that are the user's own."""
     for name in roles if isinstance(roles, dict) else ():
         if name not in Roles.model_fields:
             yield from leaves(OwnRole, ("roles", name))
 
 
 def fields_at(keys: list[str]) -> Mapping[str, FieldInfo] | None:
-    """Return the settings of the table at *keys*, or None where there is no such table."""
+    """Return the settings of the table at *keys*; None if there is no such table."""
     fields: Mapping[str, FieldInfo] = Settings.model_fields
     for depth, key in enumerate(keys):
         own = OwnRole if keys[:depth] == ["roles"] else None
@@ -48,7 +48,7 @@ def fields_at(keys: list[str]) -> Mapping[str, FieldInfo] | None:
 
 
 def nearest_to(keys: list[str]) -> str:
-    """Return the known dotted key most like *keys*; empty if none is like it."""
+    """Return the dotted key most similar to *keys*; empty if none is similar."""
     wanted = ".".join(keys)
     best = (0.0, "")
     tables = {".".join(known[:n]) for known, _ in leaves() for n in range(1, len(known))}
@@ -57,5 +57,5 @@ def nearest_to(keys: list[str]) -> str:
         last = difflib.SequenceMatcher(None, keys[-1], known.rsplit(".", 1)[-1]).ratio()
         best = max(best, (max(whole, last * 0.95), known))
     if wanted.startswith(f"{best[1]}."):
-        return ""  # the table or list it lies in: that much was right
+        return ""  # the table or list around it: that part was right
     return best[1] if best[0] > 0.6 else ""  # noqa: PLR2004 - difflib's own default cutoff

@@ -1,4 +1,4 @@
-"""Settings of what is written: texts, keywords, and into which files and properties."""
+"""Settings of what is written, and into which files and properties."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ TextField = Literal[
     "photoshop:Instructions",
     "acdsee:notes",
 ]
-"""The XMP properties that may take a text; all others are somebody else's."""
-
+"""The XMP properties that a text may be written to."""
 
 KeywordField = Literal["dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"]
 
 
 class Fields(Section):
-    """Which answer goes into which XMP property."""
+    """Which answer goes to which XMP property."""
 
     caption: list[TextField] = Field(
         ["photoshop:Headline", "dc:title", "Iptc4xmpCore:AltTextAccessibility"],
-        description="Properties that take the caption (dc:title only where it is empty).",
+        description="Properties for the caption (dc:title only if it is empty).",
     )
     description: list[TextField] = Field(
         ["dc:description", "tiff:ImageDescription"],
-        description="Properties that take the description.",
+        description="Properties for the description.",
     )
     keywords: list[KeywordField] = Field(
         ["dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"],
-        description="Keyword lists that are written; lists already present get the union too.",
+        description="Keyword lists to write; others that exist already are kept up to date.",
     )
 
 
 def _known_language(tag: str) -> str:
-    """Return a language tag (BCP 47) as it is usually written; one that is unknown is refused."""
+    """Return a language tag (BCP 47) in its usual form; refuse an unknown one."""
     if not tag.strip():
         return ""
     from babel.core import Locale, UnknownLocaleError  # noqa: PLC0415 - few people need it
@@ -51,7 +50,7 @@ def _known_language(tag: str) -> str:
     try:
         Locale.parse(tag, sep="-")
     except (ValueError, UnknownLocaleError):
-        message = f'{tag!r} is no language that is known; write one as "fr", "pt-BR" or "zh-Hant"'
+        message = f'unknown language {tag!r}; use a code such as "fr", "pt-BR" or "zh-Hant"'
         raise ValueError(message) from None
     first, *rest = tag.split("-")
     cased = (part.title() if len(part) == _SCRIPT_LETTERS else part.upper() for part in rest)
@@ -59,7 +58,7 @@ def _known_language(tag: str) -> str:
 
 
 _SCRIPT_LETTERS = 4
-"""Letters of a script in a language tag (ISO 15924); regions have two, or three digits."""
+"""Letters of a script in a language tag (ISO 15924); a region has two letters or three digits."""
 
 
 class Metadata(Section):
@@ -67,24 +66,25 @@ class Metadata(Section):
 
     language: str = Field(
         "",
-        description='Language of texts and keywords, e.g. "fr", "pt-BR", "ja" (BCP 47); empty: as '
-        "the prompts have it, with English rules for keywords.",
+        description='Language of texts and keywords, e.g. "fr", "pt-BR", "ja" (BCP 47); empty: the '
+        "language of the prompts, with English rules for keywords.",
     )
     target: Literal["sidecar", "embed", "both"] = Field(
         "sidecar",
-        description="Where tags go. embed: into JPEG, PNG, WebP, TIFF and DNG, with exiftool also "
-        "into HEIC and AVIF; a sidecar where that could harm the file, or where one exists. Never "
-        "into proprietary raw.",
+        description="Where tags are written. embed: into JPEG, PNG, WebP, TIFF and DNG, with "
+        "exiftool also HEIC and AVIF; into a sidecar if embedding could damage the file or a "
+        "sidecar exists. Proprietary raw files are never changed.",
     )
     overwrite: bool = Field(
-        default=False, description="Replace texts that a human wrote (said in the record)."
+        default=False,
+        description="Replace texts that a human wrote; the sidecar keeps the old ones.",
     )
     backup_originals: bool = Field(
         default=False,
-        description="Keep a sidecar, or a photo that is embedded into, beside it as it was before "
-        "it changes.",
+        description="Before a sidecar, or a photo with embedded tags, changes, keep a copy beside "
+        "it.",
     )
-    fields: Fields = Field(Fields(), description="Which answer goes into which XMP property.")
+    fields: Fields = Field(Fields(), description="Which answer goes to which XMP property.")
 
     @field_validator("language")
     @classmethod
@@ -93,30 +93,30 @@ class Metadata(Section):
 
 
 class Ownership(Section):
-    """How the words that taggerd wrote are marked, beside its own record in every sidecar."""
+    """How the words that taggerd wrote are marked, besides its own record in every sidecar."""
 
     keyword: str = Field(
         "",
-        description='A word, e.g. "AI", under which machine keywords are listed once more in the '
-        "hierarchical lists; empty: nowhere.",
+        description='Parent keyword, e.g. "AI", under which the hierarchical lists repeat the '
+        "machine keywords; empty: none.",
     )
 
     @field_validator("keyword")
     @classmethod
     def _one_level(cls, word: str) -> str:
         if set(word) & set("|/") or not word.isprintable():
-            message = "must be one word or name, without | and /"
+            message = "must be a single keyword without | and /"
             raise ValueError(message)
         return " ".join(word.split())
 
 
 class SidecarNames(Section):
-    """How a new sidecar is called."""
+    """How a new sidecar is named."""
 
     naming: Literal["auto", "full", "stem"] = Field(
         "auto",
-        description="auto: IMG.xmp for proprietary raw, IMG.ext.xmp for all else; full: always "
-        "IMG.ext.xmp; stem: always IMG.xmp. One that exists is always used.",
+        description="auto: IMG.xmp for proprietary raw, IMG.ext.xmp for the rest; full: always "
+        "IMG.ext.xmp; stem: always IMG.xmp. An existing sidecar is always used.",
     )
 
 
@@ -126,15 +126,15 @@ VocabularyMode = Literal["prefer", "only"]
 class Keywords(Section):
     """How keywords are cleaned."""
 
-    max: int = Field(15, ge=1, le=100, description="Most keywords a photo gets from the model.")
-    stop: list[str] = Field([], description="Words never written as keywords.")
+    max: int = Field(15, ge=1, le=100, description="Most keywords from the model per photo.")
+    stop: list[str] = Field([], description="Words that are never written as keywords.")
     vocabulary: Folder | None = Field(
         None,
-        description="Your list of keywords: Lightroom's (tab-indented, {synonym}, [not exported]) "
-        "or one word a line, UTF-8.",
+        description="File with your keywords, UTF-8: Lightroom's list (tab-indented, {synonym}, "
+        "[not exported]) or one keyword per line.",
     )
     mode: VocabularyMode = Field(
         "prefer",
-        description="prefer: words that the vocabulary knows are spelled and placed as in it; "
-        "only: all others are dropped.",
+        description="prefer: keywords in the vocabulary take its spelling and hierarchy; only: all "
+        "other keywords are dropped, too.",
     )

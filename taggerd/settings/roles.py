@@ -1,4 +1,4 @@
-"""Settings of the questions: the roles, and the prompts they are asked with."""
+"""Settings of the roles and their prompts."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from taggerd.settings.section import Folder, Section
 
 
 class Role(Section):
-    """One question asked of every photo."""
+    """One question about every photo."""
 
     model: str = Field("", description="Model for this role; empty: backend.model.")
     registry_role: str = Field(
-        "", description="Role looked up in the registry; empty: the role's own name."
+        "", description="Role to look up in the registry; empty: the name of this role."
     )
-    registry_model: str = Field("", description="Name preferred in the registry for this role.")
-    prompt: str = Field("", description="Text of the question; empty: the prompt profile's.")
+    registry_model: str = Field("", description="Registry model to prefer for this role.")
+    prompt: str = Field("", description="Prompt; empty: the one of the prompt profile.")
     max_tokens: int | None = Field(
-        None, ge=16, le=32768, description="Longest answer, tokens; default: the prompt profile's."
+        None,
+        ge=16,
+        le=32768,
+        description="Longest answer, tokens; default: as in the prompt profile.",
     )
 
 
 def _listed_as_json(value: object) -> object:
-    """Accept a list as JSON, as an environment variable gives it where names are the user's."""
+    """Accept a list as JSON: environment variables give one for tables that the user named."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -38,11 +41,11 @@ def _listed_as_json(value: object) -> object:
 
 
 class OwnRole(Role):
-    """A question of the user's own."""
+    """A role of the user's own."""
 
     fields: Annotated[list[TextField], BeforeValidator(_listed_as_json)] = Field(
-        description="XMP properties that take the answer, each in one role alone; [] keeps it in "
-        "the records only.",
+        description="XMP properties for the answer, each used by one role only; [] keeps it in the "
+        "records only.",
     )
     max_characters: int = Field(
         1000, ge=10, le=10000, description="A longer answer is cut after a sentence or a word."
@@ -50,30 +53,30 @@ class OwnRole(Role):
 
 
 class Roles(Section):
-    """The questions, one table each."""
+    """The roles, one table each."""
 
-    # Tables of other names are roles of the user's own, in the order in which they are given.
+    # Tables with other names are roles of the user's own, in the order of the file.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, OwnRole]
 
-    caption: Role = Field(Role(), description="One line that names what is seen.")
+    caption: Role = Field(Role(), description="One line that names what the photo shows.")
     keywords: Role = Field(Role(), description="Words to find the photo by.")
     description: Role = Field(Role(), description="Two or three sentences.")
 
     @model_validator(mode="before")
     @classmethod
     def _names(cls, tables: object) -> object:
-        """Refuse names that nobody means as a role's."""
+        """Refuse names that cannot be meant as roles."""
         for name, table in tables.items() if isinstance(tables, dict) else ():
             if name in cls.model_fields:
                 continue
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", str(name)) or name in _NO_ROLES:
-                message = f"{name!r} cannot name a role: take small letters, digits and _"
+                message = f"{name!r} cannot be the name of a role: use a-z, 0-9 and _"
                 raise ValueError(message)
             if isinstance(table, dict) and "fields" not in table:
                 near = get_close_matches(name, cls.model_fields, n=1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
-                message = f"{name!r}{hint}: a role of your own needs fields = [...]; [] writes none"
+                message = f"{name!r}{hint}: a role of your own needs fields = [...] or fields = []"
                 raise ValueError(message)
         return tables
 
@@ -83,7 +86,7 @@ class Roles(Section):
         return dict(self.__pydantic_extra__)
 
     def named(self, role: str) -> Role:
-        """Return the table of *role*; an empty one where there is none."""
+        """Return the table of *role*; an empty one if there is none."""
         given = getattr(self, role) if role in type(self).model_fields else self.own.get(role)
         return given or Role()
 
@@ -91,19 +94,19 @@ class Roles(Section):
 ContextWord = Literal["place", "date", "folder", "keywords"]
 
 _NO_ROLES = frozenset({*get_args(ContextWord), "combined", "decode", "metadata", "answer"})
-"""Names that mean something else in a prompt or a record."""
+"""Names with another meaning in a prompt or a record."""
 
 
 class Prompts(Section):
-    """The texts of the questions."""
+    """The prompts."""
 
-    profile: str = Field("default", description="Name of the prompt profile: a file NAME.toml.")
+    profile: str = Field("default", description="Prompt profile: the name of a file NAME.toml.")
     directory: Folder | None = Field(
         None, description="Folder of your own profiles; default: prompts/ beside the settings file."
     )
     context: list[ContextWord] = Field(
         ["place", "date"],
-        description="What a prompt may tell of a photo besides its pixels: place (the nearest "
-        "town's name, looked up on this machine; never coordinates), date (month and year), "
-        "folder (its name), keywords (those that humans gave). []: nothing.",
+        description="What a prompt may say about a photo: place (the name of the nearest town, "
+        "looked up on this machine; never coordinates), date (month and year), folder (its name), "
+        "keywords (those that humans wrote). []: nothing.",
     )

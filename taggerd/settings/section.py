@@ -1,4 +1,4 @@
-"""One table of the settings file, and what any of them may be made of."""
+"""The base of every table of the settings file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Folder = Annotated[Path, BeforeValidator(_expanded)]
 
 
 def without_blanks(table: object, blank: frozenset[str]) -> object:
-    """Take ``key = ""`` for not given where a setting has no default to show."""
+    """Treat ``key = ""`` as not given where a setting has no default that could be shown."""
     if not isinstance(table, dict):
         return table
     return {key: value for key, value in table.items() if value != "" or key not in blank}

@@ -1,4 +1,4 @@
-"""The whole tree, and the small tables of it."""
+"""The whole tree of settings, and its small tables."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ class Image(Section):
         250.0,
         gt=0,
         le=2000,
-        description="Larger pictures are refused from their header, megapixels.",
+        description="Largest picture, megapixels; a larger one is rejected by its header.",
     )
 
 
 class Workers(Section):
-    """The processes that touch foreign bytes, so that a bad file harms nothing else."""
+    """The processes that decode files, so that a bad file harms nothing else."""
 
-    processes: int = Field(2, ge=1, le=64, description="How many.")
+    processes: int = Field(2, ge=1, le=64, description="Number of worker processes.")
     memory_megabytes: int = Field(
-        2048, ge=512, le=65536, description="Address space of each, megabytes."
+        2048, ge=512, le=65536, description="Address space per process, megabytes."
     )
     deadline_seconds: float = Field(
         120.0,
         gt=0,
         le=3600,
-        description="Longest time for one file before its process is replaced, seconds.",
+        description="Longest time for one file, seconds; then its process is replaced.",
     )
     files_per_process: int = Field(
-        500, ge=1, le=100000, description="A process is replaced after this many files."
+        500, ge=1, le=100000, description="Files after which a process is replaced."
     )
 
 
@@ -63,17 +63,17 @@ class Queue(Section):
         None,
         ge=1,
         le=1024,
-        description="Photos worked on at once; default: two for each request that may be under "
-        "way, so that pictures are ready before there is room for them.",
+        description="Photos in flight at once; default: two per request that may be in flight, so "
+        "that the next pictures are ready in time.",
     )
     max_attempts: int = Field(
         3,
         ge=1,
         le=100,
-        description="A photo that failed this often on its own account is quarantined.",
+        description="Attempts after which taggerd gives up on a photo.",
     )
     order: Literal["newest", "oldest"] = Field(
-        "newest", description="Which settled photo comes first."
+        "newest", description="Which complete photo comes first."
     )
 
 
@@ -95,14 +95,14 @@ class Service(Section):
     """The daemon."""
 
     drain_seconds: float = Field(
-        20.0, ge=0, le=600, description="Longest wait for photos under way when stopping, seconds."
+        20.0, ge=0, le=600, description="Longest wait for photos in flight on stop, seconds."
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto",
-        description="auto: coloured on a terminal, plain elsewhere, with priorities for journald.",
+        description="auto: coloured on a terminal; elsewhere plain, with priorities for journald.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level shown."
+        "info", description="Lowest level shown."
     )
 
 
@@ -118,22 +118,22 @@ class Settings(BaseSettings):
 
     state_directory: Folder = Field(
         default_factory=default_state_directory,
-        description="Queue, answers and outputs; default: $STATE_DIRECTORY, "
+        description="Folder of the queue, the answers and the outputs; default: $STATE_DIRECTORY, "
         "else $XDG_STATE_HOME/taggerd.",
     )
-    arrivals: Arrivals = Field(Arrivals(), description="How new photos are noticed.")
+    arrivals: Arrivals = Field(Arrivals(), description="How new photos are found.")
     backend: Backend = Field(
-        Backend(), description="The OpenAI-compatible service that looks at the photos."
+        Backend(), description="The OpenAI-compatible service with the vision model."
     )
-    schedule: Schedule = Field(Schedule(), description="When the backend may be asked.")
-    roles: Roles = Field(Roles(), description="The questions, one table each.")
-    prompts: Prompts = Field(Prompts(), description="The texts of the questions.")
+    schedule: Schedule = Field(Schedule(), description="When requests may be sent.")
+    roles: Roles = Field(Roles(), description="The roles, one table each.")
+    prompts: Prompts = Field(Prompts(), description="The prompts.")
     image: Image = Field(Image(), description="The picture that is sent.")
-    workers: Workers = Field(Workers(), description="The processes that touch foreign bytes.")
+    workers: Workers = Field(Workers(), description="The processes that decode files.")
     queue: Queue = Field(Queue(), description="The order of work.")
     metadata: Metadata = Field(Metadata(), description="What is written.")
-    ownership: Ownership = Field(Ownership(), description="How machine words are marked.")
-    sidecar: SidecarNames = Field(SidecarNames(), description="How a new sidecar is called.")
+    ownership: Ownership = Field(Ownership(), description="How machine keywords are marked.")
+    sidecar: SidecarNames = Field(SidecarNames(), description="How a new sidecar is named.")
     keywords: Keywords = Field(Keywords(), description="How keywords are cleaned.")
     journal: Journal = Field(Journal(), description="Records, summaries, metrics and report pages.")
     service: Service = Field(Service(), description="The daemon.")
@@ -150,6 +150,6 @@ class Settings(BaseSettings):
 
     @property
     def own_folders(self) -> tuple[Path, ...]:
-        """Folders whose pictures are taggerd's own, never photos, wherever they lie."""
+        """Folders whose pictures are taggerd's own and never photos, wherever they are."""
         folders = self.state_directory, self.journal_directory / "thumbnails"
         return tuple(folder.absolute() for folder in folders)

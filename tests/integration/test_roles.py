@@ -201,7 +201,7 @@ def test_a_role_that_cannot_be_costs_nothing(program: Program, backend: Counting
     """One line and exit 2, in the check and before a scan; nothing is asked."""
     photo(program.home / "photos" / "a.jpg")
     for command, text, complaint in (
-        (("config", "check"), 'prompt = "{capton}"\nfields = []', "nothing is known as {capton}"),
+        (("config", "check"), 'prompt = "{capton}"\nfields = []', "unknown placeholder {capton}"),
         (("scan", "photos"), 'prompt = "x"\nfields = ["dc:title"]', "metadata.fields.caption"),
         (("scan", "photos"), 'prompt = "x"\nfields = ["crs:Exposure2012"]', "roles.alt.fields.0"),
     ):

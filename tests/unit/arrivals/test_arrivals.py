@@ -543,7 +543,7 @@ async def test_a_root_in_another_is_served_once_by_its_own_settings(tmp_path: Pa
 
 def test_a_root_named_twice_is_refused(tmp_path: Path) -> None:
     """The same folder twice is a mistake that is named, however it is written."""
-    with pytest.raises(ValueError, match="named twice"):
+    with pytest.raises(ValueError, match="listed twice"):
         settings.Arrivals.model_validate({"roots": [tmp_path, f"{tmp_path}/x/.."]})
 
 

@@ -91,12 +91,12 @@ def test_hints_stand_between_the_picture_and_the_task() -> None:
     [
         (
             {"alt": ALT | {"prompt": "{capton}"}},
-            "roles.alt.prompt: nothing is known as {capton}; did you mean {caption}?",
+            "roles.alt.prompt: unknown placeholder {capton}; did you mean {caption}?",
         ),
-        ({"alt": ALT | {"prompt": "{alt}"}}, "roles.alt.prompt: nothing is known as {alt}"),
+        ({"alt": ALT | {"prompt": "{alt}"}}, "roles.alt.prompt: unknown placeholder {alt}"),
         (
             {"a": ALT | {"prompt": "{b}"}, "b": ALT},  # only what comes before is known
-            "roles.a.prompt: nothing is known as {b}",
+            "roles.a.prompt: unknown placeholder {b}",
         ),
         (
             {"alt": ALT | {"prompt": "{folder}"}},
@@ -106,7 +106,7 @@ def test_hints_stand_between_the_picture_and_the_task() -> None:
             {"alt": {"fields": []}},
             "roles.alt.prompt: there is none, nor has the prompt profile 'default' one",
         ),
-        ({"alt": ALT | {"prompt": "{caption"}}, "roles.alt.prompt: its braces do not match"),
+        ({"alt": ALT | {"prompt": "{caption"}}, "roles.alt.prompt: unbalanced braces"),
         (
             {"a": ALT, "b": ALT},
             "roles.b.fields: Iptc4xmpCore:ExtDescrAccessibility is in roles.a.fields already",
@@ -141,9 +141,9 @@ def test_what_can_be_asked_passes() -> None:
             {"captions": {"prompt": "x"}},
             r"did you mean 'caption'\?\): a role of your own needs fiel",
         ),
-        ({"Alt": ALT}, "cannot name a role"),
-        ({"place": ALT}, "cannot name a role"),
-        ({"metadata": ALT}, "cannot name a role"),
+        ({"Alt": ALT}, "cannot be the name of a role"),
+        ({"place": ALT}, "cannot be the name of a role"),
+        ({"metadata": ALT}, "cannot be the name of a role"),
         ({"alt": ALT | {"fields": ["crs:Exposure2012"]}}, "crs:Exposure2012"),
         ({"alt": ALT | {"fields": ["Iptc4xmpExt:DigitalSourceType"]}}, "DigitalSourceType"),
         ({"alt": ALT | {"fields": ["dc:subject"]}}, "dc:subject"),

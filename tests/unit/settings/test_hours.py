@@ -73,17 +73,17 @@ def test_the_clock_on_the_wall_decides_when_it_is_put_forward_or_back(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no window"),
-        ("22-7", "no window"),
-        ("22:00", "no window"),
-        ("22:00-25:00", "'25:00' is no time of day"),
-        ("22:60-23:00", "'22:60' is no time of day"),
-        ("22:00-22:00", "no length"),
-        ("24:00-07:00", "no length"),
-        ("Foo 22:00-07:00", "'Foo' is no day"),
-        ("Mon-Fry 22:00-07:00", "'Fry' is no day"),
-        ("Mo 22:00-07:00", "'Mo' is no day"),
-        ("Mon,, 22:00-07:00", "'' is no day"),
+        ("", "not a time window"),
+        ("22-7", "not a time window"),
+        ("22:00", "not a time window"),
+        ("22:00-25:00", "'25:00' is not a time of day"),
+        ("22:60-23:00", "'22:60' is not a time of day"),
+        ("22:00-22:00", "is an empty window"),
+        ("24:00-07:00", "is an empty window"),
+        ("Foo 22:00-07:00", "'Foo' is not a weekday"),
+        ("Mon-Fry 22:00-07:00", "'Fry' is not a weekday"),
+        ("Mo 22:00-07:00", "'Mo' is not a weekday"),
+        ("Mon,, 22:00-07:00", "'' is not a weekday"),
     ],
 )
 def test_a_bad_window_is_one_clear_line(text: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Texts with places that words are put into."""
+"""Templates with placeholders."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import re
 import pytest
 
 from taggerd.errors import ConfigurationError
-from taggerd.settings.placeholders import check, filled, places
+from taggerd.settings.placeholders import check, fill, names
 
 
-def test_words_come_into_their_places_once() -> None:
-    """What is put in is not looked at again, doubled braces are braces, a lost word is nothing."""
+def test_words_replace_their_placeholders_once() -> None:
+    """Braces in words stay, doubled braces are braces, a missing word is empty."""
     words = {"caption": "a {date} of }{", "date": "June"}
-    assert (
-        filled("{caption} | {{date}} | {date}{gone}.", words) == "a {date} of }{ | {date} | June."
-    )
-    assert filled("no places", {}) == "no places"
-    assert places("{a}{{b}}{a} {c}") == ("a", "c")
+    assert fill("{caption} | {{date}} | {date}{gone}.", words) == "a {date} of }{ | {date} | June."
+    assert fill("no braces", {}) == "no braces"
+    assert names("{a}{{b}}{a} {c}") == ("a", "c")
 
 
 @pytest.mark.parametrize(
@@ -25,19 +23,19 @@ def test_words_come_into_their_places_once() -> None:
     [
         (
             "{capton}",
-            "roles.x.prompt: nothing is known as {capton}; did you mean {caption}? known:",
+            "roles.x.prompt: unknown placeholder {capton}; did you mean {caption}? known:",
         ),
-        ("{caption.text}", "nothing is known as {caption.text}"),
-        ("{caption!r:>5}", "nothing is known as {caption!r:>5}"),
-        ("{caption[0]}", "nothing is known as {caption[0]}"),
-        ("{}", "nothing is known as {}"),
-        ('Answer: {"alt": ""}', 'nothing is known as {"alt": ""}'),
-        ("{caption", "its braces do not match; write {{ and }}"),
-        ("caption}", "its braces do not match; write {{ and }}"),
+        ("{caption.text}", "unknown placeholder {caption.text}"),
+        ("{caption!r:>5}", "unknown placeholder {caption!r:>5}"),
+        ("{caption[0]}", "unknown placeholder {caption[0]}"),
+        ("{}", "unknown placeholder {}"),
+        ('Answer: {"alt": ""}', 'unknown placeholder {"alt": ""}'),
+        ("{caption", "unbalanced braces; write {{ and }}"),
+        ("caption}", "unbalanced braces; write {{ and }}"),
     ],
 )
-def test_what_cannot_be_filled_is_one_line(template: str, complaint: str) -> None:
-    """Unknown names, expressions and lost braces are named with what to write instead."""
+def test_a_bad_template_is_one_line(template: str, complaint: str) -> None:
+    """Unknown names, expressions and unbalanced braces are named with what to write instead."""
     with pytest.raises(ConfigurationError, match=re.escape(complaint)) as caught:
         check(template, ("caption", "date"), "roles.x.prompt")
     assert "\n" not in str(caught.value)
