@@ -296,7 +296,6 @@ PENDING: frozenset[str] = frozenset(
     {
         "CHANGELOG.md",
         "README.md",
-        "config",
         "pyproject.toml",
         "scripts",
         "taggerd/arrivals",
@@ -308,7 +307,6 @@ PENDING: frozenset[str] = frozenset(
         "taggerd/metadata",
         "taggerd/photo.py",
         "taggerd/retry.py",
-        "taggerd/settings",
         "taggerd/undo.py",
         "taggerd/workers",
         "tests/arriving.py",
