@@ -62,6 +62,8 @@ def test_a_scan_waits_as_a_whole() -> None:
     blocked = BlockedFolders(None, Clock())
     assert blocked.open is None
     blocked.block(CARD / "a.jpg", "full")
-    assert (blocked.open, blocked.all_blocked) == ((), True)
+    assert blocked.all_blocked
+    assert not blocked.open
     blocked.release(CARD / "a.jpg")
-    assert (blocked.open, blocked.all_blocked) == (None, False)
+    assert not blocked.all_blocked
+    assert blocked.open is None

@@ -1,0 +1,104 @@
+"""What an error costs a photo, as the queue and the listeners hear of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from taggerd import errors
+from taggerd.errors import (
+    BackendBusy,
+    BackendUnreachable,
+    FailsOnThisPhoto,
+    PhotoChanged,
+    PhotosDiskError,
+    PhotoUndecodable,
+    PhotoUnreadable,
+    StartError,
+    StorageError,
+    TaggerdError,
+)
+from taggerd.ledger import Claim, Deferred, Failed, Moved
+from taggerd.photo import Photo, PhotoFile, Stamp
+from taggerd.retry import PHOTO, policy_of
+from taggerd.runner.verdict import Judge, Verdict
+
+NOW = datetime(2025, 6, 2, 12).astimezone().timestamp()
+CLAIM = Claim(
+    id=1,
+    photo=Photo((PhotoFile(Path("/card/a.jpg"), Stamp(1, 2, 3, 4)),)),
+    attempt=1,
+    run="r",
+    token="t",
+)
+
+
+def decide(error: TaggerdError, judge: Judge | None = None) -> Verdict:
+    """Decide about *error* at noon."""
+    return (judge or Judge(lambda: NOW)).decide(CLAIM, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "ending", "kind"),
+    [
+        (PhotoUnreadable("no"), Failed("no"), "failed"),
+        (PhotoUndecodable("no"), Failed("no", final=True), "failed"),
+        (PhotoChanged("grew"), Moved(), "moved"),
+        (BackendUnreachable("away"), Deferred("away"), "waiting"),
+        (BackendBusy("429"), Deferred("429"), "waiting"),
+        (PhotosDiskError("full"), Deferred("full"), "waiting"),
+        (StorageError("full"), Deferred("full", NOW + 5), "waiting"),
+        (StartError("no process"), Deferred("no process", NOW + 2), "waiting"),
+        (FailsOnThisPhoto("500"), Deferred("500", NOW + 2), "waiting"),
+    ],
+)
+def test_the_photo_pays_for_its_own_faults_alone(
+    error: TaggerdError, ending: object, kind: str
+) -> None:
+    """The backend's, a disk's and this machine's faults put the photo back, uncharged."""
+    verdict = decide(error)
+    assert (verdict.ending, verdict.kind, verdict.reason) == (ending, kind, str(error))
+
+
+def test_every_error_has_a_verdict() -> None:
+    """Whatever leaves an attempt, its claim ends, and only the photo's own faults charge it."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds = [kind for kind in kinds if issubclass(kind, TaggerdError)]
+    assert len(kinds) > 20
+    for kind in kinds:
+        verdict = decide(made(kind))
+        charged = policy_of(kind).at_fault == "photo"
+        assert isinstance(verdict.ending, Failed) is charged, kind
+
+
+def made(kind: type[TaggerdError]) -> TaggerdError:
+    """Make an error, also of a class that asks for more than a message."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, "message")
+    return error
+
+
+def test_a_photo_that_alone_upsets_the_backend_pays_in_the_end() -> None:
+    """It is tolerated twice; a photo that got through in between starts over."""
+    judge = Judge(lambda: NOW)
+    assert [decide(FailsOnThisPhoto("500"), judge).kind for _ in range(3)] == [
+        "waiting",
+        "waiting",
+        "failed",
+    ]
+    judge = Judge(lambda: NOW)
+    for _ in range(4):
+        assert decide(FailsOnThisPhoto("500"), judge).kind == "waiting"
+        judge.forget(CLAIM)
+
+
+def test_waits_grow_up_to_a_limit() -> None:
+    """A photo that this machine cannot work on is tried less and less often, and never given up."""
+    judge = Judge(lambda: NOW)
+    waits = [decide(StartError("no"), judge).ending for _ in range(12)]
+    seconds = [ending.until - NOW for ending in waits if isinstance(ending, Deferred)]
+    assert seconds[:3] == [2, 4, 8]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] == PHOTO.longest
