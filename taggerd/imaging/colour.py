@@ -8,11 +8,11 @@ from PIL import Image, ImageCms
 
 _SRGB = ImageCms.createProfile("sRGB")
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-"""Colour space of an ICC profile: the mode its picture must have."""
+"""Colour space of an ICC profile → mode that its picture must have."""
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Return *image* with 8 bits a channel and no palette: a mode that can be scaled.
+    """Return *image* with 8 bits per channel and no palette: a mode that can be scaled.
 
     Modes that come out are L, LA, RGB, RGBA, CMYK, YCbCr, LAB and HSV. Call this before scaling:
     Pillow scales palettes and bilevel pictures by picking pixels.
@@ -27,7 +27,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit and floating grey values to 0 to 255; `convert` would only clip them."""
+    """Scale 16-bit, 32-bit and floating grey values to 0..255; `convert` would only clip them."""
     import numpy as np  # noqa: PLC0415 - 30 ms that few photos need
 
     values = np.asarray(image, dtype=np.float32)
@@ -47,10 +47,10 @@ def _white(largest: float) -> float:
 
 
 def to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return *image* as RGB in sRGB on a white ground, and a note if its profile was unusable.
+    """Return *image* in sRGB on a white background, and a note if its profile was unusable.
 
     Args:
-        image: what :func:`eight_bit` returns, best already scaled (8 ms against 1.2 s).
+        image: what :func:`eight_bit` returns, already scaled if possible (8 ms instead of 1.2 s).
     """
     profile = image.info.get("icc_profile")
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
@@ -62,17 +62,17 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
         try:
             flat = _managed(flat, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-            note = f"colour profile not usable ({error}): colours taken for sRGB"
+            note = f"unusable colour profile ({error}): colours taken as sRGB"
     flat = flat.convert("RGB")
     if alpha is None:
         return flat, note
-    ground = Image.new("RGB", flat.size, "white")
-    ground.paste(flat, mask=alpha)
-    return ground, note
+    background = Image.new("RGB", flat.size, "white")
+    background.paste(flat, mask=alpha)
+    return background, note
 
 
 def _managed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    """Apply *profile*, where it is one for this kind of picture."""
+    """Apply *profile*, if it is one for this kind of picture."""
     space = profile.profile.xcolor_space.strip()
     if space == "RGB" and image.mode == "L":
         image = image.convert("RGB")

@@ -1,7 +1,6 @@
 """Rendered formats: from a file to a picture no larger than needed, upright and in sRGB.
 
-The order is what makes it fast: scale while decoding (`Image.draft`), then resample, then convert
-colours, then turn.
+The order makes it fast: scale while decoding (`Image.draft`), resample, convert colours, rotate.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
 
 MEGA = 1_000_000
 _ENOUGH_FOR_ANY_LIMIT = 10 * MEGA
-"""Pixels that fit into the least memory a worker process may be given, however they are decoded."""
+"""Pixels that fit into the smallest memory limit of a worker process, whatever decodes them."""
 _END = 65536
-"""Bytes at the end of a JPEG that are looked at for holes."""
+"""Bytes at the end of a JPEG that are searched for zeros."""
 _PADDING = 512
 
-_TURNS = {
-    # EXIF 2.32, tag 0x0112: how to turn the stored picture to see it upright
+_TRANSPOSITIONS = {
+    # EXIF 2.32, tag 0x0112: what makes the stored picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -41,7 +40,7 @@ _TURNS = {
 
 def _set_up() -> None:
     """Register the decoders. One thread each: the processes are the parallelism."""
-    Image.MAX_IMAGE_PIXELS = None  # our own limit is a setting, and looked at first
+    Image.MAX_IMAGE_PIXELS = None  # our own limit, a setting, is checked first
     pillow_heif.register_heif_opener(decode_threads=1, depth_images=False, aux_images=False)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
@@ -56,26 +55,26 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Imag
         PhotoUndecodable: too large, or truncated.
         Exception: whatever the decoder raises for a damaged file.
     """
-    image = opened(file, kind, options.max_megapixels)
+    image = open_image(file, kind, options.max_megapixels)
     width, height = image.size
     try:
-        image = loaded(image, options.max_edge)
+        image = load(image, options.max_edge)
     except MemoryError as error:
         if width * height > _ENOUGH_FOR_ANY_LIMIT:
             raise
-        message = f"damaged {kind.name}: asks for more memory than its size can need; copy it again"
+        message = f"damaged {kind.name}: needs more memory than its size explains; copy it again"
         raise PhotoUndecodable(message) from error
-    image, notes = finished(image, orientation_of(image), options.max_edge)
+    image, notes = finish(image, orientation_of(image), options.max_edge)
     if kind is formats.JPEG and _is_hollow(file):
-        notes.append("the file ends in zero bytes: perhaps it was not copied completely")
+        notes.append("the file ends in zero bytes: it may not have been copied completely")
     return image, notes
 
 
 def _is_hollow(file: BinaryIO) -> bool:
-    """Say whether a JPEG's end was never written: space was set aside, then the copying broke off.
+    """Say whether the end of a JPEG was never written: copying stopped after reserving the space.
 
-    Decoders show the rest in grey and do not complain. Zero bytes after the end of the picture are
-    padding, which some cameras write.
+    Decoders show the missing part in grey without an error. Zero bytes after the end of the picture
+    are padding, which some cameras write.
     """
     file.seek(-min(_END, file.seek(0, io.SEEK_END)), io.SEEK_END)
     end = file.read(_END)
@@ -83,29 +82,25 @@ def _is_hollow(file: BinaryIO) -> bool:
     return len(end) - len(written) > _PADDING and not written.endswith(b"\xff\xd9")
 
 
-def opened(file: BinaryIO, kind: Format, max_megapixels: float) -> Image.Image:
-    """Open *file* as *kind* and nothing else; no pixel is decoded yet.
+def open_image(file: BinaryIO, kind: Format, max_megapixels: float) -> Image.Image:
+    """Open *file* as *kind* and no other format; no pixel is decoded yet.
 
     Raises:
         PhotoUndecodable: it has more than *max_megapixels*.
     """
     if kind is formats.JXL:
         refuse_huge(jxl.size_of(file), max_megapixels)
-        _prepare_jxl()
+        from pillow_jxl import JpegXLImagePlugin  # noqa: PLC0415 - 20 ms that few photos need
+
+        JpegXLImagePlugin.DECODE_THREADS = 0
     try:
         image: Image.Image = Image.open(file, formats=[kind.pillow])
     except UnidentifiedImageError:
         file.seek(0)
         factory, _ = Image.OPEN[kind.pillow]
-        image = factory(file, "")  # raises the reason, which Image.open keeps to itself
+        image = factory(file, "")  # raises the reason, which Image.open hides
     refuse_huge(image.size, max_megapixels)
     return image
-
-
-def _prepare_jxl() -> None:
-    from pillow_jxl import JpegXLImagePlugin  # noqa: PLC0415 - few photos need it, it takes 20 ms
-
-    JpegXLImagePlugin.DECODE_THREADS = 0
 
 
 def refuse_huge(size: tuple[int, int], max_megapixels: float) -> None:
@@ -113,41 +108,41 @@ def refuse_huge(size: tuple[int, int], max_megapixels: float) -> None:
     width, height = size
     if width * height > max_megapixels * MEGA:
         message = (
-            f"{width} × {height} pixels are {width * height / MEGA:.0f} megapixels, more than "  # noqa: RUF001 - the sign is meant
+            f"{width} × {height} pixels are {width * height / MEGA:.0f} megapixels, more than "  # noqa: RUF001 - a multiplication sign
             f"image.max_megapixels ({max_megapixels:g}) allows"
         )
         raise PhotoUndecodable(message)
 
 
-def loaded(image: Image.Image, max_edge: int) -> Image.Image:
-    """Decode *image*, at a reduced scale where the format can, but not under *max_edge*.
+def load(image: Image.Image, max_edge: int) -> Image.Image:
+    """Decode *image*, at a reduced scale of at least *max_edge* where the format can.
 
     Raises:
-        PhotoUndecodable: it is cut off; the message says how much of it there is.
+        PhotoUndecodable: it is truncated; the message says how much of it there is.
     """
     factor = max_edge / max(image.size)
     if factor < 1:
-        # In the picture's own proportions: with a square box draft stops at twice the scale.
+        # With the picture's own proportions; for a square box, draft stops at twice the scale.
         width, height = (max(1, int(side * factor)) for side in image.size)
         image.draft(None, (width, height))
     try:
         image.load()
     except OSError as error:
-        if not is_cut_off(error):
+        if not is_truncated(error):
             raise
         message = f"truncated: {_share(image)} of the picture is there; copy it again"
         raise PhotoUndecodable(message) from error
     return image
 
 
-def is_cut_off(error: Exception) -> bool:
-    """Say whether *error* means that the file ends too early, in the decoders' words."""
+def is_truncated(error: Exception) -> bool:
+    """Say whether *error*, a decoder's, means that the file ends too early."""
     words = str(error).lower()
     return any(sign in words for sign in ("truncated", "end of file", "unexpected eof"))
 
 
 def _share(image: Image.Image) -> str:
-    """Say how far the decoder of *image* came: the rows under that are still empty."""
+    """Say how much of *image* was decoded: the rows below are still empty."""
     with contextlib.suppress(Exception):  # for the message only; there may be nothing at all
         _, _, _, rows = image.im.getbbox() or (0, 0, 0, 0)
         if rows:
@@ -158,25 +153,25 @@ def _share(image: Image.Image) -> str:
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation still to be applied to the loaded *image*: 1 to 8, 0 for none.
 
-    HEIF and JPEG XL decoders have turned the picture already (their own `irot` rules, not EXIF);
-    so has Pillow for TIFF. For AVIF, Pillow reports `irot` as if it were EXIF.
+    HEIF and JPEG XL decoders have rotated the picture already (by `irot` and the like, not EXIF),
+    and so has Pillow for TIFF. For AVIF, Pillow reports `irot` as if it were EXIF.
     """
     if image.format == "JXL" and not getattr(image, "jpeg", False):
-        return 0  # its EXIF is a copy of what was already applied
+        return 0  # its EXIF repeats what was already applied
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 0)
     except Exception:  # noqa: BLE001 - damaged EXIF may raise anything; the picture is still good
         return 0
-    is_valid = isinstance(orientation, int) and 1 <= orientation <= max(_TURNS)
+    is_valid = isinstance(orientation, int) and 1 <= orientation <= max(_TRANSPOSITIONS)
     return int(orientation) if is_valid else 0
 
 
-def finished(image: Image.Image, orientation: int, max_edge: int) -> tuple[Image.Image, list[str]]:
-    """Scale *image* to *max_edge*, convert it to sRGB and turn it upright."""
+def finish(image: Image.Image, orientation: int, max_edge: int) -> tuple[Image.Image, list[str]]:
+    """Scale *image* to *max_edge*, convert it to sRGB and make it upright."""
     image = colour.eight_bit(image)
     if max(image.size) > max_edge:
         image.thumbnail((max_edge, max_edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
     image, note = colour.to_srgb(image)
-    if orientation in _TURNS:
-        image = image.transpose(_TURNS[orientation])
+    if orientation in _TRANSPOSITIONS:
+        image = image.transpose(_TRANSPOSITIONS[orientation])
     return image, [note] if note else []

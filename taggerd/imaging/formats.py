@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes; its name decides only between TIFF and raw."""
+"""What a file is, by its first bytes; its name only decides between TIFF and raw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _HEAD = 4096
-"""Bytes looked at."""
+"""Bytes read to recognise a format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Format:
     """A kind of file that can be decoded."""
 
     name: str
-    """As people call it."""
+    """For people."""
     pillow: str
     """Pillow's name for it: the only format it may be opened as. Empty: raw."""
 
@@ -82,11 +82,11 @@ def format_of(file: BinaryIO, *, named_raw: bool) -> Format:
     """Say what *file* is; it is rewound afterwards.
 
     Args:
-        file: open at any place.
+        file: open, at any position.
         named_raw: its name has the extension of a raw format.
 
     Raises:
-        PhotoUndecodable: it is none of the formats that are read; the message says what it is.
+        PhotoUndecodable: it is in another format; the message says which.
     """
     file.seek(0)
     head = file.read(_HEAD)
@@ -98,7 +98,7 @@ def format_of(file: BinaryIO, *, named_raw: bool) -> Format:
         return RAW if named_raw or _is_raw_tiff(head) else TIFF
     if named_raw and head and not _words(head):
         return RAW  # LibRaw knows more raw formats than this module
-    message = f"{_words(head) or 'no picture format that is known'}: nothing to decode"
+    message = f"{_words(head) or 'not a known picture format'}: nothing to decode"
     raise PhotoUndecodable(message)
 
 
@@ -144,7 +144,7 @@ def _first_directory(head: bytes) -> Iterable[tuple[int, int]]:
 
 
 def _words(head: bytes) -> str:
-    """Say in words what a file is that is not read; empty if that is not known."""
+    """Say what a file in another format is; empty if that is not known."""
     if not head:
         return "an empty file (0 bytes)"
     for magic, words in _NOT_READ:

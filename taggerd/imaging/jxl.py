@@ -1,4 +1,4 @@
-"""The size of a JPEG XL picture from its header: its decoder decodes all before it says."""
+"""The size of a JPEG XL picture from its header: the decoder tells it only after decoding all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LENGTH_BITS = (9, 13, 18, 30)
 _SHORTEST = 12
 """Bytes: no picture is shorter, the largest SizeHeader fits."""
 _BOXES = 100
-"""Boxes looked at before the codestream."""
+"""Boxes skipped before the codestream."""
 
 
 def size_of(file: BinaryIO) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The whole of it: one open file in, one clean JPEG out; the border for decoders' errors."""
+"""One open file in, one clean JPEG out; here the decoders' errors become our own."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ _THUMBNAIL_QUALITY = 80
 
 def prepared(path: Path, stamp: Stamp, options: settings.Image) -> Picture:
     """See :func:`taggerd.imaging.prepare`."""
-    with source.opened(path) as file:
-        source.confirmed(file, stamp)
+    with source.open_file(path) as file:
+        source.check_unchanged(file, stamp)
         digest = source.digest(file)
         try:
             image, notes = _picture(file, path, options)
-            picture = _encoded(image, options.quality)
+            jpeg = _encoded(image, options.quality)
             thumbnail = image.copy()
             thumbnail.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
         except Exception as error:
-            source.confirmed(file, stamp)  # half-written when it was read: that explains it
+            source.check_unchanged(file, stamp)  # a file that is half written explains the error
             raise _mapped(error) from error
+        source.check_unchanged(file, stamp)
         return Picture(
-            jpeg=picture,
+            jpeg=jpeg,
             width=image.width,
             height=image.height,
             thumbnail=_encoded(thumbnail, _THUMBNAIL_QUALITY),
             digest=digest,
-            stamp=source.confirmed(file, stamp),
+            stamp=stamp,
             notes=tuple(notes),
         )
 
@@ -57,37 +58,37 @@ def _picture(file: BinaryIO, path: Path, options: settings.Image) -> tuple[Image
     except (TaggerdError, MemoryError):
         raise
     except Exception as error:
-        if source.is_fault(error):
+        if source.is_read_error(error):
             raise
-        trouble = "truncated" if decode.is_cut_off(error) else "damaged"
-        message = f"{trouble} {kind.name}: {_words(error)}; copy it again"
+        problem = "truncated" if decode.is_truncated(error) else "damaged"
+        message = f"{problem} {kind.name}: {_words(error)}; copy it again"
         raise PhotoUndecodable(message) from error
 
 
 def _mapped(error: Exception) -> Exception:
-    """Map whatever a decoder raised to our own errors.
+    """Return our own error for whatever a decoder raised.
 
-    Foreign decoders raise anything: OSError, SyntaxError, ValueError, struct.error, IndexError,
-    ZeroDivisionError, LibRawError ... A MemoryError stays one: the limit on the process is what
-    it speaks of, and only `taggerd.workers.pool` knows that.
+    Decoders raise anything: OSError, SyntaxError, ValueError, struct.error, IndexError,
+    ZeroDivisionError, LibRawError ... A MemoryError stays one: it is about the limit of the
+    process, which only :mod:`taggerd.workers.pool` knows.
     """
     if isinstance(error, TaggerdError | MemoryError):
         return error
-    if isinstance(error, OSError) and source.is_fault(error):
-        return source.fault(error)
+    if isinstance(error, OSError) and source.is_read_error(error):
+        return source.mapped(error)
     return PhotoUndecodable(f"cannot be decoded: {_words(error)}")
 
 
 def _words(error: Exception) -> str:
-    """Put a foreign error on one line."""
+    """Return a decoder's message as one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = " ".join(said.split()).partition(". Please")[0]  # libjxl's advice to builders
     return text[:200] or f"the decoder gave up ({type(error).__name__})"
 
 
 def _encoded(image: Image.Image, quality: int) -> bytes:
-    """Return *image* as JPEG with nothing but its pixels."""
-    bare = Image.new("RGB", image.size)  # Pillow would carry a comment over from the old one
+    """Return *image* as JPEG that holds only its pixels."""
+    bare = Image.new("RGB", image.size)  # Pillow would copy a comment from the old one
     bare.paste(image)
     jpeg = io.BytesIO()
     bare.save(jpeg, "JPEG", quality=quality)

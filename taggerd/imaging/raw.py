@@ -1,6 +1,6 @@
-"""Raw formats: the preview that the camera put into the file, else a development at half size.
+"""Raw formats: the preview that the camera embedded, else the raw data developed at half size.
 
-A camera's preview is what the photographer saw, and a thousand times cheaper than developing.
+The camera's preview is what the photographer saw, and a thousand times cheaper than developing.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _START_OF_JPEG = re.compile(rb"\xff\xd8\xff[\xc0-\xc2\xc4\xdb\xdd\xe0-\xef\xfe]"
 _CANDIDATES = 256
 """Embedded JPEGs looked at."""
 _TILES = 4
-"""As many embedded JPEGs of one size are tiles of the raw picture (lossy DNG), not previews."""
+"""This many embedded JPEGs of one size are tiles of the raw picture (lossy DNG), not previews."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sensor:
-    """What LibRaw knows of the raw picture before it decodes it."""
+    """What LibRaw knows about the raw picture before decoding."""
 
     width: int
     height: int
-    """Pixels, as the sensor lies."""
+    """Pixels, before rotation."""
     orientation: int
-    """EXIF orientation that puts it upright."""
+    """EXIF orientation that makes it upright."""
 
 
 def picture(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[str]]:
@@ -51,13 +51,13 @@ def picture(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[
     smaller previews with a note.
 
     Raises:
-        PhotoUndecodable: none of them can be had; the message says why.
+        PhotoUndecodable: there is none of them; the message says why.
     """
     data = file.read()
     enough = options.max_edge / 2
     small: list[Image.Image] = []
     with rawpy.RawPy() as raw:
-        sensor, trouble = _sensor(raw, data)
+        sensor, problem = _sensor(raw, data)
         if sensor:
             decode.refuse_huge((sensor.width, sensor.height), options.max_megapixels)
         for preview in _previews(raw, sensor, data):
@@ -66,20 +66,20 @@ def picture(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[
             elif shown := _shown(preview, sensor, options):
                 return shown
         if sensor:
-            developed, trouble = _developed(raw)
+            developed, problem = _developed(raw)
             if developed:
-                return decode.finished(developed, 1, options.max_edge)
+                return decode.finish(developed, 1, options.max_edge)
     for preview in small:
         if shown := _shown(preview, sensor, options):
             image, notes = shown
-            size = f"{preview.width} × {preview.height}"  # noqa: RUF001 - the sign is meant
-            return image, [*notes, f"only a small preview ({size}) could be read: {trouble}"]
-    message = f"no preview in this raw file, and it cannot be developed: {trouble}"
+            size = f"{preview.width} × {preview.height}"  # noqa: RUF001 - a multiplication sign
+            return image, [*notes, f"only a small preview ({size}) could be read: {problem}"]
+    message = f"no preview in this raw file, and it cannot be developed: {problem}"
     raise PhotoUndecodable(message)
 
 
 def _sensor(raw: rawpy.RawPy, data: bytes) -> tuple[_Sensor | None, str]:
-    """Open *data* with LibRaw. None, and why, where it cannot."""
+    """Open *data* with LibRaw. None, and why, if it cannot."""
     try:
         raw.open_buffer(io.BytesIO(data))
         sizes = raw.sizes
@@ -89,7 +89,7 @@ def _sensor(raw: rawpy.RawPy, data: bytes) -> tuple[_Sensor | None, str]:
 
 
 def _previews(raw: rawpy.RawPy, sensor: _Sensor | None, data: bytes) -> Iterator[Image.Image]:
-    """Yield previews, opened but not decoded: LibRaw's own choice, then all by falling size."""
+    """Yield previews, opened but not decoded: LibRaw's choice, then all, the largest first."""
     own = _preview_by_libraw(raw) if sensor else None
     if own:
         yield own
@@ -102,7 +102,7 @@ def _previews(raw: rawpy.RawPy, sensor: _Sensor | None, data: bytes) -> Iterator
 
 
 def _preview_by_libraw(raw: rawpy.RawPy) -> Image.Image | None:
-    """Return the preview that LibRaw takes for the largest."""
+    """Return the preview that LibRaw considers the largest."""
     try:
         preview = raw.extract_thumb()
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
@@ -114,7 +114,7 @@ def _preview_by_libraw(raw: rawpy.RawPy) -> Image.Image | None:
 
 
 def _embedded_jpegs(data: bytes) -> Iterator[Image.Image]:
-    """Find JPEGs anywhere in *data*: LibRaw misses previews in files that were cut or are new."""
+    """Find JPEGs anywhere in *data*: LibRaw misses previews in truncated files and new formats."""
     for number, start in enumerate(_START_OF_JPEG.finditer(data)):
         if number >= _CANDIDATES:
             return
@@ -134,11 +134,11 @@ def _opened(file: BinaryIO, kind: formats.Format) -> Image.Image | None:
 def _shown(
     preview: Image.Image, sensor: _Sensor | None, options: settings.Image
 ) -> tuple[Image.Image, list[str]] | None:
-    """Decode *preview*; None where it is damaged."""
+    """Decode *preview*; None if it is damaged."""
     try:
         decode.refuse_huge(preview.size, options.max_megapixels)
-        preview = decode.loaded(preview, options.max_edge)
-        return decode.finished(preview, _orientation(preview, sensor), options.max_edge)
+        preview = decode.load(preview, options.max_edge)
+        return decode.finish(preview, _orientation(preview, sensor), options.max_edge)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - a damaged preview may raise anything; there are others
@@ -146,10 +146,10 @@ def _shown(
 
 
 def _orientation(preview: Image.Image, sensor: _Sensor | None) -> int:
-    """Say how to turn *preview*: by its own EXIF, unless the raw picture's shape contradicts it.
+    """Return the orientation of *preview*: its own EXIF, unless the raw picture contradicts it.
 
-    Cameras store previews as the sensor lies (Canon, Nikon), upright, or with EXIF of their own
-    (Fujifilm, Panasonic). LibRaw adds its own orientation where there is none.
+    Cameras store previews unrotated (Canon, Nikon), upright, or with EXIF of their own (Fujifilm,
+    Panasonic). LibRaw adds its own orientation if there is none.
     """
     exif = decode.orientation_of(preview)
     if sensor is None:
@@ -169,29 +169,29 @@ def _is_portrait(size: tuple[int, int], orientation: int) -> bool:
 
 
 def _developed(raw: rawpy.RawPy) -> tuple[Image.Image | None, str]:
-    """Develop at half size: upright and sRGB. None, and why, where that cannot be done."""
+    """Develop at half size: upright and sRGB. None, and why, if that fails."""
     try:
         raw.unpack()
         pixels = raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8)
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
         return None, _reason(error)
-    if pixels.min() == pixels.max():  # LibRaw fills what is cut off
-        return None, "its raw data are missing"
+    if pixels.min() == pixels.max():  # LibRaw fills missing data
+        return None, "its raw data is missing"
     return Image.fromarray(pixels), ""
 
 
 def _reason(error: Exception) -> str:
-    """Return LibRaw's words.
+    """Return LibRaw's message.
 
     Raises:
-        MemoryError: that is what it was.
+        MemoryError: it was one.
     """
     if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
-        raise MemoryError from error  # noqa: TRY004 - an error's own type was asked for
+        raise MemoryError from error  # noqa: TRY004 - not about a type
     words = error.args[0] if error.args else type(error).__name__
     said = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
-    # LibRaw's words for a read past the end; nothing is wrong with the disk.
-    return "the file is cut off" if said == "Input/output error" else said
+    # LibRaw says this of a read past the end; nothing is wrong with the disk.
+    return "the file is truncated" if said == "Input/output error" else said
 
 
 class _Tail(io.RawIOBase):

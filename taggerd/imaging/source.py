@@ -1,4 +1,4 @@
-"""The photo's file: opened once, safely, and known to be the one that settled."""
+"""The photo's file: opened once, safely, and checked to be the one that settled."""
 
 from __future__ import annotations
 
@@ -20,67 +20,66 @@ if TYPE_CHECKING:
     from taggerd.errors import TaggerdError
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
-_FAULTS = _GONE | {errno.EIO, errno.EACCES, errno.EPERM, errno.ETIMEDOUT, errno.EREMOTEIO}
-"""What reading an open file may fail with. Others, EINVAL above all, come of seeking to where a
-damaged header points."""
-_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR})
+_READ_ERRORS = _GONE | {errno.EIO, errno.EACCES, errno.EPERM, errno.ETIMEDOUT, errno.EREMOTEIO}
+"""Errors of reading an open file. Others, above all EINVAL, come from a damaged header that makes
+the decoder seek to an impossible offset."""
+_NOT_REGULAR = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR})
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BufferedReader]:
+def open_file(path: Path) -> Iterator[BufferedReader]:
     """Open the regular file at *path* for reading.
 
-    A pipe or device of that name does not block, a symbolic link is not followed.
+    A pipe or device of that name does not block, and a symbolic link is not followed.
 
     Raises:
-        PhotoGone, PhotoUnreadable: see :func:`fault`.
-        PhotoUndecodable: it is not a regular file.
+        PhotoGone, PhotoUnreadable, PhotoUndecodable: see :func:`mapped`.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
-        raise fault(error) from error
+        raise mapped(error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise PhotoUndecodable(_NOT_REGULAR)
+        raise PhotoUndecodable(_NOT_A_FILE)
     with os.fdopen(descriptor, "rb") as file:
         yield file
 
 
-_NOT_REGULAR = "not a regular file (a link, folder, pipe or device): nothing to decode"
+_NOT_A_FILE = "not a regular file (a link, folder, pipe or device): nothing to decode"
 
 
-def fault(error: OSError) -> TaggerdError:
-    """Map what the system says of a file to one of our errors."""
+def mapped(error: OSError) -> TaggerdError:
+    """Return our own error for what the system says about a file."""
     if error.errno in _GONE:
         return PhotoGone("no longer there")
-    if error.errno in _NO_FILE:
-        return PhotoUndecodable(_NOT_REGULAR)
+    if error.errno in _NOT_REGULAR:
+        return PhotoUndecodable(_NOT_A_FILE)
     what = error.strerror or str(error)
     return PhotoUnreadable(f"cannot be read: {what}; check its permissions and the disk")
 
 
-def is_fault(error: Exception) -> bool:
+def is_read_error(error: Exception) -> bool:
     """Say whether *error*, raised in a decoder, is about reading the file, not its content."""
-    return isinstance(error, OSError) and error.errno in _FAULTS
+    return isinstance(error, OSError) and error.errno in _READ_ERRORS
 
 
-def confirmed(file: BufferedReader, stamp: Stamp) -> Stamp:
-    """Return the stamp of the open *file*.
+def check_unchanged(file: BufferedReader, stamp: Stamp) -> None:
+    """Compare the open *file* with *stamp*.
 
     Raises:
-        PhotoChanged: it is not *stamp*.
+        PhotoChanged: they differ.
     """
     now = Stamp.of(os.fstat(file.fileno()))
     if now == stamp:
-        return now
+        return
     if (now.inode, now.device) != (stamp.inode, stamp.device):
         change = "it was replaced"
     elif now.size != stamp.size:
         change = f"{stamp.size} bytes then, {now.size} now"
     else:
         change = "it was written to"
-    message = f"changed since it settled ({change}): it will settle again"
+    message = f"changed since it settled ({change}): waiting until it settles again"
     raise PhotoChanged(message)
 
 
@@ -95,5 +94,5 @@ def digest(file: BufferedReader) -> str:
         digested = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32))
         file.seek(0)
     except OSError as error:
-        raise fault(error) from error
+        raise mapped(error) from error
     return digested.hexdigest()

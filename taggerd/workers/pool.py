@@ -1,13 +1,13 @@
-"""Isolated, limited, replaceable processes for native code. They know nothing of photos.
+"""Isolated, limited, replaceable processes for native code. They know nothing about photos.
 
-Why not a pool from the standard library or pebble: those share one locked channel among all
-processes, so that one killed at the wrong instant breaks the pool for the others, and a process
-inherits the parent's whole environment, secrets included. Here each process is started afresh
-(`exec`, never a fork of a threaded process) with an environment of its own and a channel of its
-own. Losing one concerns exactly the task that it had.
+Why not a pool from the standard library or pebble: all processes of those share one channel with a
+lock, so that one killed at the wrong instant breaks the pool for the others, and a process inherits
+the whole environment of its parent, secrets included. Here each process is started afresh (`exec`,
+never a fork of a threaded process) with an environment and a channel of its own. Losing one affects
+only the task that it was working on.
 
 Limits of a process: address space (``workers.memory_megabytes``), processor time, no core dump;
-it dies with its parent. The task's deadline is kept here.
+it dies with its parent. The pool enforces the task's deadline.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _START_SECONDS = 30.0
-"""Longest time for a process to stand, and then to load a function's modules."""
+"""Longest time for a process to start, and then to import a function's module."""
 _END_SECONDS = 2.0
-"""Longest wait for a process to end by itself, and again after SIGKILL (disk sleep)."""
+"""Longest wait for a process to exit by itself, and again after SIGKILL (disk sleep)."""
 _STARTS_PER_TASK = 3
-"""Processes lost before the task had begun, after which it is given up."""
+"""Processes that may be lost before a task has begun, until it fails."""
 _LARGEST_REPLY = 512 << 20
-"""Bytes. A longer announced length is a damaged process talking."""
-_NOISE_KEPT = 4096
-"""Bytes kept of what a process last wrote to its standard error."""
+"""Bytes. A process that announces more is damaged."""
+_STDERR_BYTES = 4096
+"""How much is kept of what a process last wrote to its standard error."""
 
 _PASSED_ON = frozenset({"PATH", "LANG", "TZ", "HOME", "TMPDIR"})
 _PASSED_ON_PREFIXES = ("LC_", "PYTHON")
 _THREADS = {
-    # The processes are the parallelism. Threads of libraries would multiply with them, and each
-    # takes address space (8 MB of stack, 64 MB for an arena of malloc) out of the limit.
+    # The processes are the parallelism. Threads of libraries would come on top of them, and each
+    # takes address space (8 MB of stack, 64 MB for an arena of malloc) from the limit.
     "MALLOC_ARENA_MAX": "2",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -67,7 +67,7 @@ class Workers:
         """Start nothing yet."""
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.processes)
-        self._standing: set[_Process] = set()
+        self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
         self._endings: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -75,15 +75,15 @@ class Workers:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call *function* in a process and return what it returns.
 
-        The function is found by its module and name, its arguments are pickled. What comes back
-        may be plain values, dataclasses, named tuples, enums, paths and times. When the caller is
-        cancelled, the process is killed.
+        The function is found by its module and name, and its arguments are pickled. It may return
+        plain values, dataclasses, named tuples, enums, paths and times. If the caller is cancelled,
+        the process is killed.
 
         Raises:
-            WorkerLost: the process died, was silent past ``deadline_seconds`` or needed more than
-                ``memory_megabytes``. Only this task is concerned.
+            WorkerLost: the process died, exceeded ``deadline_seconds`` or needed more than
+                ``memory_megabytes``. Other tasks are not affected.
             StartError: no process can be started. The task is not at fault.
-            RuntimeError: :meth:`close` was called before it was done. Not the task's fault either.
+            RuntimeError: :meth:`close` was called meanwhile. The task is not at fault either.
             Exception: whatever *function* raised, unchanged.
         """
         request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
@@ -99,9 +99,9 @@ class Workers:
         raise StartError(message)
 
     async def close(self) -> None:
-        """End all processes, within four seconds; what is under way is killed."""
+        """End all processes within four seconds; those with a task are killed."""
         self._closed = True
-        for process in tuple(self._standing):
+        for process in tuple(self._processes):
             if process not in self._idle:
                 process.kill()
             self._retire(process)
@@ -118,7 +118,7 @@ class Workers:
             self._retire(process)
         self._refuse_if_closed()
         process = await _Process.start(self._settings)
-        self._standing.add(process)
+        self._processes.add(process)
         try:
             await process.ready()
             self._refuse_if_closed()
@@ -135,7 +135,7 @@ class Workers:
             raise RuntimeError(message)
 
     async def _ask(self, process: _Process, request: bytes) -> tuple[bytes, bytes]:
-        """Have *process* do *request*. Afterwards it is idle again, or on its way out."""
+        """Send *request* to *process*; afterwards the process is idle again or retired."""
         try:
             tag, content = await process.ask(request, self._settings.deadline_seconds)
         except BaseException:
@@ -143,7 +143,7 @@ class Workers:
             self._retire(process)
             self._refuse_if_closed()  # killed by close(): the task is not at fault
             raise
-        if self._closed or tag == SWELLED or process.served >= self._settings.files_per_process:
+        if self._closed or tag == SWELLED or process.tasks >= self._settings.files_per_process:
             self._retire(process)
         else:
             self._idle.append(process)
@@ -151,8 +151,8 @@ class Workers:
 
     def _retire(self, process: _Process) -> None:
         """Let *process* end in the background."""
-        if process in self._standing:
-            self._standing.discard(process)
+        if process in self._processes:
+            self._processes.discard(process)
             ending = asyncio.create_task(process.end(), name=f"end of worker {process.pid}")
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
@@ -170,18 +170,18 @@ _MORE_MEMORY = "needs more memory than workers.memory_megabytes allows: raise it
 
 
 class _LostBeforeBegun(Exception):
-    """The process was lost before it had begun the task."""
+    """The process was lost before it began the task."""
 
 
 class _Process:
-    """One process, the two ends of its channel, and what it last muttered."""
+    """One process, its channel, and the end of its standard error."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._noise = bytearray()
-        self._listening = asyncio.create_task(self._listen(), name=f"noise of worker {self.pid}")
-        self.served = 0
-        """Tasks given to it so far."""
+        self._stderr = bytearray()
+        self._reading = asyncio.create_task(self._read_stderr(), name=f"stderr of {self.pid}")
+        self.tasks = 0
+        """Tasks that it was given so far."""
 
     @classmethod
     async def start(cls, settings: settings.Workers) -> _Process:
@@ -189,10 +189,10 @@ class _Process:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                # inflect has its functions instrumented by typeguard when it is imported, 1.2 s; in
-                # optimised mode typeguard leaves them alone, 0.2 s.
+                # Importing inflect takes 1.2 s, because typeguard instruments its functions; in
+                # optimised mode typeguard does not, and it takes 0.2 s.
                 "-O",
-                "-P",  # a photo folder as working directory must not lend modules
+                "-P",  # no modules from the working directory, which may be a photo folder
                 "-m",
                 "taggerd.workers.process",
                 str(settings.memory_megabytes),
@@ -222,10 +222,10 @@ class _Process:
         return cast("asyncio.StreamReader", self._process.stdout)
 
     async def ready(self) -> None:
-        """Wait until it has limited itself.
+        """Wait until it has set its limits.
 
         Raises:
-            StartError: it ended or said nothing instead.
+            StartError: it exited or was silent.
         """
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -242,9 +242,9 @@ class _Process:
 
         Raises:
             _LostBeforeBegun: it was lost before it called the function.
-            WorkerLost: it was lost in the function.
+            WorkerLost: it was lost inside the function.
         """
-        self.served += 1
+        self.tasks += 1
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._send(request)
@@ -266,19 +266,19 @@ class _Process:
             raise WorkerLost(await self._death()) from None
 
     def kill(self) -> None:
-        """Kill it and what it started."""
+        """Kill it and its children."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def end(self) -> None:
-        """Let it end, kill it if it does not, and give it up if even that takes too long."""
+        """Let it exit, kill it if it does not, and abandon it if even that takes too long."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         if not await self._ended():
             self.kill()
             await self._ended()
-        self._listening.cancel()
+        self._reading.cancel()
 
     async def _ended(self) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -297,20 +297,20 @@ class _Process:
             raise EOFError
         return tag, await self._replies.readexactly(length)
 
-    async def _listen(self) -> None:
+    async def _read_stderr(self) -> None:
         """Keep the end of what the process and its libraries print."""
         stream = cast("asyncio.StreamReader", self._process.stderr)
-        while heard := await stream.read(_NOISE_KEPT):
-            self._noise += heard
-            del self._noise[:-_NOISE_KEPT]
+        while read := await stream.read(_STDERR_BYTES):
+            self._stderr += read
+            del self._stderr[:-_STDERR_BYTES]
 
     async def _death(self) -> str:
-        """Say in words how it died."""
+        """Say how it died."""
         if not await self._ended():
             self.kill()
-            return "its process broke off"
-        await asyncio.wait((self._listening,), timeout=_END_SECONDS)
-        lines = self._noise.decode("utf-8", "replace").split("\n")
+            return "its process closed the connection"
+        await asyncio.wait((self._reading,), timeout=_END_SECONDS)
+        lines = self._stderr.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         if "bad_alloc" in last:  # how C++ says it
             return _MORE_MEMORY
@@ -319,7 +319,7 @@ class _Process:
 
 
 def _cause(returncode: int) -> str:
-    """Put a return code into words; negative: the signal that ended the process."""
+    """Describe a return code; negative: the signal that ended the process."""
     if returncode >= 0:
         return f"its process ended with status {returncode}"
     if -returncode == signal.SIGKILL:
@@ -334,19 +334,19 @@ def _cause(returncode: int) -> str:
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process: nothing of *ours* that could be a secret."""
+    """Return the environment of a process: *ours* without anything that may be a secret."""
     passed_on = {
         name: value
         for name, value in ours.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    home_of_taggerd = str(pathlib.Path(taggerd.__file__).parent.parent)
-    path = (home_of_taggerd, passed_on.get("PYTHONPATH", ""))
+    package_parent = str(pathlib.Path(taggerd.__file__).parent.parent)
+    path = (package_parent, passed_on.get("PYTHONPATH", ""))
     return passed_on | _THREADS | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 class _Rebuilder(pickle.Unpickler):
-    """Rebuilds values, never calls functions: a process that a file has taken over may lie."""
+    """Unpickles values but calls no functions: a malicious file may control the process."""
 
     def find_class(self, module: str, name: str) -> type:
         if module.partition(".")[0] == "taggerd":
@@ -354,7 +354,7 @@ class _Rebuilder(pickle.Unpickler):
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, type) and _is_value(found):
             return found
-        message = f"a worker process may not send back {module}.{name}"
+        message = f"a worker process may not return {module}.{name}"
         raise pickle.UnpicklingError(message)
 
 
@@ -365,13 +365,13 @@ _VALUES = (
 
 
 def _is_value(kind: type) -> bool:
-    """Say whether building one of *kind* can do no more than hold data."""
+    """Say whether creating an instance of *kind* does nothing but hold data."""
     is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
     return issubclass(kind, _VALUES) or dataclasses.is_dataclass(kind) or is_named_tuple
 
 
 def _rebuilt(content: bytes) -> Exception:
-    """Return the exception that a process sent, or at least its text."""
+    """Return the exception that a process sent, or at least one with its text."""
     text, rebuildable = _Rebuilder(io.BytesIO(content)).load()
     with contextlib.suppress(Exception):
         error = _Rebuilder(io.BytesIO(rebuildable)).load()

@@ -1,12 +1,11 @@
 """The inside of one worker process: what `taggerd.workers.pool` starts and talks to.
 
-Started as ``python -m taggerd.workers.process``. It limits itself before it imports anything large,
-then takes one request after another from its standard input and answers each on what was its
-standard output. Its own streams then lead nowhere near ours: native libraries write warnings to
-both of them.
+Started as ``python -m taggerd.workers.process``. It sets its limits before it imports anything
+large, then reads one request after another from its standard input and answers each on its original
+standard output. File descriptors 0 and 1 are replaced, because native libraries print to them.
 
-A message is a head (:data:`HEAD`: one byte that says what it is, and the length of what follows)
-and a pickle. The parent sends ``(function, args, kwargs)``; the tags below are the answers.
+A message is a head (:data:`HEAD`: one byte for its kind, and the length of what follows) and a
+pickle. The parent sends ``(function, args, kwargs)``; the answers are tagged as below.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ HEAD = struct.Struct(">cQ")
 
 REQUEST = b"Q"
 READY = b"R"
-"""The process stands: its limits are set."""
+"""The process has started and set its limits."""
 BEGUN = b"B"
-"""The function is loaded and is called now. A process lost before this was not the task's fault."""
+"""The function is imported and called now; a process lost earlier is not the task's fault."""
 VALUE = b"V"
 """The function's result."""
 ERROR = b"E"
 """``(type and text, pickled exception)`` that the function raised."""
 SWELLED = b"M"
-"""The function ran out of memory. The process ends after saying so."""
+"""The function ran out of memory. The process exits after this."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
 def main(memory_megabytes: int, deadline_seconds: float, parent: int) -> None:
-    """Serve the process *parent* until it closes the requests or dies."""
+    """Serve the process *parent* until it closes the channel or dies."""
     requests, replies = _private_streams()
     _follow_parent(parent)
     _leave_signals_to_parent()
@@ -59,7 +58,7 @@ def main(memory_megabytes: int, deadline_seconds: float, parent: int) -> None:
 
 
 def _private_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Take the two channels away from file descriptors 0 and 1, where libraries print."""
+    """Move both channels away from file descriptors 0 and 1, where libraries print."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDONLY)
@@ -70,25 +69,25 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _follow_parent(parent: int) -> None:
-    """Die with the parent, also when it is killed and cannot say so."""
+    """Die with the parent, also when it is killed."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the first line took effect
+    if os.getppid() != parent:  # it died before prctl took effect
         sys.exit(1)
 
 
 def _leave_signals_to_parent() -> None:
-    """Let Ctrl-C and a stop of the whole service reach only the parent, which drains.
+    """Ignore Ctrl-C and a stop of the whole service: the parent finishes what is in flight.
 
-    Handlers that do nothing, not SIG_IGN: programs started from here get the defaults back.
+    With empty handlers instead of SIG_IGN, which programs started from here would inherit.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
 
 
 def _limit(memory_megabytes: int) -> None:
-    """Limit address space, leave no core dumps, and be the first to go when memory is short."""
+    """Limit address space, dump no core, and be the first to be killed when memory is short."""
     memory = memory_megabytes << 20
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     memory = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
@@ -99,9 +98,9 @@ def _limit(memory_megabytes: int) -> None:
 
 
 def _limit_processor_time(deadline_seconds: float) -> None:
-    """Give the next task twice its deadline in processor time (decoders have threads).
+    """Allow the next task twice its deadline in processor time (decoders have threads).
 
-    The parent keeps the deadline; this one still holds when the parent is stopped or stuck.
+    The parent enforces the deadline; this limit still works when the parent is stopped or stuck.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     allowed = math.ceil(usage.ru_utime + usage.ru_stime + 2 * deadline_seconds) + 1
@@ -111,7 +110,7 @@ def _limit_processor_time(deadline_seconds: float) -> None:
 
 
 def _answer(request: bytes, replies: BinaryIO) -> bool:
-    """Do what *request* asks and send the outcome. False: this process should be replaced."""
+    """Execute *request* and send the outcome. False: this process should be replaced."""
     try:
         function, args, kwargs = pickle.loads(request)  # noqa: S301 - written by our own parent
         _send(replies, BEGUN, b"")
@@ -119,7 +118,7 @@ def _answer(request: bytes, replies: BinaryIO) -> bool:
     except MemoryError:
         _send(replies, SWELLED, b"")
         return False
-    except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller, who gets it
+    except Exception as error:  # noqa: BLE001 - the caller gets whatever was raised
         _send(replies, ERROR, _pickled(error))
         return True
     _send(replies, VALUE, value)
@@ -127,7 +126,7 @@ def _answer(request: bytes, replies: BinaryIO) -> bool:
 
 
 def _pickled(error: Exception) -> bytes:
-    """Pickle *error*; its text goes with it, for one that cannot be rebuilt on the other side."""
+    """Pickle *error* together with its text, in case it cannot be rebuilt by the parent."""
     text = f"{type(error).__name__}: {error}"
     if not isinstance(error, TaggerdError):
         error.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))

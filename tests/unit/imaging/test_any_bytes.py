@@ -58,8 +58,8 @@ async def test_damaged_files_never_raise_anything_foreign(
     paths = []
     for n in range(30):
         data = whole.copy()
-        places = rng.integers(4, 300 if n % 2 else len(data), 1 + n % 8)
-        data[places] = rng.integers(0, 256, len(places))
+        offsets = rng.integers(4, 300 if n % 2 else len(data), 1 + n % 8)
+        data[offsets] = rng.integers(0, 256, len(offsets))
         paths.append(tmp_path / f"{n}.{extension}")
         paths[-1].write_bytes(
             data.tobytes()[: rng.integers(40, len(data) + 1) if n % 5 == 0 else None]

@@ -30,7 +30,7 @@ pytest.importorskip("pillow_jxl")
         (b"PK\x03\x04rest", "a ZIP archive"),
         (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "a video"),
         (b"8BPS\0\x01", "a Photoshop file"),
-        (b"\x01\x02\x03\x04\x05", "no picture format"),
+        (b"\x01\x02\x03\x04\x05", "not a known picture format"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.jpg", "a.NEF"])
@@ -38,7 +38,7 @@ def test_what_it_is_instead(tmp_path: Path, name: str, head: bytes, words: str) 
     """A file that is no picture is refused with a line that says what it is."""
     path = tmp_path / name
     path.write_bytes(head)
-    if name == "a.NEF" and words == "no picture format":
+    if name == "a.NEF" and words == "not a known picture format":
         words = "no preview in this raw file"  # LibRaw was asked
     with pytest.raises(PhotoUndecodable, match=words):
         prepare(path, Stamp.of(path.lstat()), settings.Image())
@@ -97,7 +97,7 @@ def test_cut_jpeg_xl(data: bytes) -> None:
 
 
 def test_pillow_never_guesses() -> None:
-    """Wherever Pillow opens bytes, it is told as what: none of its other decoders is ever run."""
+    """Wherever Pillow opens bytes, the format is given: none of its other decoders ever runs."""
     package = Path(taggerd.__file__).parent
     found = 0
     for module in package.rglob("*.py"):

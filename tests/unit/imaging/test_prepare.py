@@ -93,9 +93,9 @@ def exif(orientation: int) -> bytes:
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.avif", "a.heic"])
 def test_every_orientation_comes_out_upright(tmp_path: Path, name: str, orientation: int) -> None:
     """Orientation is applied once, whoever applies it: the decoder or we."""
-    upright, turn = quarters(), TURNED[orientation]
+    upright, transposition = quarters(), TURNED[orientation]
     path = tmp_path / name
-    stored = upright if turn is None else upright.transpose(turn)
+    stored = upright if transposition is None else upright.transpose(transposition)
     stored.save(path, exif=exif(orientation), quality=95)
     picture = prepared(path)
     assert (picture.width, picture.height) == (480, 320)
@@ -112,9 +112,9 @@ def test_jpeg_xl_is_not_turned_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_a_jpeg_repacked_as_jpeg_xl_is_upright(tmp_path: Path, orientation: int) -> None:
     """Of a losslessly repacked JPEG the decoder gives back the JPEG, still to be turned."""
-    turn = TURNED[orientation]
-    assert turn is not None
-    quarters().transpose(turn).save(tmp_path / "a.jpg", exif=exif(orientation), quality=95)
+    transposition = TURNED[orientation]
+    assert transposition is not None
+    quarters().transpose(transposition).save(tmp_path / "a.jpg", exif=exif(orientation), quality=95)
     with Image.open(tmp_path / "a.jpg") as image:
         image.save(tmp_path / "a.jxl", lossless_jpeg=True)
     assert_close(corners(seen(prepared(tmp_path / "a.jxl"))), FOUR)
@@ -392,7 +392,7 @@ def test_huge_jpeg_xl_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         prepared(tmp_path / "a.jxl", max_megapixels=0.1)
 
 
-def test_importing_the_room_is_cheap() -> None:
+def test_importing_the_package_is_cheap() -> None:
     """The daemon's own process never loads a decoder."""
     program = (
         "import sys, taggerd.imaging; "

@@ -58,8 +58,8 @@ def colours(picture: Picture) -> tuple[tuple[int, ...], ...]:
     """Return the colour in the middle of the upper, left, right and lower edge."""
     image = Image.open(io.BytesIO(picture.jpeg))
     width, height = image.size
-    places = ((width // 2, 4), (4, height // 2), (width - 5, height // 2), (width // 2, height - 5))
-    return tuple(image.getpixel(place) for place in places)
+    points = ((width // 2, 4), (4, height // 2), (width - 5, height // 2), (width // 2, height - 5))
+    return tuple(image.getpixel(point) for point in points)
 
 
 def is_blue(colour: tuple[int, ...]) -> bool:
@@ -133,7 +133,7 @@ def test_a_preview_that_stands_is_left_standing(path: Path, orientation: int) ->
 
 
 def test_the_previews_own_exif_goes_first(path: Path) -> None:
-    """Where preview and raw file differ by half a turn, the preview knows itself best."""
+    """If preview and raw file differ by 180°, the EXIF of the preview is right."""
     picture = prepared(path, raw(jpeg(900, 600, "blue", orientation=3), 1))
     assert is_blue(colours(picture)[3])
 
@@ -171,7 +171,7 @@ def test_nothing_in_it(path: Path) -> None:
 def test_a_sensor_without_data_is_not_a_black_picture(path: Path) -> None:
     """Raw data that were never written come out as one colour; that is no picture."""
     whole = raw(b"", size=(800, 1200))
-    with pytest.raises(PhotoUndecodable, match="raw data are missing"):
+    with pytest.raises(PhotoUndecodable, match="raw data is missing"):
         prepared(path, whole[: -800 * 1200 * 2] + bytes(800 * 1200 * 2))
 
 

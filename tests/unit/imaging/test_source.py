@@ -19,7 +19,7 @@ from taggerd.errors import (
     PhotoUnreadable,
     TaggerdError,
 )
-from taggerd.imaging import digest_of, prepare, source
+from taggerd.imaging import prepare, source
 from taggerd.photo import Picture, Stamp
 
 
@@ -40,7 +40,7 @@ def test_digest_and_stamp(photo: Path) -> None:
     """The digest is of the file's bytes, the stamp what `fstat` said."""
     expected = hashlib.blake2b(photo.read_bytes(), digest_size=32).hexdigest()
     picture = prepared(photo)
-    assert picture.digest == digest_of(photo) == expected
+    assert picture.digest == expected
     assert picture.stamp == Stamp.of(photo.stat())
 
 
@@ -50,8 +50,6 @@ def test_gone(tmp_path: Path, photo: Path) -> None:
     for path in (tmp_path / "none.jpg", tmp_path / "none" / "a.jpg", photo / "a.jpg"):
         with pytest.raises(PhotoGone):
             prepared(path, stamp)
-        with pytest.raises(PhotoGone):
-            digest_of(path)
 
 
 def test_changed_before_it_is_read(photo: Path) -> None:
@@ -69,12 +67,12 @@ def test_changed_before_it_is_read(photo: Path) -> None:
 def test_changed_while_it_is_read(photo: Path) -> None:
     """The open file is looked at again after reading: what grew meanwhile has changed."""
     stamp = Stamp.of(photo.lstat())
-    with source.opened(photo) as file:
-        assert source.confirmed(file, stamp) == stamp
+    with source.open_file(photo) as file:
+        source.check_unchanged(file, stamp)
         with photo.open("ab") as writer:
             writer.write(b"more")
         with pytest.raises(PhotoChanged):
-            source.confirmed(file, stamp)
+            source.check_unchanged(file, stamp)
 
 
 @pytest.mark.parametrize("content", [b"", b"half of something"])
@@ -119,13 +117,12 @@ def test_no_regular_file(tmp_path: Path, make: object) -> None:
     path = tmp_path / "a.jpg"
     assert callable(make)
     make(path)
-    for refused in (lambda: prepared(path), lambda: digest_of(path)):
-        with pytest.raises(PhotoUndecodable, match="not a regular file"):
-            refused()
+    with pytest.raises(PhotoUndecodable, match="not a regular file"):
+        prepared(path)
 
 
 def test_a_link_to_a_photo_is_not_followed(photo: Path) -> None:
-    """Links may lead out of the import folder; what they lead to has its own place."""
+    """Links may lead out of the import folder; what they lead to is found where it is."""
     link = photo.with_name("link.jpg")
     link.symlink_to(photo)
     with pytest.raises(PhotoUndecodable, match="not a regular file"):
@@ -159,7 +156,7 @@ def test_an_io_error_is_not_the_pictures_fault() -> None:
 )
 def test_faults(number: int, kind: type[TaggerdError]) -> None:
     """Each thing that the system may say has its error."""
-    error = source.fault(OSError(number, os.strerror(number)))
+    error = source.mapped(OSError(number, os.strerror(number)))
     assert type(error) is kind
     assert "\n" not in str(error)
 

@@ -188,7 +188,7 @@ async def test_cancelling_kills(pipe: Path) -> None:
 
 
 async def test_close_ends_all_soon_and_blames_no_task(pipe: Path) -> None:
-    """Closing is bounded; what was under way is not told that it killed its process."""
+    """Closing is bounded, and an interrupted task is not blamed for the loss of its process."""
     async with working() as workers:
         idle = await workers.run(os.getpid)
         busy = asyncio.create_task(workers.run(exec, telling_its_pid(pipe)))
@@ -237,7 +237,7 @@ async def test_secrets_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names <= environment(os.environ).keys()
 
 
-async def test_its_noise_is_not_ours(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_it_prints_is_not_ours(capfd: pytest.CaptureFixture[str]) -> None:
     """What native code prints in a process reaches neither our streams nor the results."""
     code = "[os.write(n, b'Warning: ' * 9000) for os in [__import__('os')] for n in (1, 2)] and 5"
     async with working() as workers:
