@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +26,7 @@ from taggerd.ledger import Failed, Finished, Outgoing, Released
 from taggerd.photo import Provenance, Tags, printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -86,6 +86,15 @@ class Attempt:
         self.unkept.append(answer)
         self.stages[answer.role] = answer.seconds
 
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long the block takes as the seconds of *stage*."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[stage] = time.monotonic() - started
+
 
 class Result(NamedTuple):
     """What :func:`tag` came to."""
@@ -107,7 +116,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
     """
     claim, photo, ledger = attempt.claim, attempt.claim.photo, services.ledger
 
-    with services.stopwatch(attempt.stages, "decode"):
+    with attempt.timed("decode"):
         attempt.picture = await services.workers.run(
             imaging.prepare, photo.primary.path, photo.primary.stamp, services.settings.image
         )
@@ -132,7 +141,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
 
     await confirm(photo)
     if options.writes:
-        with services.stopwatch(attempt.stages, "metadata"):
+        with attempt.timed("metadata"):
             attempt.sidecars = await services.workers.run(
                 metadata.write,
                 photo,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from taggerd.services.factories import (
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from taggerd.inference import InferenceService
     from taggerd.journal import Journal
@@ -66,15 +65,6 @@ class Services:
                 if note.endswith(SHADOWING) and note not in self.remarked:
                     self.remarked.add(note)
                     log.warning(note, first=printable(sidecar.path))
-
-    @contextmanager
-    def stopwatch(self, stages: dict[str, float], stage: str) -> Iterator[None]:
-        """Add the seconds that the block takes to ``stages[stage]``."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
 
 
 def has_ledger(settings: Settings) -> bool:
