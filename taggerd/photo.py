@@ -228,6 +228,8 @@ class Sidecar:
     backup: Path | None = None
     notes: tuple[str, ...] = ()
     """Fields kept because a human wrote them, lists that may shadow ours, ..."""
+    shadowing: tuple[str, ...] = ()
+    """Keyword lists of other programs that may hide taggerd's keywords; ``notes`` say so too."""
     error: str = ""
     """Why it was not written; empty if all is well."""
     embedded: bool = False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.ledger import Ledger
-    from taggerd.metadata import Options, Withdrawal, Withdrawn
+    from taggerd.metadata import Options, UndoOptions, UndoOutcome
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
@@ -36,7 +36,7 @@ class UndoRequest(NamedTuple):
 
     paths: Sequence[Path]
     """Photos, sidecars, or folders."""
-    withdrawal: Withdrawal
+    wanted: UndoOptions
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Tally:
 
 
 async def undo_photos(
-    configuration: Configuration, request: UndoRequest, told: Callable[[Withdrawn, bool], None]
+    configuration: Configuration, request: UndoRequest, told: Callable[[UndoOutcome, bool], None]
 ) -> Tally:
     """Take back what is asked for; *told* of every file, and whether it was named itself.
 
@@ -86,7 +86,7 @@ async def undo_photos(
         StorageError: a disk is full or failing.
 
     """
-    settings, wanted = configuration.settings, request.withdrawal
+    settings, wanted = configuration.settings, request.wanted
     options = metadata_options(settings)
     found = await asyncio.to_thread(_find, request.paths, settings, options)
     tally = Tally(unreadable=found.unreadable)
@@ -100,7 +100,7 @@ async def undo_photos(
             untagged: list[Path] = []
             try:
                 for path, named in batch:
-                    done = await asyncio.to_thread(metadata.withdraw, path, wanted, options)
+                    done = await asyncio.to_thread(metadata.undo_sidecar, path, wanted, options)
                     tally.ends[done.end] += 1
                     told(done, named)
                     if done.untagged:
@@ -111,7 +111,7 @@ async def undo_photos(
         holding = await _take_out(found, settings, request, tally=tally, told=told, ledger=ledger)
         for path in found.named_bare:
             if path not in holding:
-                told(metadata.Withdrawn(path=path, end="nothing", reason="has no sidecar"), True)  # noqa: FBT003 - see told
+                told(metadata.UndoOutcome(path=path, end="nothing", reason="has no sidecar"), True)  # noqa: FBT003 - see told
         if ledger is not None:
             if wanted.since is None and wanted.parts == metadata.PARTS:
                 # An earlier undo may have died before it said so.
@@ -127,7 +127,7 @@ async def _take_out(  # noqa: PLR0913 - the parts of one undo
     request: UndoRequest,
     *,
     tally: Tally,
-    told: Callable[[Withdrawn, bool], None],
+    told: Callable[[UndoOutcome, bool], None],
     ledger: Ledger | None,
 ) -> set[Path]:
     """Take out what was embedded into photos; return those that held or hold something of ours."""
@@ -137,11 +137,9 @@ async def _take_out(  # noqa: PLR0913 - the parts of one undo
     try:
         for path, named in found.embeddable.items():
             try:
-                done = await workers.run(
-                    metadata.withdraw_embedded, path, request.withdrawal, options
-                )
+                done = await workers.run(metadata.undo_embedded, path, request.wanted, options)
             except WorkerLost as error:
-                done = metadata.Withdrawn(path=path, end="refused", reason=str(error))
+                done = metadata.UndoOutcome(path=path, end="refused", reason=str(error))
             if done.end == "nothing" and done.untagged:
                 continue
             holding.add(path)

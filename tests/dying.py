@@ -210,7 +210,7 @@ def dying_call(where: str, function: Callable[..., Any], args: tuple[Any, ...]) 
 
 def _wrap_replacing(point: str) -> None:
     """Die at *point* of the atomic replacement of a sidecar."""
-    from taggerd.metadata import atomic, exchange, naming  # noqa: PLC0415 - only where it dies
+    from taggerd.metadata import atomic, naming  # noqa: PLC0415 - only where it dies
 
     def after(owner: Any, name: str) -> None:  # noqa: ANN401 - a class or a module
         original = getattr(owner, name)
@@ -237,16 +237,16 @@ def _wrap_replacing(point: str) -> None:
     if point in {"opened", "half"}:
         atomic.open = dying_open  # type: ignore[attr-defined]
     elif point == "unlinked":
-        atomic.make_last = lambda _path: _die_with_parent()
+        atomic.fsync_name = lambda _path: _die_with_parent()
     else:
         after(
             *{
                 "targets": (naming, "targets"),
-                "written": (atomic, "dress"),
+                "written": (atomic, "copy_owner"),
                 "synced": (os, "fsync"),
-                "placed": (atomic, "_place"),
-                "renamed": (exchange, "exchanged"),
-                "lasting": (atomic, "make_last"),
+                "placed": (atomic, "_link"),
+                "renamed": (atomic, "exchanged"),
+                "lasting": (atomic, "fsync_name"),
             }[point]
         )
 

@@ -27,8 +27,8 @@ import foreign  # noqa: E402 - it lies beside the tests
 from _figures import Figure, print_table  # noqa: E402 - as below
 
 from taggerd.errors import SidecarRefused  # noqa: E402 - as above
+from taggerd.metadata import Options, write  # noqa: E402 - as above
 from taggerd.metadata.merge import merge  # noqa: E402 - as above
-from taggerd.metadata.sidecars import Options, write  # noqa: E402 - as above
 from taggerd.metadata.undo.content import undo  # noqa: E402 - as above
 from taggerd.photo import (  # noqa: E402 - as above
     Keyword,
@@ -38,7 +38,6 @@ from taggerd.photo import (  # noqa: E402 - as above
     Stamp,
     Tags,
 )
-from taggerd.settings import Fields  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,13 +80,13 @@ def merges(corpus: Path) -> list[Figure]:
     for path in sorted((corpus / "sidecars").iterdir()):
         data = path.read_bytes()
         try:
-            merged = merge(data, TAGS, PROVENANCE, Fields()).data
+            merged = merge(data, TAGS, PROVENANCE, Options()).data
         except SidecarRefused:
             refused += 1
             continue
-        times.append(_milliseconds(lambda data=data: merge(data, TAGS, PROVENANCE, Fields())))
-        undos.append(_milliseconds(lambda merged=merged: undo(merged, Fields())))
-        exact += undo(merged, Fields()).data == data
+        times.append(_milliseconds(lambda data=data: merge(data, TAGS, PROVENANCE, Options())))
+        undos.append(_milliseconds(lambda merged=merged: undo(merged, Options())))
+        exact += undo(merged, Options()).data == data
         changed.append(not foreign.same_outside(data, merged))
         added.append(len(merged) - len(data))
     number, median = len(times), statistics.median(times)

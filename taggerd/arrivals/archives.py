@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from taggerd.arrivals import members
 from taggerd.arrivals.orders import SCRATCH, Order, check, identity_of, sorted_out
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError, TaggerdError
-from taggerd.files import sync_folder
+from taggerd.files import copy_owner, fsync_folder
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def put_in_place(order: Order, identity: str) -> Path:
         for folder, _, _ in os.walk(scratch):
             _make_last(Path(folder))
         like = archive.stat()
-        _dress(scratch, like, _folder_mode(like))
+        copy_owner(scratch, like, _folder_mode(like))
         place = _moved(scratch, archive)
         _make_last(archive.parent)
     except FileNotFoundError as error:
@@ -249,7 +249,7 @@ def _extract(
             message = f"is damaged: {printable(str(member.path))} is not as long as it says"
             raise ArchiveError(message)
         file.flush()
-        _dress(descriptor, like, stat.S_IMODE(like.st_mode) & 0o666 | 0o600)
+        copy_owner(descriptor, like, stat.S_IMODE(like.st_mode) & 0o666 | 0o600)
         modified = members.modified_ns(member.info)
         if modified is not None:
             with suppress(OSError, OverflowError):
@@ -265,7 +265,7 @@ def _folder(scratch: Path, member: members.Member, like: os.stat_result) -> Path
         folder = folder / part
         with suppress(FileExistsError):
             folder.mkdir()
-            _dress(folder, like, _folder_mode(like))
+            copy_owner(folder, like, _folder_mode(like))
     return folder
 
 
@@ -289,14 +289,6 @@ def _folder_mode(like: os.stat_result) -> int:
     """Return the mode of a folder that whoever may read the archive may look into."""
     mode = stat.S_IMODE(like.st_mode) & 0o666 | 0o700
     return mode | (mode & 0o444) >> 2
-
-
-def _dress(file: int | Path, like: os.stat_result, mode: int) -> None:
-    """Give *file* the owner of *like*, where that is permitted, and *mode*."""
-    with suppress(OSError):
-        os.chown(file, like.st_uid, like.st_gid)
-    with suppress(OSError):  # a file system without modes
-        os.chmod(file, mode)  # noqa: PTH101 - a descriptor, or a path
 
 
 def _places(archive: Path) -> Iterator[Path]:
@@ -338,7 +330,7 @@ def _marker(folder: Path) -> dict[str, str]:
 def _make_last(folder: Path) -> None:
     """Make the names in *folder* last, as far as the file system can."""
     with suppress(OSError):
-        sync_folder(folder)
+        fsync_folder(folder)
 
 
 def _not_now(order: Order, error: OSError) -> NoReturn:

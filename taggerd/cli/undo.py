@@ -20,7 +20,7 @@ from taggerd.undo import UndoRequest, undo_photos
 if TYPE_CHECKING:
     from collections import Counter
 
-    from taggerd.metadata import Withdrawn
+    from taggerd.metadata import UndoOutcome
     from taggerd.settings.configuration import Configuration
     from taggerd.undo import Tally
 
@@ -69,7 +69,7 @@ def undo(
     were refused; 2: wrong usage.
     """
     loaded = load(log_level="error")
-    wanted = metadata.Withdrawal(
+    wanted = metadata.UndoOptions(
         parts=frozenset(each.value for each in field or Field),
         since=since.date() if since else None,
         dry_run=dry_run,
@@ -111,7 +111,7 @@ class _Lines:
         self._would = "would be " if dry_run else ""
         self._tells_all = dry_run or verbose
 
-    def told(self, done: Withdrawn, named: bool) -> None:  # noqa: FBT001 - the form that is called
+    def told(self, done: UndoOutcome, named: bool) -> None:  # noqa: FBT001 - the form that is called
         """Print what became of one sidecar; not of each that was never taggerd's."""
         if done.end == "nothing" and not (named or self._tells_all):
             return

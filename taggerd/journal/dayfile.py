@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taggerd.files import sync_folder
+from taggerd.files import fsync_folder
 from taggerd.journal.disk import failing_as_storage, replacing
 from taggerd.journal.record import Record, identity, parse
 from taggerd.photo import Stamp
@@ -86,7 +86,7 @@ class DayFile:
                 _write_all(descriptor, content)
                 os.fsync(descriptor)
                 if size == 0:
-                    sync_folder(self.path.parent)
+                    fsync_folder(self.path.parent)
             except OSError:
                 self._seen = None
                 os.ftruncate(descriptor, size)
@@ -218,7 +218,7 @@ class DayFile:
                     if not (name := identity(raw)) or name not in held:
                         member.write(raw)
         self.path.unlink()
-        sync_folder(self.path.parent)
+        fsync_folder(self.path.parent)
         self._seen = None
 
 

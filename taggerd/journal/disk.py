@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from taggerd.errors import StorageError
-from taggerd.files import sync_folder
+from taggerd.files import fsync_folder
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
 def replace(path: Path, content: bytes) -> None:

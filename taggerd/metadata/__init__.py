@@ -12,33 +12,28 @@ Importing this package loads neither Exiv2 nor inflect: they are imported when f
 from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.embedding.photo import change_packet, read_packet, replace_packet
 from taggerd.metadata.inspection import Circumstances, Inspection, inspect
-from taggerd.metadata.keywords.lists import SHADOWING
+from taggerd.metadata.keywords.lists import shadowing_note
 from taggerd.metadata.keywords.normalise import normalise
 from taggerd.metadata.keywords.vocabulary import Vocabulary, choose, load_vocabulary
+from taggerd.metadata.options import Options
 from taggerd.metadata.readers import Shown
-from taggerd.metadata.sidecars import (
-    Options,
-    plan,
-    write,
-    yield_to_humans,
-)
-from taggerd.metadata.undo.content import PARTS, Part
-from taggerd.metadata.undo.files import Withdrawal, Withdrawn, withdraw, withdraw_embedded
+from taggerd.metadata.sidecars import plan, unhide_human_texts, write
+from taggerd.metadata.undo.content import PARTS, Part, UndoOptions
+from taggerd.metadata.undo.files import UndoOutcome, undo_embedded, undo_sidecar
 from taggerd.metadata.view import SidecarView, View, view
 
 __all__ = [
     "PARTS",
-    "SHADOWING",
     "Circumstances",
     "Inspection",
     "Options",
     "Part",
     "Shown",
     "SidecarView",
+    "UndoOptions",
+    "UndoOutcome",
     "View",
     "Vocabulary",
-    "Withdrawal",
-    "Withdrawn",
     "change_packet",
     "choose",
     "embeddable",
@@ -48,9 +43,10 @@ __all__ = [
     "plan",
     "read_packet",
     "replace_packet",
+    "shadowing_note",
+    "undo_embedded",
+    "undo_sidecar",
+    "unhide_human_texts",
     "view",
-    "withdraw",
-    "withdraw_embedded",
     "write",
-    "yield_to_humans",
 ]

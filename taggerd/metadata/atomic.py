@@ -1,32 +1,41 @@
-"""Read a sidecar and put new bytes in its place, so that at every instant one of the two is there.
+"""Read a sidecar and replace it, so that the old or the new file is there at every instant.
 
 The new bytes are written to a temporary file in the same folder, synced, given the old file's mode,
-owner and extended attributes, and exchanged with it. Right before and right after that the old
-bytes are compared once more with those that were merged: another program may have written in the
-meantime, and then its bytes stay (see :mod:`.exchange`).
+owner and extended attributes, and exchanged with it. The old bytes are compared with those that
+were merged right before the exchange and right after it: if another program wrote in between, its
+bytes stay. A plain rename would lose them; so the two names are exchanged in one step (Linux
+``renameat2``), the file now under the other name is checked, and if it is not the expected one, the
+exchange is reversed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import hashlib
 import os
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
 from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
-from taggerd.files import sync_folder
-from taggerd.metadata.exchange import swap
+from taggerd.files import copy_owner, fsync_folder
+from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
+"""Network file systems, FAT and old kernels: there the check and the rename are two steps."""
 _STORAGE = {
     errno.ENOSPC: "make room and work goes on by itself",
     errno.EDQUOT: "make room and work goes on by itself",
@@ -35,21 +44,30 @@ _STORAGE = {
     errno.EFBIG: "raise the limit on file sizes",
     errno.ENODEV: "look into the kernel log",
 }
-"""What a disk does to every photo on it, and what to do then."""
+"""Faults of a disk, which hit every photo on it, and what a person can do about each."""
 NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
 )
-"""How a file system that has no second names for a file refuses one."""
+"""Errors of file systems without hard links."""
 _LONGEST_NAME = 200
-"""Bytes of the sidecar's name kept in its temporary's name: file systems end at 255."""
+"""Bytes of the sidecar's name used in the temporary's name: file systems allow 255."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Old:
     """A sidecar as it was read."""
 
     data: bytes
     stat: os.stat_result
+
+    @cached_property
+    def document(self) -> Document:
+        """The sidecar parsed, once.
+
+        Raises:
+            SidecarRefused: it cannot be understood.
+        """
+        return Document.load(self.data)
 
 
 def digest_of_bytes(data: bytes) -> str:
@@ -74,7 +92,7 @@ def read(path: Path) -> Old | None:
         if error.errno == errno.ELOOP:
             message = "is a symbolic link, which is not written through"
             raise SidecarRefused(message) from None
-        give_up(error, path, "cannot be read")
+        raise_mapped(error, path, "cannot be read")
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -86,7 +104,7 @@ def read(path: Path) -> Old | None:
         with open(descriptor, "rb", closefd=False) as file:
             return Old(file.read(LARGEST + 1), found)
     except OSError as error:
-        give_up(error, path, "cannot be read")
+        raise_mapped(error, path, "cannot be read")
     finally:
         os.close(descriptor)
 
@@ -124,9 +142,9 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
             if kept is not None:
                 kept.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                give_up(error, path, "cannot be written")
+                raise_mapped(error, path, "cannot be written")
             raise
-    make_last(path)
+    fsync_name(path)
     return kept
 
 
@@ -140,13 +158,13 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
     mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
     with _temporary(path, data, photo, mode=mode) as temporary:
         try:
-            _place(temporary, path)
+            _link(temporary, path)
         except FileExistsError:
             message = "has just been made by another program"
             raise SidecarChanged(message) from None
         except OSError as error:
-            give_up(error, path, "cannot be written")
-    make_last(path)
+            raise_mapped(error, path, "cannot be written")
+    fsync_name(path)
 
 
 def remove(path: Path, old: Old) -> None:
@@ -168,12 +186,63 @@ def remove(path: Path, old: Old) -> None:
             temporary.unlink()
         except BaseException:
             with contextlib.suppress(FileExistsError):  # a later one of theirs
-                _place(temporary, path)
+                _link(temporary, path)
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        give_up(error, path, "cannot be removed")
-    make_last(path)
+        raise_mapped(error, path, "cannot be removed")
+    fsync_name(path)
+
+
+def swap(temporary: Path, path: Path, is_old: Callable[[Path], bool]) -> bool:
+    """Replace *path* by *temporary*, if the file at *path* satisfies *is_old*.
+
+    Returns:
+        False if it does not: it stays at *path*, and *temporary* is still there.
+
+    Raises:
+        OSError: nothing was changed.
+    """
+    if not exchanged(temporary, path):
+        if not is_old(path):
+            return False
+        temporary.replace(path)
+        return True
+    mine = path.lstat()
+    try:
+        replaced = is_old(temporary)
+    except BaseException:
+        exchanged(temporary, path)
+        raise
+    if replaced:
+        with contextlib.suppress(OSError):  # what is left is removed the next time
+            temporary.unlink()
+        return True
+    exchanged(temporary, path)
+    if not os.path.samestat(temporary.lstat(), mine) or _grew(temporary, mine):
+        exchanged(temporary, path)  # another write in between: the latest one stays
+        temporary.unlink()
+    return False
+
+
+def _grew(path: Path, before: os.stat_result) -> bool:
+    """Say whether the file at *path* was written to since *before*."""
+    now = path.lstat()
+    return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; return False where the system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 def may_be_written(path: Path) -> bool:
@@ -185,7 +254,7 @@ def may_be_written(path: Path) -> bool:
     if os.access(path, os.W_OK):
         return True
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        give_up(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
+        raise_mapped(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
     return False
 
 
@@ -212,8 +281,8 @@ def _changed() -> SidecarChanged:
     return SidecarChanged("was changed by another program at the same moment")
 
 
-def _place(temporary: Path, path: Path) -> None:
-    """Give *temporary* the name *path*, which must be free."""
+def _link(temporary: Path, path: Path) -> None:
+    """Name *temporary* *path*, which must be free."""
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
@@ -238,7 +307,7 @@ def _keep(backup: Path, old: Old) -> Path:
     with _temporary(free, old.data, old.stat, mode=mode) as temporary:
         with contextlib.suppress(OSError):
             os.utime(temporary, ns=(old.stat.st_atime_ns, old.stat.st_mtime_ns))
-        _place(temporary, free)
+        _link(temporary, free)
     return free
 
 
@@ -251,7 +320,7 @@ def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> I
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
     except OSError as error:
-        give_up(error, path, "cannot be written")
+        raise_mapped(error, path, "cannot be written")
     # Closed, and so unlocked, only when it is done with.
     # Unbuffered: what found no room would be tried again as it closes, in place of our own error.
     with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened exclusively
@@ -261,11 +330,11 @@ def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> I
             remaining = memoryview(data)
             while remaining:
                 remaining = remaining[file.write(remaining) :]
-            dress(descriptor, like, mode)
+            copy_owner(descriptor, like, mode)
             os.fsync(descriptor)
             yield temporary
         except OSError as error:
-            give_up(error, path, "cannot be written")
+            raise_mapped(error, path, "cannot be written")
         finally:
             with contextlib.suppress(OSError):
                 if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
@@ -295,7 +364,7 @@ def clear(path: Path) -> None:
         message = "is being written by another taggerd"
         raise SidecarChanged(message) from None
     except OSError as error:
-        give_up(error, path, "cannot be written")
+        raise_mapped(error, path, "cannot be written")
 
 
 def temporary_name(path: Path) -> Path:
@@ -304,17 +373,9 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{name}.taggerd-tmp")
 
 
-def dress(descriptor: int, like: os.stat_result, mode: int) -> None:
-    """Give the file the owner of *like*, where that is permitted, and *mode*."""
-    made = os.fstat(descriptor)
-    if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
-        try:
-            os.fchown(descriptor, like.st_uid, like.st_gid)
-        except OSError:
-            with contextlib.suppress(OSError):  # not the owner, but perhaps in the group
-                os.fchown(descriptor, -1, like.st_gid)
-    with contextlib.suppress(OSError):  # a file system without modes
-        os.fchmod(descriptor, mode)
+def backup_name(path: Path, now: datetime) -> Path:
+    """Return the name under which the old bytes of *path* are kept."""
+    return path.with_name(f"{path.name}.orig-{now:%Y%m%dT%H%M%S}")
 
 
 def copy_attributes(path: Path, temporary: Path) -> None:
@@ -326,18 +387,23 @@ def copy_attributes(path: Path, temporary: Path) -> None:
                 os.setxattr(temporary, name, value, follow_symlinks=False)
 
 
-def make_last(path: Path) -> None:
-    """Make the new name *path* last, as far as its file system can."""
+def fsync_name(path: Path) -> None:
+    """Sync the folder of *path*, so that the new name survives a power cut.
+
+    A folder that is writable but not readable, or on a network file system without sync, is left.
+
+    Raises:
+        PhotosDiskError: the disk fails.
+    """
     try:
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError as error:
         if error.errno in _STORAGE:
-            give_up(error, path, "cannot be written")
-        # a folder that may be written but not read; some network file systems cannot sync one
+            raise_mapped(error, path, "cannot be written")
 
 
-def give_up(error: OSError, path: Path, what: str) -> NoReturn:
-    """Raise *error* as one of ours: the disk's fault or the sidecar's."""
+def raise_mapped(error: OSError, path: Path, what: str) -> NoReturn:
+    """Raise *error* as one of taggerd's: the disk's fault or the sidecar's."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _STORAGE:
         message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"

@@ -1,10 +1,10 @@
-"""What a photo file itself carries, so that a new sidecar does not hide it.
+"""The metadata inside a photo file, which a new sidecar would hide.
 
-digiKam, for one, ignores the file's own metadata once a sidecar is there. So a new sidecar starts
-with the title, description, keywords, rating, label, place, capture time, creator and rights that
-stand in the file's XMP, else in its IPTC, else in its EXIF. The XMP packet is read with this room's
-own parser; Exiv2 only finds it, because reading one file that binds ``dc`` to another URI makes
-Exiv2 misread later files of the process.
+digiKam, for one, ignores the file's own metadata once there is a sidecar. So a new sidecar starts
+with the title, description, keywords, rating, label, position, capture time, creator and rights
+from the file's XMP, else from its IPTC, else from its EXIF. Exiv2 only finds the XMP packet; it is
+parsed here, because after reading one file that binds ``dc`` to another URI Exiv2 misreads later
+files in the same process.
 
 Runs Exiv2 on foreign bytes: call it in a worker process only.
 """
@@ -18,8 +18,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import machine_entries
 from taggerd.metadata.ownership import Ownership
+from taggerd.metadata.texts import TEXT_FIELDS
 from taggerd.metadata.xmp.document import Document, Form, Property
 from taggerd.metadata.xmp.namespaces import Name, named
 from taggerd.metadata.xmp.splice import Array, Entry, Value
@@ -31,16 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_LANGUAGES = ("dc:title", "dc:description", "dc:rights", "tiff:ImageDescription",
-              "Iptc4xmpCore:AltTextAccessibility",
-              "Iptc4xmpCore:ExtDescrAccessibility")  # fmt: skip
-_BAGS = ("dc:subject", "lr:hierarchicalSubject")
-_SEQUENCES = ("dc:creator", "digiKam:TagsList")
-_PLAIN = ("photoshop:Headline", "photoshop:Instructions", "acdsee:notes",
+_LANGUAGES = (*(name for name, rule in TEXT_FIELDS.items() if rule.languages), "dc:rights")
+_PLAIN_TEXTS = tuple(name for name, rule in TEXT_FIELDS.items() if not rule.languages)
+_PLAIN = (*_PLAIN_TEXTS,
           "xmp:Rating", "xmp:Label", "xmp:CreateDate",
           "photoshop:DateCreated", "exif:DateTimeOriginal", "exif:GPSLatitude",
           "exif:GPSLongitude", "exif:GPSAltitude", "exif:GPSAltitudeRef", "exif:GPSMapDatum",
           "exif:GPSTimeStamp", "exif:GPSDateStamp", "exif:GPSVersionID")  # fmt: skip
+
+_LISTS = (*((name, KEYWORD_FIELDS[name].array) for name in WRITTEN), ("dc:creator", "Seq"))
 
 Fields = dict[str, Value]
 """Property → what it is to be in the new sidecar."""
@@ -50,8 +51,8 @@ _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Own:
-    """What a photo file itself says, taggerd's embedded words and all."""
+class Embedded:
+    """What a photo file itself says."""
 
     fields: Fields = dataclasses.field(default_factory=dict)
     """As a new sidecar has them."""
@@ -63,61 +64,38 @@ class Own:
     """What could not be read."""
 
 
-def own(path: Path) -> Own:
-    """Return what the photo at *path* says to its readers; never fails, as :func:`carried`."""
-    try:
-        packet, exif, iptc = native_read(path)
-    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
-        return Own(notes=(_unreadable(path, error),))
-    fields, notes = _fields(path, packet, exif, iptc, ours=True)
-    said = exif.get("Exif.Image.ImageDescription")
-    words = from_iptc(iptc).get("dc:subject")
-    return Own(
-        fields,
-        said.strip() if isinstance(said, str) else "",
-        tuple(entry.text for entry in words.entries) if isinstance(words, Array) else (),
-        notes,
-    )
+def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
+    """Return what the photo at *path* says.
 
+    Never fails: a file that Exiv2 cannot read says nothing, and a note says why.
 
-def carried(path: Path) -> tuple[Fields, tuple[str, ...]]:
-    """Return what the photo at *path* carries, and notes about what could not be read.
-
-    Never fails: a file that Exiv2 cannot read carries nothing, and a note says so.
+    Args:
+        path: the photo.
+        with_ours: the words that taggerd embedded too. In a new sidecar they would pass for human.
     """
     try:
         packet, exif, iptc = native_read(path)
     except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
-        return {}, (_unreadable(path, error),)
-    return _fields(path, packet, exif, iptc, ours=False)
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    said = str(error).replace(f"{path}: ", "")
-    reason = " ".join(said.split())[:200] or type(error).__name__
-    return f"{printable(path.name)}: its own metadata cannot be read ({reason})"
-
-
-def _fields(
-    path: Path,
-    packet: bytes,
-    exif: Mapping[str, object],
-    iptc: Mapping[str, object],
-    *,
-    ours: bool,
-) -> tuple[Fields, tuple[str, ...]]:
-    """Join what XMP, IPTC and EXIF say; *ours*: with what taggerd embedded."""
-    notes: list[str] = []
+        said = " ".join(str(error).replace(f"{path}: ", "").split())[:200] or type(error).__name__
+        return Embedded(
+            notes=(f"{printable(path.name)}: its own metadata cannot be read ({said})",)
+        )
+    notes: tuple[str, ...] = ()
+    from_iptc, from_exif = iptc_fields(iptc), exif_fields(exif)
     fields: Fields = {}
     if packet.strip(b" \t\r\n\0"):
         try:
-            fields = _from_xmp(Document(_trimmed_packet(packet)), ours=ours)
+            fields = _xmp_fields(Document(_trimmed_packet(packet)), with_ours=with_ours)
         except SidecarRefused as refusal:
-            notes.append(f"{printable(path.name)}: its own XMP cannot be read (it {refusal})")
-    for source in (from_iptc(iptc), from_exif(exif)):
-        for field, value in source.items():
-            fields.setdefault(field, value)
-    return fields, tuple(notes)
+            notes = (f"{printable(path.name)}: its own XMP cannot be read (it {refusal})",)
+    description = exif.get("Exif.Image.ImageDescription")
+    keywords = from_iptc.get("dc:subject")
+    return Embedded(
+        {**from_exif, **from_iptc, **fields},
+        description.strip() if isinstance(description, str) else "",
+        tuple(entry.text for entry in keywords.entries) if isinstance(keywords, Array) else (),
+        notes,
+    )
 
 
 def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
@@ -151,26 +129,25 @@ def _trimmed_packet(packet: bytes) -> bytes:
     return packet.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0")
 
 
-def _from_xmp(document: Document, *, ours: bool) -> Fields:
-    """Take the fields out of the file's own XMP packet; *ours*: with what taggerd embedded."""
+def _xmp_fields(document: Document, *, with_ours: bool) -> Fields:
+    """Take the fields out of the file's own XMP packet."""
     fields: Fields = {}
-    for names, make in (
-        (_LANGUAGES, _languages),
-        (_BAGS, _bag),
-        (_SEQUENCES, _sequence),
-        (_PLAIN, _plain),
-    ):
+    for names, make in ((_LANGUAGES, _languages), (_PLAIN, _plain)):
         for field in names:
             found = document.read(named(field))
             value = make(found) if found is not None else None
-            if value is not None and not (field in _WORDS and _is_camera(value)):
+            if value is not None and not (field in _LANGUAGES + _PLAIN_TEXTS and _is_camera(value)):
                 fields[field] = value
-    _join_lists(fields, document)
-    return fields if ours else _without_ours(fields, Ownership.read(document))
+    for field, array in _LISTS:
+        found = document.read(named(field))
+        if found is not None and (entries := _entries(found)):
+            fields[field] = Array(array, tuple(Entry(entry.text) for entry in entries))
+    _add_seeds(fields, document)
+    return fields if with_ours else _without_ours(fields, Ownership.read(document))
 
 
 def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
-    """Leave out what taggerd embedded itself: in a new sidecar it would pass for human."""
+    """Leave out what taggerd embedded itself."""
     kept: Fields = {}
     for field, value in fields.items():
         if isinstance(value, str):
@@ -188,27 +165,18 @@ def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
     return kept
 
 
-_SAME_LEVELS = {
-    "MicrosoftPhoto:LastKeywordXMP": "digiKam:TagsList",
-    "MicrosoftPhoto1:LastKeywordXMP": "digiKam:TagsList",
-    "mediapro:CatalogSets": "lr:hierarchicalSubject",
-}
-"""Lists that are carried in another list of the same separator: a new sidecar needs no third."""
-
-
-def _join_lists(fields: Fields, document: Document) -> None:
-    """Add the keywords of lesser lists to the list that is written in their place."""
-    for lesser, field in _SAME_LEVELS.items():
-        held = fields.get(field)
+def _add_seeds(fields: Fields, document: Document) -> None:
+    """Add the keywords of lists that taggerd does not write to the lists that take them."""
+    for lesser in KEYWORD_FIELDS.values():
+        if not lesser.seeds:
+            continue
+        held = fields.get(lesser.seeds)
         entries = held.entries if isinstance(held, Array) else ()
         known = {entry.text for entry in entries}
-        texts = [xml_text(text) for text in document.texts(named(lesser))]
+        texts = [xml_text(text) for text in document.texts(named(lesser.name))]
         new = tuple(Entry(text) for text in dict.fromkeys(texts) if text and text not in known)
         if new:
-            fields[field] = Array("Seq" if field in _SEQUENCES else "Bag", entries + new)
-
-
-_WORDS = frozenset({*_LANGUAGES, "photoshop:Headline"})
+            fields[lesser.seeds] = Array(KEYWORD_FIELDS[lesser.seeds].array, entries + new)
 
 
 def _is_camera(value: Value) -> bool:
@@ -232,22 +200,12 @@ def _languages(found: Property) -> Value | None:
     return Array("Alt", entries) if entries else None
 
 
-def _bag(found: Property) -> Value | None:
-    entries = tuple(Entry(entry.text) for entry in _entries(found))
-    return Array("Bag", entries) if entries else None
-
-
-def _sequence(found: Property) -> Value | None:
-    entries = tuple(Entry(entry.text) for entry in _entries(found))
-    return Array("Seq", entries) if entries else None
-
-
 def _plain(found: Property) -> Value | None:
     text = found.text if not found.items else found.items[0].text
     return text.strip(BLANK) or None
 
 
-def from_iptc(iptc: Mapping[str, object]) -> Fields:
+def iptc_fields(iptc: Mapping[str, object]) -> Fields:
     """Take the fields out of IPTC-IIM."""
 
     def words(local: str) -> list[str]:
@@ -284,7 +242,7 @@ def _human(text: str) -> str:
     return "" if is_camera_text(text) or "\ufffd" in text else text
 
 
-def from_exif(exif: Mapping[str, object]) -> Fields:
+def exif_fields(exif: Mapping[str, object]) -> Fields:
     """Take the fields out of EXIF (tags as Exiv2 names them)."""
 
     def text(tag: str) -> str:
@@ -302,7 +260,7 @@ def from_exif(exif: Mapping[str, object]) -> Fields:
         fields["xmp:Rating"] = rating
     if taken := _capture_time(text):
         fields["exif:DateTimeOriginal"] = taken
-    fields |= _place(text)
+    fields |= _position(text)
     return fields
 
 
@@ -321,7 +279,7 @@ def _capture_time(text: Callable[[str], str]) -> str:
     )
 
 
-def _place(text: Callable[[str], str]) -> Fields:
+def _position(text: Callable[[str], str]) -> Fields:
     """Return EXIF's GPS position as XMP writes it (XMP part 2: ``DDD,MM.mmmmmmmmk``)."""
     latitude = _angle(text("GPSInfo.GPSLatitude"), text("GPSInfo.GPSLatitudeRef"), "NS")
     longitude = _angle(text("GPSInfo.GPSLongitude"), text("GPSInfo.GPSLongitudeRef"), "EW")

@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarError
 from taggerd.metadata import atomic, naming
-from taggerd.metadata.embedded import Fields, carried
+from taggerd.metadata.embedded import Fields, embedded
 from taggerd.metadata.embedding.photo import origin
-from taggerd.metadata.keywords.lists import LISTS
+from taggerd.metadata.keywords.fields import WRITTEN, levels
 from taggerd.metadata.merge import digest_in, uncollected
 from taggerd.metadata.ownership import Ownership
-from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import decode
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.metadata.xmp.splice import Array
 from taggerd.metadata.xmp.text import one_line
@@ -30,7 +28,8 @@ from taggerd.metadata.xmp.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from taggerd.metadata.sidecars import Options
+    from taggerd.metadata.options import Options
+    from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Photo
     from taggerd.settings import ContextWord
 
@@ -90,8 +89,8 @@ def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()
     digests: set[str] = set()
     for target in naming.targets(photo, options.naming):
         try:
-            old = atomic.read(target.path)
-            document = Document(decode(old.data).text) if old is not None else None
+            old = target.old or atomic.read(target.path)
+            document = old.document if old is not None else None
         except SidecarError:
             digests.add("")
             continue
@@ -138,12 +137,12 @@ def _sources(photo: Photo, documents: Iterable[Document]) -> Iterator[_Source]:
     for document in documents:
         yield _from_sidecar(document)
     for file in photo.files:
-        yield _from_file(carried(file.path)[0])
+        yield _from_file(embedded(file.path).fields)
 
 
 def _from_sidecar(document: Document) -> _Source:
     """Return what a sidecar says."""
-    names = (_LATITUDE, _LONGITUDE, *_DATES, *LISTS)
+    names = (_LATITUDE, _LONGITUDE, *_DATES, *WRITTEN)
     said = {name: document.texts(named(name)) for name in names}
     return said | {"": _leaves(said, Ownership.read(document).keywords)}
 
@@ -161,11 +160,11 @@ def _leaves(said: Mapping[str, tuple[str, ...]], machine: Iterable[str]) -> tupl
     """Return the last levels of all keywords that are not the machine's, each once."""
     ours = {word.casefold() for word in machine}
     kept: dict[str, str] = {}
-    for name, kind in LISTS.items():
+    for name in WRITTEN:
         for text in said.get(name, ()):
             if text.startswith(_INTERNAL):
                 continue
-            leaf = one_line(text.rsplit(kind.separator, 1)[-1] if kind.separator else text)
+            leaf = one_line(levels(name, text)[-1])
             if leaf and len(leaf) <= _LONGEST_KEYWORD and leaf.casefold() not in ours:
                 kept.setdefault(leaf.casefold(), leaf)
     return tuple(kept.values())

@@ -1,4 +1,4 @@
-"""Merge tags into a sidecar's bytes: the one place where reading, deciding and splicing meet."""
+"""Merge tags into a sidecar: the one place where reading, deciding and splicing meet."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import quoteattr
 
-from taggerd import settings
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.keywords.lists import LISTS, has_list, write_keywords
+from taggerd.metadata.keywords.fields import WRITTEN
+from taggerd.metadata.keywords.lists import has_list, shadowing_note, write_keywords
 from taggerd.metadata.keywords.normalise import is_english
+from taggerd.metadata.options import Options
 from taggerd.metadata.ownership import DATE, DIGEST, Ownership
 from taggerd.metadata.texts import lacking_texts, write_texts
 from taggerd.metadata.undo.seal import SEAL, Origin, joined, kept, origin, sealed
 from taggerd.metadata.xmp.document import Document, Form, Property
-from taggerd.metadata.xmp.encoding import LARGEST, decode
-from taggerd.metadata.xmp.namespaces import named
+from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.namespaces import PREFIXES, named
 from taggerd.metadata.xmp.splice import Array, Draft, Value, splice
 from taggerd.photo import Tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from taggerd.metadata.xmp.encoding import Encoded
     from taggerd.metadata.xmp.namespaces import Name
     from taggerd.photo import Provenance
-    from taggerd.settings import Fields
+
+_DECLARED = ("dc", "digiKam", "exif", "Iptc4xmpCore", "lr", "photoshop", "taggerd", "tiff", "xmp")
+"""Prefixes that a new sidecar declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,18 @@ class Merged:
     """A sidecar with tags in it."""
 
     data: bytes
-    """The same bytes where there was nothing to say but a new date."""
+    """The same bytes where there was nothing to change but the date."""
     notes: tuple[str, ...]
+    shadowing: tuple[str, ...] = ()
+    """Keyword lists of other programs that may hide ours."""
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the collector from walking a growing tree again and again: most of the time it took."""
+    """Pause the garbage collector, which would walk the growing tree over and over.
+
+    That took most of the time of a large sidecar.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -51,55 +59,73 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def new_sidecar(properties: Mapping[Name, Value], version: str) -> bytes:
+    """Return a sidecar that holds *properties*, pretty-printed, one description, UTF-8.
+
+    Pretty-printed, because darktable's reader for Lightroom sidecars steps over white space nodes
+    and reads compact XML as empty.
+    """
+    toolkit = quoteattr(f"taggerd {version}".strip())
+    declared = "".join(f'\n    xmlns:{p}="{PREFIXES[p]}"' for p in _DECLARED)
+    frame = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<x:xmpmeta xmlns:x="{PREFIXES["x"]}" x:xmptk={toolkit}>\n'
+        f' <rdf:RDF xmlns:rdf="{PREFIXES["rdf"]}">\n'
+        f'  <rdf:Description rdf:about=""{declared}>\n'
+        "  </rdf:Description>\n"
+        " </rdf:RDF>\n"
+        "</x:xmpmeta>\n"
+    )
+    draft = Draft(Document(frame.encode()))
+    for name, value in properties.items():
+        draft.put(name, value)
+    return draft.apply()
+
+
 @uncollected()
 def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
-    data: bytes,
+    sidecar: bytes | Document,
     tags: Tags,
     provenance: Provenance,
-    fields: Fields,
+    options: Options,
     *,
-    overwrite: bool = False,
-    language: str = "",
-    root: str = "",
     made: bool = False,
     seeds: Mapping[Name, Value] = MappingProxyType({}),
-    carry: Callable[[], Mapping[str, Value]] = dict,
+    embedded: Callable[[], Mapping[str, Value]] = dict,
 ) -> Merged:
-    """Merge *tags* into the sidecar *data*.
+    """Merge *tags* into a sidecar.
 
     Args:
-        data: the sidecar as it is on disk, in any encoding of :mod:`.xmp.encoding`.
-        tags: what to write; an empty text or no keywords: what an earlier pass wrote stays.
+        sidecar: its bytes, in any encoding of :mod:`.xmp.encoding`, or what was parsed of them.
+        tags: what to write. Where a text is empty or there are no keywords, what an earlier pass
+            wrote stays.
         provenance: recorded in taggerd's namespace.
-        fields: which answer goes where.
-        overwrite: replace texts that a human wrote.
-        language: the texts' own, BCP 47: they are written in it besides ``x-default``.
-        root: a word under which machine keywords are listed once more where there are levels.
-        made: taggerd has just made *data*; an undo takes the whole file away again.
+        options: which answer goes where, whether a human's text is replaced, the language, the
+            root of machine keywords.
+        made: taggerd has just made this sidecar; an undo removes the whole file.
         seeds: human words from elsewhere that go in first; an undo takes them out with ours.
-        carry: gives what the photo's own file says; asked only where the sidecar lacks a field
-            that is to be written, because the words there would be hidden by ours.
+        embedded: returns what the photo's own file says. It is called only where the sidecar lacks
+            a field that is to be written, because our words there would hide the file's.
 
     Raises:
-        SidecarRefused: it cannot be merged without a doubt; the message says why.
+        SidecarRefused: it cannot be merged safely; the message says why.
     """
-    encoded = decode(data)
-    document = Document(encoded.text)
-    before = Origin(made=True) if made else origin(encoded, document)
+    old = document = sidecar if isinstance(sidecar, Document) else Document.load(sidecar)
+    before = Origin(made=True) if made else origin(document)
     if seeds:
         document, before = _seeded(document, before, seeds)
-    if not made:
-        document, before = _carried(document, before, tags, fields, carry, overwrite=overwrite)
+    if not made and (found := _hidden_words(document, tags, options, embedded)):
+        document, before = _seeded(document, before, found)
     ownership = Ownership.read(document)
     draft = Draft(document)
-    texts = write_texts(draft, tags, fields, ownership, overwrite=overwrite, language=language)
+    texts = write_texts(draft, tags, options, ownership)
     union = write_keywords(
         draft,
         tags.keywords,
-        fields.keywords,
+        options.fields.keywords,
         ownership,
-        root=root,
-        english=is_english(language),
+        root=options.root,
+        english=is_english(options.language),
     )
     record = Ownership(
         keywords=union.machine.words,
@@ -112,18 +138,18 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
         replaced=texts.replaced,
     )
     put_record(draft, record.properties(provenance))
-    notes = (*texts.notes, *union.notes)
+    notes = (*texts.notes, *map(shadowing_note, union.shadowing))
     if draft.changed <= {DATE}:
-        return Merged(data, notes)
-    data = encoded.restore(sealed_text(draft, encoded, before))
+        return Merged(old.data, notes, union.shadowing)
+    data = document.encoding.encode(sealed_text(draft, before))
     if len(data) > LARGEST:  # nobody, ourselves included, would read it again
         message = f"would become larger than {LARGEST // (1024 * 1024)} MB"
         raise SidecarRefused(message)
-    return Merged(data, notes)
+    return Merged(data, notes, union.shadowing)
 
 
-def yielded(data: bytes) -> bytes:
-    """Return the sidecar *data* without machine texts that hide what a human wrote since.
+def unhidden(data: bytes) -> bytes:
+    """Return the sidecar *data* without machine texts that hide a text a human wrote since.
 
     Readers take either of two fields for one thing (``dc:description``, ``tiff:ImageDescription``):
     where a human has edited one, ours in the other goes.
@@ -131,20 +157,19 @@ def yielded(data: bytes) -> bytes:
     Raises:
         SidecarRefused: it cannot be understood.
     """
-    encoded = decode(data)
-    document = Document(encoded.text)
+    document = Document.load(data)
     ownership = Ownership.read(document)
     draft = Draft(document)
-    texts = write_texts(draft, Tags(), settings.Fields(), ownership, overwrite=False)
+    texts = write_texts(draft, Tags(), Options(), ownership)
     if not draft.changed:
         return data
     record = replace(ownership, written=texts.written, replaced=texts.replaced)
     put_record(draft, record.words())
-    return encoded.restore(sealed_text(draft, encoded, origin(encoded, document)))
+    return document.encoding.encode(sealed_text(draft, origin(document)))
 
 
-def sealed_text(draft: Draft, encoded: Encoded, before: Origin) -> bytes:
-    """Carry out *draft*, check the result, and leave in it the way back to *before*.
+def sealed_text(draft: Draft, before: Origin) -> bytes:
+    """Apply *draft*, check the result, and leave in it what is needed to get back to *before*.
 
     Raises:
         SidecarRefused: the result does not say what it should, or anything else changed.
@@ -152,49 +177,40 @@ def sealed_text(draft: Draft, encoded: Encoded, before: Origin) -> bytes:
     if not before.made and before.text is None:
         if SEAL in draft.document:
             draft.remove(SEAL)
-        return draft.apply(encoded.settled)
+        return draft.apply()
     draft.put(SEAL, "")
-    edits = draft.edits(encoded.settled)
-    text, says = sealed(before, splice(draft.document.data, edits), edits)
-    draft.check(text, {SEAL: says})
+    edits = draft.edits()
+    text, seal = sealed(before, splice(draft.document.text, edits), edits)
+    draft.check(text, {SEAL: seal})
     return text
 
 
-def _carried(  # noqa: PLR0913 - see merge
-    document: Document,
-    before: Origin,
-    tags: Tags,
-    fields: Fields,
-    carry: Callable[[], Mapping[str, Value]],
-    *,
-    overwrite: bool,
-) -> tuple[Document, Origin]:
-    """Put the photo's own words into the fields that the sidecar lacks and that are to be written.
+def _hidden_words(
+    document: Document, tags: Tags, options: Options, embedded: Callable[[], Mapping[str, Value]]
+) -> dict[Name, Value]:
+    """Return the photo's own words in the fields that the sidecar lacks and that will be written.
 
-    Without it, the machine's words in the sidecar would hide the human's in the photo from readers
-    that look no further than the sidecar.
+    The machine's words in the sidecar would hide them from programs that read only the sidecar.
     """
-    lacking = lacking_texts(document, tags, fields, overwrite=overwrite)
+    lacking = lacking_texts(document, tags, options)
     if tags.keywords and not has_list(document):
-        lacking += LISTS
-    if not lacking:
-        return document, before
-    said = carry()
-    found = {named(field): said[field] for field in lacking if field in said}
-    return _seeded(document, before, found) if found else (document, before)
+        lacking += WRITTEN
+    said = embedded() if lacking else {}
+    return {named(field): said[field] for field in lacking if field in said}
 
 
 def _seeded(
     document: Document, before: Origin, seeds: Mapping[Name, Value]
 ) -> tuple[Document, Origin]:
-    """Put *seeds* into *document*; the way back to *before* leads past them."""
+    """Put *seeds* into *document*; an undo back to *before* takes them out again."""
     draft = Draft(document)
     for name, value in seeds.items():
         draft.put(name, value)
     edits = draft.edits()
-    text = splice(document.data, edits)
+    text = splice(document.text, edits)
     draft.check(text)
-    return Document(text), replace(before, spans=tuple(joined(kept(edits), before.spans)))
+    spans = tuple(joined(kept(edits), before.spans))
+    return Document(text, document.encoding), replace(before, spans=spans)
 
 
 def digest_in(document: Document) -> str:

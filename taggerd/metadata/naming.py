@@ -7,12 +7,10 @@ None exists: the setting ``sidecar.naming`` decides.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarError
 from taggerd.metadata.atomic import read
-from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import decode
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.photo import IMAGE_EXTENSIONS, extension, is_raw
 
@@ -20,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from taggerd.metadata.atomic import Old
+    from taggerd.metadata.options import Naming
     from taggerd.photo import Photo
-
-Naming = Literal["auto", "full", "stem"]
 
 _SIDECAR_FOR = named("photoshop:SidecarForExtension")
 _OPEN_RAW = frozenset({"dng"})
@@ -30,22 +28,26 @@ _OPEN_RAW = frozenset({"dng"})
 
 
 class Target(NamedTuple):
-    """A sidecar to be written, and the files of the photo that it speaks for."""
+    """A sidecar to be written, and the files of the photo that it describes."""
 
     path: Path
     files: tuple[Path, ...]
+    old: Old | None = None
+    """What was read of it, where its content decided whose it is."""
 
 
 def targets(photo: Photo, naming: Naming) -> tuple[Target, ...]:
     """Return the sidecars of *photo*, each once, those that exist under their name on disk."""
     members = [file.path for file in photo.files]
     found: dict[Path, list[Path]] = {}
+    read: dict[Path, Old | None] = {}
     for path in members:
-        shared = _Shared(path, members)
-        here = [*_existing(_full(path)), *(s for s in _existing(_stem(path)) if shared.speaks(s))]
+        shared = _Shared(path, members, read)
+        stems = (stem for stem in _existing(_stem(path)) if shared.describes(stem))
+        here = [*_existing(_full(path)), *stems]
         for sidecar in here or [_new(path, naming, shared)]:
             found.setdefault(sidecar, []).append(path)
-    return tuple(Target(sidecar, tuple(files)) for sidecar, files in _once(found))
+    return tuple(Target(path, tuple(files), read.get(path)) for path, files in _once(found))
 
 
 def shorter(sidecar: Path) -> Path | None:
@@ -92,15 +94,16 @@ def _new(path: Path, naming: Naming, shared: _Shared) -> Path:
 
 
 class _Shared:
-    """Whether ``IMG.xmp`` speaks for one file of a photo.
+    """Whether ``IMG.xmp`` describes one file of a photo.
 
     It may be another picture's: ``IMG.JPG`` and ``IMG.PNG`` from two phones lie in one folder and
     are two photos; and beside ``IMG.CR3.jpg``, ``IMG.CR3.xmp`` is that of ``IMG.CR3``. Then its own
     ``photoshop:SidecarForExtension`` decides, else it is left alone.
     """
 
-    def __init__(self, path: Path, members: list[Path]) -> None:
+    def __init__(self, path: Path, members: list[Path], read: dict[Path, Old | None]) -> None:
         self._path = path
+        self._read = read
         self._members = {member.name for member in members}
         self._known_ambiguous: bool | None = None
 
@@ -124,21 +127,20 @@ class _Shared:
             and name not in self._members
         )
 
-    def speaks(self, sidecar: Path) -> bool:
+    def describes(self, sidecar: Path) -> bool:
         """Say whether the existing stem sidecar is this file's."""
-        meant = _meant_extension(sidecar)
+        meant = self._meant_extension(sidecar)
         if meant:
             return meant == extension(self._path)
         return not self.ambiguous
 
-
-def _meant_extension(sidecar: Path) -> str:
-    """Return the extension that Lightroom recorded in *sidecar*, lower case; empty if none."""
-    try:
-        old = read(sidecar)
-        if old is None:
-            return ""
-        texts = Document(decode(old.data).text).texts(_SIDECAR_FOR)
-    except (SidecarError, OSError):
-        return ""  # it will be refused, and said so, when it is merged
-    return texts[0].strip().lower().lstrip(".") if texts else ""
+    def _meant_extension(self, sidecar: Path) -> str:
+        """Return the extension that Lightroom recorded in *sidecar*, lower case; empty if none."""
+        try:
+            if sidecar not in self._read:
+                self._read[sidecar] = read(sidecar)
+            old = self._read[sidecar]
+            texts = old.document.texts(_SIDECAR_FOR) if old is not None else ()
+        except (SidecarError, OSError):
+            return ""  # it will be refused, and said so, when it is merged
+        return texts[0].strip().lower().lstrip(".") if texts else ""

@@ -13,14 +13,14 @@ property       form  holds
 ``digest``     text  BLAKE2b-256 of the file that was looked at
 ``body``       text  embedded only: what the photo file is without it (see :mod:`.embedding.packet`)
 ``keywords``   Bag   the exact machine keywords in the lists, flat
-``paths``      Bag   those that have a place in the user's hierarchy, ``Animals|Dog``
-``root``       text  the word under which they are listed once more in hierarchical lists, ``AI``
-``rejected``   Bag   machine keywords that somebody took out: never written again
+``paths``      Bag   those that stand in the user's hierarchy, ``Animals|Dog``
+``root``       text  the keyword below which they are listed again in hierarchical lists, ``AI``
+``rejected``   Bag   machine keywords that somebody removed: never written again
 ``lists``      Bag   the keyword lists that got the machine keywords, ``dc:subject``
 ``mirrored``   Bag   human keywords copied from another list, ``digiKam:TagsList Places/Beach``
 ``written``    Bag   per text field the hash of what was written, ``dc:title 0f3a…``
-``replaced``   Bag   per text field the human words that gave way to it (``--overwrite-metadata``)
-``undo``       text  the way back, byte for byte (see :mod:`.undo.seal`)
+``replaced``   Bag   per text field the human words it replaced (``--overwrite-metadata``)
+``undo``       text  what an undo needs to restore every byte (see :mod:`.undo.seal`)
 ============== ===== ======================================================================
 """
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 DATE = Name(TAGGERD, "date")
 DIGEST = Name(TAGGERD, "digest")
 BODY = Name(TAGGERD, "body")
-"""As long as it is true of the photo file it stands in, ``digest`` says which file that was before
-anything was embedded."""
+"""As long as it is true of the photo file it is in, ``digest`` is that of the file before anything
+was embedded."""
 
 
 def text_hash(text: str) -> str:
@@ -62,7 +62,7 @@ class Ownership:
     paths: tuple[tuple[str, ...], ...] = ()
     """From the root down, each of two levels or more; as hierarchical lists have them."""
     root: str = ""
-    """Every entry of a hierarchical list is there once more below this word; empty: it is not."""
+    """Every entry of a hierarchical list is there again below this keyword; empty: it is not."""
     rejected: tuple[str, ...] = ()
     lists: frozenset[str] = frozenset()
     mirrored: frozenset[tuple[str, str]] = frozenset()
@@ -70,7 +70,7 @@ class Ownership:
     written: Mapping[str, str] = field(default_factory=dict)
     """Field → hash."""
     replaced: Mapping[str, str] = field(default_factory=dict)
-    """Field → the words that stood there before and come back with an undo."""
+    """Field → the words that were there before; an undo puts them back."""
 
     @classmethod
     def read(cls, document: Document) -> Ownership:
@@ -91,7 +91,7 @@ class Ownership:
         )
 
     def owns(self, text: str) -> bool:
-        """Say whether *text* is one that taggerd wrote, in whichever field it stands now."""
+        """Say whether taggerd wrote *text*, whichever field it is in now."""
         return text_hash(text) in self.written.values()
 
     @property

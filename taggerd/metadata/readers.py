@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from taggerd.metadata.keywords.fields import levels
 from taggerd.metadata.xmp.tree import BLANK
 from taggerd.photo import extension, is_raw
 
@@ -49,14 +50,6 @@ class Source:
 
 
 NOTHING = Source({})
-
-SEPARATORS = {
-    "lr:hierarchicalSubject": "|",
-    "digiKam:TagsList": "/",
-    "MicrosoftPhoto:LastKeywordXMP": "/",
-    "mediapro:CatalogSets": "|",
-}
-"""Sign between the levels of a keyword; the other lists are flat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +226,7 @@ def _text(fields: Sequence[str], layers: Sequence[Source]) -> str:
 def _keywords(reader: Reader, layers: Sequence[Source]) -> tuple[str, ...]:
     """Return the keywords of the first list that is there, or of all; the file's own come last."""
     lists = [
-        _levels(field, layer.words(field))
+        ["/".join(levels(field, word)) for word in layer.words(field)]
         for layer in layers
         for field in reader.keywords
         if layer.words(field)
@@ -241,17 +234,12 @@ def _keywords(reader: Reader, layers: Sequence[Source]) -> tuple[str, ...]:
     return _together(lists if reader.all_lists else lists[:1])
 
 
-def _levels(field: str, words: Sequence[str]) -> list[str]:
-    separator = SEPARATORS.get(field, "")
-    return [word.replace(separator, "/") for word in words] if separator else list(words)
-
-
 def _together(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Join lists: a flat word that is a level of an earlier keyword is that keyword."""
     words: dict[str, None] = {}
-    levels: set[str] = set()
+    known: set[str] = set()
     for each in lists:
-        new = [word for word in each if word not in levels]
+        new = [word for word in each if word not in known]
         words.update(dict.fromkeys(new))
-        levels.update(level for word in new for level in word.split("/"))
+        known.update(level for word in new for level in word.split("/"))
     return tuple(words)

@@ -1,87 +1,34 @@
-"""Write a photo's sidecars: the room's door.
+"""Write a photo's sidecars, and its files themselves where tags are embedded.
 
-Everything here runs in a worker process: a new sidecar is seeded from the photo itself by Exiv2.
+Everything here runs in a worker process: Exiv2 reads the photo itself.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from os.path import lexists
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from taggerd import settings
 from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embedded import Fields, carried, names_of
+from taggerd.metadata.embedded import Fields, embedded, names_of
 from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.embedding.photo import change_packet, embed
-from taggerd.metadata.merge import Merged, merge, yielded
-from taggerd.metadata.new import new_sidecar
-from taggerd.metadata.patience import Patience
-from taggerd.metadata.undo.files import Withdrawal, backup_name, withdraw_embedded
+from taggerd.metadata.merge import Merged, merge, new_sidecar, unhidden
+from taggerd.metadata.undo.content import UndoOptions
+from taggerd.metadata.undo.files import undo_embedded
 from taggerd.photo import Sidecar, printable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from taggerd.metadata.naming import Naming, Target
-    from taggerd.metadata.xmp.namespaces import Name
-    from taggerd.metadata.xmp.splice import Value
+    from taggerd.metadata.naming import Target
+    from taggerd.metadata.options import Options
     from taggerd.photo import Photo, Provenance, Tags
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How sidecars are written; picklable."""
-
-    target: Literal["sidecar", "embed", "both"] = "sidecar"
-    """Where tags go."""
-    fields: settings.Fields = field(default_factory=settings.Fields)
-    """Which answer goes into which property."""
-    own: frozenset[settings.TextField] = frozenset()
-    """The properties that take what roles of the user's own say."""
-    naming: Naming = "auto"
-    """How a new sidecar is called."""
-    overwrite: bool = False
-    """Replace texts that a human wrote."""
-    backup_originals: bool = False
-    """Keep the bytes of a sidecar before it changes, beside it."""
-    language: str = ""
-    """The texts' language, BCP 47; empty: not said."""
-    root: str = ""
-    """Machine keywords are listed once more under this one."""
-
-    patience: Patience = field(default_factory=Patience)
-    """With another program that writes at the same moment."""
-
-    def merged(  # noqa: PLR0913 - see merge
-        self,
-        data: bytes,
-        tags: Tags,
-        provenance: Provenance,
-        *,
-        made: bool = False,
-        seeds: Mapping[Name, Value] = MappingProxyType({}),
-        carry: Callable[[], Fields] = dict,
-    ) -> Merged:
-        """Merge *tags* into the sidecar *data*; see :func:`.merge.merge`."""
-        return merge(
-            data,
-            tags,
-            provenance,
-            self.fields,
-            overwrite=self.overwrite,
-            language=self.language,
-            root=self.root,
-            made=made,
-            seeds=seeds,
-            carry=carry,
-        )
 
 
 def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
@@ -89,10 +36,10 @@ def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
     return tuple(target.path for target in naming.targets(photo, options.naming))
 
 
-def yield_to_humans(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
+def unhide_human_texts(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
     """Take machine texts out of *photo* and its sidecars that hide what a human wrote since.
 
-    One that cannot be understood or written stays as it is: it is spoken of when it is tagged.
+    A file that cannot be understood or written stays as it is: the note comes when it is tagged.
 
     Returns:
         The photo's own files that were changed.
@@ -103,17 +50,16 @@ def yield_to_humans(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
     for path in plan(photo, options):
         with suppress(SidecarError):
             old = atomic.read(path)
-            if old is not None and (data := yielded(old.data)) != old.data:
+            if old is not None and (data := unhidden(old.data)) != old.data:
                 atomic.replace(path, old, data)
     changed: list[Sidecar] = []
     for file in photo.files:
-        path, stamp = file.path, file.stamp
-        if embeddable(path):
+        if embeddable(file.path):
             with suppress(SidecarError, PhotoMoved):
-                atomic.clear(path)
-                new, _ = change_packet(path, stamp, yielded)
-                if new != stamp:
-                    changed.append(Sidecar(path=path, written=True, embedded=True, stamp=new))
+                atomic.clear(file.path)
+                new, _ = change_packet(file.path, file.stamp, unhidden)
+                if new != file.stamp:
+                    changed.append(Sidecar(path=file.path, written=True, embedded=True, stamp=new))
     return tuple(changed)
 
 
@@ -124,64 +70,49 @@ def write(
 
     A sidecar that already says all this is left alone (``written`` is False). One that is refused
     or cannot be written stays as it is byte for byte and says why in ``error``; the others are
-    written all the same. A file that is not embedded into gets a sidecar whose notes say why, and
-    so does one that has a sidecar already: readers would look there alone.
+    written all the same. A file that tags cannot be embedded into gets a sidecar, whose notes say
+    why, and one that exists is kept up to date in any case: readers would take its old words.
 
     Raises:
-        PhotoMoved: a file that was to be embedded into changed or went meanwhile.
-        PhotosDiskError: the disk is full, read-only or failing.
+        PhotosDiskError: the disk is full, read-only or failing; nothing is half written.
+        PhotoMoved: a photo that is to be embedded into changed or went.
     """
     targets = naming.targets(photo, options.naming)
     if options.target == "sidecar":
         return tuple(_write_one(target, tags, provenance, options) for target in targets)
     if options.target == "both":
-        # First the sidecars: a new one starts with the words in the file, which are human yet.
         sidecars = [_write_one(target, tags, provenance, options) for target in targets]
-        embedded, refused = _embed_all(photo, tags, provenance, options)
-        return (*embedded, *_with_reasons(sidecars, targets, refused))
-    embedded, refused = _embed_all(photo, tags, provenance, options)
+        done, refused = _embed_all(photo, tags, provenance, options)
+        return (*done, *_with_reasons(sidecars, targets, refused))
+    done, refused = _embed_all(photo, tags, provenance, options)
     targets = tuple(t for t in targets if refused.keys() & set(t.files) or lexists(t.path))
     sidecars = [_write_one(target, tags, provenance, options) for target in targets]
-    return (*embedded, *_with_reasons(sidecars, targets, refused))
+    return (*done, *_with_reasons(sidecars, targets, refused))
 
 
 def _embed_all(
     photo: Photo, tags: Tags, provenance: Provenance, options: Options
 ) -> tuple[list[Sidecar], dict[Path, str]]:
-    """Embed into the files of *photo*; return what became of them, and why which were not."""
+    """Embed into the files of *photo*; return the outcomes, and why which files were refused."""
     done: list[Sidecar] = []
     refused: dict[Path, str] = {}
     for file in photo.files:
-        if not embeddable(file.path):
-            refused[file.path] = ""  # expected of a raw file, and not worth a note
+        path = file.path
+        if not embeddable(path):
+            refused[path] = ""  # expected of a raw file, and not worth a note
             continue
         try:
-            done.append(
-                embed(
-                    file,
-                    tags,
-                    provenance,
-                    options.merged,
-                    backup_originals=options.backup_originals,
-                )
-            )
+            done.append(embed(file, tags, provenance, options))
         except SidecarError as error:
-            refused[file.path] = f"{printable(file.path.name)} is not embedded into: it {error}"
+            refused[path] = f"{printable(path.name)} is not embedded into: it {error}"
             # What an earlier pass embedded must not contradict the sidecar.
-            earlier = withdraw_embedded(file.path, Withdrawal(), options)
+            earlier = undo_embedded(path, UndoOptions(), options)
             if earlier.stamp is not None:
-                refused[file.path] += "; what was embedded into it before is taken out"
-                done.append(
-                    Sidecar(
-                        path=file.path,
-                        written=True,
-                        embedded=True,
-                        emptied=True,
-                        stamp=earlier.stamp,
-                    )
-                )
+                refused[path] += "; what was embedded into it before is taken out"
+                emptied = Sidecar(path=path, written=True, embedded=True, emptied=True)
+                done.append(replace(emptied, stamp=earlier.stamp))
             elif earlier.end == "refused":
-                refused[file.path] += "; what was embedded into it before still stands in it"
+                refused[path] += "; what was embedded into it before is still in it"
     return done, refused
 
 
@@ -199,9 +130,9 @@ def _with_reasons(
 def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
     """Write one sidecar, merging again when another program wrote at the same moment."""
     name = printable(target.path)
-    for _ in options.patience.tries():
+    for _ in options.retries.tries():
         try:
-            return _attempt(target, tags, provenance, options)
+            return _write_once(target, tags, provenance, options)
         except SidecarChanged as error:
             reason = f"{name} {error}; run taggerd retry"
         except SidecarUnwritable as error:
@@ -209,56 +140,47 @@ def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Opti
             break
         except SidecarError as error:
             reason = f"{name} {error}; left as it was: mend or remove it, then run taggerd retry"
-            if not options.patience.may_grow(target.path):
+            if not options.retries.may_grow(target.path):
                 break
+        target = target._replace(old=None)
     return Sidecar(path=target.path, written=False, error=reason)
 
 
-def _attempt(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
+def _write_once(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
     """Read, merge and write once."""
-    path = target.path
-    old = atomic.read(path)
+    path, own = target.path, _Own(target)
+    old = target.old or atomic.read(path)
     if old is None:
-        return _create(target, tags, provenance, options)
-    own = _Own(target)
-    merged = options.merged(with_record(path, old.data), tags, provenance, carry=own.fields)
-    merged = Merged(merged.data, (*own.notes, *merged.notes))
+        photo = _stat(target.files[0])
+        blank = new_sidecar(names_of(own.fields()), provenance.version)
+        merged = merge(blank, tags, provenance, options, made=True)
+        atomic.create(path, merged.data, photo)
+        return _outcome(Sidecar(path=path, written=True, created=True), merged, own)
+    document = with_record(path, old.document)
+    merged = merge(document, tags, provenance, options, embedded=own.fields)
     if merged.data == old.data:
         atomic.clear(path)
-        return _outcome(path, merged, written=False)
-    backup = None
-    if options.backup_originals:
-        backup = backup_name(path, provenance.date)
+        return _outcome(Sidecar(path=path, written=False), merged, own)
+    backup = atomic.backup_name(path, provenance.date) if options.backup_originals else None
     kept = atomic.replace(path, old, merged.data, backup=backup)
-    return _outcome(path, merged, written=True, backup=kept)
-
-
-def _create(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
-    """Make a new sidecar, starting with what the photo's files carry."""
-    photo = _stat(target.files[0])
-    own = _Own(target)
-    blank = new_sidecar(names_of(own.fields()), provenance.version)
-    merged = options.merged(blank, tags, provenance, made=True)
-    atomic.create(target.path, merged.data, photo)
-    outcome = Merged(merged.data, (*own.notes, *merged.notes))
-    return _outcome(target.path, outcome, written=True, created=True)
+    return _outcome(Sidecar(path=path, written=True, backup=kept), merged, own)
 
 
 class _Own:
-    """What a photo's own files say of it; read only when it is asked for."""
+    """What a photo's own files say; read only when it is asked for."""
 
     def __init__(self, target: Target) -> None:
         self._files = target.files
         self.notes: tuple[str, ...] = ()
 
     def fields(self) -> Fields:
-        """Return what the files carry, the first file's words before the others'."""
-        seeds: Fields = {}
+        """Return what the files say, the first file's words before the others'."""
+        found: Fields = {}
         for file in self._files:
-            fields, notes = carried(file)
-            seeds = fields | seeds
-            self.notes += notes
-        return seeds
+            said = embedded(file)
+            found = said.fields | found
+            self.notes += said.notes
+        return found
 
 
 def _stat(photo: Path) -> os.stat_result:
@@ -270,19 +192,11 @@ def _stat(photo: Path) -> os.stat_result:
         raise SidecarUnwritable(message) from None
 
 
-def _outcome(
-    path: Path,
-    merged: Merged,
-    *,
-    written: bool,
-    created: bool = False,
-    backup: Path | None = None,
-) -> Sidecar:
-    return Sidecar(
-        path=path,
-        written=written,
-        created=created,
+def _outcome(sidecar: Sidecar, merged: Merged, own: _Own) -> Sidecar:
+    """Add to *sidecar* what is in it now, and what to say about it."""
+    return replace(
+        sidecar,
         digest=atomic.digest_of_bytes(merged.data),
-        backup=backup,
-        notes=merged.notes,
+        notes=(*own.notes, *merged.notes),
+        shadowing=merged.shadowing,
     )

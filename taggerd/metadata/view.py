@@ -1,4 +1,4 @@
-"""What a person wants to know of a photo and its sidecars: whose words, and who shows them.
+"""What a person wants to know about a photo and its sidecars: whose words, and who shows them.
 
 Runs Exiv2 on the photo itself: call :func:`view` in a worker process only.
 """
@@ -8,25 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import PhotoMoved, SidecarError, StorageError
-from taggerd.metadata import atomic, embedded, naming
+from taggerd.errors import PhotoMoved, SidecarError
+from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
+from taggerd.metadata.embedded import Embedded, embedded
 from taggerd.metadata.embedding.photo import embedded_core
-from taggerd.metadata.keywords.lists import notes_on
+from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
+from taggerd.metadata.keywords.lists import shadowing, shadowing_note
 from taggerd.metadata.keywords.owners import told_apart
 from taggerd.metadata.ownership import DATE, Ownership
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
-from taggerd.metadata.texts import standing_texts
+from taggerd.metadata.texts import field_texts
 from taggerd.metadata.undo.seal import origin
 from taggerd.metadata.xmp.document import Document, Form
-from taggerd.metadata.xmp.encoding import decode
 from taggerd.metadata.xmp.namespaces import PREFIXES, TAGGERD, Name, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from taggerd.metadata.sidecars import Options
+    from taggerd.metadata.options import Options
     from taggerd.photo import Photo
 
 _READ = frozenset(
@@ -64,7 +65,7 @@ class SidecarView:
     human: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
     replaced: Mapping[str, str] = field(default_factory=dict)
-    """Human words that gave way, and come back with an undo."""
+    """Human words that were replaced; an undo puts them back."""
     notes: tuple[str, ...] = ()
 
 
@@ -89,21 +90,18 @@ def view(photo: Photo, options: Options) -> View:
         StorageError: the disk fails.
     """
     path = photo.primary.path
-    said = embedded.own(path)
+    said = embedded(path, with_ours=True)
     own = _own(said)
-    inside = _embedded(path)
+    inside = _packet_view(path)
     views = [inside] if inside is not None else []
     sources: dict[Path, Source] = {}
     for target in naming.targets(photo, options.naming):
         try:
-            old = atomic.read(target.path)
+            old = target.old or atomic.read(target.path)
             if old is None:
                 continue
-            one, sources[target.path] = sidecar_view(
-                target.path, with_record(target.path, old.data)
-            )
-        except StorageError:
-            raise
+            document = with_record(target.path, old.document)
+            one, sources[target.path] = sidecar_view(target.path, document)
         except SidecarError as error:
             one, sources[target.path] = SidecarView(target.path, refused=str(error)), NOTHING
         views.append(one)
@@ -122,32 +120,26 @@ def view(photo: Photo, options: Options) -> View:
     )
 
 
-_LISTS = ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList", "iptc:Keywords")
+_LISTS = (*WRITTEN, "iptc:Keywords")
 
 
-def _embedded(path: Path) -> SidecarView | None:
+def _packet_view(path: Path) -> SidecarView | None:
     """Return whose words the photo's own XMP packet holds, if any are taggerd's."""
     try:
         core = embedded_core(path)
-        return sidecar_view(path, core)[0] if core else None
+        return sidecar_view(path, Document.load(core))[0] if core else None
     except SidecarError as error:
         return SidecarView(path, refused=str(error))
     except PhotoMoved:
         return None
 
 
-def sidecar_view(path: Path, data: bytes) -> tuple[SidecarView, Source]:
-    """Return what the sidecar *data* says, for people and for readers.
-
-    Raises:
-        SidecarRefused: it cannot be understood.
-    """
-    encoded = decode(data)
-    document = Document(encoded.text)
+def sidecar_view(path: Path, document: Document) -> tuple[SidecarView, Source]:
+    """Return what the sidecar at *path* says, for people and for readers."""
     ownership = Ownership.read(document)
     machine, human = told_apart(document, ownership)
     ours = any(name.uri == TAGGERD for name in document.names)
-    before = origin(encoded, document)
+    before = origin(document)
     done = "made" if before.made else "merged"
     edited = "nobody has edited it since" if before.intact else "edited since"
 
@@ -161,12 +153,12 @@ def sidecar_view(path: Path, data: bytes) -> tuple[SidecarView, Source]:
         date="".join(document.texts(DATE)[:1]),
         profile=said("profile"),
         models=dict(_models(document)),
-        texts=tuple(Words(*words) for words in standing_texts(document, ownership)),
+        texts=tuple(Words(*words) for words in field_texts(document, ownership)),
         machine=tuple(machine),
         human=tuple(human),
         rejected=ownership.rejected,
         replaced=ownership.replaced,
-        notes=notes_on(document),
+        notes=tuple(map(shadowing_note, shadowing(document))),
     )
     return seen, _source(document)
 
@@ -188,13 +180,14 @@ def _source(document: Document) -> Source:
         texts[name] = items or (Text(found.text),)
         if found.form is Form.ARRAY and found.container is not None:
             ordered |= {name} if found.container.name.local == "Seq" else set()
-    for twin, name in (("MicrosoftPhoto1:LastKeywordXMP", "MicrosoftPhoto:LastKeywordXMP"),):
-        if name not in texts and (words := document.texts(named(twin))):
-            texts[name] = tuple(map(Text, words))
+    for name, variant in KEYWORD_FIELDS.items():
+        usual = variant.variant_of
+        if usual and usual not in texts and (words := document.texts(named(name))):
+            texts[usual] = tuple(map(Text, words))
     return Source(texts, frozenset(ordered))
 
 
-def _own(said: embedded.Own) -> Source:
+def _own(said: Embedded) -> Source:
     """Return what the photo itself says to the readers."""
     texts: dict[str, tuple[Text, ...]] = {}
     for name, value in said.fields.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taggerd.ledger import SqliteLedger
-from taggerd.metadata import SHADOWING, Options
+from taggerd.metadata import Options, shadowing_note
 from taggerd.photo import printable
 from taggerd.relay import OutboxRelay
 from taggerd.services.factories import (
@@ -56,15 +56,15 @@ class Services:
     now: Callable[[], datetime] = local_now
     """The local time, aware."""
     remarked: set[str] = field(default_factory=set)
-    """Notes that have been logged in this run."""
+    """Keyword lists that have been warned about in this run."""
 
     def remark(self, sidecars: Iterable[Sidecar]) -> None:
         """Log once a run, not once a photo, that a list of another program may hide keywords."""
         for sidecar in sidecars:
-            for note in sidecar.notes:
-                if note.endswith(SHADOWING) and note not in self.remarked:
-                    self.remarked.add(note)
-                    log.warning(note, first=printable(sidecar.path))
+            for name in sidecar.shadowing:
+                if name not in self.remarked:
+                    self.remarked.add(name)
+                    log.warning(shadowing_note(name), first=printable(sidecar.path))
 
 
 def has_ledger(settings: Settings) -> bool:

@@ -12,7 +12,6 @@ import pytest
 from program import photo, until
 
 from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import decode
 from taggerd.metadata.xmp.namespaces import named
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def sidecars(folder: Path) -> int:
 
 def words(sidecar: Path, field: str) -> tuple[str, ...]:
     """Return the texts of one property of a sidecar."""
-    return Document(decode(sidecar.read_bytes()).text).texts(named(field))
+    return Document.load(sidecar.read_bytes()).texts(named(field))
 
 
 @pytest.mark.parametrize("mode", ["inotify", "poll"])

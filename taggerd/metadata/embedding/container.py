@@ -1,16 +1,118 @@
-"""Where the XMP packet lies in a photo file, format by format: what they have in common.
+"""What all formats of photo files have in common: bytes, edits, and the XMP packet among them.
 
-A format finds the packet, says which edits put another one in its place, and gives a fingerprint
+A format finds the packet, says which edits put another one in its stead, and gives a fingerprint
 of everything else. Two files of one fingerprint hold the same picture, byte for byte, and the same
 metadata but for XMP.
+
+An edit replaces a span of bytes; everything outside is the same by construction. A
+:class:`Edited` source reads like the file it would make, so that the outcome can be parsed and
+compared before a byte is written. No file is ever held in memory as a whole.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import hashlib
+import os
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from taggerd.errors import SidecarRefused
 
 if TYPE_CHECKING:
-    from taggerd.metadata.embedding.source import Edit, Span
+    from collections.abc import Collection, Iterable, Iterator
+
+    from taggerd.metadata.xmp.splice import Edit
+
+_BLOCK = 1 << 20
+"""Bytes read at once."""
+
+
+class Span(NamedTuple):
+    """Bytes *start* to *end* of a file."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+class Source(Protocol):
+    """Bytes that can be read at any offset."""
+
+    size: int
+    """Bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes at *offset*, fewer at the end.
+
+        Raises:
+            OSError: the disk fails.
+        """
+
+
+class FileSource:
+    """An open file, read by offset: its position is not used."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Read the open *descriptor*, which stays the caller's."""
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes at *offset*, fewer at the end."""
+        parts: list[bytes] = []
+        while length > 0:
+            part = os.pread(self._descriptor, length, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return b"".join(parts)
+
+
+class Edited:
+    """What *source* would be with *edits* made."""
+
+    def __init__(self, source: Source, edits: Collection[Edit]) -> None:
+        """Prepare; raises ValueError where two edits overlap or lie outside."""
+        self._source = source
+        self._pieces: list[tuple[int, bytes | Span]] = []
+        """(offset in the outcome, new bytes or a span of the source)."""
+        self.size = 0
+        position = 0
+        for edit in sorted(edits, key=lambda edit: edit[:2]):
+            if not position <= edit.start <= edit.end <= source.size:
+                message = f"edits overlap or lie outside at byte {edit.start}"
+                raise ValueError(message)
+            self._add(Span(position, edit.start))
+            self._add(edit.new)
+            position = edit.end
+        self._add(Span(position, source.size))
+
+    def _add(self, piece: bytes | Span) -> None:
+        length = piece.size if isinstance(piece, Span) else len(piece)
+        if length:
+            self._pieces.append((self.size, piece))
+            self.size += length
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes at *offset*, fewer at the end."""
+        end = min(offset + length, self.size)
+        parts: list[bytes] = []
+        for at, piece in self._pieces:
+            size = piece.size if isinstance(piece, Span) else len(piece)
+            first, last = max(offset, at) - at, min(end, at + size) - at
+            if first < last:
+                parts.append(
+                    self._source.read(piece.start + first, last - first)
+                    if isinstance(piece, Span)
+                    else piece[first:last]
+                )
+        return b"".join(parts)
+
 
 Fingerprint = tuple[object, ...]
 """Everything in a file but its XMP packet, comparable."""
@@ -21,7 +123,7 @@ class Container(Protocol):
 
     packet: bytes | None
     """The XMP packet, with its padding; None if there is none."""
-    place: Span | None
+    span: Span | None
     """The bytes that change with the packet and nothing else (a checksum over it included)."""
 
     def edits(self, packet: bytes | None) -> list[Edit]:
@@ -37,3 +139,58 @@ class Container(Protocol):
 
 C2PA = "has Content Credentials (C2PA), which a change would invalidate"
 TWO_PACKETS = "has more than one XMP packet"
+
+
+def exactly(source: Source, offset: int, length: int) -> bytes:
+    """Return just *length* bytes at *offset*.
+
+    Raises:
+        SidecarRefused: the file is shorter.
+    """
+    inside = 0 <= offset <= offset + length <= source.size
+    data = source.read(offset, length) if inside else b""
+    if not inside or len(data) != length:
+        message = "is cut off or damaged"
+        raise SidecarRefused(message)
+    return data
+
+
+def check_effort(source: Source, spans: Iterable[Span]) -> None:
+    """Refuse to read *spans* if together they are many times the file.
+
+    Only a file made for it names the same bytes over and over.
+    """
+    if sum(span.size for span in spans) > 4 * source.size + _BLOCK:
+        message = "names the same bytes too often"
+        raise SidecarRefused(message)
+
+
+def blocks(source: Source, span: Span) -> Iterator[bytes]:
+    """Yield the bytes of *span*, a block at a time."""
+    position = span.start
+    while position < span.end:
+        data = source.read(position, min(_BLOCK, span.end - position))
+        if not data:
+            message = "is cut off or damaged"
+            raise SidecarRefused(message)
+        yield data
+        position += len(data)
+
+
+def digest_of(source: Source, *spans: Span) -> str:
+    """Return the BLAKE2b-256 of *spans*, one after the other, 64 hex digits."""
+    digest = hashlib.blake2b(digest_size=32)
+    for span in spans:
+        for block in blocks(source, span):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_without(source: Source, without: Collection[Span]) -> str:
+    """Return the BLAKE2b-256 of all bytes but those in the spans *without*."""
+    kept: list[Span] = []
+    position = 0
+    for span in sorted(without):
+        kept.append(Span(position, max(position, span.start)))
+        position = max(position, span.end)
+    return digest_of(source, *kept, Span(position, source.size))

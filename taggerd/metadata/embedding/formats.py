@@ -23,8 +23,7 @@ from taggerd.photo import Stamp, extension, is_raw, printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taggerd.metadata.embedding.container import Container
-    from taggerd.metadata.embedding.source import Source
+    from taggerd.metadata.embedding.container import Container, Source
 
 Native = tuple["Mapping[str, object]", "Mapping[str, object]"]
 """EXIF and IPTC as Exiv2 names them."""

@@ -17,15 +17,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused, SidecarUnwritable
-from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS
-from taggerd.metadata.embedding.source import Span, check_effort, digest_of, exactly
+from taggerd.metadata.embedding.container import (
+    C2PA,
+    TWO_PACKETS,
+    Span,
+    check_effort,
+    digest_of,
+    exactly,
+)
 from taggerd.metadata.xmp.encoding import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taggerd.metadata.embedding.container import Fingerprint
-    from taggerd.metadata.embedding.source import Edit, Source
+    from taggerd.metadata.embedding.container import Fingerprint, Source
+    from taggerd.metadata.xmp.splice import Edit
 
 _C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _CONTENT_TYPE = b"application/rdf+xml"
@@ -86,7 +92,7 @@ class Heif:
             message = "has damaged lists of its parts"
             raise SidecarRefused(message) from None
         self.packet: bytes | None = None
-        self.place: Span | None = None
+        self.span: Span | None = None
         self._read_packet()
 
     def edits(self, packet: bytes | None) -> list[Edit]:  # noqa: ARG002 - only exiftool can
@@ -127,7 +133,7 @@ class Heif:
         inside = set[Span]()
         for item in self._items.values():
             inside.update(s for s in item.spans if self._in_media(s))
-        return size - sum(s.end - s.start for s in inside)
+        return size - sum(s.size for s in inside)
 
     def _in_media(self, span: Span) -> bool:
         return any(
@@ -142,18 +148,18 @@ class Heif:
         if len(found) > 1:
             raise SidecarRefused(TWO_PACKETS)
         # exiftool leaves an empty item of a packet that it removes.
-        if not found or not any(span.end - span.start for span in found[0].spans):
+        if not found or not any(span.size for span in found[0].spans):
             return
         spans, parts = found[0].spans, found[0].said.split(b"\0")
         if len(spans) != 1 or any(parts[2:]) or found[0].protected:
             message = "has an XMP packet in a form that is not written to"
             raise SidecarRefused(message)
         (span,) = spans
-        if span.end - span.start > LARGEST:
+        if span.size > LARGEST:
             message = "has an XMP packet that is too large"
             raise SidecarRefused(message)
-        self.packet = exactly(self._source, span.start, span.end - span.start)
-        self.place = span
+        self.packet = exactly(self._source, span.start, span.size)
+        self.span = span
 
     def _read_items(self) -> dict[int, _Item]:
         items = dict(self._infos())

@@ -13,16 +13,22 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS
-from taggerd.metadata.embedding.source import Edit, Span, blocks, digest_without, exactly
+from taggerd.metadata.embedding.container import (
+    C2PA,
+    TWO_PACKETS,
+    Span,
+    blocks,
+    digest_without,
+    exactly,
+)
 from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.splice import Edit
 from taggerd.metadata.xmp.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taggerd.metadata.embedding.container import Fingerprint
-    from taggerd.metadata.embedding.source import Source
+    from taggerd.metadata.embedding.container import Fingerprint, Source
     from taggerd.metadata.xmp.tree import Node
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -70,7 +76,7 @@ class Jpeg:
             raise SidecarRefused(TWO_PACKETS)
         self._segment = packets[0] if packets else None
         self.packet = self._segment.data[len(_XMP) :] if self._segment else None
-        self.place = self._segment.span if self._segment else None
+        self.span = self._segment.span if self._segment else None
 
     def edits(self, packet: bytes | None) -> list[Edit]:
         """See :class:`.embedding.container.Container`."""
@@ -82,19 +88,19 @@ class Jpeg:
                 raise SidecarRefused(message)
             body = _XMP + packet
             new = struct.pack(">BBH", 0xFF, _APP1, len(body) + 2) + body
-        place = self.place or self._new_place()
-        if len(new) != place.end - place.start:
-            self._check_offsets(place)
-        return [Edit(place.start, place.end, new)]
+        span = self.span or self._new_span()
+        if len(new) != span.size:
+            self._check_offsets(span)
+        return [Edit(span.start, span.end, new)]
 
     def fingerprint(self) -> Fingerprint:
         """See :class:`.embedding.container.Container`."""
-        return (digest_without(self._source, [self.place] if self.place else []),)
+        return (digest_without(self._source, [self.span] if self.span else []),)
 
     def _applications(self, marker: int) -> list[_Segment]:
         return [s for s in self._segments if s.marker == marker]
 
-    def _new_place(self) -> Span:
+    def _new_span(self) -> Span:
         """Return where a new packet goes: behind Exif, else behind APP0, before all others."""
         at = len(SIGNATURE) - 1
         for segment in self._segments:
@@ -126,11 +132,10 @@ class Jpeg:
             if len(extended) > LARGEST or _TOUCHED & _namespaces(Tree(extended).root):
                 raise SidecarRefused(_EXTENDED)
 
-    def _check_offsets(self, place: Span) -> None:
-        """Refuse where somebody counts bytes across *place*, which is to change its length."""
+    def _check_offsets(self, span: Span) -> None:
+        """Refuse where somebody counts bytes across *span*, which is to change its length."""
         if any(
-            s.data.startswith(_MPF) and s.span.start < place.start
-            for s in self._applications(_APP2)
+            s.data.startswith(_MPF) and s.span.start < span.start for s in self._applications(_APP2)
         ):
             message = "has its XMP behind its list of pictures (MPF), whose offsets would go wrong"
             raise SidecarRefused(message)

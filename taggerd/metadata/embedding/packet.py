@@ -3,7 +3,7 @@
 XMP part 1, clause 7.3: a packet stands between two ``xpacket`` instructions, with white space
 before the second so that it can grow without moving what follows.
 
-``taggerd:body`` says what an undo and a later pass have to know of the file around the packet::
+``taggerd:body`` says what an undo and a later pass must know about the file around the packet::
 
     BODY SIZE TAIL ORIGINAL
 
@@ -19,20 +19,20 @@ import binascii
 import re
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.metadata.embedded import from_exif, from_iptc, names_of
-from taggerd.metadata.merge import Merged
-from taggerd.metadata.new import new_sidecar
+from taggerd.metadata.embedded import exif_fields, iptc_fields, names_of
+from taggerd.metadata.merge import Merged, merge, new_sidecar
 from taggerd.metadata.ownership import BODY, DIGEST
 from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import LARGEST, decode
+from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.tree import BLANK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from taggerd.metadata.embedded import Fields
+    from taggerd.metadata.options import Options
     from taggerd.metadata.undo.content import Undone
     from taggerd.metadata.xmp.namespaces import Name
     from taggerd.metadata.xmp.splice import Value
@@ -46,21 +46,6 @@ _END = b'<?xpacket end="w"?>'
 _PADDING = (b" " * 99 + b"\n") * 20
 _CLOSING = re.compile(rb"[ \t\r\n]*<\?xpacket\s+end=[^>]*\?>[ \t\r\n]*\Z")
 _DECLARATION = re.compile(rb"\A<\?xml\s[^>]*\?>\s*")
-
-
-class Merge(Protocol):
-    """Merges tags into what would be the bytes of a sidecar; see :func:`.merge.merge`."""
-
-    def __call__(
-        self,
-        data: bytes,
-        tags: Tags,
-        provenance: Provenance,
-        *,
-        made: bool = False,
-        seeds: Mapping[Name, Value] = ...,
-    ) -> Merged:
-        """Return the new bytes."""
 
 
 class Parts(NamedTuple):
@@ -79,9 +64,9 @@ class Parts(NamedTuple):
         return cls(packet[:end], packet[end:])
 
     def fitted(self, core: bytes, size: int) -> bytes:
-        """Return a packet with another *core* and so much white space that it has *size* bytes.
+        """Return a packet with another *core*, padded or trimmed to *size* bytes.
 
-        Where that cannot be, the white space is what it was.
+        Where the white space does not allow that, it stays as it was.
         """
         surplus = len(core) + len(self.tail) - size
         blank = len(self.tail) - len(self.tail.lstrip(BLANK.encode()))
@@ -122,7 +107,7 @@ def recorded(core: bytes) -> Recorded:
     Raises:
         SidecarRefused: it cannot be understood.
     """
-    document = Document(decode(core).text)
+    document = Document.load(core)
     digest = "".join(document.texts(DIGEST)[:1])
     body, size, tail, original, *_ = ("".join(document.texts(BODY)[:1]) + "    ").split(" ")
     known = size.isascii() and size.isdecimal() and len(size) <= _LONGEST_SIZE
@@ -144,7 +129,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     native: tuple[Mapping[str, object], Mapping[str, object]],
     tags: Tags,
     provenance: Provenance,
-    merge: Merge,
+    options: Options,
     *,
     original: Callable[[], str],
 ) -> Merged:
@@ -155,7 +140,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
         native: the file's EXIF and IPTC, as Exiv2 names them.
         tags: what to write.
         provenance: recorded in taggerd's namespace, with the file's ``body``.
-        merge: merges them into what would be a sidecar's bytes.
+        options: as for a sidecar.
         original: gives the digest of the whole file; asked only where nothing is embedded yet.
 
     Returns:
@@ -168,18 +153,19 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
         bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
         before = Recorded(original=original())
-        new = merge((_BEGIN + bare).rstrip(), tags, _of(provenance, before), made=True)
-        return Merged(new.data + b"\n" + _PADDING + _END, new.notes)
+        core = (_BEGIN + bare).rstrip()
+        new = merge(core, tags, _of(provenance, before), options, made=True)
+        return replace(new, data=new.data + b"\n" + _PADDING + _END)
     parts = Parts.of(packet)
     before = recorded(parts.core)
     seeds: Mapping[Name, Value] = {}
     if not before.body:
         before = Recorded(size=len(packet), tail=parts.tail, original=original())
         seeds = _seeds(parts.core, held)
-    new = merge(parts.core, tags, _of(provenance, before), seeds=seeds)
+    new = merge(parts.core, tags, _of(provenance, before), options, seeds=seeds)
     if new.data == parts.core:
-        return Merged(packet, new.notes)
-    return Merged(parts.fitted(new.data, len(packet)), new.notes)
+        return replace(new, data=packet)
+    return replace(new, data=parts.fitted(new.data, len(packet)))
 
 
 def changed_packet(packet: bytes, change: Callable[[bytes], bytes | None]) -> bytes | None:
@@ -219,13 +205,13 @@ def _of(provenance: Provenance, before: Recorded) -> Provenance:
 
 def _held(exif: Mapping[str, object], iptc: Mapping[str, object]) -> Fields:
     """Return the words in IPTC and EXIF that an XMP packet without them would hide."""
-    found = from_exif(exif) | from_iptc(iptc)
+    found = exif_fields(exif) | iptc_fields(iptc)
     return {field: value for field, value in found.items() if field in _WORDS}
 
 
 def _seeds(core: bytes, held: Fields) -> dict[Name, Value]:
     """Return the words *held* elsewhere that the packet lacks; once, before the first embedding."""
-    document = Document(decode(core).text)
+    document = Document.load(core)
     if DIGEST in document:
         return {}
     return {name: value for name, value in names_of(held).items() if name not in document}

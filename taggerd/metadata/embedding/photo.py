@@ -30,6 +30,7 @@ from taggerd.errors import (
 )
 from taggerd.metadata import atomic
 from taggerd.metadata.embedding import heif, replacement
+from taggerd.metadata.embedding.container import Edited, FileSource, Span, blocks, digest_of
 from taggerd.metadata.embedding.formats import (
     Native,
     body_of,
@@ -41,16 +42,14 @@ from taggerd.metadata.embedding.formats import (
 )
 from taggerd.metadata.embedding.heif import Heif
 from taggerd.metadata.embedding.packet import (
-    Merge,
     Parts,
     changed_packet,
     merged_packet,
     recorded,
     returned_packet,
 )
-from taggerd.metadata.embedding.source import Edited, FileSource, Span, blocks, digest_of
 from taggerd.metadata.embedding.tiff import Tiff
-from taggerd.metadata.undo.content import Undone, speaks_of_us
+from taggerd.metadata.undo.content import Undone, mentions_us, not_ours
 from taggerd.photo import Sidecar, Stamp, printable
 
 if TYPE_CHECKING:
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.metadata.embedding.container import Container
+    from taggerd.metadata.options import Options
     from taggerd.photo import PhotoFile, Provenance, Tags
 
 
@@ -65,14 +65,12 @@ def embed(
     file: PhotoFile,
     tags: Tags,
     provenance: Provenance,
-    merge: Merge,
-    *,
-    backup_originals: bool = False,
+    options: Options,
 ) -> Sidecar:
     """Merge *tags* into the XMP packet of the photo *file*.
 
     Returns:
-        What became of it; ``written`` is False where it said all this already.
+        The outcome; ``written`` is False where the file said all this already.
 
     Raises:
         SidecarError: it is not written to and is as it was; the message says why.
@@ -90,28 +88,26 @@ def embed(
             native,
             tags,
             known,
-            merge,
+            options,
             original=lambda: digest_of(source, Span(0, source.size)),
+        )
+        outcome = Sidecar(
+            path=path,
+            written=True,
+            embedded=True,
+            notes=merged.notes,
+            shadowing=merged.shadowing,
         )
         if merged.data == container.packet:
             atomic.clear(path)
-            return Sidecar(path=path, written=False, embedded=True, notes=merged.notes)
-        backup = None
-        if backup_originals:
-            backup = path.with_name(f"{path.name}.orig-{provenance.date:%Y%m%dT%H%M%S}")
+            return replace(outcome, written=False)
+        backup = atomic.backup_name(path, provenance.date) if options.backup_originals else None
         change = _Change(path, original, container, native, merged.data)
         stamp, kept = change.carry_out(backup)
-    notes = list(merged.notes)
     if native[1]:
-        notes.append(f"{printable(path.name)}: its IPTC-IIM is left as it was")
-    return Sidecar(
-        path=path,
-        written=True,
-        embedded=True,
-        stamp=stamp,
-        backup=kept,
-        notes=tuple(notes),
-    )
+        left = f"{printable(path.name)}: its IPTC-IIM is left as it was"
+        outcome = replace(outcome, notes=(*outcome.notes, left))
+    return replace(outcome, stamp=stamp, backup=kept)
 
 
 def read_packet(path: Path) -> bytes | None:
@@ -140,10 +136,10 @@ def embedded_core(path: Path) -> bytes:
     try:
         packet = read_packet(path)
     except SidecarError:
-        if mentions_us(path):
+        if file_mentions_us(path):
             raise
         return b""
-    return Parts.of(packet).core if packet and speaks_of_us(packet) else b""
+    return Parts.of(packet).core if packet and mentions_us(packet) else b""
 
 
 def replace_packet(
@@ -202,8 +198,8 @@ def change_packet(
         return making.carry_out(backup)
 
 
-class TakenBack(NamedTuple):
-    """What an undo made of a photo file."""
+class UndonePacket(NamedTuple):
+    """The outcome of an undo in a photo file."""
 
     undone: Undone
     exact: bool = False
@@ -215,16 +211,16 @@ class TakenBack(NamedTuple):
     backup: Path | None = None
 
 
-def take_back(
+def undo_packet(
     path: Path, undo: Callable[[bytes], Undone], *, backup: Path | None, dry_run: bool
-) -> TakenBack:
+) -> UndonePacket:
     """Take out of the photo at *path* what taggerd embedded.
 
     Args:
         path: the photo.
-        undo: makes it of what would be a sidecar's bytes.
+        undo: does it on the bytes that a sidecar would have.
         backup: keep the photo as it was under this name.
-        dry_run: only say what would be.
+        dry_run: only say what would happen.
 
     Raises:
         SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
@@ -233,15 +229,15 @@ def take_back(
     with replacement.opened(path, stamp) as original:
         source = FileSource(original)
         container = container_of(path, source)
-        if not container.packet or not speaks_of_us(container.packet):
+        if not container.packet or not mentions_us(container.packet):
             if not dry_run:
                 with suppress(SidecarError):  # of an undo that was killed when it was through
                     atomic.clear(path)
-            return TakenBack(_NOT_OURS)
+            return UndonePacket(not_ours(b""))
         core = Parts.of(container.packet).core
         undone = undo(core)
         if undone.end == "nothing":
-            return TakenBack(undone)
+            return UndonePacket(undone)
         packet = returned_packet(container.packet, undone)
         exact = False
         if undone.end in {"removed", "restored"} and not isinstance(container, Heif):
@@ -249,7 +245,7 @@ def take_back(
             whole = digest_of(outcome, Span(0, outcome.size))
             exact = whole == recorded(core).original
         if dry_run:
-            return TakenBack(undone, exact)
+            return UndonePacket(undone, exact)
         known = recorded(core).original
         change = _Change(path, original, container, native_of(original), packet)
         new, kept = change.carry_out(backup)
@@ -257,19 +253,16 @@ def take_back(
         with replacement.opened(path, new) as made:
             source = FileSource(made)
             exact = digest_of(source, Span(0, source.size)) == known
-    return TakenBack(undone, exact, stamp, new, kept)
+    return UndonePacket(undone, exact, stamp, new, kept)
 
 
-_NOT_OURS = Undone("nothing", b"", reason="nothing in it is taggerd's")
-
-
-def mentions_us(path: Path) -> bool:
+def file_mentions_us(path: Path) -> bool:
     """Say whether the bytes of *path*, of whatever kind, name taggerd's namespace."""
     kept = b""
     with suppress(TaggerdError, OSError), replacement.opened(path, stamp_of(path)) as descriptor:
         source = FileSource(descriptor)
         for block in blocks(source, Span(0, source.size)):
-            if speaks_of_us(kept + block):
+            if mentions_us(kept + block):
                 return True
             kept = block[-200:]
     return False

@@ -7,15 +7,20 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS
-from taggerd.metadata.embedding.source import Edit, Span, digest_without, exactly
+from taggerd.metadata.embedding.container import (
+    C2PA,
+    TWO_PACKETS,
+    Span,
+    digest_without,
+    exactly,
+)
 from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.splice import Edit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taggerd.metadata.embedding.container import Fingerprint
-    from taggerd.metadata.embedding.source import Source
+    from taggerd.metadata.embedding.container import Fingerprint, Source
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"XML:com.adobe.xmp\0"
@@ -39,25 +44,25 @@ class Png:
         if any(chunk.kind == b"caBX" for chunk in self._chunks):
             raise SidecarRefused(C2PA)
         self.packet: bytes | None = None
-        self.place: Span | None = None
+        self.span: Span | None = None
         for chunk in self._chunks:
             if chunk.kind in _TEXTS:
                 self._look_into(chunk)
 
     def edits(self, packet: bytes | None) -> list[Edit]:
         """See :class:`.embedding.container.Container`."""
-        place = self.place or Span(self._chunks[0].span.end, self._chunks[0].span.end)
+        span = self.span or Span(self._chunks[0].span.end, self._chunks[0].span.end)
         new = b""
         if packet is not None:
             # Not compressed, no language, no translated keyword.
             body = b"iTXt" + _KEYWORD + b"\0\0\0\0" + packet
             checksum = struct.pack(">I", zlib.crc32(body))
             new = struct.pack(">I", len(body) - 4) + body + checksum
-        return [Edit(place.start, place.end, new)]
+        return [Edit(span.start, span.end, new)]
 
     def fingerprint(self) -> Fingerprint:
         """See :class:`.embedding.container.Container`."""
-        return (digest_without(self._source, [self.place] if self.place else []),)
+        return (digest_without(self._source, [self.span] if self.span else []),)
 
     def _look_into(self, chunk: _Chunk) -> None:
         """Take the packet if *chunk* is one."""
@@ -77,7 +82,7 @@ class Png:
         compressed, (_, *rest) = data[:1] == b"\1", data[2:].partition(b"\0")
         packet = rest[1].partition(b"\0")[2]
         self.packet = _inflated(packet) if compressed else packet
-        self.place = chunk.span
+        self.span = chunk.span
 
 
 def _chunks(source: Source) -> Iterator[_Chunk]:

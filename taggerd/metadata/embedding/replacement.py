@@ -1,7 +1,7 @@
-"""Put a changed copy in the place of a photo, so that at every instant one of the two is whole.
+"""Replace a photo by a changed copy, so that a whole file is there at every instant.
 
 The copy is made beside the photo under a hidden name, synced, given its owner, mode, access lists
-and extended attributes, checked, and exchanged with the photo in one step (see :mod:`.exchange`).
+and extended attributes, checked, and exchanged with the photo in one step (see :mod:`.atomic`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from taggerd.errors import PhotoChanged, PhotoGone, SidecarRefused, SidecarUnwritable
+from taggerd.files import copy_owner
 from taggerd.metadata import atomic
-from taggerd.metadata.exchange import swap
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def opened(path: Path, stamp: Stamp) -> Iterator[int]:
         if error.errno == errno.ELOOP:
             message = "is a symbolic link, which is not written through"
             raise SidecarRefused(message) from None
-        atomic.give_up(error, path, "cannot be read")
+        atomic.raise_mapped(error, path, "cannot be read")
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -70,7 +70,7 @@ def exchange(
     *,
     backup: Path | None = None,
 ) -> tuple[Stamp, Path | None]:
-    """Put what *make* writes in the place of the photo at *path*.
+    """Replace the photo at *path* by what *make* writes.
 
     Args:
         path: the photo.
@@ -95,7 +95,7 @@ def exchange(
         with _copy(path) as (temporary, descriptor):
             try:
                 make(descriptor)
-                _dress(path, temporary, descriptor, old)
+                _copy_attributes(path, temporary, descriptor, old)
                 os.fsync(descriptor)
                 check(descriptor)
             finally:
@@ -111,8 +111,8 @@ def exchange(
                     kept.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        atomic.give_up(error, path, "cannot be written")
-    atomic.make_last(path)
+        atomic.raise_mapped(error, path, "cannot be written")
+    atomic.fsync_name(path)
     return made, kept
 
 
@@ -149,9 +149,9 @@ def _copy(path: Path) -> Iterator[tuple[Path, int]]:
         os.close(descriptor)
 
 
-def _dress(path: Path, temporary: Path, descriptor: int, old: os.stat_result) -> None:
+def _copy_attributes(path: Path, temporary: Path, descriptor: int, old: os.stat_result) -> None:
     """Give the copy all that the photo has besides its bytes; refuse where that is not possible."""
-    atomic.dress(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
+    copy_owner(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
     atomic.copy_attributes(path, temporary)
     made = os.fstat(descriptor)
     if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
@@ -212,7 +212,7 @@ def _copy_to(original: int, free: Path) -> None:
             open(descriptor, "wb", closefd=False) as copy,
         ):
             shutil.copyfileobj(source, copy)
-        atomic.dress(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
+        copy_owner(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
         os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns))
         os.fsync(descriptor)
     except BaseException:
@@ -223,6 +223,6 @@ def _copy_to(original: int, free: Path) -> None:
 
 
 def _swap(temporary: Path, path: Path, stamp: Stamp) -> None:
-    """Put *temporary* in the place of the file with *stamp* at *path*, if it still is there."""
-    if not swap(temporary, path, lambda there: Stamp.of(there.lstat()) == stamp):
+    """Replace the file with *stamp* at *path* by *temporary*, if it is still there."""
+    if not atomic.swap(temporary, path, lambda there: Stamp.of(there.lstat()) == stamp):
         raise _changed(path)

@@ -11,9 +11,8 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.embedding.container import C2PA
-from taggerd.metadata.embedding.source import (
-    Edit,
+from taggerd.metadata.embedding.container import (
+    C2PA,
     Span,
     check_effort,
     digest_of,
@@ -21,12 +20,12 @@ from taggerd.metadata.embedding.source import (
     exactly,
 )
 from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.splice import Edit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taggerd.metadata.embedding.container import Fingerprint
-    from taggerd.metadata.embedding.source import Source
+    from taggerd.metadata.embedding.container import Fingerprint, Source
 
 _SMALL = (b"II*\0", b"MM\0*")
 _BIG = (b"II+\0", b"MM\0+")
@@ -78,7 +77,7 @@ class Tiff:
             raise SidecarRefused(message)
         self._entry = next((e for e in self._first.entries if e.tag == _XMP), None)
         self.packet: bytes | None = None
-        self.place: Span | None = None
+        self.span: Span | None = None
         if self._entry is not None:
             self._read_packet(self._entry)
 
@@ -87,7 +86,7 @@ class Tiff:
         self._check_alone()
         if packet is None:
             return self._removed()
-        start, end = self.place or (0, 0)
+        start, end = self.span or (0, 0)
         if self._entry is None:
             return self._new_directory(packet)
         if len(packet) <= _OFFSET:
@@ -125,10 +124,10 @@ class Tiff:
         without = [Span(_HEAD, _HEAD + _OFFSET)]
         if self._first.at == old._first.at:
             without.append(Span(old._first.at, old._first.end))
-        if old.place is not None:
-            without.append(old.place)
+        if old.span is not None:
+            without.append(old.span)
         common = min(self._source.size, old._source.size)
-        if old._source.size > common and (old.place is None or old.place.start > common):
+        if old._source.size > common and (old.span is None or old.span.start > common):
             return False
         return self._digest_before(common, without) == old._digest_before(common, without)
 
@@ -169,7 +168,7 @@ class Tiff:
 
     def _read_packet(self, entry: _Entry) -> None:
         span = self._span(entry)
-        size = span.end - span.start
+        size = span.size
         if entry.kind not in {_BYTE, _UNDEFINED} or not 8 < size <= LARGEST:  # noqa: PLR2004 - what fits into an entry is no packet
             message = "has an XMP packet of a strange kind or size"
             raise SidecarRefused(message)
@@ -177,16 +176,16 @@ class Tiff:
         if span.start < _HEAD or (span.start < self._first.end and self._first.at < span.end):
             message = "has an XMP packet that overlaps its directory"
             raise SidecarRefused(message)
-        self.place = span
+        self.span = span
 
     def _numbers(self, entry: _Entry) -> list[int]:
         """Return the values of *entry* as whole numbers; none where it holds something else."""
         letters = {3: "H", 4: "I", 13: "I"}
         letter = letters.get(entry.kind)
         span = self._span(entry)
-        if letter is None or span.end - span.start > LARGEST:
+        if letter is None or span.size > LARGEST:
             return []
-        raw = exactly(self._source, span.start, span.end - span.start)
+        raw = exactly(self._source, span.start, span.size)
         count = len(raw) // _SIZES[entry.kind]
         return list(struct.unpack_from(f"{self._order}{count}{letter}", raw))
 
@@ -232,13 +231,13 @@ class Tiff:
 
     def _check_alone(self) -> None:
         """Refuse where the old packet's bytes are also somebody else's."""
-        if self.place is None:
+        if self.span is None:
             return
         for directory in self._directories():
             entries = [e for e in directory.entries if e is not self._entry]
             spans = [Span(directory.at, directory.end), *map(self._span, entries)]
             for span in (*spans, *self._data(entries)):
-                if span.start < self.place.end and self.place.start < span.end:
+                if span.start < self.span.end and self.span.start < span.end:
                     message = "has an XMP packet that overlaps other data"
                     raise SidecarRefused(message)
 
@@ -274,8 +273,8 @@ class Tiff:
         self._refuse_beyond(begin + len(packet))
         entry = struct.pack(f"{self._order}HHII", _XMP, _BYTE, len(packet), begin)
         raws = [e.raw for e in self._first.entries]
-        place = next((i for i, e in enumerate(self._first.entries) if e.tag > _XMP), len(raws))
-        raws.insert(place, entry)
+        index = next((i for i, e in enumerate(self._first.entries) if e.tag > _XMP), len(raws))
+        raws.insert(index, entry)
         made = struct.pack(self._order + "H", count) + b"".join(raws)
         made += struct.pack(self._order + "I", self._first.next)
         tail = b"\0" * (at - size) + made
@@ -288,7 +287,7 @@ class Tiff:
 
     def _removed(self) -> list[Edit]:
         """Return the edits that take tag 700 out of the first directory, in its place."""
-        if self._entry is None or self.place is None:
+        if self._entry is None or self.span is None:
             return []
         first = self._first
         raws = [e.raw for e in first.entries if e is not self._entry]
@@ -298,10 +297,10 @@ class Tiff:
         made = struct.pack(self._order + "H", len(raws)) + b"".join(raws)
         made += struct.pack(self._order + "I", first.next)
         made = made.ljust(first.end - first.at, b"\0")
-        gone = b"" if self.place.end == self._source.size else bytes(
-            self.place.end - self.place.start
+        gone = b"" if self.span.end == self._source.size else bytes(
+            self.span.size
         )  # fmt: skip
-        return [Edit(first.at, first.end, made), Edit(*self.place, gone)]
+        return [Edit(first.at, first.end, made), Edit(*self.span, gone)]
 
 
 def _order(source: Source) -> str:

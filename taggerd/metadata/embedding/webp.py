@@ -10,15 +10,14 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS
-from taggerd.metadata.embedding.source import Edit, Span, digest_of, exactly
+from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS, Span, digest_of, exactly
 from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.splice import Edit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taggerd.metadata.embedding.container import Fingerprint
-    from taggerd.metadata.embedding.source import Source
+    from taggerd.metadata.embedding.container import Fingerprint, Source
 
 _HAS_XMP = 0x04
 _HAS_ALPHA = 0x10
@@ -35,7 +34,7 @@ class _Chunk(NamedTuple):
     @property
     def end(self) -> int:
         """Where the next one begins."""
-        return self.span.end + (self.span.end - self.span.start) % 2
+        return self.span.end + self.span.size % 2
 
 
 class Webp:
@@ -53,14 +52,14 @@ class Webp:
         self._head = exactly(source, 20, 10) if kinds[0] == b"VP8X" else b""
         self._xmp = next((c for c in self._chunks if c.kind == b"XMP "), None)
         self.packet: bytes | None = None
-        self.place: Span | None = None
+        self.span: Span | None = None
         if self._xmp is not None:
             start, end = self._xmp.span
             if end - start > LARGEST:
                 message = "has an XMP packet that is too large"
                 raise SidecarRefused(message)
             self.packet = exactly(source, start + 8, end - start - 8)
-            self.place = Span(start, self._xmp.end)
+            self.span = Span(start, self._xmp.end)
 
     def edits(self, packet: bytes | None) -> list[Edit]:
         """See :class:`.embedding.container.Container`."""
@@ -68,8 +67,8 @@ class Webp:
         new = b""
         if packet is not None:
             new = struct.pack("<4sI", b"XMP ", len(packet)) + packet + b"\0" * (len(packet) % 2)
-        if self.place is not None:
-            edits.append(Edit(self.place.start, self.place.end, new))
+        if self.span is not None:
+            edits.append(Edit(self.span.start, self.span.end, new))
         elif new:
             edits.append(Edit(self._end, self._end, new))
         if packet is not None or self._head:

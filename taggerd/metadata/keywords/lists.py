@@ -1,8 +1,6 @@
 """The keyword lists of a sidecar: every one that is there or written holds the whole union.
 
-Readers take the first list they find (Immich ``digiKam:TagsList``, then ``lr:hierarchicalSubject``;
-darktable ``lr:hierarchicalSubject``, else ``dc:subject``), so a word that is missing from one list
-is missing from that program. Nothing a human wrote is ever taken out of a list.
+Nothing a human wrote is ever taken out of a list.
 """
 
 from __future__ import annotations
@@ -11,9 +9,10 @@ import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, READ_ONLY, WRITTEN, KeywordField, Use
 from taggerd.metadata.keywords.normalise import alike
 from taggerd.metadata.xmp.document import Form, Item, Property
 from taggerd.metadata.xmp.namespaces import named
@@ -34,36 +33,6 @@ Path = tuple[str, ...]
 """A keyword from its root down; a flat word is a path of one."""
 
 
-class _Kind(NamedTuple):
-    """How one program's list is written."""
-
-    array: Literal["Bag", "Seq"]
-    separator: str
-    """Between levels; empty: the list is flat."""
-
-
-LISTS = {
-    "dc:subject": _Kind("Bag", ""),
-    "lr:hierarchicalSubject": _Kind("Bag", "|"),
-    "digiKam:TagsList": _Kind("Seq", "/"),
-}
-"""Every list that gets the union where it is there."""
-
-LEFT_ALONE = {
-    "MicrosoftPhoto:LastKeywordXMP": _Kind("Bag", "/"),
-    "MicrosoftPhoto1:LastKeywordXMP": _Kind("Bag", "/"),
-    "mediapro:CatalogSets": _Kind("Bag", "|"),
-    "lr:weightedFlatSubject": _Kind("Bag", ""),
-}
-"""Lists of other programs: a first pass takes their words into the union, or a list made by it
-would hide them; they are never written to. An undo takes words of ours out of them that a program
-copied there."""
-
-_COMPLETE = ("dc:subject", "digiKam:TagsList")
-"""Lists that every program which writes them writes whole: a word missing there was taken out.
-(Bridge leaves flat words out of ``lr:hierarchicalSubject``: nothing follows from that.)"""
-
-
 class Union(NamedTuple):
     """What the lists hold now that is not a human's own entry."""
 
@@ -71,7 +40,7 @@ class Union(NamedTuple):
     rejected: tuple[str, ...]
     lists: frozenset[str]
     mirrored: frozenset[tuple[str, str]]
-    notes: tuple[str, ...]
+    shadowing: tuple[str, ...]
 
 
 class Machine(NamedTuple):
@@ -80,23 +49,23 @@ class Machine(NamedTuple):
     words: tuple[str, ...] = ()
     """In flat lists: the keywords, then those of their parents that are written too."""
     paths: tuple[Path, ...] = ()
-    """Of two levels or more: the keywords that have a place in a hierarchy."""
+    """Of two levels or more: the keywords that stand in a hierarchy."""
     root: str = ""
-    """Where there are levels, all of them are there once more below this word."""
+    """Where there are levels, every entry is there a second time below this word."""
 
     @classmethod
     def of(cls, ownership: Ownership) -> Machine:
         """Return what an earlier pass wrote."""
         return cls(ownership.keywords, ownership.paths, ownership.root)
 
-    def entries(self, kind: _Kind) -> list[Path]:
+    def entries(self, kind: KeywordField) -> list[Path]:
         """Return every entry that a list of this *kind* has of them."""
         if not kind.separator:
             return [(word,) for word in self.words]
-        placed = {path[-1]: path for path in self.paths}
+        filed = {path[-1]: path for path in self.paths}
         above = {level for path in self.paths for level in path[:-1]}
         entries = [
-            placed.get(word, (word,)) for word in self.words if word in placed or word not in above
+            filed.get(word, (word,)) for word in self.words if word in filed or word not in above
         ]
         return entries + [(self.root, *path) for path in entries if self.root]
 
@@ -105,8 +74,7 @@ class Machine(NamedTuple):
 class KeywordList:
     """One list as it stands, its items told apart."""
 
-    name: str
-    kind: _Kind
+    kind: KeywordField
     found: Property | None
     human: list[tuple[Item | None, Path]] = field(default_factory=list)
     """None: text in a form without items."""
@@ -122,6 +90,11 @@ class KeywordList:
             return (text.strip(BLANK),)
         levels = (level.strip(BLANK) for level in text.split(self.kind.separator))
         return tuple(level for level in levels if level)
+
+    @property
+    def name(self) -> str:
+        """Its property."""
+        return self.kind.name
 
     @property
     def machine_words(self) -> frozenset[str]:
@@ -149,9 +122,9 @@ class KeywordList:
 
 def machine_entries(name: str, ownership: Ownership) -> frozenset[str]:
     """Return the items that an earlier pass put into the list *name*, as they stand there."""
-    if name not in ownership.lists or name not in LISTS:
+    if name not in ownership.lists or name not in WRITTEN:
         return frozenset()
-    empty = KeywordList(name, LISTS[name], None)
+    empty = KeywordList(KEYWORD_FIELDS[name], None)
     return frozenset(empty.entry(path) for path in Machine.of(ownership).entries(empty.kind))
 
 
@@ -184,17 +157,17 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     """
     lists = [
         read_list(draft.document, name, ownership)
-        for name in LISTS
+        for name in WRITTEN
         if name in fields or named(name) in draft.document
     ]
     if not lists:
         return Union(
-            Machine(), ownership.rejected, frozenset(), frozenset(), notes_on(draft.document)
+            Machine(), ownership.rejected, frozenset(), frozenset(), shadowing(draft.document)
         )
     key = partial(alike, english=english)
     gone = _taken_out(lists, ownership)
     rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
-    sources = [] if ownership.lists else left_alone(draft.document, ownership)
+    sources = [] if ownership.lists else read_only(draft.document, ownership)
     paths = human_paths([*lists, *sources], ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
@@ -205,19 +178,19 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     for each in lists:
         mirrored |= _update(draft, each, paths, machine)
     names = frozenset(each.name for each in lists)
-    return Union(machine, rejected, names, frozenset(mirrored), notes_on(draft.document))
+    return Union(machine, rejected, names, frozenset(mirrored), shadowing(draft.document))
 
 
 def has_list(document: Document) -> bool:
     """Say whether *document* has any keyword list, or had one that somebody has since emptied."""
-    lists = (*LISTS, *LEFT_ALONE, "taggerd:lists")
+    lists = (*WRITTEN, *READ_ONLY, "taggerd:lists")
     return any(named(name) in document for name in lists)
 
 
-def left_alone(document: Document, ownership: Ownership) -> list[KeywordList]:
-    """Read the lists of other programs that can be read."""
+def read_only(document: Document, ownership: Ownership) -> list[KeywordList]:
+    """Read the lists that are never written, as far as they can be read."""
     lists = []
-    for name in LEFT_ALONE:
+    for name in READ_ONLY:
         if named(name) in document:
             with suppress(SidecarRefused):
                 lists.append(read_list(document, name, ownership))
@@ -226,9 +199,9 @@ def left_alone(document: Document, ownership: Ownership) -> list[KeywordList]:
 
 def read_list(document: Document, name: str, ownership: Ownership) -> KeywordList:
     """Tell the items of one list apart: machine, mirrored, human."""
-    kind = LISTS.get(name) or LEFT_ALONE[name]
+    kind = KEYWORD_FIELDS[name]
     found = document.read(named(name))
-    each = KeywordList(name, kind, found)
+    each = KeywordList(kind, found)
     if found is None:
         return each
     if found.form is Form.OTHER or (not found.items and not found.replaceable):
@@ -257,7 +230,7 @@ def _taken_out(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[
     A parent is taken out if no list has it: digiKam writes none into ``dc:subject``.
     """
     recorded = [each for each in lists if each.name in ownership.lists]
-    telling = [each.machine_words for each in recorded if each.name in _COMPLETE and each.machine]
+    telling = [each.machine_words for each in recorded if each.kind.complete and each.machine]
     held = frozenset().union(*(each.machine_words for each in recorded))
     parents = {level for path in ownership.paths for level in path[:-1]}
     return frozenset(
@@ -282,14 +255,14 @@ def _withheld(
 
 def _earlier(ownership: Ownership) -> list[Keyword]:
     """Return the keywords of an earlier pass."""
-    placed = {path[-1]: path for path in ownership.paths}
+    filed = {path[-1]: path for path in ownership.paths}
     above = {level for path in ownership.paths for level in path[:-1]}
     written = frozenset(ownership.keywords)
     return [
         Keyword(word, None, path[:-1], tuple(level for level in path[:-1] if level in written))
         for word in ownership.keywords
-        if word in placed or word not in above
-        for path in [placed.get(word, (word,))]
+        if word in filed or word not in above
+        for path in [filed.get(word, (word,))]
     ]
 
 
@@ -303,7 +276,7 @@ def _machine(
     """Return what of the *given* keywords may be written.
 
     Args:
-        given: keywords, each with its place.
+        given: keywords, each with its levels.
         taken: keys of what humans wrote and of what was rejected; no word of ours is one of them.
         refused: keys of the words that are no level above others either.
         withheld: keys of the levels that are no words of their own.
@@ -333,7 +306,7 @@ def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path
     spelled otherwise there ("AC-DC" for "AC/DC").
     """
     originals = [path for each in lists for _, path in each.human]
-    telling = [e for e in lists if e.name in _COMPLETE and e.found is not None]
+    telling = [e for e in lists if e.kind.complete and e.found is not None]
     first_pass = not ownership.lists
     paths: dict[Path, Path] = {}
     for each in lists:
@@ -392,11 +365,15 @@ def _unique(words: Iterable[str], key: Callable[[str], str]) -> tuple[str, ...]:
     return tuple(first.values())
 
 
-SHADOWING = "was left alone: a program that reads it first does not see taggerd's keywords"
-"""How the note about such a list ends."""
+def shadowing(document: Document) -> tuple[str, ...]:
+    """Name the lists that some program may read before ours and that are not kept up to date."""
+    return tuple(
+        field.variant_of or name
+        for name, field in KEYWORD_FIELDS.items()
+        if field.use is not Use.WRITTEN and named(name) in document
+    )
 
 
-def notes_on(document: Document) -> tuple[str, ...]:
-    """Name the lists that some reader may take before ours and that are not kept up."""
-    there = (name for name in (*LEFT_ALONE, "acdsee:categories") if named(name) in document)
-    return tuple(f"{name.replace('1:', ':')} {SHADOWING}" for name in there)
+def shadowing_note(name: str) -> str:
+    """Say to people what a list of :func:`shadowing` means for them."""
+    return f"{name} was left alone: a program that reads it first does not see taggerd's keywords"

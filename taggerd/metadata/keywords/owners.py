@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.keywords.fields import READ_ONLY, WRITTEN
 from taggerd.metadata.keywords.lists import (
-    LEFT_ALONE,
-    LISTS,
     KeywordList,
     Path,
     human_paths,
-    left_alone,
     read_list,
+    read_only,
     rewrite,
     same,
 )
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from taggerd.metadata.xmp.splice import Draft
 
 
-def withdraw_keywords(draft: Draft, ownership: Ownership) -> list[str]:
+def undo_keywords(draft: Draft, ownership: Ownership) -> list[str]:
     """Take every machine keyword out of every list, and every copy that taggerd made of a word.
 
     A copy stays where its original is gone: then it is the only one left of a human's word.
@@ -39,9 +38,10 @@ def withdraw_keywords(draft: Draft, ownership: Ownership) -> list[str]:
     Raises:
         SidecarRefused: a list has a form out of which nothing can be taken without a loss.
     """
-    everywhere = replace(ownership, lists=frozenset({*LISTS, *LEFT_ALONE}))
-    lists = [read_list(draft.document, n, everywhere) for n in LISTS if named(n) in draft.document]
-    lists += left_alone(draft.document, everywhere)
+    everywhere = replace(ownership, lists=frozenset({*WRITTEN, *READ_ONLY}))
+    document = draft.document
+    lists = [read_list(document, name, everywhere) for name in WRITTEN if named(name) in document]
+    lists += read_only(document, everywhere)
     human = [path for each in lists for _, path in each.human]
     here: dict[str, None] = {}
     for each in lists:
@@ -63,12 +63,12 @@ def told_apart(document: Document, ownership: Ownership) -> tuple[list[str], lis
     A list that cannot be understood is left out.
     """
     lists = []
-    for name in LISTS:
+    for name in WRITTEN:
         if named(name) in document:
             with suppress(SidecarRefused):
                 lists.append(read_list(document, name, ownership))
     machine = {"/".join(each.path(i.text)) for each in lists for i in each.machine.values()}
     words = [word for word in ownership.keywords if word in machine]
-    sources = [*lists, *left_alone(document, replace(ownership, lists=frozenset(LEFT_ALONE)))]
+    sources = [*lists, *read_only(document, replace(ownership, lists=frozenset(READ_ONLY)))]
     human = ["/".join(path) for path in human_paths(sources, replace(ownership, lists=frozenset()))]
     return [*words, *sorted(machine - set(words))], human

@@ -1,9 +1,9 @@
-"""Take back what taggerd wrote into a sidecar, from the sidecar alone.
+"""Undo what taggerd wrote into a sidecar, from the sidecar alone.
 
-What nobody has touched since goes back to the very bytes it was, by its seal (:mod:`.undo.seal`); a
-file that taggerd made goes as a whole. Out of anything else only taggerd's own is taken: texts that
-still hash to ours, our keywords in every list, our namespace; and the human words that had to give
-way (``--overwrite-metadata``) come back.
+A sidecar that nobody has touched since returns to the very bytes it was, by its seal
+(:mod:`.undo.seal`); a file that taggerd made goes as a whole. From anything else only taggerd's own
+words go: texts whose hash is recorded, our keywords in every list, our namespace. Human words that
+were replaced (``--overwrite-metadata``) come back.
 """
 
 from __future__ import annotations
@@ -12,44 +12,51 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, get_args
 
-from taggerd.metadata.keywords.owners import withdraw_keywords
+from taggerd.metadata.keywords.owners import undo_keywords
 from taggerd.metadata.merge import put_record, sealed_text
 from taggerd.metadata.ownership import DATE, Ownership
-from taggerd.metadata.texts import withdraw_texts
+from taggerd.metadata.texts import TEXT_FIELDS, undo_texts
 from taggerd.metadata.undo.seal import Origin, origin
 from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import Encoded, decode
 from taggerd.metadata.xmp.namespaces import TAGGERD
 from taggerd.metadata.xmp.splice import Draft
-from taggerd.settings import TextField
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from taggerd.settings import Fields
+    from taggerd.metadata.options import Options
 
 Part = Literal["caption", "description", "keywords"]
 PARTS: frozenset[Part] = frozenset(get_args(Part))
 
 End = Literal["removed", "restored", "cleaned", "partly", "nothing"]
 """``removed``: taggerd made the file, and it goes; ``restored``: byte for byte what it was;
-``cleaned``: edited since, so only what was taggerd's went; ``partly``: some parts were taken back;
-``nothing``: there was nothing to take back."""
+``cleaned``: edited since, so only what was taggerd's went; ``partly``: only some parts were undone;
+``nothing``: there was nothing to undo."""
 
 _ENCODINGS = ("ascii", "utf-16-le", "utf-16-be")
-"""In which the namespace may stand in a sidecar that taggerd wrote."""
+"""Codecs in which the namespace may stand in a sidecar that taggerd wrote."""
 
-_EMPTY = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 
-_CAPTIONS = frozenset({"photoshop:Headline", "dc:title", "Iptc4xmpCore:AltTextAccessibility"})
-"""Fields that hold the caption where the settings do not say."""
-_DESCRIPTIONS = frozenset({"dc:description", "tiff:ImageDescription"})
-"""The same of the description. Any other field holds what a role of the user's own said."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoOptions:
+    """What is to be undone."""
+
+    parts: frozenset[Part] = PARTS
+    since: date | None = None
+    """Only what was tagged on this local day or later; None: all."""
+    dry_run: bool = False
+    """Only say what would happen."""
+    now: datetime | None = None
+    """Local time, for the name of a backup."""
+
+
+EVERYTHING = UndoOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A sidecar without what was taken back."""
+    """A sidecar after an undo."""
 
     end: End
     data: bytes | None
@@ -57,73 +64,68 @@ class Undone:
     parts: tuple[str, ...] = ()
     """What was taken out, for people: fields, and how many keywords."""
     reason: str = ""
-    """Why there was nothing to take back."""
+    """Why there was nothing to undo."""
     untagged: bool = True
     """Nothing of taggerd's is left in it."""
 
 
-def undo(
-    data: bytes,
-    fields: Fields,
-    parts: frozenset[Part] = PARTS,
-    since: date | None = None,
-    own: frozenset[TextField] = frozenset(),
-) -> Undone:
-    """Take taggerd's words out of the sidecar *data*.
+def not_ours(data: bytes) -> Undone:
+    """Return the outcome for a file into which taggerd wrote nothing."""
+    return Undone("nothing", data, reason="nothing in it is taggerd's")
+
+
+def undo(sidecar: bytes | Document, options: Options, wanted: UndoOptions = EVERYTHING) -> Undone:
+    """Take taggerd's words out of a sidecar.
 
     Args:
-        data: the sidecar as it is on disk.
-        fields: which answer goes where; decides what is of the caption and what of the description.
-        parts: what is taken back.
-        since: only what was tagged on this local day or later.
-        own: the fields of the user's own roles.
+        sidecar: its bytes, or what was parsed of them.
+        options: which answer goes where: decides what belongs to the caption, what to the
+            description, and what to the user's own roles.
+        wanted: what is to be undone.
 
     Raises:
-        SidecarRefused: it cannot be understood, or not be changed without a doubt.
+        SidecarRefused: it cannot be understood, or not be changed safely.
     """
-    # Also one that could not be understood: it is nobody's business here.
-    encoded = decode(data) if speaks_of_us(data) else decode(_EMPTY)
-    document = Document(encoded.text)
+    data = sidecar if isinstance(sidecar, bytes) else sidecar.data
+    if not mentions_us(data):  # not parsed: whether it is damaged is nobody's business here
+        return not_ours(data)
+    document = Document.load(sidecar) if isinstance(sidecar, bytes) else sidecar
     if not any(name.uri == TAGGERD for name in document.names):
-        return Undone("nothing", data, reason="nothing in it is taggerd's")
-    if since is not None and (reason := _too_old(document, since)):
-        return Undone("nothing", data, reason=reason, untagged=False)
-    before = origin(encoded, document)
-    if parts < PARTS:
-        partly = _partly(encoded, document, before, _texts_of(parts, fields, own), parts)
+        return not_ours(data)
+    return _undo(document, options, wanted)
+
+
+def _undo(document: Document, options: Options, wanted: UndoOptions) -> Undone:
+    if wanted.since is not None and (reason := _too_old(document, wanted.since)):
+        return Undone("nothing", document.data, reason=reason, untagged=False)
+    before = origin(document)
+    if wanted.parts < PARTS:
+        partly = _partly(document, before, _texts_of(wanted.parts, options), wanted.parts)
         if partly is not None:
             return partly
-    if before.made and before.intact:
+    if before.intact and before.made:
         return Undone("removed", None)
-    if before.text is not None and before.intact:
-        return Undone("restored", encoded.restore(before.text))
-    return _cleaned(encoded, document, made=before.made)
+    if before.intact and before.text is not None:
+        return Undone("restored", document.encoding.encode(before.text))
+    return _cleaned(document, made=before.made)
 
 
-def speaks_of_us(data: bytes) -> bool:
+def mentions_us(data: bytes) -> bool:
     """Say whether *data* names taggerd's namespace."""
     return any(TAGGERD.encode(encoding) in data for encoding in _ENCODINGS)
 
 
-def _texts_of(parts: frozenset[Part], fields: Fields, own: frozenset[TextField]) -> frozenset[str]:
-    """Return the text fields that *parts* stand in."""
-    texts = set()
-    for field in get_args(TextField):
-        if field in own:
-            continue
-        caption = field in fields.caption or (
-            field not in fields.description and field in _CAPTIONS
-        )
-        described = field in fields.description or field in _DESCRIPTIONS
-        if (caption and "caption" in parts) or (
-            described and not caption and "description" in parts
-        ):
-            texts.add(field)
-    return frozenset(texts)
+def _texts_of(parts: frozenset[Part], options: Options) -> frozenset[str]:
+    """Return the text fields of *parts*; a field of the user's own roles is in none."""
+    fields = options.fields
+    holds: dict[str, str] = {name: rule.holds for name, rule in TEXT_FIELDS.items()}
+    holds |= dict.fromkeys(fields.description, "description")
+    holds |= dict.fromkeys(fields.caption, "caption")
+    return frozenset(name for name, part in holds.items() if part in parts) - options.own
 
 
 def _too_old(document: Document, since: date) -> str:
-    """Say why the sidecar's date keeps it from being taken back; empty if it does not."""
+    """Say why the sidecar's date excludes it from the undo; empty if it does not."""
     texts = document.texts(DATE)
     try:
         tagged = datetime.fromisoformat(texts[0]) if texts else None
@@ -136,47 +138,41 @@ def _too_old(document: Document, since: date) -> str:
 
 
 def _partly(
-    encoded: Encoded,
-    document: Document,
-    before: Origin,
-    texts: frozenset[str],
-    parts: frozenset[Part],
+    document: Document, before: Origin, texts: frozenset[str], parts: frozenset[Part]
 ) -> Undone | None:
-    """Take some parts back and keep the record of the others; None if nothing else is left."""
+    """Undo some parts and keep the record of the others; None if nothing else is left."""
     ownership, draft = Ownership.read(document), Draft(document)
-    changed = withdraw_texts(draft, ownership, texts)
-    words = withdraw_keywords(draft, ownership) if "keywords" in parts else []
-    left = Ownership(
-        rejected=ownership.rejected,
-        lists=ownership.lists,
+    changed = undo_texts(draft, ownership, texts)
+    words = undo_keywords(draft, ownership) if "keywords" in parts else []
+    left = replace(
+        ownership,
         written={f: h for f, h in ownership.written.items() if f not in texts},
         replaced={f: t for f, t in ownership.replaced.items() if f not in texts},
     )
-    if "keywords" not in parts:
-        left = replace(ownership, written=left.written, replaced=left.replaced)
+    if "keywords" in parts:
+        left = replace(left, keywords=(), paths=(), root="", mirrored=frozenset())
     if left.empty:
         return None
     if not draft.changed:
-        data = encoded.restore(encoded.text)
         reason = "nothing of that in it is taggerd's"
-        return Undone("nothing", data, reason=reason, untagged=False)
+        return Undone("nothing", document.data, reason=reason, untagged=False)
     put_record(draft, left.words())
-    text = sealed_text(draft, encoded, before)
-    return Undone("partly", encoded.restore(text), _said(changed, words), untagged=False)
+    data = document.encoding.encode(sealed_text(draft, before))
+    return Undone("partly", data, _said(changed, words), untagged=False)
 
 
-def _cleaned(encoded: Encoded, document: Document, *, made: bool) -> Undone:
+def _cleaned(document: Document, *, made: bool) -> Undone:
     """Take out what is taggerd's, and leave all else."""
     ownership, draft = Ownership.read(document), Draft(document)
-    changed = withdraw_texts(draft, ownership, frozenset(get_args(TextField)))
-    words = withdraw_keywords(draft, ownership)
+    changed = undo_texts(draft, ownership, TEXT_FIELDS.keys())
+    words = undo_keywords(draft, ownership)
     for name in sorted(document.names):
         if name.uri == TAGGERD:
             draft.remove(name)
-    text = draft.apply(encoded.settled)
+    text = draft.apply()
     if made and not Document(text).names:
         return Undone("removed", None)
-    return Undone("cleaned", encoded.restore(text), _said(changed, words))
+    return Undone("cleaned", document.encoding.encode(text), _said(changed, words))
 
 
 def _said(fields: list[str], words: list[str]) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
-"""Take taggerd's words back out of the files on the disk: sidecars, and photos themselves.
+"""Undo what taggerd wrote into the files on the disk: sidecars, and photos themselves.
 
-:func:`withdraw_embedded` runs Exiv2 on foreign bytes: call it in a worker process only.
+:func:`undo_embedded` runs Exiv2 on foreign bytes: call it in a worker process only.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,35 +16,22 @@ from taggerd.errors import (
     SidecarError,
     SidecarUnwritable,
 )
-from taggerd.metadata import atomic
+from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embedding.photo import mentions_us, take_back
-from taggerd.metadata.undo.content import PARTS, End, Part, undo
+from taggerd.metadata.embedding.photo import file_mentions_us, undo_packet
+from taggerd.metadata.undo.content import End, UndoOptions, not_ours, undo
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
     from pathlib import Path
 
-    from taggerd.metadata.sidecars import Options
+    from taggerd.metadata.options import Options
+    from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
-    """What is to be taken back."""
-
-    parts: frozenset[Part] = PARTS
-    since: date | None = None
-    """Only what was tagged on this local day or later; None: all."""
-    dry_run: bool = False
-    """Only say what would happen."""
-    now: datetime | None = None
-    """Local time, for the name of a backup."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawn:
-    """What became of one sidecar, or of one photo file that tags were embedded into."""
+class UndoOutcome:
+    """What an undo did to one sidecar, or to one photo file that tags were embedded into."""
 
     path: Path
     end: End | Literal["refused"]
@@ -62,7 +50,7 @@ class Withdrawn:
     """The photo's new stamp, where it was changed."""
 
 
-def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
+def undo_sidecar(path: Path, wanted: UndoOptions, options: Options) -> UndoOutcome:
     """Take taggerd's words out of the sidecar at *path*.
 
     One that is refused or cannot be written stays as it is byte for byte, and ``reason`` says why.
@@ -71,36 +59,37 @@ def withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
         PhotosDiskError: the disk is full, read-only or failing.
     """
     reason = ""
-    for _ in options.patience.tries():
+    for _ in options.retries.tries():
         try:
-            return _withdraw(path, wanted, options)
+            return _undo_once(path, wanted, options)
         except SidecarChanged as error:
             reason = f"{error}; run taggerd undo again"
         except SidecarUnwritable as error:
-            return Withdrawn(path=path, end="refused", reason=f"{error}; make it writable")
+            return UndoOutcome(path=path, end="refused", reason=f"{error}; make it writable")
         except SidecarError as error:
             reason = f"{error}; left as it was"
-            if not options.patience.may_grow(path):
+            if not options.retries.may_grow(path):
                 break
-    return Withdrawn(path=path, end="refused", reason=reason)
+    return UndoOutcome(path=path, end="refused", reason=reason)
 
 
-def _withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
+def _undo_once(path: Path, wanted: UndoOptions, options: Options) -> UndoOutcome:
     """Read, undo and write once."""
     old = atomic.read(path)
     if old is None:
-        return Withdrawn(path=path, end="nothing", reason="is not there", untagged=True)
-    data = with_record(path, old.data)
-    undone = undo(data, options.fields, wanted.parts, wanted.since, options.own)
-    backup = kept = None
-    if options.backup_originals and wanted.now is not None:
-        backup = backup_name(path, wanted.now)
+        return UndoOutcome(path=path, end="nothing", reason="is not there", untagged=True)
+    sidecar: bytes | Document = old.data
+    if naming.shorter(path) is not None:
+        with suppress(SidecarError):
+            sidecar = with_record(path, old.document)
+    undone = undo(sidecar, options, wanted)
+    kept = None
     if undone.end != "nothing" and not wanted.dry_run:
         if undone.data is None:
             atomic.remove(path, old)
         else:
-            kept = atomic.replace(path, old, undone.data, backup=backup)
-    return Withdrawn(
+            kept = atomic.replace(path, old, undone.data, backup=_backup(path, wanted, options))
+    return UndoOutcome(
         path=path,
         end=undone.end,
         parts=undone.parts,
@@ -110,23 +99,25 @@ def _withdraw(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
     )
 
 
-def backup_name(path: Path, now: datetime) -> Path:
-    """Return the name under which the old bytes of *path* are kept."""
-    return path.with_name(f"{path.name}.orig-{now:%Y%m%dT%H%M%S}")
+def _backup(path: Path, wanted: UndoOptions, options: Options) -> Path | None:
+    """Return the name under which the old bytes are kept, if they are."""
+    if not options.backup_originals or wanted.now is None:
+        return None
+    return atomic.backup_name(path, wanted.now)
 
 
-def withdraw_embedded(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
+def undo_embedded(path: Path, wanted: UndoOptions, options: Options) -> UndoOutcome:
     """Take out of the photo file *path* what taggerd embedded into it.
 
     One that is refused or cannot be written stays as it is byte for byte, and ``reason`` says why;
-    one that taggerd never embedded into is nobody's business, also if it is damaged.
+    one that taggerd never embedded into is left alone, even if it is damaged.
 
     Raises:
         PhotosDiskError: the disk is full, read-only or failing.
     """
-    refused = Withdrawn(path=path, end="refused", embedded=True)
+    refused = UndoOutcome(path=path, end="refused", embedded=True)
     try:
-        return _taken_back(path, wanted, options)
+        return _undo_embedded(path, wanted, options)
     except PhotoGone:
         return replace(refused, end="nothing", reason="is not there", untagged=True)
     except PhotoMoved:
@@ -136,36 +127,30 @@ def withdraw_embedded(path: Path, wanted: Withdrawal, options: Options) -> Withd
         refused = replace(refused, reason=f"{error}; make it writable")
     except SidecarError as error:
         refused = replace(refused, reason=f"{error}; left as it was")
-    if mentions_us(path):
+    if file_mentions_us(path):
         return refused
-    return replace(refused, end="nothing", reason="nothing in it is taggerd's", untagged=True)
+    return replace(refused, end="nothing", reason=not_ours(b"").reason, untagged=True)
 
 
-def _taken_back(path: Path, wanted: Withdrawal, options: Options) -> Withdrawn:
-    backup = None
-    if options.backup_originals and wanted.now is not None:
-        backup = backup_name(path, wanted.now)
-    done = take_back(
+def _undo_embedded(path: Path, wanted: UndoOptions, options: Options) -> UndoOutcome:
+    done = undo_packet(
         path,
-        lambda core: undo(core, options.fields, wanted.parts, wanted.since, options.own),
-        backup=backup,
+        lambda core: undo(core, options, wanted),
+        backup=_backup(path, wanted, options),
         dry_run=wanted.dry_run,
     )
-    undone, end, reason = done.undone, done.undone.end, done.undone.reason
+    end, reason = done.undone.end, done.undone.reason
     if end in {"removed", "restored"}:
         end = "restored" if done.exact else "cleaned"
-        reason = (
-            ""
-            if done.exact
-            else "nothing of taggerd's is left in it, but it is not byte for byte what it was"
-        )
-    return Withdrawn(
+        inexact = "nothing of taggerd's is left in it, but it is not byte for byte what it was"
+        reason = "" if done.exact else inexact
+    return UndoOutcome(
         path=path,
         end=end,
-        parts=undone.parts,
+        parts=done.undone.parts,
         reason=reason,
         backup=done.backup,
-        untagged=undone.untagged,
+        untagged=done.undone.untagged,
         embedded=True,
         before=done.before,
         stamp=done.stamp,

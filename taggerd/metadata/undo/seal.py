@@ -1,4 +1,4 @@
-"""The way back: what a merge leaves in a sidecar so that undo gives back its very bytes.
+"""What a merge leaves in a sidecar, so that an undo gives back its very bytes.
 
 The property ``taggerd:undo`` is a seal over the file as taggerd left it, in one of these forms:
 
@@ -6,14 +6,13 @@ The property ``taggerd:undo`` is a seal over the file as taggerd left it, in one
     taggerd made the file; HASH is that of its text with the seal empty.
 ``merged HASH ORIGINAL PATCH``
     ORIGINAL is the hash of the file that was merged into. PATCH (base64 of zlib of JSON) builds its
-    text out of this one: ``[start, length]`` is a run of bytes to keep, a string is what stood
-    where taggerd changed something. Only that is stored, so a patch has a few hundred bytes.
+    text from this one: ``[start, length]`` is a run of bytes to keep, a string is what was there
+    before taggerd changed it. Nothing else is stored, so a patch has a few hundred bytes.
 ``made``
     taggerd made the file, and somebody has edited it since.
 
-A seal that does not fit any more says nothing: then only what is known as taggerd's own is taken
-out again (see :mod:`.undo.content`). Everything is in terms of the text as UTF-8 (see
-:mod:`.xmp.encoding`).
+A seal that no longer fits says nothing: then only what is known as taggerd's own is taken out (see
+:mod:`.undo.content`). Everything refers to the text as UTF-8 (see :mod:`.xmp.encoding`).
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from taggerd.metadata.xmp.document import Document
-    from taggerd.metadata.xmp.encoding import Encoded
     from taggerd.metadata.xmp.splice import Edit
 
 SEAL = Name(TAGGERD, "undo")
@@ -58,38 +56,33 @@ class Origin:
     made: bool = False
     """There was none."""
     text: bytes | None = None
-    """Its text; None: there was none, or it cannot be had any more."""
+    """Its text; None: there was none, or it is lost."""
     digest: str = ""
     """Hash of its bytes."""
     spans: tuple[Span, ...] = ()
-    """What of it stands in the present text."""
+    """What of it is in the present text."""
     intact: bool = True
     """Nobody edited the file since taggerd wrote it."""
 
 
-def untouched(encoded: Encoded) -> Origin:
-    """Return the origin of a sidecar that taggerd has never written into: itself."""
-    text = encoded.text
-    return Origin(text=text, digest=_hash(encoded.restore(text)), spans=(Span(0, 0, len(text)),))
-
-
-def origin(encoded: Encoded, document: Document) -> Origin:
+def origin(document: Document) -> Origin:
     """Return what the seal in *document* says of the time before taggerd."""
     if not any(name.uri == TAGGERD for name in document.names):
-        return untouched(encoded)
+        text = document.text
+        return Origin(text=text, digest=_hash(document.data), spans=(Span(0, 0, len(text)),))
     found = document.read(SEAL)
     kind, *rest = found.text.split(" ") if found is not None else [""]
     lost = Origin(made=kind == "made", intact=False)
     if found is None or found.node is None or found.form is not Form.TEXT or not rest:
         return lost
     start, end = found.node.tag_end, found.node.close
-    blank = document.data[:start] + document.data[end:]
+    blank = document.text[:start] + document.text[end:]
     if rest[0] != _hash(blank):
         return lost
     if kind == "made":
         return Origin(made=True)
     built = _build(blank, rest[2]) if len(rest) == len(("hash", "original", "patch")) else None
-    if built is None or _hash(encoded.restore(built[0])) != rest[1]:
+    if built is None or _hash(document.encoding.encode(built[0])) != rest[1]:
         return lost
     spans = tuple(_shifted(built[1], start, end - start))
     return Origin(text=built[0], digest=rest[1], spans=spans)
@@ -112,8 +105,8 @@ def sealed(before: Origin, text: bytes, edits: Sequence[Edit]) -> tuple[bytes, s
     elif before.text is not None:
         spans = joined(kept(edits), before.spans)
         says = f"merged {says} {before.digest} {_patch(before.text, spans)}"
-    place = _place(edits)
-    return text[:place] + says.encode() + text[place:], says
+    at = _seal_offset(edits)
+    return text[:at] + says.encode() + text[at:], says
 
 
 def kept(edits: Iterable[Edit], size: int = LARGEST * 4) -> list[Span]:
@@ -153,8 +146,8 @@ def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _place(edits: Sequence[Edit]) -> int:
-    """Return where in the new text the empty seal is to be filled."""
+def _seal_offset(edits: Sequence[Edit]) -> int:
+    """Return where in the new text the content of the empty seal goes."""
     moved = 0
     for edit in sorted(edits, key=lambda edit: edit[:2]):
         found = edit.new.rfind(_END)
@@ -207,10 +200,10 @@ def _build(blank: bytes, patch: str) -> tuple[bytes, list[Span]] | None:
     return b"".join(built), spans
 
 
-def _shifted(spans: Iterable[Span], place: int, length: int) -> Iterable[Span]:
+def _shifted(spans: Iterable[Span], at: int, length: int) -> Iterable[Span]:
     """Move *spans* of the text with an empty seal to the one where *length* bytes fill it."""
     for span in spans:
-        if span.start + span.length <= place:
+        if span.start + span.length <= at:
             yield span
         else:
             # The seal is taggerd's own, so no span of the original reaches over it.

@@ -1,4 +1,4 @@
-"""A sidecar as XMP understands it: properties, each with the place where it is written.
+"""A sidecar as XMP understands it: properties, each with the position where it is written.
 
 The few rules of XMP (part 1, clause 7) that decide whether a sidecar can be understood safely are
 here: one ``rdf:RDF``, one ``rdf:about``, no property twice. What is not understood is refused, not
@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.xmp.encoding import UTF8, Encoding, decode
 from taggerd.metadata.xmp.namespaces import RDF, XML, Name, short
 from taggerd.metadata.xmp.tree import BLANK, DESCRIPTION, Canonical, Node, Tree, canonical
 
@@ -68,7 +69,7 @@ class Property:
     """The Bag, Seq or Alt in array form."""
     items: tuple[Item, ...] = ()
     replaceable: bool = True
-    """No qualifier would be lost if it were written anew."""
+    """No qualifier would be lost if it were written again."""
 
     @property
     def blank(self) -> bool:
@@ -84,37 +85,49 @@ class Document:
     """A parsed sidecar.
 
     Args:
-        data: the sidecar as UTF-8 without a byte order mark (see :mod:`.xmp.encoding`).
+        text: the sidecar as UTF-8 without a byte order mark.
+        encoding: how it is stored.
 
     Raises:
         SidecarRefused: it cannot be understood safely; the message says why.
     """
 
-    def __init__(self, data: bytes) -> None:
-        """Parse *data* and check it."""
-        self.data = data
-        tree = Tree(data)
+    def __init__(self, text: bytes, encoding: Encoding = UTF8) -> None:
+        """Parse *text* and check it."""
+        self.text = text
+        self.encoding = encoding
+        tree = Tree(text)
         self.remarks = tree.remarks
         self.rdf = _only_rdf(tree.root)
         self.about = self._subject()
         self.descriptions = [n for n in self.rdf.children if _describes_photo(n)]
-        self._places = dict(self._properties())
+        self._positions = dict(self._properties())
+
+    @classmethod
+    def load(cls, data: bytes) -> Document:
+        """Parse the bytes of a sidecar, in any encoding of :mod:`.xmp.encoding`."""
+        return cls(*decode(data))
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+        return self.encoding.encode(self.text)
 
     def __contains__(self, name: object) -> bool:
         """Say whether the photo has a property of this *name*."""
-        return name in self._places
+        return name in self._positions
 
     @property
     def names(self) -> frozenset[Name]:
         """The names of all properties."""
-        return frozenset(self._places)
+        return frozenset(self._positions)
 
     def read(self, name: Name) -> Property | None:
         """Return the property *name*, or None."""
-        place = self._places.get(name)
-        if place is None:
+        found = self._positions.get(name)
+        if found is None:
             return None
-        description, node = place
+        description, node = found
         if node is None:
             return Property(
                 name, description, None, Form.ATTRIBUTE, description.attributes[name].value
@@ -164,14 +177,14 @@ class Document:
         return abouts.pop() if abouts else ""
 
     def _properties(self) -> Iterator[tuple[Name, tuple[Node, Node | None]]]:
-        """Yield every property's name and place; refuse one that is there twice."""
+        """Yield every property's name and position; refuse one that is there twice."""
         seen: set[Name] = set()
         for description in self.descriptions:
-            places: list[tuple[Name, Node | None]] = [
+            positions: list[tuple[Name, Node | None]] = [
                 (name, None) for name in description.attributes if name.uri not in {RDF, XML, ""}
             ]
-            places += [(child.name, child) for child in description.children]
-            for name, node in places:
+            positions += [(child.name, child) for child in description.children]
+            for name, node in positions:
                 if name in seen:
                     message = f"has the property {short(name)} more than once"
                     raise SidecarRefused(message)

@@ -1,8 +1,8 @@
-"""The bytes of a sidecar as UTF-8, and back in the encoding that it had.
+"""The bytes of a sidecar as UTF-8 text, and back in the encoding that it had.
 
-Everything else in this room works on UTF-8. A sidecar in UTF-16 or Latin-1 is decoded, spliced as
-UTF-8 and encoded again; that only happens when decoding and encoding give the very same bytes, so
-whatever the splice left alone is the same byte for byte. The XML declaration is not touched.
+Everything else in this package works on UTF-8. A sidecar in UTF-16 or Latin-1 is decoded, spliced
+as UTF-8 and encoded again. That is only done when decoding and encoding give the very same bytes,
+so whatever the splice left alone is the same byte for byte. The XML declaration is not touched.
 """
 
 from __future__ import annotations
@@ -29,30 +29,33 @@ _ONE_BYTE = frozenset({"ascii", "iso8859-1", "iso8859-15", "cp1252"})
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A sidecar's text as UTF-8, with what is needed to give it back as it was."""
+class Encoding:
+    """How the text of a sidecar is stored."""
 
-    text: bytes
-    """UTF-8 without a byte order mark."""
-    encoding: str
-    mark: bytes
+    codec: str = "utf-8"
+    mark: bytes = b""
+    """Byte order mark."""
 
-    def restore(self, text: bytes) -> bytes:
+    def encode(self, text: bytes) -> bytes:
         """Return *text* (UTF-8) in this encoding; what it cannot express as ``&#NNN;``."""
-        if self.encoding != "utf-8":
-            text = text.decode("utf-8").encode(self.encoding, "xmlcharrefreplace")
+        if self.codec != "utf-8":
+            text = text.decode("utf-8").encode(self.codec, "xmlcharrefreplace")
         return self.mark + text
 
-    def settled(self, text: bytes) -> bytes:
-        """Return *text* (UTF-8) as it reads after :meth:`restore` and :func:`decode`."""
-        if self.encoding == "utf-8":
+    def as_read_back(self, text: bytes) -> bytes:
+        """Return *text* (UTF-8) as :func:`decode` gives it after :meth:`encode`."""
+        if self.codec == "utf-8":
             return text
-        kept = text.decode("utf-8").encode(self.encoding, "xmlcharrefreplace")
-        return kept.decode(self.encoding).encode("utf-8")
+        return (
+            text.decode("utf-8").encode(self.codec, "xmlcharrefreplace").decode(self.codec).encode()
+        )
 
 
-def decode(data: bytes) -> Encoded:
-    """Find out the encoding of *data* and return it as UTF-8.
+UTF8 = Encoding()
+
+
+def decode(data: bytes) -> tuple[bytes, Encoding]:
+    """Return *data* as UTF-8 without a byte order mark, and the encoding that it was in.
 
     Raises:
         SidecarRefused: empty, over 16 MB, or in an encoding that cannot be kept exactly.
@@ -63,39 +66,39 @@ def decode(data: bytes) -> Encoded:
     if len(data) > LARGEST:
         message = f"is larger than {LARGEST // (1024 * 1024)} MB"
         raise SidecarRefused(message)
-    encoding, mark = _encoding(data)
-    body = data[len(mark) :]
-    if encoding == "utf-8":
-        return Encoded(body, encoding, mark)  # expat checks that it is UTF-8
+    encoding = _encoding(data)
+    codec, body = encoding.codec, data[len(encoding.mark) :]
+    if codec == "utf-8":
+        return body, encoding  # expat checks that it is UTF-8
     try:
-        text = body.decode(encoding)
+        text = body.decode(codec)
         utf8 = text.encode("utf-8")
     except UnicodeError:
-        message = f"says it is {encoding}, but its bytes are not"
+        message = f"says it is {codec}, but its bytes are not"
         raise SidecarRefused(message) from None
-    if text.encode(encoding) != body:
-        message = f"cannot be kept exactly in its encoding, {encoding}"
+    if text.encode(codec) != body:
+        message = f"cannot be kept exactly in its encoding, {codec}"
         raise SidecarRefused(message)
-    return Encoded(utf8, encoding, mark)
+    return utf8, encoding
 
 
-def _encoding(data: bytes) -> tuple[str, bytes]:
-    """Return the codec of *data* and its byte order mark."""
-    for mark, encoding in _BYTE_ORDER_MARKS:
+def _encoding(data: bytes) -> Encoding:
+    """Find out the encoding of *data* by its byte order mark, its first bytes, its declaration."""
+    for mark, codec in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
-            return encoding, mark
-    for start, encoding in _UNMARKED:
+            return Encoding(codec, mark)
+    for start, codec in _UNMARKED:
         if data.startswith(start):
-            return encoding, b""
+            return Encoding(codec)
     declared = _DECLARED.match(data[:256])
     if declared is None:
-        return "utf-8", b""
+        return UTF8
     name = declared[1].decode("ascii")
     try:
-        encoding = codecs.lookup(name).name
+        codec = codecs.lookup(name).name
     except LookupError:
-        encoding = ""
-    if encoding != "utf-8" and encoding not in _ONE_BYTE:
+        codec = ""
+    if codec != "utf-8" and codec not in _ONE_BYTE:
         message = f"is in an encoding that taggerd does not write: {name}"
         raise SidecarRefused(message)
-    return encoding, b""
+    return Encoding(codec)

@@ -18,7 +18,7 @@ from taggerd.metadata.xmp.namespaces import PREFIXES, RDF, XML, Name, prefix_of,
 from taggerd.metadata.xmp.tree import BLANK, Canonical, Node, attribute_span, canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _LI = Name(RDF, "li")
 _LANGUAGE = Name(XML, "lang")
@@ -86,7 +86,7 @@ class Draft:
         self._edits: list[Edit] = []
         self._new: list[tuple[Name, Value]] = []
         self._expected: dict[Name, Canonical | None] = {}
-        crlf = b"\r\n" in document.data[:4096]
+        crlf = b"\r\n" in document.text[:4096]
         self._eol = "\r\n" if crlf else "\n"
 
     @property
@@ -168,28 +168,29 @@ class Draft:
             lines = "".join(f"{gap}<{tag}>{escaped(word)}</{tag}>" for word in add)
             self._edits.append(Edit(last.end, last.end, lines.encode()))
 
-    def edits(self, settled: Callable[[bytes], bytes] = bytes) -> list[Edit]:
-        """Return the edits; *settled* says how new bytes read once they are on the disk."""
+    def edits(self) -> list[Edit]:
+        """Return the edits, with new text as it will be read back from the sidecar's encoding."""
+        read_back = self.document.encoding.as_read_back
         edits = [*self._edits, *self._insertion()]
-        return [edit._replace(new=settled(edit.new)) for edit in edits]
+        return [edit._replace(new=read_back(edit.new)) for edit in edits]
 
-    def apply(self, settled: Callable[[bytes], bytes] = bytes) -> bytes:
-        """Return the new bytes.
+    def apply(self) -> bytes:
+        """Return the new text (UTF-8).
 
         Raises:
             SidecarRefused: the result does not say what it should, or anything else changed.
         """
-        data = splice(self.document.data, self.edits(settled))
+        data = splice(self.document.text, self.edits())
         self.check(data)
         return data
 
-    def check(self, data: bytes, also: Mapping[Name, str] = MappingProxyType({})) -> None:
-        """Prove that *data* is the document with the edits made, and with the texts *also* says.
+    def check(self, text: bytes, also: Mapping[Name, str] = MappingProxyType({})) -> None:
+        """Prove that *text* is the document with the edits made, and with the values in *also*.
 
         Raises:
             SidecarRefused: it does not say what it should, or anything else changed.
         """
-        after = Document(data)
+        after = Document(text)
         expected = {**self._expected, **{name: _meaning(text) for name, text in also.items()}}
         for name, meaning in expected.items():
             if _summary(after.read(name)) != meaning:
@@ -231,7 +232,7 @@ class Draft:
 
     def _append(self, node: Node, lines: Sequence[str]) -> list[Edit]:
         """Put *lines* behind the last child of *node*."""
-        data, eol = self.document.data, self._eol
+        data, eol = self.document.text, self._eol
         new = "".join(eol + line for line in lines)
         tail = eol + self._indent(node)
         if node.empty_tag:
@@ -274,12 +275,12 @@ class Draft:
         self._edits.append(Edit(start, node.end, b""))
 
     def _cut_attribute(self, old: Property) -> None:
-        start, end = attribute_span(self.document.data, old.description, old.name)
+        start, end = attribute_span(self.document.text, old.description, old.name)
         self._edits.append(Edit(start, end, b""))
 
     def _gap(self, node: Node) -> str:
         """Return the white space right before *node*."""
-        data, first = self.document.data, node.start
+        data, first = self.document.text, node.start
         while first and data[first - 1] in _BLANK_BYTES:
             first -= 1
         return data[first : node.start].decode("ascii")

@@ -1,17 +1,9 @@
-"""Texts as they may stand in a sidecar, and texts that no human wrote."""
+"""Texts in the form that a sidecar can hold, and texts that no human wrote."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-
-LONGEST = {
-    "Iptc4xmpCore:AltTextAccessibility": 250,
-    "photoshop:Headline": 256,
-    "photoshop:Instructions": 256,
-}
-"""Characters in a field. The first is the IPTC Photo Metadata Standard's; the others are what the
-same field holds in IPTC-IIM, into which several programs copy it."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

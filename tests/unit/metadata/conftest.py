@@ -12,8 +12,8 @@ from PIL import Image
 
 from taggerd import settings
 from taggerd.metadata.merge import Merged, merge
+from taggerd.metadata.options import Options
 from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import decode
 from taggerd.metadata.xmp.namespaces import PREFIXES, named
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Stamp, Tags
 
@@ -87,7 +87,12 @@ def merged() -> Callable[..., Merged]:
             given = replace(given, caption=caption)
         if description is not None:
             given = replace(given, description=description)
-        return merge(data, given, PROVENANCE, fields or settings.Fields(), overwrite=overwrite)
+        return merge(
+            data,
+            given,
+            PROVENANCE,
+            Options(fields=fields or settings.Fields(), overwrite=overwrite),
+        )
 
     return run
 
@@ -97,7 +102,7 @@ def texts() -> Callable[[bytes, str], list[str]]:
     """Read a property's texts out of a sidecar."""
 
     def read(data: bytes, name: str) -> list[str]:
-        return list(Document(decode(data).text).texts(named(name)))
+        return list(Document.load(data).texts(named(name)))
 
     return read
 

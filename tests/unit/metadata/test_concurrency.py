@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from taggerd.errors import SidecarChanged
-from taggerd.metadata import atomic, exchange
-from taggerd.metadata.patience import Patience
-from taggerd.metadata.sidecars import Options, write
-from taggerd.metadata.undo.files import Withdrawal, withdraw
+from taggerd.metadata import Options, UndoOptions, atomic, write
+from taggerd.metadata.options import Retries
+from taggerd.metadata.undo.files import undo_sidecar
 from taggerd.photo import Keyword
 
 if TYPE_CHECKING:
@@ -62,14 +61,14 @@ class Instant:
     ) -> None:
         """Do the *steps*, one before each exchange; not *able*: the system has no exchange."""
         self.steps = list(steps)
-        real = exchange.exchanged
+        real = atomic.exchanged
 
         def exchanged(one: Path, other: Path) -> bool:
             if self.steps:
                 self.steps.pop(0)()
             return real(one, other) if able else False
 
-        monkeypatch.setattr(exchange, "exchanged", exchanged)
+        monkeypatch.setattr(atomic, "exchanged", exchanged)
 
 
 @pytest.fixture
@@ -137,8 +136,8 @@ def test_a_half_written_sidecar_is_waited_for(
                 file.flush()
 
         Instant(monkeypatch, cut)
-        patience = Patience(wait=fill)
-        (done,) = write(photo, tags, provenance, Options(patience=patience))
+        retries = Retries(wait=fill)
+        (done,) = write(photo, tags, provenance, Options(retries=retries))
     assert done.written, done.error
     assert texts(path.read_bytes(), "dc:source") == ["1"]
     assert "dog" in texts(path.read_bytes(), "dc:subject")
@@ -152,8 +151,8 @@ def test_a_damaged_sidecar_is_waited_for_only_while_it_is_fresh(
     for age, pauses in ((0.1, 4), (5.0, 0)):
         waits: list[float] = []
         now = path.stat().st_mtime + age
-        patience = Patience(clock=lambda now=now: now, wait=waits.append)
-        (left,) = write(photo, tags, provenance, Options(patience=patience))
+        retries = Retries(clock=lambda now=now: now, wait=waits.append)
+        (left,) = write(photo, tags, provenance, Options(retries=retries))
         assert "left as it was" in left.error
         assert len(waits) == pauses
     assert path.read_bytes() == b"<x:xmpmeta"
@@ -210,7 +209,7 @@ def test_an_undo_removes_no_file_that_was_just_written(
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    done = withdraw(path, Withdrawal(), Options())
+    done = undo_sidecar(path, UndoOptions(), Options())
     assert (done.end, waiting) == ("cleaned", [])
     assert texts(path.read_bytes(), "dc:source") == ["1"]
     assert texts(path.read_bytes(), "dc:subject") == []

@@ -13,13 +13,13 @@ import pytest
 from rewriting import rewritten
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.keywords.lists import LISTS
+from taggerd.metadata.keywords.fields import WRITTEN
 from taggerd.metadata.merge import Merged
+from taggerd.metadata.options import Options
 from taggerd.metadata.undo.content import undo
 from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import decode
 from taggerd.metadata.xmp.namespaces import named
-from taggerd.settings import Fields, TextField
+from taggerd.settings import TextField
 
 Run = Callable[..., Merged]
 
@@ -121,18 +121,18 @@ def test_an_undo_gives_every_byte_back(corpus: Path, merged: Run, tmp_path: Path
         for overwrite in (False, True):
             data = merged(before, overwrite=overwrite).data
             again = merged(data, "cat,pier", caption="Another").data
-            assert undo(data, Fields()).data == before, path.name
-            assert undo(again, Fields()).data == before, path.name
+            assert undo(data, Options()).data == before, path.name
+            assert undo(again, Options()).data == before, path.name
         if number % 8:
             continue  # a process each
         changed = rewritten(tmp_path, data)
-        done = undo(merged(changed, "cat,pier", caption="Another").data, Fields())
+        done = undo(merged(changed, "cat,pier", caption="Another").data, Options())
         if changed != data:
             rewrote += 1
             assert done.end == "cleaned", path.name
         assert done.data is not None
-        was, now = (Document(decode(data).text) for data in (before, done.data))
-        for field in (*get_args(TextField), *LISTS):
+        was, now = (Document.load(data) for data in (before, done.data))
+        for field in (*get_args(TextField), *WRITTEN):
             assert _words(was, field) == _words(now, field), (path.name, field)
     assert rewrote > 10
 

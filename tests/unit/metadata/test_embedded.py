@@ -12,7 +12,6 @@ from PIL import Image
 from taggerd.metadata import Options, write
 from taggerd.metadata.undo.content import undo
 from taggerd.photo import Photo, PhotoFile, Provenance, Stamp, Tags
-from taggerd.settings import Fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,7 +164,7 @@ def test_a_sidecar_that_lacks_a_field_gets_the_photos_own(
     write(photo, replace(tags, description="Other"), provenance, Options())
     data = beside.read_bytes()
     assert texts(data, "dc:description") == ["In the photo"]
-    assert undo(data, Fields()).data == before
+    assert undo(data, Options()).data == before
 
 
 def test_what_the_sidecar_says_is_not_replaced_by_the_photos_own(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taggerd import settings as tree
 from taggerd.metadata.merge import merge
+from taggerd.metadata.options import Options
 from taggerd.metadata.xmp.namespaces import PREFIXES, TAGGERD
 from taggerd.photo import Keyword, Provenance, Tags
 
@@ -138,8 +138,8 @@ def _words(data: bytes) -> list[str]:
 def test_foreign_properties_survive(data: bytes) -> None:
     """Unchanged, in their order; every keyword is still there; a second time changes nothing."""
     tags = Tags(caption="C", description="D", keywords=(Keyword("dog"), Keyword("sea")))
-    result = merge(data, tags, _PROVENANCE, tree.Fields()).data
+    result = merge(data, tags, _PROVENANCE, Options()).data
     assert _foreign(result) == _foreign(data)
     assert [w for w in _words(data) if w not in _words(result)] == []
     assert "sea" in _words(result)
-    assert merge(result, tags, _PROVENANCE, tree.Fields()).data == result
+    assert merge(result, tags, _PROVENANCE, Options()).data == result

@@ -10,7 +10,8 @@ import pytest
 
 from taggerd import settings
 from taggerd.metadata.merge import Merged, merge
-from taggerd.metadata.undo.content import Part, undo
+from taggerd.metadata.options import Options
+from taggerd.metadata.undo.content import Part, UndoOptions, undo
 from taggerd.services import metadata_options
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def merged(tags: Tags, provenance: Provenance) -> Callable[..., Merged]:
     ) -> Merged:
         given = replace(tags, own={name.replace("__", ":"): text for name, text in own.items()})
         where = replace(provenance, profile_digest="d1")
-        return merge(data, given, where, fields or settings.Fields(), overwrite=overwrite)
+        return merge(
+            data, given, where, Options(fields=fields or settings.Fields(), overwrite=overwrite)
+        )
 
     return run
 
@@ -85,14 +88,14 @@ def test_undo_takes_their_words_too(
     """All at once; a part of what is undone leaves them, for they are of no part."""
     before = sidecar()
     data = merged(before, Iptc4xmpCore__ExtDescrAccessibility="Dogs run.").data
-    assert undo(data, settings.Fields()).data == before
+    assert undo(data, Options()).data == before
     some: frozenset[Part] = frozenset({"caption", "description"})
-    partly = undo(data, settings.Fields(), some)
+    partly = undo(data, Options(), UndoOptions(parts=some))
     assert partly.data is not None
     assert texts(partly.data, EXTENDED) == ["Dogs run."]
     assert texts(partly.data, "dc:description") == []
     edited = data.replace(b"</rdf:RDF>", b" </rdf:RDF>").replace(b"Two dogs", b"My dogs")
-    cleaned = undo(edited, settings.Fields())
+    cleaned = undo(edited, Options())
     assert cleaned.data is not None
     assert texts(cleaned.data, EXTENDED) == []
 
@@ -107,7 +110,7 @@ def test_undo_of_a_part_leaves_them_in_a_field_that_is_usually_of_that_part(
     }
     options = metadata_options(settings.Settings.model_validate(given))
     data = merged(sidecar(), options.fields, dc__title="Rex").data
-    partly = undo(data, options.fields, frozenset({"caption"}), own=options.own)
+    partly = undo(data, options, UndoOptions(parts=frozenset({"caption"})))
     assert partly.data is not None
     assert texts(partly.data, "dc:title") == ["Rex"]
     assert texts(partly.data, "photoshop:Headline") == []

@@ -21,9 +21,9 @@ from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.options import Options
 from taggerd.metadata.undo.content import undo
 from taggerd.metadata.xmp.namespaces import PREFIXES
-from taggerd.settings import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -181,10 +181,10 @@ def test_no_byte_outside_our_properties_changes(data: bytes, merged: Run) -> Non
     assert merged(first).data == first
     second = merged(first, "cat,pier", caption="Another").data
     check_bytes(data, second)
-    assert undo(second, Fields()).data == data
+    assert undo(second, Options()).data == data
     over = merged(data, overwrite=True).data
     check_bytes(data, over)
-    assert undo(over, Fields()).data == data
+    assert undo(over, Options()).data == data
 
 
 @pytest.mark.long

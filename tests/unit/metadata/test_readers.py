@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from taggerd.metadata import Options, write
 from taggerd.metadata.merge import merge
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
-from taggerd.metadata.sidecars import Options, write
 from taggerd.metadata.view import View, sidecar_view, view
+from taggerd.metadata.xmp.document import Document
 from taggerd.photo import Photo, PhotoFile, Provenance, Stamp, Tags
-from taggerd.settings import Fields
 
 BY_NAME = {reader.name: reader for reader in READERS}
 RAW, JPEG = Path("/p/IMG.CR3"), Path("/p/IMG.JPG")
@@ -142,10 +142,10 @@ def test_whose_words(tags: Tags, provenance: Provenance) -> None:
         b"<dc:subject><rdf:Bag><rdf:li>Anna</rdf:li></rdf:Bag></dc:subject>"
         b"</rdf:Description></rdf:RDF></x:xmpmeta>"
     )
-    data = merge(before, tags, provenance, Fields(), overwrite=True).data
+    data = merge(before, tags, provenance, Options(overwrite=True)).data
     data = data.replace(b"<rdf:li>dog</rdf:li>", b"", 3)
-    data = merge(data, tags, provenance, Fields()).data
-    seen, _ = sidecar_view(Path("IMG.xmp"), data)
+    data = merge(data, tags, provenance, Options()).data
+    seen, _ = sidecar_view(Path("IMG.xmp"), Document.load(data))
     assert (seen.human, seen.machine, seen.rejected) == (("Anna",), ("beach", "car park"), ("dog",))
     assert seen.replaced == {"dc:description": "Gone"}
     whose = {words.field: words.machine for words in seen.texts}

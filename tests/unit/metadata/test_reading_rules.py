@@ -32,7 +32,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from PIL import Image
 
-from taggerd.metadata.sidecars import Options, write
+from taggerd.metadata import Options, write
 from taggerd.metadata.view import view
 from taggerd.photo import Photo, PhotoFile, Stamp
 

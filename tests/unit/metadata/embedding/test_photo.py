@@ -24,9 +24,10 @@ from taggerd.metadata import (
     replace_packet,
     write,
 )
+from taggerd.metadata.embedding.container import Edited, FileSource
 from taggerd.metadata.embedding.packet import Parts
 from taggerd.metadata.embedding.photo import origin
-from taggerd.metadata.embedding.source import Edit, Edited, FileSource
+from taggerd.metadata.xmp.splice import Edit
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Sidecar, Stamp, Tags
 
 PhotoOf = Callable[..., Photo]

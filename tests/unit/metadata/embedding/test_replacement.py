@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from taggerd.errors import PhotoChanged, StorageError
-from taggerd.metadata import Options, exchange, read_packet, replace_packet, write
+from taggerd.metadata import Options, atomic, read_packet, replace_packet, write
 from taggerd.metadata.embedding import replacement
 from taggerd.metadata.embedding.photo import origin
 from taggerd.photo import Photo, Provenance, Sidecar, Stamp, Tags
@@ -154,7 +154,7 @@ def test_another_writer_loses_nothing(
             path.write_bytes(data)
 
     copied = moment == "while it is copied"
-    module, name = (replacement, "_dress") if copied else (exchange, "exchanged")
+    module, name = (replacement, "_copy_attributes") if copied else (atomic, "exchanged")
     real = getattr(module, name)
     written: list[str] = []
 
@@ -176,7 +176,7 @@ def test_without_an_exchange_the_copy_is_renamed(
     path: Path, embedded: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old kernels and some network file systems cannot exchange two names."""
-    monkeypatch.setattr(exchange, "exchanged", lambda *_names: False)
+    monkeypatch.setattr(atomic, "exchanged", lambda *_names: False)
     (done,) = embedded(path)
     assert done.embedded
     assert b"dog" in (read_packet(path) or b"")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from taggerd import settings
 from taggerd.metadata.merge import Merged, merge
+from taggerd.metadata.options import Options
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.photo import Keyword, Provenance, Tags
@@ -193,7 +194,7 @@ PROVENANCE = Provenance(
 
 def _placed(data: bytes, *keywords: Keyword, root: str = "", language: str = "") -> bytes:
     tags = Tags(keywords=keywords)
-    return merge(data, tags, PROVENANCE, settings.Fields(), root=root, language=language).data
+    return merge(data, tags, PROVENANCE, Options(language=language, root=root)).data
 
 
 def test_a_place_in_the_hierarchy_is_written_as_each_list_has_it(

@@ -11,12 +11,11 @@ from xml.sax.saxutils import escape
 import pytest
 from rewriting import as_sequence, rewritten
 
-from taggerd import settings
 from taggerd.errors import SidecarRefused
-from taggerd.metadata.merge import Merged, merge, yielded
-from taggerd.metadata.sidecars import Options, write
+from taggerd.metadata import Options, UndoOptions, write
+from taggerd.metadata.merge import Merged, merge, unhidden
 from taggerd.metadata.undo.content import Part, undo
-from taggerd.metadata.undo.files import Withdrawal, withdraw
+from taggerd.metadata.undo.files import undo_sidecar
 from taggerd.metadata.view import view
 from taggerd.photo import Keyword, Photo, Provenance, Tags
 
@@ -27,7 +26,6 @@ Run = Callable[..., Merged]
 Make = Callable[..., bytes]
 Read = Callable[[bytes, str], list[str]]
 
-FIELDS = settings.Fields()
 HUMAN = (
     '<dc:description><rdf:Alt><rdf:li xml:lang="x-default">Mine</rdf:li></rdf:Alt></dc:description>'
 )
@@ -55,10 +53,10 @@ def test_untouched_it_returns_to_its_bytes(
     before = _of(sidecar, changed)
     data = merged(before, overwrite=overwrite).data
     for words, caption in (("cat,beach", "Other"), ("", "Third"), ("dog", "Fourth")):
-        done = undo(data, FIELDS)
+        done = undo(data, Options())
         assert (done.end, done.data) == ("restored", before)
         data = merged(data, words, caption=caption, overwrite=overwrite).data
-    assert undo(data, FIELDS).data == before
+    assert undo(data, Options()).data == before
 
 
 @pytest.mark.parametrize(
@@ -75,18 +73,18 @@ def test_every_encoding_returns(sidecar: Make, encoding: str, mark: bytes) -> No
     provenance = Provenance(
         version="1", date=datetime.now(UTC), profile="p", models={}, digest="ab" * 32
     )
-    data = merge(before, tags, provenance, FIELDS).data
-    assert undo(data, FIELDS).data == before
+    data = merge(before, tags, provenance, Options()).data
+    assert undo(data, Options()).data == before
 
 
 def test_one_that_taggerd_made_goes(sidecar: Make, tags: Tags, provenance: Provenance) -> None:
     """As a whole, also what it carries of the photo; after an edit what is not ours stays."""
-    made = merge(sidecar(HUMAN + WORDS), tags, provenance, FIELDS, made=True).data
-    again = merge(made, replace(tags, caption="Other"), provenance, FIELDS).data
+    made = merge(sidecar(HUMAN + WORDS), tags, provenance, Options(), made=True).data
+    again = merge(made, replace(tags, caption="Other"), provenance, Options()).data
     for data in (made, again):
-        done = undo(data, FIELDS)
+        done = undo(data, Options())
         assert (done.end, done.data) == ("removed", None)
-    done = undo(made.replace(b"Mine", b"My own"), FIELDS)
+    done = undo(made.replace(b"Mine", b"My own"), Options())
     assert done.end == "cleaned"
     assert done.data is not None
     assert b"My own" in done.data
@@ -98,8 +96,8 @@ def test_what_is_left_of_a_made_one_goes_too(
     sidecar: Make, tags: Tags, provenance: Provenance
 ) -> None:
     """One in which nobody's words are left is not left lying about."""
-    made = merge(sidecar(), tags, provenance, FIELDS, made=True).data
-    assert undo(made + b"\n", FIELDS).end == "removed"
+    made = merge(sidecar(), tags, provenance, Options(), made=True).data
+    assert undo(made + b"\n", Options()).end == "removed"
 
 
 def _edited(data: bytes, texts: Read) -> bytes:
@@ -119,7 +117,7 @@ def test_human_edits_stay(merged: Run, sidecar: Make, texts: Read, retag: bool) 
         data = merged(data, "cat,dog,beach", caption="Another", description="Another.").data
         assert "dog" not in texts(data, "dc:subject"), "a rejected word came back"
         assert "sea" in texts(data, "digiKam:TagsList")
-    done = undo(data, FIELDS)
+    done = undo(data, Options())
     assert done.end == "cleaned"
     assert done.data is not None
     assert texts(done.data, "dc:description") == ["Seen by me"]
@@ -143,7 +141,7 @@ def test_a_sidecar_that_darktable_rewrote(
         assert texts(data, "dc:title") == ["Another"]
         assert texts(data, "dc:subject") == ["Anna", "beach", "cat"]
         assert texts(data, "photoshop:Headline") == ["Mine too"]
-    done = undo(data, FIELDS)
+    done = undo(data, Options())
     assert done.end == "cleaned"
     assert done.data is not None
     assert texts(done.data, "dc:subject") == ["Anna"]
@@ -164,11 +162,11 @@ def test_words_that_gave_way_come_back(
     data = rewritten(tmp_path, data)
     data = merged(data, "cat", caption="Another", overwrite=True).data
     edited = data.replace(b"Two dogs run over wet sand. The sky is grey.", b"Newer")
-    done = undo(data, FIELDS)
+    done = undo(data, Options())
     assert done.data is not None
     assert texts(done.data, "dc:description") == ["Mine"]
     assert texts(done.data, "photoshop:Headline") == ["Mine  too"]
-    done = undo(edited, FIELDS)
+    done = undo(edited, Options())
     assert done.data is not None
     assert texts(done.data, "dc:description") == ["Newer"]
 
@@ -179,18 +177,18 @@ def test_parts_by_themselves(merged: Run, sidecar: Make, texts: Read) -> None:
     data = merged(before).data
     steps: list[tuple[Part, str]] = [("keywords", ">dog<"), ("caption", ">Two dogs on")]
     for part, word in steps:
-        done = undo(data, FIELDS, frozenset({part}))
+        done = undo(data, Options(), UndoOptions(parts=frozenset({part})))
         assert done.end == "partly"
         assert not done.untagged
         assert done.data is not None
         assert word.encode() in data
         assert word.encode() not in done.data
         assert b"Two dogs run" in done.data
-        assert undo(done.data, FIELDS, frozenset({part})).end == "nothing"
-        assert undo(done.data, FIELDS).data == before
+        assert undo(done.data, Options(), UndoOptions(parts=frozenset({part}))).end == "nothing"
+        assert undo(done.data, Options()).data == before
         data = done.data
     assert texts(data, "dc:subject") == ["Anna"]
-    done = undo(data, FIELDS, frozenset({"description"}))
+    done = undo(data, Options(), UndoOptions(parts=frozenset({"description"})))
     assert (done.end, done.data) == ("restored", before)
 
 
@@ -201,12 +199,11 @@ def test_the_users_hierarchy_and_languages_go_too(
     kept = "<lr:hierarchicalSubject><rdf:Bag><rdf:li>Animals|Cat</rdf:li></rdf:Bag>"
     before = sidecar(WORDS + kept + "</lr:hierarchicalSubject>")
     words = (Keyword("dog", None, ("Animals",), ("Animals",)), Keyword("sea"))
-    data = merge(
-        before, replace(tags, keywords=words), provenance, FIELDS, language="de", root="AI"
-    ).data
+    options = Options(language="de", root="AI")
+    data = merge(before, replace(tags, keywords=words), provenance, options).data
     assert "AI|Animals|dog" in texts(data, "lr:hierarchicalSubject")
     assert len(texts(data, "dc:description")) > 1
-    done = undo(data + b"\n", FIELDS)
+    done = undo(data + b"\n", Options())
     assert done.data is not None
     assert texts(done.data, "dc:subject") == ["Anna"]
     assert texts(done.data, "lr:hierarchicalSubject") == ["Animals|Cat"]
@@ -217,12 +214,12 @@ def test_the_users_hierarchy_and_languages_go_too(
 def test_since_looks_at_the_local_day(sidecar: Make, tags: Tags, provenance: Provenance) -> None:
     """Tagged on that day or later; one that does not say when is left."""
     now = datetime(2025, 1, 2, 12, 0, tzinfo=UTC).astimezone()
-    data = merge(sidecar(), tags, replace(provenance, date=now), FIELDS).data
-    assert undo(data, FIELDS, since=now.date()).end == "restored"
-    done = undo(data, FIELDS, since=now.date() + timedelta(days=1))
+    data = merge(sidecar(), tags, replace(provenance, date=now), Options()).data
+    assert undo(data, Options(), UndoOptions(since=now.date())).end == "restored"
+    done = undo(data, Options(), UndoOptions(since=now.date() + timedelta(days=1)))
     assert (done.end, done.data, done.reason) == ("nothing", data, "tagged on 2025-01-02")
     undated = data.replace(b"taggerd:date>", b"taggerd:day>")
-    assert undo(undated, FIELDS, since=date(2000, 1, 1)).end == "nothing"
+    assert undo(undated, Options(), UndoOptions(since=date(2000, 1, 1))).end == "nothing"
 
 
 def test_keywords_that_a_program_copied_go_too(merged: Run, sidecar: Make, texts: Read) -> None:
@@ -232,7 +229,7 @@ def test_keywords_that_a_program_copied_go_too(merged: Run, sidecar: Make, texts
     data = merged(sidecar(WORDS)).data
     copied = list_of.format("<rdf:li>Anna</rdf:li><rdf:li>dog</rdf:li>").encode()
     data = data.replace(b"</rdf:Description>", copied + b"</rdf:Description>")
-    done = undo(data, FIELDS)
+    done = undo(data, Options())
     assert done.data is not None
     assert texts(done.data, "MicrosoftPhoto:LastKeywordXMP") == ["Anna"]
 
@@ -240,11 +237,11 @@ def test_keywords_that_a_program_copied_go_too(merged: Run, sidecar: Make, texts
 def test_the_last_copy_of_a_humans_word_stays(merged: Run, sidecar: Make, texts: Read) -> None:
     """A copy that taggerd made goes, but not where the word it copied is gone meanwhile."""
     data = merged(sidecar(WORDS.replace("dc:subject", "digiKam:TagsList"))).data
-    done = undo(data + b"\n", FIELDS)
+    done = undo(data + b"\n", Options())
     assert done.data is not None
     assert texts(done.data, "dc:subject") == []
     lost = data.replace(b"digiKam:TagsList>", b"digiKam:Lost>")
-    done = undo(lost, FIELDS)
+    done = undo(lost, Options())
     assert done.data is not None
     assert texts(done.data, "dc:subject") == ["Anna"]
 
@@ -265,7 +262,7 @@ def test_a_seal_that_does_not_fit_says_nothing(
     (said,) = texts(data, "taggerd:undo")
     _, own, _, patch = said.split(" ")
     data = data.replace(said.encode(), seal.format(hash=own, patch=patch).encode())
-    done = undo(data, FIELDS)
+    done = undo(data, Options())
     assert done.end == "cleaned"
     assert done.data is not None
     assert texts(done.data, "dc:description") == ["Mine"]
@@ -276,10 +273,10 @@ def test_what_is_not_taggerds_is_left(merged: Run, sidecar: Make) -> None:
     """A sidecar without our record stays; one with it that is not understood is refused."""
     foreign = sidecar(HUMAN).replace(b"taggerd.org", b"example.org")
     for data in (sidecar(HUMAN), foreign[:-20], b""):
-        done = undo(data, FIELDS)
+        done = undo(data, Options())
         assert (done.end, done.data, done.untagged) == ("nothing", data, True)
     with pytest.raises(SidecarRefused, match="not well-formed"):
-        undo(merged(sidecar(HUMAN)).data[:-20], FIELDS)
+        undo(merged(sidecar(HUMAN)).data[:-20], Options())
 
 
 def test_another_language_that_is_ours_goes(merged: Run, sidecar: Make, texts: Read) -> None:
@@ -290,7 +287,7 @@ def test_another_language_that_is_ours_goes(merged: Run, sidecar: Make, texts: R
     head, mark, tail = data.partition(b"<dc:description>")
     for said, left in ((ours, []), ("Mine", ["Mine"])):
         body = tail.replace(b"</rdf:Alt>", second, 1).replace(ours.encode(), said.encode(), 1)
-        done = undo(head + mark + body, FIELDS)
+        done = undo(head + mark + body, Options())
         assert done.data is not None
         assert texts(done.data, "dc:description") == left
 
@@ -300,13 +297,13 @@ def test_a_machine_text_yields_to_the_humans_in_its_twin(
 ) -> None:
     """After an edit of dc:description ours in tiff:ImageDescription, which Immich prefers, goes."""
     data = merged(sidecar()).data
-    assert yielded(data) == data
+    assert unhidden(data) == data
     first = texts(data, "dc:description")[0].encode()
-    after = yielded(data.replace(first, b"Mine", 1))
+    after = unhidden(data.replace(first, b"Mine", 1))
     assert texts(after, "dc:description") == ["Mine"]
     assert texts(after, "tiff:ImageDescription") == []
-    assert yielded(after) == after
-    done = undo(after, FIELDS)
+    assert unhidden(after) == after
+    done = undo(after, Options())
     assert done.data is not None
     assert texts(done.data, "dc:description") == ["Mine"]
 
@@ -335,7 +332,7 @@ def test_what_another_program_copied_is_taken_back_too(
     seen = view(photo, Options())
     copy = next(each for each in seen.sidecars if each.path == full)
     assert (copy.human, copy.machine) == (("Anna",), ("dog", "beach"))
-    done = withdraw(full, Withdrawal(dry_run=True), Options())
+    done = undo_sidecar(full, UndoOptions(dry_run=True), Options())
     assert (done.end, done.parts) == ("cleaned", ("dc:title", "2 keywords"))
 
     other = replace(tags, caption="Other", keywords=(Keyword("cat"), Keyword("car park")))
@@ -344,7 +341,7 @@ def test_what_another_program_copied_is_taken_back_too(
     assert texts(data, "dc:title") == ["Other"]
     assert texts(data, "dc:subject") == ["Anna", "cat"]
     assert texts(stem.read_bytes(), "dc:subject") == ["car park", "cat"]
-    assert withdraw(full, Withdrawal(), Options()).end == "cleaned"
+    assert undo_sidecar(full, UndoOptions(), Options()).end == "cleaned"
     data = full.read_bytes()
     assert (texts(data, "dc:title"), texts(data, "dc:subject")) == ([], ["Anna"])
     assert texts(data, "dc:creator") == ["Somebody"]
@@ -361,8 +358,8 @@ def test_a_sidecar_that_is_no_copy_stays_a_humans(
     write(photo, tags, provenance, Options(naming="stem"))
     before = sidecar(COPIED.format(caption))
     full.write_bytes(before)
-    assert withdraw(full, Withdrawal(), Options()).end == "nothing"
+    assert undo_sidecar(full, UndoOptions(), Options()).end == "nothing"
     write(photo, tags, provenance, Options())
     assert full.read_bytes() != before
-    assert withdraw(full, Withdrawal(), Options()).end == "restored"
+    assert undo_sidecar(full, UndoOptions(), Options()).end == "restored"
     assert full.read_bytes() == before

@@ -14,14 +14,14 @@ from embeddable import KINDS, behind_start, jpeg, packet
 
 from taggerd.metadata import (
     Options,
-    Withdrawal,
+    UndoOptions,
     change_packet,
     read_packet,
     replace_packet,
+    undo_embedded,
+    unhide_human_texts,
     view,
-    withdraw_embedded,
     write,
-    yield_to_humans,
 )
 from taggerd.metadata.embedding.photo import origin
 from taggerd.photo import Keyword, Photo, Provenance, Sidecar, Stamp, Tags
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PhotoOf = Callable[..., Photo]
 Read = Callable[[bytes, str], list[str]]
 EMBED = Options(target="embed")
-EVERYTHING = Withdrawal()
+EVERYTHING = UndoOptions()
 
 
 @dataclass
@@ -97,13 +97,13 @@ def test_a_photo_nobody_edited_is_the_file_it_was(
         (one,) = embed(path, words)
         assert (one.written, one.embedded) == (True, True), one.notes
     tagged = path.read_bytes()
-    dry = withdraw_embedded(path, Withdrawal(dry_run=True), EMBED)
+    dry = undo_embedded(path, UndoOptions(dry_run=True), EMBED)
     assert (dry.end, dry.stamp, path.read_bytes()) == ("restored", None, tagged)
-    done = withdraw_embedded(path, EVERYTHING, EMBED)
+    done = undo_embedded(path, EVERYTHING, EMBED)
     assert (done.end, done.untagged, done.stamp) == ("restored", True, Stamp.of(path.lstat()))
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
-    assert withdraw_embedded(path, EVERYTHING, EMBED).end == "nothing"
+    assert undo_embedded(path, EVERYTHING, EMBED).end == "nothing"
 
 
 @pytest.mark.parametrize("name", ["pages.tif", "camera.dng", "plain.heic"])
@@ -114,7 +114,7 @@ def test_where_bytes_cannot_come_back_it_says_so(
     path = embeddable.made(tmp_path, name)
     before, looks = path.read_bytes(), embeddable.seen(path)
     embed(path)
-    done = withdraw_embedded(path, EVERYTHING, EMBED)
+    done = undo_embedded(path, EVERYTHING, EMBED)
     assert done.untagged
     assert (done.end == "restored") == (path.read_bytes() == before)
     assert "byte for byte" in done.reason or done.end == "restored"
@@ -134,7 +134,7 @@ def test_an_edit_is_kept_and_ours_goes(tmp_path: Path, embed: Embedding, texts: 
         return said.replace(b"<rdf:li>Anna<", b"<rdf:li>Oslo</rdf:li><rdf:li>Anna<", 1)
 
     change_packet(path, Stamp.of(path.lstat()), edited)
-    done = withdraw_embedded(path, EVERYTHING, EMBED)
+    done = undo_embedded(path, EVERYTHING, EMBED)
     assert (done.end, done.reason, done.untagged) == ("cleaned", "", True)
     left = read_packet(path) or b""
     assert texts(left, "dc:subject") == ["Oslo", "Anna"]
@@ -149,14 +149,14 @@ def test_a_part_alone_and_a_day(tmp_path: Path, embed: Embedding, texts: Read) -
     path.write_bytes(_lines())
     before = path.read_bytes()
     embed(path)
-    late = withdraw_embedded(path, Withdrawal(since=date(2025, 1, 4)), EMBED)
+    late = undo_embedded(path, UndoOptions(since=date(2025, 1, 4)), EMBED)
     assert (late.end, late.untagged, late.reason) == ("nothing", False, "tagged on 2025-01-02")
-    done = withdraw_embedded(path, Withdrawal(parts=frozenset({"keywords"})), EMBED)
+    done = undo_embedded(path, UndoOptions(parts=frozenset({"keywords"})), EMBED)
     assert (done.end, done.untagged) == ("partly", False)
     packet_now = read_packet(path) or b""
     assert texts(packet_now, "dc:subject") == ["Anna"]
     assert texts(packet_now, "photoshop:Headline") == ["Two dogs on a beach & <surf>"]
-    assert withdraw_embedded(path, EVERYTHING, EMBED).end == "restored"
+    assert undo_embedded(path, EVERYTHING, EMBED).end == "restored"
     assert path.read_bytes() == before
 
 
@@ -167,7 +167,7 @@ def test_an_edit_elsewhere_in_the_file_is_kept(tmp_path: Path, embed: Embedding)
     plain, comment = path.read_bytes(), embeddable.segment(0xFE, b"a comment of theirs")
     embed(path)
     path.write_bytes(behind_start(path.read_bytes(), comment))
-    done = withdraw_embedded(path, EVERYTHING, EMBED)
+    done = undo_embedded(path, EVERYTHING, EMBED)
     assert (done.end, "byte for byte" in done.reason) == ("cleaned", True)
     assert path.read_bytes() == behind_start(plain, comment)
 
@@ -178,12 +178,12 @@ def test_what_is_not_ours_is_nobodys_business(tmp_path: Path, embed: Embedding) 
     whole.write_bytes(_lines())
     damaged.write_bytes(jpeg()[:80])
     for path in (whole, damaged, tmp_path / "gone.jpg"):
-        done = withdraw_embedded(path, EVERYTHING, EMBED)
+        done = undo_embedded(path, EVERYTHING, EMBED)
         assert (done.end, done.untagged) == ("nothing", True)
     embed(whole)
     whole.write_bytes(whole.read_bytes()[:-10].replace(b"</rdf:RDF>", b"</rdf:RDX>"))
     before = whole.read_bytes()
-    done = withdraw_embedded(whole, EVERYTHING, EMBED)
+    done = undo_embedded(whole, EVERYTHING, EMBED)
     assert (done.end, done.untagged) == ("refused", False)
     assert "left as it was" in done.reason
     assert whole.read_bytes() == before
@@ -200,7 +200,7 @@ def test_a_record_that_lies_does_no_harm(tmp_path: Path, embed: Embedding, size:
     end = found.index(b"</taggerd:body>")
     body = found[start:end].split(b" ")[0] + b" " + size.encode()
     replace_packet(path, Stamp.of(path.lstat()), found[:start] + body + found[end:])
-    done = withdraw_embedded(path, EVERYTHING, EMBED)
+    done = undo_embedded(path, EVERYTHING, EMBED)
     assert (done.end, done.untagged) == ("cleaned", True)
     assert b"Anna" in (read_packet(path) or b"")
 
@@ -227,7 +227,7 @@ def test_words_that_cannot_be_taken_out_are_spoken_of(tmp_path: Path, embed: Emb
     path.chmod(0o444)
     (sidecar,) = embed(path, "cat")
     assert sidecar.path.name == "a.jpg.xmp"
-    assert "what was embedded into it before still stands in it" in sidecar.notes[0]
+    assert "what was embedded into it before is still in it" in sidecar.notes[0]
 
 
 def test_a_human_title_is_not_hidden_in_the_photo_either(
@@ -237,7 +237,7 @@ def test_a_human_title_is_not_hidden_in_the_photo_either(
     path = tmp_path / "a.jpg"
     path.write_bytes(_lines())
     embed(path)
-    assert yield_to_humans(photo_of(path), EMBED) == ()
+    assert unhide_human_texts(photo_of(path), EMBED) == ()
 
     def edited(core: bytes) -> bytes:
         start = core.index(b"<dc:description")
@@ -246,7 +246,7 @@ def test_a_human_title_is_not_hidden_in_the_photo_either(
         return core[:start] + mine + core[end:]
 
     change_packet(path, Stamp.of(path.lstat()), edited)
-    (changed,) = yield_to_humans(photo_of(path), EMBED)
+    (changed,) = unhide_human_texts(photo_of(path), EMBED)
     assert changed.stamp == Stamp.of(path.lstat())
     left = read_packet(path) or b""
     assert texts(left, "dc:description") == ["Mine"]
@@ -266,12 +266,12 @@ def test_what_a_killed_process_left_goes_with_the_next_look(
     if look == "tagged again":
         assert not embed(path)[0].written
     elif look == "found tagged":
-        yield_to_humans(photo_of(path), EMBED)
+        unhide_human_texts(photo_of(path), EMBED)
     else:
-        withdraw_embedded(path, EVERYTHING, EMBED)
+        undo_embedded(path, EVERYTHING, EMBED)
         assert not left.exists()
         left.write_bytes(b"the photo as it was tagged")
-        assert withdraw_embedded(path, EVERYTHING, EMBED).end == "nothing"
+        assert undo_embedded(path, EVERYTHING, EMBED).end == "nothing"
     assert not left.exists()
 
 

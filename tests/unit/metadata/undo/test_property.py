@@ -11,19 +11,17 @@ from hypothesis import given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
 
-from taggerd import settings
 from taggerd.metadata.merge import merge
+from taggerd.metadata.options import Options
 from taggerd.metadata.undo.content import undo
 from taggerd.metadata.xmp.document import Document
-from taggerd.metadata.xmp.encoding import decode
 from taggerd.metadata.xmp.namespaces import PREFIXES, named
 from taggerd.photo import Keyword, Provenance, Tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FIELDS = settings.Fields()
-LISTS = {"dc:subject": "", "lr:hierarchicalSubject": "|", "digiKam:TagsList": "/"}
+WRITTEN = {"dc:subject": "", "lr:hierarchicalSubject": "|", "digiKam:TagsList": "/"}
 TEXTS = ("dc:description", "dc:title", "photoshop:Headline", "tiff:ImageDescription")
 MACHINE = ("dog", "beach", "car park", "pier", "snow")
 HUMAN = ("Anna", "Oslo", "holiday 2020", "my boat")
@@ -36,7 +34,7 @@ edits = st.lists(
     st.one_of(
         st.tuples(st.just("text"), st.sampled_from(TEXTS), st.sampled_from(["Mine", "Ma <3 & É"])),
         st.tuples(st.just("drop"), st.sampled_from([*MACHINE, *HUMAN]), st.just("")),
-        st.tuples(st.just("add"), st.sampled_from(list(LISTS)), st.sampled_from(HUMAN)),
+        st.tuples(st.just("add"), st.sampled_from(list(WRITTEN)), st.sampled_from(HUMAN)),
     ),
     max_size=4,
 )
@@ -53,7 +51,7 @@ tags = st.builds(
 )
 seeds = st.tuples(
     st.dictionaries(st.sampled_from(TEXTS), st.just("Before")),
-    st.dictionaries(st.sampled_from(list(LISTS)), st.sets(st.sampled_from(HUMAN), min_size=1)),
+    st.dictionaries(st.sampled_from(list(WRITTEN)), st.sets(st.sampled_from(HUMAN), min_size=1)),
 )
 
 
@@ -114,7 +112,7 @@ class Human:
             ET.SubElement(array, _qualified("rdf:li")).text = word
 
     def _drop(self, root: ET.Element, word: str) -> None:
-        for name in LISTS:
+        for name in WRITTEN:
             for array in root.findall(f".//{_qualified(name)}/*"):
                 for item in [item for item in array if _leaf(item.text or "") == word]:
                     array.remove(item)
@@ -130,7 +128,7 @@ def _leaf(text: str) -> str:
 
 
 def _words(document: Document) -> set[str]:
-    return {word for name in LISTS for word in document.texts(named(name))}
+    return {word for name in WRITTEN for word in document.texts(named(name))}
 
 
 @pytest.mark.slow
@@ -151,10 +149,9 @@ def test_the_humans_version_remains(
     human = Human(*seed)
     data, rejected, edited = human.first, set(), False
     for given_tags, wanted, overwrite in passes:
-        data = merge(
-            data, given_tags, PROVENANCE, FIELDS, overwrite=overwrite, language=language, root=root
-        ).data
-        document = Document(decode(data).text)
+        options = Options(overwrite=overwrite, language=language, root=root)
+        data = merge(data, given_tags, PROVENANCE, options).data
+        document = Document.load(data)
         leaves = set(map(_leaf, _words(document)))
         assert not rejected & leaves, "a rejected word came back"
         assert human.words <= _words(document)
@@ -162,11 +159,11 @@ def test_the_humans_version_remains(
         if wanted:
             data, edited = human.edit(data, wanted), True
         rejected -= human.words
-    done = undo(data, FIELDS)
+    done = undo(data, Options())
     if not edited:
         assert done.data == human.first
     assert done.data is not None
-    document = Document(decode(done.data).text)
+    document = Document.load(done.data)
     assert _words(document) == human.words
     for field in TEXTS:
         said = [human.texts[field]] if field in human.texts else []
