@@ -106,7 +106,6 @@ def test_a_foreign_library_stays_at_home(library: str) -> None:
     assert [path for path in sorted(users) if not path.startswith(HOMES[library])] == []
 
 
-@pytest.mark.xfail(reason="metadata/sidecars.py and metadata/undo/files.py know each other")
 def test_no_module_imports_itself_over_others() -> None:
     """In a circle nothing can be understood, tested or changed alone."""
     modules = _modules()
