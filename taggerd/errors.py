@@ -14,7 +14,7 @@
     │       ├── AnswerEmpty         200 with nothing in it
     │       ├── AnswerCut           finish_reason "length"
     │       ├── AnswerNotJson       JSON was asked, something else came
-    │       └── AnswerHeldBack      a tripwire: echo, digits, control characters
+    │       └── AnswerRejected      a refusal, an echo, digits, control characters
     ├── PhotoMoved                  nobody's fault: it changed, or it is gone
     │   ├── PhotoChanged            grew or was replaced since it settled: settle again
     │   └── PhotoGone               no longer there
@@ -122,8 +122,8 @@ class AnswerNotJson(AnswerError):
     """The model was asked for JSON and answered something else."""
 
 
-class AnswerHeldBack(AnswerError):
-    """The model's answer looks wrong and was held back."""
+class AnswerRejected(AnswerError):
+    """The model's answer looks wrong and was rejected."""
 
 
 class PhotoMoved(TaggerdError):

@@ -17,8 +17,8 @@ from taggerd.errors import (
     AnswerCut,
     AnswerEmpty,
     AnswerError,
-    AnswerHeldBack,
     AnswerNotJson,
+    AnswerRejected,
     ArchiveError,
     BackendBlind,
     BackendBusy,
@@ -132,7 +132,7 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     AnswerEmpty: Policy("photo", "an attempt", repeats=1, control=True),
     AnswerCut: Policy("photo", "an attempt", repeats=1, control=True),
     AnswerNotJson: Policy("photo", "an attempt", repeats=1),
-    AnswerHeldBack: Policy("photo", "an attempt", repeats=1),
+    AnswerRejected: Policy("photo", "an attempt", repeats=1),
     SidecarError: Policy("photo", "every attempt"),
     ArchiveError: Policy("photo", "every attempt"),
     # Nobody is: the photo has to settle again.

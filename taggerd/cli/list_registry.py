@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taggerd.cli import options
-from taggerd.inference import entries_of, resolutions, resolve
+from taggerd.inference import configured_entries, resolve, resolve_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,8 @@ def list_registry(
     Also prints which model each role gets, and why it does not get the others.
     """
     settings = load(log_level="error").settings
-    entries = entries_of(settings.backend)
-    found = {role: resolve(entries, role)} if role else resolutions(entries, settings.roles)
+    entries = configured_entries(settings.backend)
+    found = {role: resolve(entries, role)} if role else resolve_all(entries, settings.roles)
     if as_json:
         typer.echo(json.dumps(_as_json(entries, found), indent=2))
         return

@@ -12,7 +12,7 @@ import typer
 
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError, TaggerdError
-from taggerd.inference import Slots, chosen, slots_folder
+from taggerd.inference import Slots, resolve_settings, slots_folder
 from taggerd.services import endpoint_settings
 
 NOT_FOUND, NOT_RUN = 127, 126
@@ -54,10 +54,10 @@ def slot(
         message = f"--wait {wait:g}: must be 0 seconds or more"
         raise ConfigurationError(message)
     loaded = load(log_level="error")
-    registry = chosen(loaded.settings.backend, loaded.settings.roles)
+    registry = resolve_settings(loaded.settings.backend, loaded.settings.roles)
     limits = {
         url: options.max_concurrency
-        for url, options in endpoint_settings(loaded, registry.places).items()
+        for url, options in endpoint_settings(loaded, registry.base_urls).items()
     }
     url = endpoint or _only_one(list(limits))
     most = limits.get(url.rstrip("/"), loaded.settings.backend.max_concurrency)
@@ -86,7 +86,7 @@ async def _taken(slots: Slots, wait: float | None) -> int:
         async with asyncio.timeout(wait):
             return await slots.take()
     except TimeoutError:
-        message = f"no slot of {slots.place} became free within {wait:g} s; see --wait"
+        message = f"no slot of {slots.host} became free within {wait:g} s; see --wait"
         raise NoSlot(message) from None
     except OSError as error:
         message = f"the slots cannot be used: {error.filename}: {error.strerror}"

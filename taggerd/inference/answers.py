@@ -1,59 +1,64 @@
 """Answers: from what a model said to what may be written into a photo.
 
-Models wrap what was asked for: in thoughts, fences, labels, quotes, prose, JSON. What is wrapped is
-unwrapped; what is not an answer at all is refused by name. Nothing here asks anybody anything.
+What a model wraps around an answer is removed (:mod:`taggerd.inference.completion`); what is not an
+answer at all is rejected, with the reason. No request is sent from here.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from taggerd.errors import AnswerCut, AnswerEmpty, AnswerHeldBack, AnswerNotJson
+import structlog
+
+from taggerd.errors import AnswerCut, AnswerEmpty, AnswerError, AnswerNotJson, AnswerRejected
+from taggerd.inference.completion import (
+    find_json,
+    one_line,
+    quoted,
+    unfenced,
+    unlabelled,
+    visible,
+    without_thoughts,
+)
 from taggerd.inference.keyword_forms import keywords_in_json, keywords_in_prose
 from taggerd.inference.languages import english_name, wrong_script
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import HINTS
-from taggerd.inference.wrapping import (
-    bare,
-    find_json,
-    one_line,
-    say,
-    unlabelled,
-    unthought,
-    visible,
-)
 from taggerd.photo import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from taggerd.inference.completion import Completion
     from taggerd.inference.questions import Question
     from taggerd.photo import Keyword
 
+log = structlog.get_logger(__name__)
+
 LONGEST_CONTENT = 65536
-"""Characters of an answer that are looked at; a model that says more has lost its way."""
+"""Characters of an answer that are read; a model that says more is stuck."""
 LONGEST_TEXT = {"caption": 300}
 """Characters of a cleaned text, by role."""
 LONGEST_TEXT_ELSE = 2000
 
 _ECHO_WORDS = 6
-"""This many words in a row out of the prompt are an echo."""
+"""So many words in a row out of the prompt are an echo."""
 _CHOICE_WORDS = 4
-"""So many words a role of the user's own may offer as an answer in its prompt."""
-_PARROTED = 4
-"""Of this many keywords and more, two thirds out of the prompt are an echo."""
+"""So many words in the prompt of a role of the user's own may be an answer it offers."""
+_ECHO_KEYWORDS = 4
+"""Of so many keywords and more, two thirds out of the prompt are an echo."""
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]"
     r"|\\u00(?:0[0-8bcef]|1[0-9a-f]|7f)|\\ufffd",
     re.IGNORECASE,
 )
-"""Controls but for white space, and the sign that stands for bytes which are no text; JSON spells
-them out."""
+"""Control characters except white space, and the replacement character, also as JSON escapes."""
 _LOOP_WORDS = 8
-"""The same word this often in a row is a model that is stuck."""
+"""The same word so often in a row is a model that is stuck."""
 
 _APOSTROPHE = "['\N{RIGHT SINGLE QUOTATION MARK}]"
 _REFUSAL = re.compile(
@@ -69,7 +74,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _COORDINATE_LETTERS = re.compile(r"(?<=[\d°'\"″.\s])[NSEWO](?=[\s,;.\d]|$)|\b(?i:lat|lon|long)\b")
-_SAYS_TEXT = ("caption", "description", "text", "title", "answer", "response", "content", "output")
+_TEXT_KEYS = ("caption", "description", "text", "title", "answer", "response", "content", "output")
 _JSON_BEGINS = re.compile(r'\{\s*"|\[\s*["{]')
 _MEMBER = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\\n]|\\.)*)"')
 _WORDS = re.compile(r"\w+")
@@ -80,31 +85,34 @@ def read_answer(question: Question, completion: Completion) -> tuple[str, tuple[
 
     Raises:
         AnswerCut: the token limit came before the end.
-        AnswerEmpty: nothing was said outside the model's thoughts.
+        AnswerEmpty: there is nothing but the model's thoughts.
         AnswerNotJson: keywords were asked for, and this is not a list in any form.
-        AnswerHeldBack: a refusal, an echo of the prompt, numbers only, or one word over and over.
+        AnswerRejected: a refusal, an echo of the prompt, only numbers, one word repeated.
     """
-    who = f"{question.role}: model {say(question.model or completion.model, 80)}"
+    who = f"{question.role}: model {quoted(question.model or completion.model, 80)}"
     raw = completion.content
     if completion.refusal.strip() and not raw.strip():
-        message = f"{who} refused: {say(completion.refusal)}"
-        raise AnswerHeldBack(message, raw=completion.refusal)
+        raise _rejected(who, "the model refused", completion.refusal, completion.refusal)
     if completion.finish_reason == "length":
-        spent = " while still thinking" if completion.thought else ""
-        message = f"{who} was cut at its token limit{spent}; raise roles.{question.role}.max_tokens"
+        when = " while still thinking" if completion.thought else ""
+        message = f"{who} was cut at its token limit{when}; raise roles.{question.role}.max_tokens"
         raise AnswerCut(message, raw=raw)
-    unwrapped = unthought(raw[:LONGEST_CONTENT])
-    said = bare(unwrapped)
+    unwrapped = without_thoughts(raw[:LONGEST_CONTENT])
+    said = unfenced(unwrapped)
     if not said:
         only = " but its thoughts" if completion.thought else ""
-        message = f"{who} answered with nothing{only}"
+        message = f"{who} answered nothing{only}"
         raise AnswerEmpty(message, raw=raw)
     if _CONTROL.search(unwrapped):
-        message = f"{who}: held back, there are control characters in it: {say(unwrapped)}"
-        raise AnswerHeldBack(message, raw=raw)
+        raise _rejected(who, "it contains control characters", unwrapped, raw)
     if question.wants == "keywords":
         return "", _keywords(question, said, who, raw)
     return _text(question, said, who, raw), ()
+
+
+def _rejected(who: str, reason: str, shown: str, raw: str) -> AnswerRejected:
+    """Return the error of an answer that must not be written, with what it says."""
+    return AnswerRejected(f"{who}: rejected: {reason}: {quoted(shown)}", raw=raw)
 
 
 def answer_of(
@@ -113,9 +121,9 @@ def answer_of(
     spent: Sequence[Completion],
     identity: str,
 ) -> Answer:
-    """Return the answer to *question* that was read out of the last of the *spent* completions.
+    """Return the answer to *question*, read from the last of the *spent* completions.
 
-    *identity* is the question's as it was put, before it had a model.
+    *identity* is the question's before it had a model.
     """
     text, keywords = said
     return Answer(
@@ -133,104 +141,100 @@ def answer_of(
 
 
 def _text(question: Question, said: str, who: str, raw: str) -> str:
-    """Read a text answer: out of JSON if a model always speaks JSON, else out of its wrapping."""
+    """Read a text answer, which may be in JSON: some models answer everything in JSON."""
     found = find_json(said)
     if isinstance(found, list) and not said.startswith("["):
-        found = None  # brackets in the midst of a sentence are the sentence's own
+        found = None  # brackets within a sentence belong to the sentence
     inner = _text_in_json(found, question.role)
     damaged = found is None and _JSON_BEGINS.match(said) is not None
     if damaged:
         inner = _text_in_damaged_json(said, question.role)
     if (isinstance(found, dict) or damaged) and inner is None:
-        message = f"{who} answered with JSON in which there is no text: {say(said)}"
-        raise AnswerHeldBack(message, raw=raw)
+        raise _rejected(who, "the JSON has no text", said, raw)
     names = question.role, question.role.replace("_", " ")
-    text = unlabelled(bare(inner) if inner is not None else said, *names)
+    text = unlabelled(unfenced(inner) if inner is not None else said, *names)
     limit = question.longest or LONGEST_TEXT.get(question.role, LONGEST_TEXT_ELSE)
     if question.role == "caption":
         text = text.split("\n", 1)[0]
     text = _shortened(one_line(visible(text)), limit)
     if not text:
-        message = f"{who} answered with nothing"
+        message = f"{who} answered nothing"
         raise AnswerEmpty(message, raw=raw)
-    if reason := _suspicion(text, question):
-        message = f"{who}: held back, {reason}: {say(text)}"
-        raise AnswerHeldBack(message, raw=raw)
+    if reason := _why_rejected(text, question):
+        raise _rejected(who, reason, text, raw)
     return text
 
 
 def _text_in_json(found: object, role: str) -> str | None:
-    """Return the text that a JSON answer gives for *role*, or the nearest thing to it."""
+    """Return the text of a JSON answer under *role* or a similar key."""
     if isinstance(found, list):
         return found[0] if len(found) == 1 and isinstance(found[0], str) else None
     if not isinstance(found, dict):
         return None
     texts = {k.casefold(): v for k, v in found.items() if isinstance(v, str) and v.strip()}
-    for key in (role.casefold(), *_SAYS_TEXT):
+    for key in (role.casefold(), *_TEXT_KEYS):
         if key in texts:
             return texts[key]
     return next(iter(texts.values())) if len(texts) == 1 else None
 
 
 def _text_in_damaged_json(said: str, role: str) -> str | None:
-    """Return the text for *role* out of JSON that a model began well and lost itself in."""
+    """Return the text under *role* in JSON that begins well and is damaged later."""
     texts = {key.casefold(): text for key, text in _MEMBER.findall(said)}
-    text = next((texts[key] for key in (role.casefold(), *_SAYS_TEXT) if key in texts), None)
+    text = next((texts[key] for key in (role.casefold(), *_TEXT_KEYS) if key in texts), None)
     return text.replace('\\"', '"') if text else None
 
 
 def _keywords(question: Question, said: str, who: str, raw: str) -> tuple[Keyword, ...]:
-    """Read a list of keywords in whatever form it came."""
+    """Read a list of keywords in any form."""
     found = find_json(said)
     if found is None and _REFUSAL.search(said):
-        message = f"{who}: held back, it refuses: {say(said)}"
-        raise AnswerHeldBack(message, raw=raw)
+        raise _rejected(who, "the model refused", said, raw)
     given = keywords_in_json(found) if found is not None else keywords_in_prose(said)
     if given is None:
-        message = f"{who} was asked for JSON and answered: {say(said)}"
+        message = f"{who} was asked for JSON and answered: {quoted(said)}"
         raise AnswerNotJson(message, raw=raw)
     if not given:
         message = f"{who} gave no keywords"
         raise AnswerEmpty(message, raw=raw)
-    kept = tuple(k for k in given if _says_something(k.word))
-    own = tuple(k for k in kept if not _is_piece(k.word, question))
+    kept = tuple(k for k in given if _has_letters(k.word))
+    own = tuple(k for k in kept if not _is_echo(k.word, question))
     reason = ""
     if 2 * len(kept) <= len(given):
-        reason = "numbers or placeholders for keywords"
-    elif 2 * len(own) <= len(kept) or _parrots(own, question):
+        reason = "the keywords are numbers or signs"
+    elif 2 * len(own) <= len(kept) or _are_echoes(own, question):
         reason = "it repeats the prompt"
     elif wrong_script(" ".join(k.word for k in own), question.language):
         reason = f"it is not in the letters of {english_name(question.language)}"
     if reason:
-        message = f"{who}: held back, {reason}: {say(said)}"
-        raise AnswerHeldBack(message, raw=raw)
+        raise _rejected(who, reason, said, raw)
     return own
 
 
-def _suspicion(text: str, question: Question) -> str:
-    """Return why a text must not be written, empty if it may."""
+def _why_rejected(text: str, question: Question) -> str:
+    """Return why a text must not be written; empty if it may."""
     if _REFUSAL.search(text):
-        return "it refuses"
+        return "the model refused"
     # A role of the user's own may ask for a count.
-    if not (any(map(str.isalnum, text)) if question.role not in ROLES else _says_something(text)):
-        return "it is numbers or signs only"
+    if not (any(map(str.isalnum, text)) if question.role not in ROLES else _has_letters(text)):
+        return "it is only numbers or signs"
     if _echoes(text, question):
         return "it repeats the prompt"
     if _loops(text):
-        return "it says one word over and over"
+        return "it repeats one word"
     if wrong_script(text, question.language):
         return f"it is not in the letters of {english_name(question.language)}"
     return ""
 
 
-def _says_something(text: str) -> bool:
-    """Say whether there are letters in *text* that are not those of coordinates."""
+def _has_letters(text: str) -> bool:
+    """Return whether *text* has letters other than those of coordinates."""
     letters = _COORDINATE_LETTERS.sub(" ", text) if any(c.isdigit() for c in text) else text
     return any(c.isalpha() for c in letters)
 
 
 def _asked(question: Question, *, examples: bool = True) -> str:
-    """Return the words of what was asked, but for those that an answer may well repeat."""
+    """Return the words of what was asked, without those that an answer may repeat."""
     prompt = question.unfilled or question.prompt
     if question.hints:
         prompt = f"{HINTS} {prompt}"
@@ -241,27 +245,27 @@ def _asked(question: Question, *, examples: bool = True) -> str:
     return f" {' '.join(_WORDS.findall(f'{question.system} {prompt}'.casefold()))} "
 
 
-def _is_piece(word: str, question: Question) -> bool:
-    """Say whether a keyword of several words is a piece of the prompt: "main colours".
+def _is_echo(word: str, question: Question) -> bool:
+    """Return whether a keyword of several words is a piece of the prompt: "main colours".
 
-    What a prompt has in quotes is an example, which a model may well take up.
+    What is in quotes in a prompt is an example, which a model may take up.
     """
     said = _WORDS.findall(word.casefold())
     return len(said) > 1 and f" {' '.join(said)} " in _asked(question, examples=False)
 
 
-def _parrots(keywords: Sequence[Keyword], question: Question) -> bool:
-    """Say whether a list of keywords is what the prompt asks for, not what the picture shows."""
+def _are_echoes(keywords: Sequence[Keyword], question: Question) -> bool:
+    """Return whether a list of keywords comes from the prompt and not from the picture."""
     said = [_WORDS.findall(k.word.casefold()) for k in keywords]
     if _echoes(" ".join(word for words in said for word in words), question):
         return True
     asked = frozenset(_asked(question).split())
     repeated = sum(asked.issuperset(words) for words in said)
-    return len(said) >= _PARROTED and 3 * repeated > 2 * len(said)
+    return len(said) >= _ECHO_KEYWORDS and 3 * repeated > 2 * len(said)
 
 
 def _echoes(text: str, question: Question) -> bool:
-    """Say whether *text* is a piece of what was asked, or holds a long piece of it."""
+    """Return whether *text* is a piece of what was asked, or has a long piece of it in it."""
     said = _WORDS.findall(text.casefold())
     asked = _asked(question)
     if len(said) < _ECHO_WORDS:
@@ -276,7 +280,7 @@ def _echoes(text: str, question: Question) -> bool:
 
 
 def _loops(text: str) -> bool:
-    """Say whether one word comes many times in a row."""
+    """Return whether one word comes many times in a row."""
     words = _WORDS.findall(text.casefold())
     return any(
         len(set(words[i : i + _LOOP_WORDS])) == 1 for i in range(len(words) - _LOOP_WORDS + 1)
@@ -284,7 +288,7 @@ def _loops(text: str) -> bool:
 
 
 def _shortened(text: str, limit: int) -> str:
-    """Cut *text* to at most *limit* characters: after a sentence, else after a word."""
+    """Cut *text* to at most *limit* characters, after a sentence or else after a word."""
     if len(text) <= limit:
         return text
     head = text[:limit]
@@ -292,3 +296,66 @@ def _shortened(text: str, limit: int) -> str:
     if ends:
         return head[: ends[-1]]
     return head.rsplit(" ", 1)[0]
+
+
+# Answers to several questions at once.
+
+
+def split_combined(asked: Question, completion: Completion) -> dict[str, Completion]:
+    """Return what *completion* answers to each question that *asked* combines, by role.
+
+    A role without an answer is left out. Each bears its share of the tokens and the time: of what
+    was read an equal one, of what was written one by its length.
+    """
+    found = find_json(unfenced(without_thoughts(completion.content)))
+    by_key = {k.casefold().strip(): v for k, v in found.items()} if isinstance(found, dict) else {}
+    texts: dict[str, str] = {}
+    for part in asked.combined:
+        if (value := by_key.get(part.role)) not in (None, "", [], {}):
+            whole = {"keywords": value} if part.wants == "keywords" else value
+            texts[part.role] = whole if isinstance(whole, str) else json.dumps(whole)
+    return _share_cost(texts, completion)
+
+
+def read_combined(
+    questions: Sequence[Question], asked: Question, completions: Mapping[str, Completion]
+) -> list[Answer]:
+    """Return those answers of *completions* that can be used.
+
+    Args:
+        questions: before they had a model: their identities go into the answers.
+        asked: the one that combines them.
+        completions: by role, from :func:`split_combined`.
+    """
+    answers: list[Answer] = []
+    for question, part in zip(questions, asked.combined, strict=True):
+        try:
+            if part.role in completions:
+                spent = [completions[part.role]]
+                answer = answer_of(part, read_answer(part, spent[0]), spent, question.identity)
+                answers.append(replace(answer, requests=0 if answers else 1))
+        except AnswerError as error:
+            log.info("asked again", reason=str(error))
+    return answers
+
+
+def _share_cost(texts: Mapping[str, str], completion: Completion) -> dict[str, Completion]:
+    """Give each text its share of what *completion* cost; the shares add up to it."""
+    whole = length = sum(map(len, texts.values()))
+    read, written = completion.prompt_tokens, completion.completion_tokens
+    shares: dict[str, Completion] = {}
+    for left, (role, text) in zip(range(len(texts), 0, -1), texts.items(), strict=True):
+        shares[role] = replace(
+            completion,
+            content=text,
+            finish_reason="stop",
+            refusal="",
+            thought=False,
+            prompt_tokens=read // left,
+            completion_tokens=written * len(text) // length,
+            seconds=completion.seconds * len(text) / whole,
+        )
+        read -= shares[role].prompt_tokens
+        written -= shares[role].completion_tokens
+        length -= len(text)
+    return shares

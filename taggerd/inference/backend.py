@@ -21,18 +21,17 @@ from taggerd.errors import (
     PhotoRefused,
 )
 from taggerd.inference import dialect as dialects
-from taggerd.inference.answers import answer_of, read_answer
+from taggerd.inference.answers import answer_of, read_answer, read_combined, split_combined
+from taggerd.inference.capabilities import Capabilities, fingerprint
 from taggerd.inference.client import json_of
-from taggerd.inference.combining import answers_in, combined, groups, parted
-from taggerd.inference.completion import Completion, read_completion
+from taggerd.inference.completion import Completion, read_completion, without_thoughts
+from taggerd.inference.concurrency import Limit
 from taggerd.inference.connection import Connection
+from taggerd.inference.discovery import first_chat_model, listed_models
 from taggerd.inference.health import Health, is_probing, probing
-from taggerd.inference.lessons import Lessons, fingerprint
-from taggerd.inference.limit import Limit
-from taggerd.inference.models import choose, listed_models
 from taggerd.inference.preflight import PreflightReport, probe_all
+from taggerd.inference.questions import combinable, combine
 from taggerd.inference.statuses import chat_error, error_in_200, is_html, listing_error, message_in
-from taggerd.inference.wrapping import unthought
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
@@ -42,9 +41,9 @@ if TYPE_CHECKING:
     import httpx
 
     from taggerd import settings
+    from taggerd.inference.capabilities import Memory
     from taggerd.inference.client import Client, Reply
     from taggerd.inference.dialect import Dialect
-    from taggerd.inference.lessons import Memory
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
 
@@ -55,9 +54,9 @@ log = structlog.get_logger(__name__)
 
 
 class Backend:
-    """One OpenAI-compatible endpoint, asked by at most ``max_concurrency`` requests at once.
+    """One OpenAI-compatible endpoint, which gets at most ``max_concurrency`` requests at once.
 
-    ``base_url`` "auto" is looked up at the first need; "builtin:" is the describer in this process.
+    ``base_url`` "auto" is looked up when it is first needed; "builtin:" is the describer.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -75,7 +74,7 @@ class Backend:
         Args:
             options: the settings' table.
             transport: what carries the requests; default: the network.
-            slots_folder: where programs share the endpoint's slots; None: it is all ours.
+            slots_folder: where programs share the endpoint's slots; None: no other asks it.
             clock: seconds, monotonic, for latencies.
             wall_clock: seconds since the epoch, for dates in ``Retry-After``.
             random: chooses the pictures of the vision probe.
@@ -89,11 +88,11 @@ class Backend:
         )
         self._clock = clock
         self._wall_clock = wall_clock
-        self._random = random or Random()  # noqa: S311 - chooses colours, guards nothing
+        self._random = random or Random()  # noqa: S311 - chooses colours
         self._recalling = asyncio.Lock()
-        self._lessons = Lessons()
+        self._capabilities = Capabilities()
         self._memory: Memory | None = None
-        """Where lessons are kept."""
+        """Where capabilities are kept over restarts."""
         self._recalled = False
         self._chosen = ""
         self.health = Health(lambda: self.base_url)
@@ -111,23 +110,23 @@ class Backend:
 
     @property
     def learnt(self) -> dict[str, str]:
-        """What is known of the form of requests, by model, where it is not the usual one."""
-        return {model: str(dialect) for model, dialect in self._lessons.learnt().items()}
+        """The form of requests by model, where it is not the usual one."""
+        return {model: str(dialect) for model, dialect in self._capabilities.learnt().items()}
 
     def remember(self, memory: Memory) -> None:
-        """Take up what was learnt in earlier lives, at the next request, and keep more there."""
+        """Use what was learnt before the last restart, and keep more in *memory*."""
         self._memory = memory
 
     async def choose_model(self) -> str:
-        """Return the default model; the first time without a setting, look what is served.
+        """Return the default model; without a setting, list the models the first time.
 
         Raises:
-            BackendError: nothing can be listed, or nothing usable is.
+            BackendError: the models cannot be listed, or none is usable.
         """
         if not self.model:
             self._chosen = self.default_of(await self.list_models())
             if not self._chosen:
-                message = f"{self.base_url} lists no model that could look at photos; load one"
+                message = f"{self.base_url} lists no model for photos; load one"
                 raise ModelNotFound(message)
         return self.model
 
@@ -136,18 +135,19 @@ class Backend:
     ) -> AsyncIterator[Answer]:
         """Ask *questions* about *picture* one after the other; yield each answer as it comes.
 
-        With ``request_mode = "combined"`` those of one model are asked together, where it can
-        answer so. An answer that cannot be used is asked for once more, by itself.
+        With ``request_mode = "combined"`` those of one model are asked together if it can answer
+        so. If an answer cannot be used, its question is asked once more, alone.
 
         Raises:
             AnswerError: the second answer cannot be used either.
-            PhotoRefused: the backend does not take this picture.
-            BackendError: the backend's fault; see :data:`PERHAPS_THE_PHOTO`.
+            PhotoRefused: the backend refuses this picture.
+            BackendError: the backend is at fault, or, where :mod:`taggerd.retry` wants a control
+                picture, perhaps this photo.
         """
         image = dialects.encoded(picture.jpeg)
         answered: set[str] = set()
         refused: set[str] = set()
-        for group in groups(questions) if self._options.request_mode == "combined" else ():
+        for group in combinable(questions) if self._options.request_mode == "combined" else ():
             answers = await self._together(group, image)
             refused |= {group[0].role} if answers is None else set()
             for answer in answers or ():
@@ -156,19 +156,20 @@ class Backend:
         for question in questions:
             if question.role not in answered:
                 answer = await self._answer(question, image)
-                if question.role in refused:  # not for the picture's sake, then
-                    await self._combines(question.model, well=False)
+                if question.role in refused:  # so the picture was not the reason
+                    await self._learn_combining(question.model, well=False)
                 yield answer
 
     async def preflight(self, models: Sequence[str] = ("",)) -> PreflightReport:
-        """Probe listing, text and sight, for each of *models*; an empty name is the default one.
+        """Probe listing, text and vision for each of *models*; an empty name is the default one.
 
-        Never raises a :class:`BackendError`: what is wrong is in the report. A place that "auto"
-        found is looked for anew if nothing answers there any more.
+        Never raises a :class:`BackendError`: what is wrong is in the report. "auto" is looked up
+        again if the endpoint that it found no longer answers.
         """
         with probing():
             if await self._connection.relocate():
-                self._lessons, self._recalled = Lessons(), False  # another server: other forms
+                # Another server may answer now, which accepts other forms.
+                self._capabilities, self._recalled = Capabilities(), False
             asked = tuple(dict.fromkeys(models)) or ("",)
             report = await probe_all(self, asked, self._random, self._clock)
         if "" in asked and report.ok:
@@ -178,10 +179,11 @@ class Backend:
     def default_of(self, listed: Sequence[str]) -> str:
         """Return the default model where *listed* are served; empty if there is none.
 
-        One that was chosen stays as long as it is listed: Ollama lists the newest first, and a
-        model pulled meanwhile is not meant for the photos.
+        One that was chosen stays while it is listed: Ollama lists the newest first, and a model
+        that was pulled meanwhile is not meant for photos.
         """
-        return self._options.model or (self._chosen if self._chosen in listed else choose(listed))
+        kept = self._chosen if self._chosen in listed else first_chat_model(listed)
+        return self._options.model or kept
 
     async def close(self) -> None:
         """Close all connections."""
@@ -198,15 +200,15 @@ class Backend:
         listed = listed_models(json_of(reply))
         if listed is None:
             raise self._not_a_backend(reply, "a list of models")
-        self._lessons.server_is(fingerprint(reply, listed))
+        self._capabilities.server_is(fingerprint(reply, listed))
         return listed
 
     async def complete(
         self, question: Question, image: bytes | None, *, again: bool = False
     ) -> Completion:
-        """Ask one question and return what comes back, usable or not.
+        """Ask one question and return the answer, usable or not.
 
-        A model that spends its answer on thoughts is asked anew, in a way that may keep it from
+        A model that spends its answer on thoughts is asked again in a way that may keep it from
         thinking; what works is remembered.
 
         Args:
@@ -215,46 +217,49 @@ class Backend:
             again: the first answer could not be used.
 
         Raises:
-            BackendError: the backend's fault.
-            PhotoRefused: the request was refused whatever was left out of it.
+            BackendError: the backend is at fault.
+            PhotoRefused: the request was refused, whatever was left out of it.
         """
         for _ in range(_MOST_ROUNDS):
             completion, used = await self._accepted(question, image, again=again)
-            if not completion.thought or not self._lessons.thought(question.model, used):
+            if not completion.thought or not self._capabilities.thought(question.model, used):
                 break
-            if completion.finish_reason != "length" and unthought(completion.content).strip():
+            if (
+                completion.finish_reason != "length"
+                and without_thoughts(completion.content).strip()
+            ):
                 break
-        await self._lessons.keep()
+        await self._capabilities.keep()
         return completion
 
     async def _together(self, group: Sequence[Question], image: bytes) -> list[Answer] | None:
         """Ask the questions of *group* in one request.
 
         Returns:
-            the answers that can be used; None where the request was refused, or was too much.
+            the answers that can be used; None if the request was refused or failed.
         """
         model = group[0].model or await self.choose_model()
-        await self._reach()  # what is known of the model is recalled there
-        if not self._lessons.combines(model):
+        await self._reach()  # which recalls what the model can do
+        if not self._capabilities.combines(model):
             return []
-        asked = combined([replace(question, model=model) for question in group])
+        asked = combine([replace(question, model=model) for question in group])
         try:
             completion = await self.complete(asked, image)
         except (PhotoRefused, BackendFailed, BackendTimeout) as error:
-            # It is the longest of requests: one role's may pass, and no photo is to pay for it.
+            # It is the longest request there is: a shorter one may pass, and no photo pays for it.
             log.info("asked role by role", reason=str(error))
             return None
-        came = parted(asked, completion)
-        await self._combines(model, well=len(came) == len(group))
-        return answers_in(group, asked, came)
+        completions = split_combined(asked, completion)
+        await self._learn_combining(model, well=len(completions) == len(group))
+        return read_combined(group, asked, completions)
 
-    async def _combines(self, model: str, *, well: bool) -> None:
-        """Learn whether a model answered several questions at once, and keep it."""
-        self._lessons.combining(model or await self.choose_model(), well=well)
-        await self._lessons.keep()
+    async def _learn_combining(self, model: str, *, well: bool) -> None:
+        """Learn and keep whether a model answers combined questions."""
+        self._capabilities.combining(model or await self.choose_model(), well=well)
+        await self._capabilities.keep()
 
     async def _answer(self, question: Question, image: bytes) -> Answer:
-        """Ask one question, twice if the first answer cannot be used."""
+        """Ask one question, again if the answer cannot be used."""
         model = question.model or await self.choose_model()
         asked = replace(question, model=model)
         spent: list[Completion] = []
@@ -273,13 +278,13 @@ class Backend:
     async def _accepted(
         self, question: Question, image: bytes | None, *, again: bool
     ) -> tuple[Completion, Dialect]:
-        """Send a request, giving up what the server refuses until it passes or nothing is left."""
+        """Send a request, leaving out what the server refuses until it passes."""
         client = await self._reach()
-        known = dialect = self._lessons.known(question.model)
+        known = dialect = self._capabilities.known(question.model)
         while True:
             async with self._admitted():
                 begun = self._clock()
-                # Made only now: those who wait for a permit hold no copies of their pictures.
+                # Made only now, so that those who wait for a permit hold no copy of their picture.
                 body = dialects.body(question, image, dialect, again=again)
                 try:
                     reply = await client.send("/chat/completions", body)
@@ -292,11 +297,11 @@ class Backend:
                 self._adapt(begun, refusal)
             if refusal is None:
                 completion = self._completion(client, reply)
-                self._lessons.passed(question, known, dialect)
+                self._capabilities.passed(question, known, dialect)
                 return completion, dialect
             simpler = None
             if isinstance(refusal, PhotoRefused | BackendFailed):
-                simpler = self._lessons.simpler(question, dialect, reply.status, message)
+                simpler = self._capabilities.simpler(question, dialect, reply.status, message)
             if simpler is None:
                 raise refusal
             log.debug("request refused, another form is tried", reason=str(refusal))
@@ -349,7 +354,7 @@ class Backend:
         return completion
 
     def _not_a_backend(self, reply: Reply, wanted: str) -> NotABackend:
-        """Return the error for a reply of another kind."""
+        """Return the error for a reply that is not *wanted*."""
         came = "a web page" if is_html(reply) else "something else"
         return NotABackend(
             f"{self.base_url} answers with {came} instead of {wanted}; "
@@ -357,10 +362,10 @@ class Backend:
         )
 
     async def _reach(self) -> Client:
-        """Return the endpoint's client, and recall what is known of the endpoint the first time."""
+        """Return the endpoint's client; recall its capabilities the first time."""
         client = await self._connection.client()
         async with self._recalling:
             if self._memory is not None and not self._recalled:
                 self._recalled = True
-                await self._lessons.recall(self._memory, client.base_url)
+                await self._capabilities.recall(self._memory, client.base_url)
         return client

@@ -1,7 +1,7 @@
-"""The HTTP client of one endpoint, and the border at which httpx's errors end.
+"""The HTTP client of one endpoint. No error of httpx leaves this module.
 
-Nothing outside this module sees an error of httpx: each becomes one of :mod:`taggerd.errors`. What
-an HTTP *status* means is decided in :mod:`taggerd.inference.statuses`.
+Each becomes one of :mod:`taggerd.errors`. What an HTTP *status* means is decided in
+:mod:`taggerd.inference.statuses`.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 LARGEST_REPLY = 4 * 1024 * 1024
 """Bytes; an answer about a photo is a few thousand."""
 CONNECT_SECONDS = 10.0
-"""Longest wait for a connection: a machine that is off answers nothing at all."""
+"""Longest wait for a connection: a machine that is off does not answer at all."""
 WRITE_SECONDS = 30.0
-"""Longest wait for a server to take more of a request: it is no model that is slow here."""
+"""Longest wait for a server to read more of a request: no model is slow here."""
 _IDLE_SECONDS = 4.0
-"""A kept connection is given up before uvicorn's 5 s would close it under a request."""
+"""A kept connection is closed before uvicorn does so after 5 s, perhaps under a request."""
 
-# httpx logs every request's whole address at INFO, with a query that may hold a key.
+# httpx logs the whole address of every request at INFO, with a query that may contain a key.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an endpoint answered, whatever its status."""
+    """What an endpoint replied, whatever the status."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,7 +63,7 @@ class Client:
     """One endpoint: its address, its key, its connections."""
 
     base_url: str
-    """The address as it may be shown: no user, no password, no query."""
+    """The address as it may be shown, without user, password and query."""
 
     def __init__(  # noqa: PLR0913 - all by name
         self,
@@ -89,7 +89,7 @@ class Client:
         self._client = httpx.AsyncClient(
             headers=_headers(api_key.strip(), url),
             timeout=httpx.Timeout(
-                timeout_seconds,  # for reading, and for all in all: see send()
+                timeout_seconds,  # for reading; for the whole request see send()
                 connect=min(CONNECT_SECONDS, timeout_seconds),
                 write=min(WRITE_SECONDS, timeout_seconds),
             ),
@@ -100,12 +100,12 @@ class Client:
             ),
             follow_redirects=False,
             transport=transport,
-            # A proxy from the environment is for the world outside, not for this machine.
+            # A proxy from the environment is for other machines.
             trust_env=not _on_this_machine(url.host),
         )
 
     def __repr__(self) -> str:
-        """Name the endpoint, and no secret."""
+        """Name the endpoint, without secrets."""
         return f"Client({self.base_url!r})"
 
     async def send(self, path: str, body: bytes | None = None) -> Reply:
@@ -155,9 +155,9 @@ class Client:
         return text
 
     async def _read(self, response: httpx.Response) -> bytes:
-        """Return the body, decoded; give up on one that is too long."""
+        """Return the decoded body, unless it is too long."""
         if "," in response.headers.get("content-encoding", ""):
-            # One layer grows a thousandfold at most before it is noticed, two a millionfold.
+            # Unpacking grows one layer a thousandfold before it is noticed, two a millionfold.
             message = f"{self.base_url} compresses an answer twice"
             raise BackendFailed(message)
         chunks: list[bytes] = []
@@ -202,7 +202,7 @@ def backend_error(  # noqa: PLR0911 - a table: one return for each meaning
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return BackendUnreachable(f"{base_url} is not an address that can be used")
     if isinstance(error, httpx.TooManyRedirects):
-        return NotABackend(f"{base_url} redirects and redirects")
+        return NotABackend(f"{base_url} redirects without end")
     if isinstance(error, httpx.ProxyError):
         return BackendUnreachable(
             f"cannot connect to {base_url}: the proxy refuses; see HTTP_PROXY and NO_PROXY"
@@ -214,12 +214,12 @@ def backend_error(  # noqa: PLR0911 - a table: one return for each meaning
         return BackendUnreachable(f"cannot connect to {base_url}: {reason}; {hint}")
     if isinstance(error, httpx.DecodingError):
         return BackendFailed(f"{base_url} sends an answer whose compression is damaged")
-    # What is left are errors in the use of httpx; their texts may quote headers.
+    # The rest are errors in the use of httpx; their texts may quote headers.
     return BackendFailed(f"the exchange with {base_url} failed ({type(error).__name__})")
 
 
 def _causes(error: BaseException | None, depth: int = 8) -> Iterator[BaseException]:
-    """Yield *error* and what lies behind it, groups opened."""
+    """Yield *error* and its causes, with those in groups."""
     if error is None or depth == 0:
         return
     yield error
@@ -230,20 +230,20 @@ def _causes(error: BaseException | None, depth: int = 8) -> Iterator[BaseExcepti
 
 
 def _reason(error: Exception) -> tuple[str, str]:
-    """Return why a connection failed and what to do, from the deepest cause that knows."""
-    asleep = "is the backend running?"
+    """Return why a connection failed, from the cause that knows it, and what to do."""
+    hint = "is the backend running?"
     for cause in _causes(error):
         if isinstance(cause, socket.gaierror):
             return "name not found", "check backend.base_url"
         if isinstance(cause, ssl.SSLCertVerificationError):
             return "its certificate is not trusted", "for your own authority set SSL_CERT_FILE"
         if isinstance(cause, ssl.SSLError):
-            return "no TLS spoken there", "try http:// in backend.base_url"
+            return "it does not speak TLS", "try http:// in backend.base_url"
         if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
-            return os.strerror(cause.errno).lower(), asleep
+            return os.strerror(cause.errno).lower(), hint
     if isinstance(error, httpx.ConnectError):
-        return "connection failed", asleep
-    return "the connection was closed without an answer", asleep
+        return "connection failed", hint
+    return "the connection was closed without an answer", hint
 
 
 def _address(base_url: str) -> httpx.URL:
@@ -260,7 +260,7 @@ def _address(base_url: str) -> httpx.URL:
 
 
 def _shown(url: httpx.URL) -> str:
-    """Return an address without whatever in it may be secret."""
+    """Return an address without what may be secret in it."""
     plain = url.copy_with(username=None, password=None, query=None, fragment=None)
     return str(plain).rstrip("/")
 
@@ -270,11 +270,11 @@ def _headers(api_key: str, url: httpx.URL) -> dict[str, str]:
     headers = {
         "User-Agent": f"taggerd/{__version__}",
         "Accept": "application/json",
-        # Answers are short: compression would only be one more thing to go wrong.
+        # Answers are short: compression is one more thing that can fail.
         "Accept-Encoding": "identity",
     }
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        message = "backend.api_key holds a character that no key has; was it pasted whole?"
+        message = "backend.api_key contains a character that no key has; was it copied completely?"
         raise ConfigurationError(message)
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
@@ -285,7 +285,7 @@ def _headers(api_key: str, url: httpx.URL) -> dict[str, str]:
 
 
 def _on_this_machine(host: str) -> bool:
-    """Say whether *host* is this machine."""
+    """Return whether *host* is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -295,7 +295,7 @@ def _on_this_machine(host: str) -> bool:
 
 
 def json_of(reply: Reply) -> object | None:
-    """Return the JSON that a reply holds; None where it holds none."""
+    """Return the JSON of a reply; None if it is not JSON."""
     try:
         parsed: object = json.loads(reply.content)
     except (ValueError, RecursionError):

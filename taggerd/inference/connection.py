@@ -1,4 +1,4 @@
-"""The way to one endpoint: where it is, the client that reaches it, the slots that share it."""
+"""The connection to one endpoint: its address, its client, and the slots shared with others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import structlog
 
 from taggerd.errors import BackendTimeout, BackendUnreachable
 from taggerd.inference.client import Client
+from taggerd.inference.concurrency import Slots
 from taggerd.inference.discovery import discover
-from taggerd.inference.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class Connection:
-    """One endpoint's client and slots; with "auto" the endpoint is looked for at the first need."""
+    """One endpoint's client and slots; "auto" is looked up when it is first needed."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Connection:
         slots_folder: Path | None,
         clock: Callable[[], float],
     ) -> None:
-        """Prepare a way; nothing is sent. For the arguments see :class:`Backend`.
+        """Prepare to connect; nothing is sent. For the arguments see :class:`Backend`.
 
         Raises:
             ConfigurationError: the address or the key cannot be used.
@@ -46,7 +46,7 @@ class Connection:
         self._clock = clock
         self._locating = asyncio.Lock()
         self._slots: Slots | None = None
-        self._left: list[tuple[Client, Slots | None]] = []
+        self._abandoned: list[tuple[Client, Slots | None]] = []
         self._client = None if options.base_url == "auto" else self._client_for(options.base_url)
 
     @property
@@ -57,7 +57,7 @@ class Connection:
         return self._client.base_url if self._client else "auto"
 
     async def client(self) -> Client:
-        """Return the endpoint's client; with "auto", find the endpoint first.
+        """Return the endpoint's client; for "auto", find the endpoint first.
 
         Raises:
             BackendError: nothing was found.
@@ -71,7 +71,7 @@ class Connection:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold a slot among all of this machine's requests to the endpoint."""
+        """Hold one of this machine's slots for the endpoint."""
         if self._slots is None:
             yield
         else:
@@ -79,7 +79,7 @@ class Connection:
                 yield
 
     async def relocate(self) -> bool:
-        """Forget a place that "auto" found, if nothing answers there any more; say whether."""
+        """Forget the endpoint that "auto" found if it no longer answers; return whether."""
         client = self._client
         if self._options.base_url != "auto" or client is None:
             return False
@@ -88,18 +88,18 @@ class Connection:
         except (BackendUnreachable, BackendTimeout):
             if client is not self._client:  # forgotten meanwhile
                 return False
-            # Requests may still be under way on it: it is closed at the end.
-            self._left.append((client, self._slots))
+            # Requests may still be in flight on it: it is closed at the end.
+            self._abandoned.append((client, self._slots))
             self._client = self._slots = None
             return True
         return False
 
     async def close(self) -> None:
         """Close all connections."""
-        ways = [*self._left, *([(self._client, self._slots)] if self._client else [])]
-        for client, _ in ways:
+        if self._client:
+            self._abandoned.append((self._client, self._slots))
+        for client, slots in self._abandoned:
             await client.close()
-        for _, slots in ways:
             if slots is not None:
                 slots.close()
 
@@ -107,7 +107,7 @@ class Connection:
         """Return a client for an address."""
         transport = self._transport
         if base_url == "builtin:":
-            # Imported here: only who uses the describer pays for its decoder.
+            # Imported here, because it loads a decoder that nobody else needs.
             from taggerd.inference.describer import describer_transport  # noqa: PLC0415
 
             transport = transport or describer_transport()

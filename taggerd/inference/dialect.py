@@ -1,7 +1,7 @@
-"""Dialects: which of the fields of a chat request one model at one endpoint accepts.
+"""Dialects: which fields of a chat request one model at one endpoint accepts.
 
-There is one API and a dozen readings of it. The first request uses what most servers take; what is
-refused is given up, one thing at a time, and what then passes is kept.
+There is one API and a dozen readings of it. The first request has the fields that most servers
+accept; what is refused is left out, one thing at a time, and what then passes is remembered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from base64 import b64encode
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from taggerd.inference.combining import schema as response_format
+from taggerd.inference.questions import response_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 THINKING_TOKENS = 2048
 """Added to the limit where a model cannot be kept from thinking."""
 _CALM, _LIVELY = 0.2, 0.7
-"""Temperatures of the first and of the second asking, which is meant to end otherwise."""
+"""Temperatures of the first and of the repeated request, which should end differently."""
 
 _JSON_NAMES = re.compile(
     r"response_format|json_schema|json_object|json mode|guided|grammar|structured", re.IGNORECASE
@@ -41,26 +41,26 @@ _TOO_LONG = re.compile(r"too large|context|exceed", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What one model at one endpoint accepts, as far as is known."""
+    """What one model at one endpoint accepts."""
 
     json: Literal["schema", "object", "none"] = "schema"
-    """The strictest ``response_format`` that is taken."""
+    """The strictest ``response_format`` that is accepted."""
     temperature: bool = True
     tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     system: Literal["message", "inline"] = "message"
-    """Some chat templates know no system role: its text then goes before the prompt."""
+    """Some chat templates have no system role: its text then precedes the prompt."""
     thinking: Literal["unasked", "effort", "template", "allowed"] = "unasked"
-    """How a model that thinks is asked not to; ``allowed``: nothing helps, so it gets room."""
+    """How a model is kept from thinking; ``allowed``: nothing helps, so it gets more tokens."""
     combined: bool = True
-    """Whether it answers several questions in one object."""
+    """Whether it answers combined questions."""
 
     def __str__(self) -> str:
-        """Say what differs from the usual form."""
-        said = {
+        """Say how it differs from the usual form."""
+        formats = {
             "object": "response_format json_object",
             "none": "no response_format",
         }
-        parts = [said[self.json]] if self.json in said else []
+        parts = [formats[self.json]] if self.json in formats else []
         parts += [] if self.temperature else ["no temperature"]
         parts += [] if self.tokens == "max_tokens" else [self.tokens]
         parts += [] if self.system == "message" else ["no system message"]
@@ -73,24 +73,24 @@ class Dialect:
         parts += [] if self.combined else ["one question at a time"]
         return ", ".join(parts) or "the usual form"
 
-    def given_up(self, message: str, wants: Wants, *, guess: bool) -> Dialect | None:
-        """Return the dialect to try after a refusal; None if nothing is left to give up.
+    def without_refused(self, message: str, wants: Wants, *, guess: bool) -> Dialect | None:
+        """Return the dialect to try after a refusal; None if nothing can be left out.
 
         Args:
-            message: the server's own words; a field that they name is given up first.
-            wants: what kind of answer the refused request asked for.
-            guess: give something up even if the message names nothing.
+            message: the server's words; a field that they name is left out first.
+            wants: the kind of answer that the refused request asked for.
+            guess: leave something out even if the message names nothing.
         """
         steps = list(self._steps(wants))
         for names, simpler in steps:
             if names.search(message) and not (names is _TOKEN_NAMES and _TOO_LONG.search(message)):
                 return simpler
-        # A limit is never given up on a guess: a server that ignores the other field has none.
+        # Never guess at the limit: a server that ignores the other field would have none.
         guesses = (simpler for names, simpler in steps if names is not _TOKEN_NAMES)
         return next(guesses, None) if guess else None
 
     def _steps(self, wants: Wants) -> Iterator[tuple[re.Pattern[str], Dialect]]:
-        """Yield what can be given up, the most often refused first, with the names it goes by."""
+        """Yield what can be left out, the most often refused first, with its names in messages."""
         if wants == "keywords" and self.json != "none":
             yield _JSON_NAMES, replace(self, json="object" if self.json == "schema" else "none")
         if self.thinking == "effort":
@@ -105,7 +105,7 @@ class Dialect:
             yield _SYSTEM_NAMES, replace(self, system="inline")
 
     def refused_again(self, message: str) -> bool:
-        """Say whether a refusal names what was learnt: the server takes another form by now."""
+        """Return whether a refusal names what was learnt: the server accepts another form now."""
         learnt = (
             (_TOKEN_NAMES, self.tokens != "max_tokens" and not _TOO_LONG.search(message)),
             (_JSON_NAMES, self.json != "schema"),
@@ -114,8 +114,8 @@ class Dialect:
         )
         return any(differs and names.search(message) for names, differs in learnt)
 
-    def hushed(self) -> Dialect:
-        """Return the dialect to use after the model thought all the same."""
+    def thinking_less(self) -> Dialect:
+        """Return the dialect to use after the model thought anyway."""
         if self.thinking == "unasked":
             return replace(self, thinking="effort")
         return replace(self, thinking="template" if self.thinking == "effort" else "allowed")
@@ -126,7 +126,7 @@ class Dialect:
 
     @classmethod
     def of_json(cls, value: object) -> Dialect | None:
-        """Read what :meth:`to_json` made; None if it is another version's."""
+        """Read what :meth:`to_json` made; None if another version made it."""
         if not isinstance(value, dict) or value.keys() != _VALUES.keys():
             return None
         return cls(**value) if all(value[name] in _VALUES[name] for name in value) else None
@@ -134,7 +134,7 @@ class Dialect:
     def merged(self, before: Dialect, after: Dialect) -> Dialect:
         """Return this dialect with what changed from *before* to *after*.
 
-        Requests that run at once each learn something; none may unlearn another's lesson.
+        Requests in flight at once each learn something; none may undo what another learnt.
         """
         changed = {
             name: new
@@ -163,16 +163,16 @@ def encoded(jpeg: bytes) -> bytes:
 def body(
     question: Question, image: bytes | None, dialect: Dialect, *, again: bool = False
 ) -> bytes:
-    """Return the bytes of a chat request: model, system, image, then all that differs.
+    """Return the bytes of a chat request: model, system, image, then what differs.
 
-    The bytes up to and with the image are the same for every question of one model about one
+    Up to and including the image, the bytes are the same for every question of one model about one
     photo, so that a backend with prefix caching reads the image once.
 
     Args:
         question: what is asked.
         image: a JPEG in base64 (:func:`encoded`), or None.
         dialect: what the model accepts.
-        again: the same was asked before and the answer could not be used.
+        again: it is repeated, because the first answer could not be used.
     """
     inline = dialect.system == "inline" and question.system
     prompt = f"{question.system}\n\n{question.text}" if inline else question.text
@@ -195,7 +195,7 @@ def body(
 
 
 def _options(question: Question, dialect: Dialect, *, again: bool) -> bytes:
-    """Return the fields after the messages, each with its comma before it."""
+    """Return the fields after the messages, each with a comma before it."""
     room = question.max_tokens * (2 if again else 1)
     fields: dict[str, object] = {
         dialect.tokens: room + (THINKING_TOKENS if dialect.thinking == "allowed" else 0)

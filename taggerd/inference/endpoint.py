@@ -19,9 +19,9 @@ from taggerd.errors import (
     PhotoError,
     PhotoRefused,
 )
+from taggerd.inference.completion import quoted
 from taggerd.inference.health import probing
 from taggerd.inference.profiles import ROLES
-from taggerd.inference.wrapping import say
 from taggerd.photo import Picture, Stamp
 from taggerd.retry import policy_of
 
@@ -189,8 +189,8 @@ class Endpoint:
             said = ""
         if said == repeated.text:
             message = (
-                f"model {say(repeated.model, 80)} gives the same {repeated.role} for every "
-                f"picture, so it sees none: {say(repeated.text)}; "
+                f"model {quoted(repeated.model, 80)} gives the same {repeated.role} for every "
+                f"picture, so it sees none: {quoted(repeated.text)}; "
                 "load a vision model, or restart the server"
             )
             return BackendBlind(message)

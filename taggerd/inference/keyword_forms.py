@@ -1,4 +1,4 @@
-"""The forms in which models give keywords: arrays, objects, lists of lines, commas; with scores."""
+"""The forms in which models give keywords: arrays, objects, lines, commas; scored or not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from taggerd.inference.wrapping import one_line, unlabelled, unquoted, visible
+from taggerd.inference.completion import one_line, unlabelled, unquoted, visible
 from taggerd.photo import Keyword
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ MOST_KEYWORDS = 200
 LONGEST_KEYWORD = 100
 """Characters; longer ones are dropped."""
 _LONGEST_SCORED = 200
-"""Characters of a keyword with its score; the time to look for one grows with their square."""
+"""Characters of a keyword with its score; the time to find one grows with their square."""
 _LONGEST_IN_PROSE = 5
-"""Words: in a list without JSON, more than this is a sentence."""
+"""Words; in a list without JSON, more are a sentence."""
 
 _LISTS = ("keywords", "keyword", "tags", "labels", "words", "terms")
 _WORD = ("keyword", "word", "tag", "label", "name", "term", "text", "value")
@@ -37,7 +37,7 @@ _NESTING = 4
 
 
 def keywords_in_json(found: object) -> tuple[Keyword, ...] | None:
-    """Return the keywords in a JSON answer, the best first as given; None if it holds no list."""
+    """Return the keywords in a JSON answer in their order; None if there is no list in it."""
     if not isinstance(found, list | dict):
         return None
     given = list(_walk(found, 0))
@@ -76,7 +76,7 @@ def _walk(found: object, depth: int) -> Iterator[Keyword]:
             yield pair
             return
         for item in found:
-            # An item of a list is one keyword, though it hold a comma: "Paris, Texas".
+            # An item of a list is one keyword even with a comma in it: "Paris, Texas".
             if isinstance(item, str):
                 yield _scored(item)
             else:
@@ -115,26 +115,26 @@ def _walk_object(found: dict[str, object], depth: int) -> Iterator[Keyword]:
 
 
 def _score_of(entry: dict[str, object]) -> float | None:
-    """Return the score that an entry gives its word."""
+    """Return the score of an entry."""
     return next((s for key in _SCORE if (s := _score(entry.get(key))) is not None), None)
 
 
 def _score(value: object) -> float | None:
-    """Return a score as 0 to 1: numbers, texts of numbers, and per cent; None for anything else."""
+    """Return a score from 0 to 1 of a number, a text or a percentage; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value.strip().rstrip("%")) if isinstance(value, str) else float(value)
     except (ValueError, OverflowError):
         return None
-    # More than 1 and at most 100 is per cent without its sign.
+    # From 1 to 100 is a percentage without its sign.
     if (isinstance(value, str) and value.rstrip().endswith("%")) or 1 < number <= 100:  # noqa: PLR2004 - see above
         number /= 100
     return round(number, 4) if math.isfinite(number) and 0 <= number <= 1 else None
 
 
 def _quoted_words(text: str) -> list[str]:
-    """Return the quoted words of what was meant to be JSON: single quotes, lost commas."""
+    """Return the quoted words of damaged JSON: single quotes, missing commas."""
     opening = re.search(r"[\[{]", text)
     if not opening:
         return []
@@ -152,7 +152,7 @@ def _split(line: str) -> list[str]:
 
 
 def _scored(part: str) -> Keyword:
-    """Read ``dog (0.9)``, ``dog: 0.9`` or ``dog - 90%``; else the whole part is the word."""
+    """Read ``dog (0.9)``, ``dog: 0.9`` or ``dog - 90%``; anything else is a word as a whole."""
     part = one_line(part)
     match = _SCORED.match(part) if len(part) <= _LONGEST_SCORED else None
     given = (match["marked"] or match["bare"]) if match else ""
@@ -163,13 +163,13 @@ def _scored(part: str) -> Keyword:
 
 
 def _clean(word: str) -> str:
-    """Take bullets, quotes and closing punctuation off one keyword."""
+    """Return one keyword without bullets, quotes and closing punctuation."""
     word = one_line(unquoted(_MARK.sub("", word, count=1)))
     return visible(unquoted(word.strip(" \t*_`#.,;:!"))).strip()
 
 
 def _distinct(given: Iterable[Keyword]) -> tuple[Keyword, ...]:
-    """Keep each word once, the first as it came; drop what is empty or far too long."""
+    """Keep each word once, as it came first; drop what is empty or far too long."""
     kept: dict[str, Keyword] = {}
     for keyword in given:
         if keyword.word and len(keyword.word) <= LONGEST_KEYWORD:

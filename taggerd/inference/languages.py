@@ -1,8 +1,8 @@
-"""Languages: their names for a prompt, and whether an answer is in the letters of one.
+"""Languages: their names for a prompt, and whether an answer is written in the letters of one.
 
 Names and scripts come from CLDR (Babel), the script of a letter from Unicode (regex). A language
 that is written in several scripts (Serbian, Uzbek) may be answered in any of them, unless its tag
-names one. Languages of one script, French and English, are not told apart here.
+names one. Languages of the same script, as French and English, are not distinguished.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from babel.core import Locale, get_global
 from babel.localedata import locale_identifiers
 
 _TOGETHER = {
-    # Scripts of CLDR that are several of Unicode. Chinese characters alone are no Korean today.
+    # Scripts of CLDR that are several of Unicode. Chinese characters alone are not Korean today.
     "Jpan": ("Hira", "Kana", "Hani"), "Kore": ("Hang",),
     "Hans": ("Hani", "Bopo"), "Hant": ("Hani", "Bopo"),
 }  # fmt: skip
 _ROMANISED = frozenset({"Deva", "Hans", "Hant", "Jpan", "Kore"})
-"""Scripts of languages for which CLDR has a romanised form (hi-Latn) that nobody means unnamed."""
+"""Scripts of languages with a romanised form in CLDR (hi-Latn), which has to be named."""
 _SYLLABLES = "Hani|Hira|Kana|Hang|Bopo"
 _WEIGHT = 3
-"""Letters that one sign of Chinese, Japanese or Korean counts for: a word there has one or two."""
+"""Letters that one Chinese, Japanese or Korean character counts for: a word has one or two."""
 _LETTER = regex.compile(r"(?=\p{Letter})[^\p{Script=Common}\p{Script=Inherited}]")
 _SIGN = regex.compile("[" + "".join(rf"\p{{Script={s}}}" for s in _SYLLABLES.split("|")) + "]")
 
 
 def english_name(tag: str) -> str:
-    """Return what the language *tag* (BCP 47) is called in English, ``"Portuguese (Brazil)"``."""
+    """Return the English name of the language *tag* (BCP 47), ``"Portuguese (Brazil)"``."""
     return Locale.parse(tag, sep="-").get_display_name("en") or tag
 
 
@@ -38,10 +38,10 @@ def sentence(tag: str) -> str:
 
 
 def wrong_script(text: str, tag: str) -> bool:
-    """Say whether most letters of *text* are of a script that the language *tag* is not written in.
+    """Return whether most letters of *text* are of a script that *tag* is not written in.
 
-    Names in Latin letters within Japanese are normal, so the majority decides. An empty *tag* is
-    written in every script.
+    Names in Latin letters within Japanese are normal, so the majority decides. An empty *tag*
+    allows every script.
     """
     if not tag:
         return False
@@ -54,7 +54,7 @@ def wrong_script(text: str, tag: str) -> bool:
 
 @cache
 def _letters_of(tag: str) -> regex.Pattern[str]:
-    """Return what matches one letter of the scripts that the language *tag* is written in."""
+    """Return the pattern of one letter of the scripts that the language *tag* is written in."""
     locale = Locale.parse(tag, sep="-")
     if locale.script:
         named = {locale.script}

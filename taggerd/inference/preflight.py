@@ -1,9 +1,9 @@
 """Preflight: can this backend be asked about photos at all?
 
-Three probes: it lists its models; a model answers a plain text; it names the colours of two
-pictures. The pictures lie in ``taggerd/data/probes``: ``Image.new("RGB", (224, 224), colour)``
-saved by Pillow as JPEG of quality 90, pure red, green, blue and yellow. Which two are shown is
-drawn by lot, so that no blind model passes by always saying the same.
+Three probes: it lists its models; a model answers a text; it names the colours of two pictures.
+The pictures are in ``taggerd/data/probes``: ``Image.new("RGB", (224, 224), colour)`` saved by
+Pillow as JPEG of quality 90, pure red, green, blue and yellow. Two are chosen at random, so that no
+blind model passes by always saying the same.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from taggerd.errors import (
     NotABackend,
     PhotoRefused,
 )
+from taggerd.inference.completion import quoted, without_thoughts
 from taggerd.inference.dialect import encoded
-from taggerd.inference.models import near, same_model, serves, with_sight
+from taggerd.inference.discovery import same_model, serves, similar_models, vision_models
 from taggerd.inference.questions import Question
 from taggerd.inference.statuses import without_picture
-from taggerd.inference.wrapping import say, unthought
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,22 +45,22 @@ _VISION_PROMPT = (
 _PROBE_TOKENS = 100
 _SHOWN_MODELS = 3
 _CONTEXT = re.compile(r"context (?:window|length|size)|ContextWindow|context_length", re.IGNORECASE)
-"""What a server says whose model holds less than one request."""
+"""What a server says whose model has a smaller context than one request."""
 _LISTING_MAY_FAIL = frozenset({NotABackend, BackendFailed})
-"""What a failed listing may mean while the backend works: some servers have none."""
+"""Errors of the listing with which the backend may still work: some servers have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What came of one probe."""
+    """The result of one probe."""
 
     name: str
     """``"models"``, ``"text"`` or ``"vision"``."""
     ok: bool
     seconds: float = 0.0
-    """Latency of its requests; of those answered, without the wait for a free slot."""
+    """Latency of its requests, without the wait for a free slot if they were answered."""
     detail: str = ""
-    """What was seen, for people."""
+    """What it found, for people."""
     error: str = ""
     """Why it failed, one line; empty if it passed."""
     model: str = ""
@@ -73,17 +73,17 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightReport:
-    """What is known of a backend after its probes."""
+    """The results of all probes of a backend."""
 
     base_url: str
     model: str
     """The default model: configured, or chosen from the listing; empty if there is none."""
     listed: tuple[str, ...]
-    """Ids of all models that are served, as far as they are told."""
+    """Ids of all models that it lists."""
     probes: tuple[Probe, ...]
     """Models, text, vision."""
     warnings: tuple[str, ...] = ()
-    """What works, but not as asked: a listing that fails, another model that answers."""
+    """What works otherwise than asked: the listing fails, another model answers."""
     next_step: str = ""
     """One sentence: what to try first; empty if all is well."""
 
@@ -91,14 +91,14 @@ class PreflightReport:
     def ok(self) -> bool:
         """Whether photos can be asked about.
 
-        A listing that fails does not matter if a configured model answers and sees.
+        A listing that fails does not matter if a configured model answers and sees pictures.
         """
         models, text, vision = self.probes
         return text.ok and vision.ok and (models.ok or models.cause in _LISTING_MAY_FAIL)
 
     @property
     def culprit(self) -> Probe:
-        """The probe that decides: the last that failed; what failed before it was tolerated."""
+        """The probe that decides: the last that failed. Those that failed before were tolerated."""
         return next((p for p in reversed(self.probes) if p.cause), self.probes[-1])
 
     @property
@@ -107,8 +107,8 @@ class PreflightReport:
         return "" if self.ok else self.culprit.error
 
 
-class Subject(Protocol):
-    """What can be probed."""
+class Probed(Protocol):
+    """What can be probed: a backend."""
 
     @property
     def base_url(self) -> str:
@@ -125,25 +125,25 @@ class Subject(Protocol):
 
 
 async def probe_all(
-    subject: Subject, models_asked: Sequence[str], random: Random, clock: Callable[[], float]
+    backend: Probed, models_asked: Sequence[str], random: Random, clock: Callable[[], float]
 ) -> PreflightReport:
-    """Probe a backend; no :class:`BackendError` comes out of here.
+    """Probe a backend; never raises a :class:`BackendError`.
 
     Args:
-        subject: the backend.
+        backend: the backend.
         models_asked: the models that will be asked; an empty name is the default model.
-        random: draws the pictures.
+        random: chooses the pictures.
         clock: seconds, monotonic.
     """
-    models, listed = await _probe_models(subject, models_asked, clock)
-    wanted = tuple(dict.fromkeys(model or subject.default_of(listed) for model in models_asked))
+    models, listed = await _probe_models(backend, models_asked, clock)
+    wanted = tuple(dict.fromkeys(model or backend.default_of(listed) for model in models_asked))
     text, vision = _untried("text"), _untried("vision")
     if all(wanted) and (models.ok or models.cause in _LISTING_MAY_FAIL):
-        text = await _probe_text(subject, wanted, clock)
+        text = await _probe_text(backend, wanted, clock)
         if text.ok:
-            vision = await _probe_vision(subject, wanted, random, clock)
+            vision = await _probe_vision(backend, wanted, random, clock)
     report = PreflightReport(
-        base_url=subject.base_url,
+        base_url=backend.base_url,
         model=next(filter(None, wanted), ""),
         listed=listed,
         probes=(models, text, vision),
@@ -152,12 +152,12 @@ async def probe_all(
     if report.ok:
         return report
     cause = report.culprit.cause or BackendError
-    step = _next_step(cause, report.error, subject.base_url, listed)
+    step = _next_step(cause, report.error, backend.base_url, listed)
     return replace(report, next_step=step)
 
 
 def _untried(name: str) -> Probe:
-    """Return a probe that had no sense any more."""
+    """Return a probe that an earlier failure made pointless."""
     return Probe(name=name, ok=False, detail="not tried")
 
 
@@ -176,51 +176,55 @@ def _failed(name: str, error: BackendError | PhotoRefused, seconds: float = 0.0)
 
 
 async def _probe_models(
-    subject: Subject, models_asked: Sequence[str], clock: Callable[[], float]
+    backend: Probed, models_asked: Sequence[str], clock: Callable[[], float]
 ) -> tuple[Probe, tuple[str, ...]]:
     """List the models and look for the configured ones."""
     started = clock()
     try:
-        listed = await subject.list_models()
+        listed = await backend.list_models()
     except BackendError as error:
         return _failed("models", error, clock() - started), ()
     seconds = clock() - started
-    named = [model or subject.default_of(listed) for model in models_asked]
+    named = [model or backend.default_of(listed) for model in models_asked]
     missing = next((m for m in named if m and not serves(listed, m)), "")
     fit = all(named)
     if missing or not fit:
-        served = ", ".join(near(listed, missing)) if missing else ", ".join(listed[:_SHOWN_MODELS])
+        served = (
+            ", ".join(similar_models(listed, missing))
+            if missing
+            else ", ".join(listed[:_SHOWN_MODELS])
+        )
         what = f"does not serve {missing!r}" if missing else "lists no model for photos"
         more = f"; it serves: {served}" if served else "; it serves none"
-        absent = ModelNotFound(f"{subject.base_url} {what}{more}")
+        absent = ModelNotFound(f"{backend.base_url} {what}{more}")
         return _failed("models", absent, seconds), listed
     shown = ", ".join(listed[:_SHOWN_MODELS])
     rest = f" and {len(listed) - _SHOWN_MODELS} more" if len(listed) > _SHOWN_MODELS else ""
     return Probe(name="models", ok=True, seconds=seconds, detail=shown + rest), listed
 
 
-async def _probe_text(subject: Subject, wanted: Sequence[str], clock: Callable[[], float]) -> Probe:
-    """Have every model say a word."""
+async def _probe_text(backend: Probed, wanted: Sequence[str], clock: Callable[[], float]) -> Probe:
+    """Have every model answer one word."""
     seconds, answered, said = 0.0, "", ""
     for model in wanted:
         began = clock()
         try:
-            completion = await subject.complete(_question(model, _TEXT_PROMPT), None)
+            completion = await backend.complete(_question(model, _TEXT_PROMPT), None)
         except (BackendError, PhotoRefused) as error:
             failed = error if isinstance(error, BackendError) else without_picture(error)
             return _failed("text", failed, seconds + clock() - began)
         seconds += completion.seconds
-        said = unthought(completion.content).strip()
+        said = without_thoughts(completion.content).strip()
         if not said:
-            failed = BackendFailed(f"model {model!r} at {subject.base_url} answers with nothing")
+            failed = BackendFailed(f"model {model!r} at {backend.base_url} answers nothing")
             return _failed("text", failed, seconds)
-        answered = _telltale(model, completion.model, answered)
-    detail = f"said {say(said, 40)}"
+        answered = _answering(model, completion.model, answered)
+    detail = f"said {quoted(said, 40)}"
     return Probe(name="text", ok=True, seconds=seconds, detail=detail, model=answered)
 
 
 async def _probe_vision(
-    subject: Subject, wanted: Sequence[str], random: Random, clock: Callable[[], float]
+    backend: Probed, wanted: Sequence[str], random: Random, clock: Callable[[], float]
 ) -> Probe:
     """Show every model two pictures and have it name their colours."""
     seconds, answered, shown = 0.0, "", random.sample(COLOURS, 2)
@@ -230,18 +234,18 @@ async def _probe_vision(
             question = _question(model, _VISION_PROMPT)
             began = clock()
             try:
-                completion = await subject.complete(question, encoded(picture))
+                completion = await backend.complete(question, encoded(picture))
             except (BackendError, PhotoRefused) as error:
                 return _failed("vision", error, seconds + clock() - began)
             seconds += completion.seconds
-            said = unthought(completion.content)
+            said = without_thoughts(completion.content)
             if colours_in(said) != {colour}:
                 blind = BackendBlind(
                     f"model {model!r} does not see pictures: of a {colour} one it said "
-                    f"{say(said, 60)}"
+                    f"{quoted(said, 60)}"
                 )
                 return _failed("vision", blind, seconds)
-            answered = _telltale(model, completion.model, answered)
+            answered = _answering(model, completion.model, answered)
     detail = f"saw {' and '.join(shown)}"
     return Probe(name="vision", ok=True, seconds=seconds, detail=detail, model=answered)
 
@@ -263,13 +267,13 @@ def _question(model: str, prompt: str) -> Question:
     )
 
 
-def _telltale(asked: str, answers: str, before: str) -> str:
-    """Return which model to name as the one that answered: another than asked, if there is one."""
+def _answering(asked: str, answers: str, before: str) -> str:
+    """Return the model to name as the one that answered: if one was not asked, that one."""
     return before if before and same_model(asked, answers) else answers or asked
 
 
 def _warnings(models: Probe, probes: Sequence[Probe], wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return what works, but not as asked."""
+    """Return what works otherwise than asked."""
     warnings = [] if models.ok else [f"the models cannot be listed: {models.error}"]
     answered = dict.fromkeys(probe.model for probe in probes if probe.model)
     others = (a for a in answered if not any(same_model(model, a) for model in wanted))
@@ -279,7 +283,7 @@ def _warnings(models: Probe, probes: Sequence[Probe], wanted: Sequence[str]) -> 
 
 def _next_step(cause: type[BackendError], error: str, base_url: str, listed: Sequence[str]) -> str:
     """Return one sentence: what to try first after an *error* of kind *cause*."""
-    seeing = with_sight(listed)
+    seeing = vision_models(listed)
     example = f", e.g. {(seeing or listed)[0]!r}" if listed else ""
     if cause is ModelNotFound:
         if not listed:
@@ -296,4 +300,4 @@ def _next_step(cause: type[BackendError], error: str, base_url: str, listed: Seq
         BackendBusy: "Wait: the backend is loading or has too much to do.",
         BackendDenied: "Set backend.api_key to a key that this backend takes.",
         NotABackend: "Set backend.base_url to the address of the API; it usually ends in /v1.",
-    }.get(cause, "Look into the backend's own log.")
+    }.get(cause, "See the backend's own log.")

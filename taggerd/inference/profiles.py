@@ -1,7 +1,7 @@
 """Prompt profiles: named sets of prompts, one TOML file each.
 
-The ones that ship lie in ``taggerd/data/prompts``; a user's own lie in a folder of theirs and win
-over a shipped one of the same name.
+The shipped ones are in ``taggerd/data/prompts``. Users have theirs in a folder of their own; they
+win over shipped ones of the same name.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class RolePrompt(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1)
-    """``{max_keywords}`` in it stands for a number."""
+    """``{max_keywords}`` in it is replaced by a number."""
     form: str = ""
-    """How to answer where this is all that is asked; said after the prompt."""
+    """How to answer if nothing else is asked; follows the prompt."""
     max_tokens: int = Field(ge=16, le=32768)
     """Longest answer, tokens."""
     wants: Wants = "text"
 
     @property
     def whole(self) -> str:
-        """The text of the question where it is asked alone."""
+        """The text of the question if it is asked alone."""
         return " ".join(filter(None, (self.prompt.strip(), self.form.strip())))
 
 
 class _ProfileFile(BaseModel):
-    """What a profile's TOML file may hold."""
+    """The tables of a profile's TOML file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,24 +65,24 @@ class Profile:
 
     name: str
     system: str
-    """Said before every picture, the same for all roles."""
+    """Precedes every picture, the same for all roles."""
     roles: Mapping[str, RolePrompt]
     """At least those of :data:`ROLES`."""
     description: str = ""
-    """One line for people who choose a profile."""
+    """One line for people."""
 
     @property
     def digest(self) -> str:
-        """BLAKE2b-128 over all that is sent, 32 hex digits; name and description do not count."""
+        """BLAKE2b-128 over all that is sent, 32 hex digits: not over name and description."""
         texts = {role: prompt.model_dump() for role, prompt in self.roles.items()}
-        said = json.dumps([self.system, texts], sort_keys=True)
-        return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+        sent = json.dumps([self.system, texts], sort_keys=True)
+        return hashlib.blake2b(sent.encode(), digest_size=16).hexdigest()
 
 
 def available_profiles(directory: Path | None = None) -> dict[str, Path]:
-    """Return every profile's file by its name: the shipped ones, over them those in *directory*.
+    """Return the file of each profile by name: the shipped ones, and those in *directory* first.
 
-    A *directory* that is not there holds none: it is a default that few people use.
+    A *directory* that does not exist has none: it is a default that few people use.
     """
     shipped = Path(str(files("taggerd.data"))) / "prompts"
     folders = [shipped] if directory is None else [shipped, directory]
@@ -118,7 +118,7 @@ def load_profile(name: str, directory: Path | None = None) -> Profile:
 
 
 def _read(path: Path) -> _ProfileFile:
-    """Read a profile's file, or say in one line what is wrong with it."""
+    """Read a profile's file. Raises :class:`ConfigurationError`."""
     where = printable(path)
     try:
         return _ProfileFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -129,10 +129,10 @@ def _read(path: Path) -> _ProfileFile:
     except tomllib.TOMLDecodeError as error:
         message = f"{where} is not valid TOML: {brief(str(error))}"
     except RecursionError:
-        message = f"{where} nests too deep"
+        message = f"{where} is nested too deeply"
     except ValidationError as error:
         first = error.errors()[0]
         message = f"{where}: {brief('.'.join(map(str, first['loc'])))}: {first['msg'].lower()}"
     except ValueError:  # Python reads no number of thousands of digits
-        message = f"{where} holds a number that is out of all proportion"
+        message = f"{where} has a number that is too long"
     raise ConfigurationError(message)

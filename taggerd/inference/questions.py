@@ -1,4 +1,4 @@
-"""Questions: what is asked of a model about one photo."""
+"""Questions: what a model is asked about one photo."""
 
 from __future__ import annotations
 
@@ -22,85 +22,85 @@ HINTS = (
     "Hints from the file, perhaps wrong: {}. "
     "Use a hint only where the picture agrees with it, and invent nothing from it."
 )
-"""What is said around the context of a photo. No word of it may look like a task."""
+"""How the context of a photo is told. No word of it may look like a task."""
 _HINT_NAMES = {"place": "place", "date": "date", "folder": "folder", "keywords": "labels"}
-PLACES = ("place", "date", "folder")
-"""Context that a prompt of the user's own may have in its places."""
+CONTEXT = ("place", "date", "folder")
+"""Context that a prompt of the user's own may have placeholders for."""
 _OWN_MAX_TOKENS = 400
-"""Longest answer to a question of the user's own, where nobody says another."""
+"""Default of the longest answer to a question of the user's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One role's question, ready to be asked of any photo, or once it is :meth:`ready`."""
+    """The question of one role. One of the user's own has to be made :meth:`ready` for a photo."""
 
     role: str
     model: str
     """Model to ask; empty: the backend's default."""
     system: str
     prompt: str
-    """In a question of the user's own, places in braces are still to be filled."""
+    """In a question of the user's own, with placeholders in braces."""
     max_tokens: int
     """Longest answer, tokens."""
     wants: Wants
     task: str = ""
-    """The prompt without what it says of the answer's form; empty: the prompt is without."""
+    """The prompt without the sentence on the answer's form; empty: it has none."""
     offered: str = ""
-    """The part of the prompt whose words an answer may well repeat: the user's own vocabulary."""
+    """The part of the prompt whose words an answer may repeat: the user's vocabulary."""
     language: str = ""
-    """Of the answer, BCP 47; empty: not said."""
+    """Of the answer, BCP 47; empty: any."""
     longest: int = 0
-    """Characters; a longer answer is cut. 0: as usual for the role."""
+    """Characters; a longer answer is cut. 0: the role's default."""
     own: bool = False
-    """Whether it is the user's own, and has places to be filled."""
+    """Whether it is the user's own and may have placeholders."""
     unfilled: str = ""
-    """The prompt's own words, where others were put into it."""
+    """The prompt without the words that replaced its placeholders; empty if there were none."""
     hints: str = ""
-    """What is told of this photo; no part of the question's identity."""
-    parts: tuple[Question, ...] = ()
-    """The questions that this one asks together."""
+    """What the model is told about this photo; no part of the question's identity."""
+    combined: tuple[Question, ...] = ()
+    """The questions that this one combines."""
 
     @property
     def text(self) -> str:
-        """What is said after the picture."""
+        """The text after the picture."""
         return f"{HINTS.format(self.hints)}\n\n{self.prompt}" if self.hints else self.prompt
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """The names of what is to be put into the prompt."""
+    def placeholders(self) -> tuple[str, ...]:
+        """The names of the prompt's placeholders, until they are replaced."""
         return placeholders.names(self.prompt) if self.own and not self.unfilled else ()
 
     @property
     def identity(self) -> str:
         """BLAKE2b-128 over role, model and texts, 32 hex digits.
 
-        Two questions of one identity have interchangeable answers; the token limit does not
-        change what is asked, and neither do hints: the same bytes are asked about once, wherever
-        they lie. What was put into a prompt of the user's own does.
+        Two questions of one identity have interchangeable answers. The token limit does not
+        change what is asked, and neither do hints: the same bytes are asked about once, whatever
+        their folder. What replaced a placeholder does.
         """
         asked = json.dumps([self.role, self.model, self.system, self.prompt, self.wants])
         return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
 
     def waits_for(self, roles: Iterable[str]) -> frozenset[str]:
-        """Return those of *roles* whose answers are put into the prompt."""
-        return frozenset(self.places) & frozenset(roles)
+        """Return those of *roles* whose answers replace a placeholder."""
+        return frozenset(self.placeholders) & frozenset(roles)
 
     def ready(self, answers: Mapping[str, str], context: Mapping[str, str]) -> Question:
         """Return the question as it is asked of one photo.
 
         Args:
             answers: the earlier answers as text, by role.
-            context: what may be told of the photo: place, date, folder, keywords.
+            context: what may be told about the photo: place, date, folder, keywords.
         """
-        places = self.places
+        names = self.placeholders
         prompt, task = self.prompt, self.task
         unfilled = ""
         if self.own and not self.unfilled:
-            words = {**dict.fromkeys(PLACES, "unknown"), **context, **answers}
+            words = {**dict.fromkeys(CONTEXT, "unknown"), **context, **answers}
             prompt, task = (placeholders.fill(text, words) for text in (self.prompt, self.task))
-            unfilled = placeholders.fill(self.prompt, {}) if places else ""
-        told = [f"{_HINT_NAMES[name]}: {said}" for name, said in context.items()]
-        hints = "" if set(places) & set(PLACES) else "; ".join(told)
+            unfilled = placeholders.fill(self.prompt, {}) if names else ""
+        told = [f"{_HINT_NAMES[name]}: {text}" for name, text in context.items()]
+        hints = "" if set(names) & set(CONTEXT) else "; ".join(told)
         return replace(self, prompt=prompt, task=task, unfilled=unfilled, own=False, hints=hints)
 
 
@@ -117,12 +117,12 @@ def questions(  # noqa: PLR0913 - the switches are named
     """Return the questions about every photo, in the order in which they are asked.
 
     Args:
-        roles: the settings' tables; what they give wins over the profile and the registry.
+        roles: the settings' tables; they win over the profile and the registry.
         profile: the prompt profile.
         default_model: for roles without a model of their own.
-        max_keywords: fills ``{max_keywords}`` in a prompt.
-        resolved_models: model per role from the registry; roles that it lacks take the default.
-        language: of the answers, BCP 47; empty: the prompts' own.
+        max_keywords: replaces ``{max_keywords}`` in a prompt.
+        resolved_models: model per role from the registry; other roles take the default.
+        language: of the answers, BCP 47; empty: as the prompts say.
         offered: a sentence that names the user's vocabulary; for keywords.
     """
     resolved = resolved_models or {}
@@ -137,7 +137,7 @@ def questions(  # noqa: PLR0913 - the switches are named
         words = offered if wants == "keywords" else ""
         own = roles.own.get(name)
         if own is None:
-            # Not filled as the user's own are: these prompts hold JSON, whose braces are no places.
+            # No placeholders but this one: these prompts hold JSON, which has braces too.
             prompt, task = (t.replace("{max_keywords}", str(max_keywords)) for t in (prompt, task))
         more = [text for text in (words, sentence(language)) if text]
         asked.append(
@@ -164,13 +164,13 @@ def check_own(
     context: Sequence[str],
     fields: settings.Fields,
 ) -> None:
-    """Refuse roles of the user's own that cannot be asked, or whose answers have no place.
+    """Refuse roles of the user's own that cannot be asked or written.
 
     Args:
         roles: the settings' tables.
-        profile: the prompt profile; it may have the prompts.
-        context: what may be told of a photo.
-        fields: where the other answers go.
+        profile: the prompt profile, which may have their prompts.
+        context: what may be told about a photo.
+        fields: where the other answers are written.
 
     Raises:
         ConfigurationError: one line.
@@ -185,7 +185,7 @@ def check_own(
         if not prompt.strip():
             message = f"{where}: there is none, nor has the prompt profile {profile.name!r} one"
             raise ConfigurationError(message)
-        hints = [word for word in PLACES if word in context]
+        hints = [word for word in CONTEXT if word in context]
         _check_context(prompt, hints, where)
         placeholders.check(prompt, (*known, *hints), where)
         for field in role.fields:
@@ -197,8 +197,8 @@ def check_own(
 
 
 def _check_context(prompt: str, hints: Sequence[str], where: str) -> None:
-    """Refuse a prompt with a place for what may not be told; braces are checked elsewhere."""
-    for word in PLACES:
+    """Refuse a prompt with a placeholder for what may not be told; braces are checked elsewhere."""
+    for word in CONTEXT:
         if word not in hints and f"{{{word}}}" in prompt.replace("{{", ""):
             message = f"{where}: {{{word}}} is not told: add {word!r} to prompts.context"
             raise ConfigurationError(message)
@@ -212,3 +212,58 @@ def offer(vocabulary: Sequence[str], mode: settings.VocabularyMode) -> str:
     if mode == "only":
         return f"Choose only from these words, as they are spelled here: {words}."
     return f"Where one of these words fits, take it as it is spelled here: {words}."
+
+
+# Several questions in one request.
+
+
+def combine(questions: Sequence[Question]) -> Question:
+    """Return one question for several of the same model and system text.
+
+    The answer is one JSON object with a key for each.
+    """
+    kinds = {"text": "a text", "keywords": "a list of texts"}
+    keys = "\n".join(f'"{q.role}", {kinds[q.wants]}: {q.task or q.prompt}' for q in questions)
+    first = questions[0]
+    prompt = f"Answer with one JSON object and nothing else. It has these keys:\n{keys}"
+    return replace(
+        first,
+        role="combined",
+        prompt=prompt,
+        task="",
+        offered="",
+        max_tokens=sum(q.max_tokens for q in questions),
+        wants="keywords",  # the kind of answer that is asked for as JSON
+        combined=tuple(questions),
+    )
+
+
+def combinable(questions: Iterable[Question]) -> list[list[Question]]:
+    """Return groups of *questions* that can be combined: two or more of one model."""
+    by_model: dict[tuple[str, str, str], list[Question]] = {}
+    for question in questions:
+        key = (question.model, question.system, question.hints)
+        by_model.setdefault(key, []).append(question)
+    return [group for group in by_model.values() if len(group) > 1]
+
+
+def response_format(question: Question) -> dict[str, object]:
+    """Return the strictest ``response_format`` for what *question* asks."""
+    wants = {part.role: part.wants for part in question.combined} or {"keywords": "keywords"}
+    texts = {"type": "array", "items": {"type": "string"}}
+    properties = {
+        role: texts if kind == "keywords" else {"type": "string"} for role, kind in wants.items()
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {
+            "name": question.role,
+            "strict": True,
+            "schema": {
+                "type": "object",
+                "properties": properties,
+                "required": list(properties),
+                "additionalProperties": False,
+            },
+        },
+    }

@@ -1,8 +1,8 @@
-"""The model registry: a JSON file, shared with other tools: which model serves which role.
+"""The model registry: which model serves which role, and the addresses that are asked.
 
-A list of entries; or ``{"models": [...]}``; or ``{"curated": [...], "discovered": [...]}``, two
-layers read as one: what people curated wins, field by field, over what a program discovered.
-Fields that taggerd does not need are ignored, for the file has other readers too.
+The registry is a JSON file shared with other tools: a list of entries; or ``{"models": [...]}``; or
+``{"curated": [...], "discovered": [...]}``, two layers read as one, in which what people curated
+wins, field by field, over what a program discovered. Fields that taggerd does not need are ignored.
 """
 
 from __future__ import annotations
@@ -10,47 +10,50 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from taggerd.errors import ConfigurationError
+from taggerd.inference.profiles import ROLES
 from taggerd.photo import brief, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from taggerd import settings
+
 USUAL_PORTS = {"vllm": 24001, "lmdeploy": 24001, "ollama": 11434, "triton": 9000}
-"""Port of a backend whose entry names none, by the kind of backend."""
+"""Port of an entry that names none, by its kind of backend."""
 USUAL_PORT_ELSE = 8000
 
 
-def _nothing_for_null(value: object) -> object:
-    """Take a null text as one that is not given."""
+def _empty_if_null(value: object) -> object:
+    """Read a null text as one that is not given."""
     return "" if value is None else value
 
 
 def _listed(value: object) -> object:
-    """Take one text as a list of one, and null as none."""
+    """Read one text as a list of one, and null as none."""
     if value is None:
         return []
     return [value] if isinstance(value, str) else value
 
 
 def _flags(value: object) -> object:
-    """Take ``["vision"]`` as ``{"vision": true}``, and null as none."""
+    """Read ``["vision"]`` as ``{"vision": true}``, and null as none."""
     if isinstance(value, list):
         return {name: True for name in value if isinstance(name, str)}
     return {} if value is None else value
 
 
 def _table(value: object) -> object:
-    """Take null as an empty table."""
+    """Read null as an empty table."""
     return {} if value is None else value
 
 
-_Text = Annotated[str, BeforeValidator(_nothing_for_null)]
+_Text = Annotated[str, BeforeValidator(_empty_if_null)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -103,7 +106,7 @@ class Entry(BaseModel):
         return f"http://{host}:{port}/v1"
 
     def is_called(self, name: str) -> bool:
-        """Say whether *name* is its name or one of its aliases."""
+        """Return whether *name* is its name or one of its aliases."""
         return name == self.name or name in self.model_aliases
 
 
@@ -117,7 +120,7 @@ class Resolution:
     reason: str
     """Why this one, or why none."""
     rejected: tuple[tuple[str, str], ...]
-    """Every other entry's name, with the reason why it is not taken."""
+    """Every other entry's name and why it is not taken."""
 
 
 def load_registry(path: Path) -> tuple[Entry, ...]:
@@ -175,13 +178,13 @@ def _by_name(layer: list[object], where: str) -> dict[str, dict[str, object]]:
 
 
 def _over(upper: dict[str, object], lower: dict[str, object]) -> dict[str, object]:
-    """Lay one entry over another: tables field by field, everything else whole."""
-    laid = dict(lower)
+    """Return *lower* overlaid with *upper*: tables field by field, everything else whole."""
+    merged = dict(lower)
     for key, value in upper.items():
-        below = laid.get(key)
+        below = merged.get(key)
         both = isinstance(value, dict) and isinstance(below, dict)
-        laid[key] = {**below, **value} if both else value  # type: ignore[dict-item]
-    return laid
+        merged[key] = {**below, **value} if both else value  # type: ignore[dict-item]
+    return merged
 
 
 def _entry(fields: dict[str, object], where: str) -> Entry:
@@ -190,30 +193,30 @@ def _entry(fields: dict[str, object], where: str) -> Entry:
         return Entry.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        place = brief(".".join(map(str, first["loc"])))
+        field = brief(".".join(map(str, first["loc"])))
         name = brief(repr(fields["name"]))
-        message = f"{where}: model {name}: {place}: {first['msg'].lower()}"
+        message = f"{where}: model {name}: {field}: {first['msg'].lower()}"
         raise ConfigurationError(message) from None
 
 
 def resolve(
     entries: Sequence[Entry], role: str, preferred: str = "", *, capability: str = "vision"
 ) -> Resolution:
-    """Choose the model for *role*, the same for the same registry, always.
+    """Choose the model for *role*; the same registry always gives the same one.
 
-    The *preferred* name or alias if that entry has the role and the capability and is not
+    It is the *preferred* name or alias if that entry has the role and the capability and is not
     deprecated; else the highest ``role_priority``, ties by name.
     """
-    barred = {entry.name: _bar(entry, role, capability) for entry in entries}
+    unfit = {entry.name: _why_unfit(entry, role, capability) for entry in entries}
     fit = sorted(
-        (entry for entry in entries if not barred[entry.name]),
+        (entry for entry in entries if not unfit[entry.name]),
         key=lambda entry: (-_priority(entry, role), entry.name),
     )
-    wished = called(entries, preferred) if preferred else None
+    wished = entry_called(entries, preferred) if preferred else None
     chosen = wished if wished in fit else next(iter(fit), None)
-    reason = _reason(role, preferred, wished, chosen, barred)
+    reason = _reason(role, preferred, wished, chosen, unfit)
     rejected = tuple(
-        (entry.name, barred[entry.name] or _passed_over(entry, chosen, wished, role))
+        (entry.name, unfit[entry.name] or _passed_over(entry, chosen, wished, role))
         for entry in sorted(entries, key=lambda entry: entry.name)
         if chosen is None or entry.name != chosen.name
     )
@@ -221,11 +224,11 @@ def resolve(
 
 
 def _priority(entry: Entry, role: str) -> float:
-    """Return an entry's rank for a role; 0 where it gives none."""
+    """Return an entry's priority for a role; 0 where it gives none."""
     return entry.role_priority.get(role, 0.0)
 
 
-def _bar(entry: Entry, role: str, capability: str) -> str:
+def _why_unfit(entry: Entry, role: str, capability: str) -> str:
     """Return why an entry cannot serve a role at all; empty if it can."""
     if entry.deprecated:
         return "deprecated"
@@ -239,7 +242,7 @@ def _reason(
     preferred: str,
     wished: Entry | None,
     chosen: Entry | None,
-    barred: dict[str, str],
+    unfit: dict[str, str],
 ) -> str:
     """Say why an entry was chosen."""
     if chosen is None:
@@ -250,12 +253,12 @@ def _reason(
     why = f"highest priority for {role}: {_priority(chosen, role):g}"
     if preferred and wished is None:
         return f"{why}; the preferred {preferred!r} is not in the registry"
-    return f"{why}; the preferred {preferred!r} {_as_verb(barred[wished.name])}" if wished else why
+    return f"{why}; the preferred {preferred!r} {_as_verb(unfit[wished.name])}" if wished else why
 
 
-def _as_verb(bar: str) -> str:
-    """Make a bar fit after a name."""
-    return f"is {bar}" if bar == "deprecated" else bar
+def _as_verb(reason: str) -> str:
+    """Make the *reason* why an entry is unfit follow its name."""
+    return f"is {reason}" if reason == "deprecated" else reason
 
 
 def _passed_over(entry: Entry, chosen: Entry | None, wished: Entry | None, role: str) -> str:
@@ -268,24 +271,127 @@ def _passed_over(entry: Entry, chosen: Entry | None, wished: Entry | None, role:
     return f"same priority, {chosen.name} comes first by name"
 
 
-def called(entries: Sequence[Entry], name: str) -> Entry | None:
+def entry_called(entries: Sequence[Entry], name: str) -> Entry | None:
     """Return the entry of that name, else the first by name with that alias; None without one."""
     ordered = sorted(entries, key=lambda entry: entry.name)
     exact = next((entry for entry in ordered if entry.name == name), None)
     return exact or next((entry for entry in ordered if entry.is_called(name)), None)
 
 
-def served_model(entries: Sequence[Entry], name: str) -> str:
-    """Return the model id that is served for a logical name or alias.
-
-    Raises:
-        ConfigurationError: no entry is called so.
-    """
-    entry = called(entries, name)
-    if entry is not None:
-        return entry.served
+def _unknown(entries: Sequence[Entry], name: str) -> str:
+    """Say that no entry is called *name*, and which name is similar."""
     names = [known for e in entries for known in (e.name, *e.model_aliases)]
     close = get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    message = f"no model {name!r} in the registry{hint}"
-    raise ConfigurationError(message)
+    return f"no model {name!r} in the registry{hint}"
+
+
+# What the settings make of it.
+
+
+class Resolved(NamedTuple):
+    """The models and addresses that a registry names, by role."""
+
+    models: dict[str, str]
+    """Model id to send."""
+    base_urls: dict[str, str]
+    """Where it is served; empty where ``backend.base_url`` decides."""
+
+
+def configured_entries(backend: settings.Backend) -> tuple[Entry, ...]:
+    """Read the registry that the settings name.
+
+    Raises:
+        ConfigurationError: none is named, or it cannot be read.
+
+    """
+    if backend.registry_path is None:
+        message = "backend.registry_path is not set: name the registry file (--registry-path FILE)"
+        raise ConfigurationError(message)
+    return load_registry(backend.registry_path)
+
+
+def resolve_all(entries: Sequence[Entry], roles: settings.Roles) -> dict[str, Resolution]:
+    """Resolve every role that is asked."""
+    found = {}
+    for role in (*ROLES, *roles.own):
+        own = roles.named(role)
+        found[role] = resolve(entries, own.registry_role or role, own.registry_model)
+    return found
+
+
+def resolve_settings(backend: settings.Backend, roles: settings.Roles) -> Resolved:
+    """Return what the settings take from the registry.
+
+    ``use_registry`` resolves every role; ``use_loader`` alone only maps the names given as
+    ``registry_model`` to what is served. A role with a ``model`` of its own is left alone, and
+    ``backend.base_url`` wins over the registry's addresses.
+
+    Raises:
+        ConfigurationError: a role cannot be resolved.
+
+    """
+    if not (backend.use_registry or backend.use_loader):
+        return Resolved({}, {})
+    entries = configured_entries(backend)
+    resolutions = resolve_all(entries, roles) if backend.use_registry else {}
+    taken: dict[str, Entry] = {}
+    for role in (*ROLES, *roles.own):
+        own = roles.named(role)
+        entry = entry_called(entries, own.registry_model) if own.registry_model else None
+        if backend.use_registry:
+            entry = resolutions[role].entry
+            if entry is None and not own.model:
+                where, why = printable(backend.registry_path or ""), resolutions[role].reason
+                message = f"{where}: {why}; see taggerd list-registry"
+                raise ConfigurationError(message)
+        elif own.registry_model and entry is None:
+            raise ConfigurationError(_unknown(entries, own.registry_model))
+        if entry is not None and not own.model:
+            taken[role] = entry
+    models = {role: entry.served for role, entry in taken.items()}
+    if backend.base_url != "auto":
+        return Resolved(models, {})
+    return Resolved(models, {role: entry.endpoint for role, entry in taken.items()})
+
+
+def backend_per_address(
+    backend: settings.Backend, base_urls: Mapping[str, str], *, alone: bool
+) -> dict[str, settings.Backend]:
+    """Return the settings of each address that is asked.
+
+    An address that the registry resolved a role to wins over ``backend.endpoints``, whose tables
+    then give the keys and limits of these addresses.
+
+    Args:
+        backend: the settings' table.
+        base_urls: addresses that a registry resolved, by role; empty: none did.
+        alone: ``backend.base_url`` is asked and ``backend.endpoints`` are not.
+
+    Raises:
+        ConfigurationError: it is not clear which of several addresses ``backend.api_key`` is for.
+    """
+    tables = {} if alone else {table.base_url: table for table in backend.endpoints}
+    urls = list(dict.fromkeys(base_urls.values())) or list(tables) or [backend.base_url]
+    if backend.api_key is not None and (len(urls) > 1 or tables):
+        missing = [url for url in urls if url not in tables or tables[url].api_key is None]
+        if missing:
+            message = (
+                "backend.api_key is sent to one address alone, and there are several: give each "
+                "that wants a key its own, backend.endpoints = "
+                '[{base_url = "...", api_key = "..."}], and take backend.api_key out'
+            )
+            raise ConfigurationError(message)
+    return {url: _backend_at(backend, url, tables.get(url)) for url in urls}
+
+
+def _backend_at(
+    backend: settings.Backend, url: str, table: settings.Endpoint | None
+) -> settings.Backend:
+    """Return the settings of one address."""
+    update: dict[str, object] = {"base_url": url, "endpoints": []}
+    if table is not None:
+        update["api_key"] = table.api_key
+        update["model"] = table.model or backend.model
+        update["max_concurrency"] = table.max_concurrency or backend.max_concurrency
+    return backend.model_copy(update=update)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from taggerd.inference.backend import Backend
-    from taggerd.inference.lessons import Memory
+    from taggerd.inference.capabilities import Memory
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.profiles import Profile
     from taggerd.inference.questions import Question
@@ -77,10 +77,10 @@ class InferenceService:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """What is asked about every photo, in order; never nothing.
+        """What is asked about every photo, in order; never empty.
 
         Raises:
-            NotProbed: the backend has not said yet which models it serves.
+            NotProbed: the backend has not yet said which models it serves.
 
         """
         if not self._questions:
@@ -89,7 +89,7 @@ class InferenceService:
 
     @property
     def models(self) -> dict[str, str]:
-        """Model per role, as it is asked; empty until the backend has said what it serves."""
+        """Model per role; empty until the backend has said which it serves."""
         return {question.role: question.model for question in self._questions}
 
     @property
@@ -124,7 +124,7 @@ class InferenceService:
         return [self._by_role.get(role, self.endpoints[0])]
 
     def remember(self, memory: Memory) -> None:
-        """Keep what endpoints teach about the form of requests in *memory*."""
+        """Keep in *memory* what is learnt about the endpoints' models."""
         for endpoint in self.endpoints:
             endpoint.backend.remember(memory)
 
@@ -177,7 +177,7 @@ class InferenceService:
         return before if before in usable else min(usable, key=lambda endpoint: endpoint.load)
 
     def _as_asked_at(self, endpoint: Endpoint, question: Question) -> Question:
-        """Return *question* with the model that this endpoint has for it."""
+        """Return *question* with this endpoint's model for it."""
         if question.role in self._own_model or question.role in self._models:
             return question
         return replace(question, model=endpoint.backend.model or question.model)
@@ -268,11 +268,11 @@ class InferenceService:
     async def _probe(self, endpoint: Endpoint) -> BackendError | None:
         """Return what is wrong with an endpoint; None if it is usable.
 
-        With ``backend.preflight = false`` it is asked about one picture, and believed to see it.
+        With ``backend.preflight = false`` it is asked about one picture and trusted to see it.
         """
         try:
             if self._settings.backend.preflight:
-                return fault_of(await self._preflight(endpoint)) or await endpoint.still_blind()
+                return _error_in(await self._preflight(endpoint)) or await endpoint.still_blind()
             self._ready(endpoint, await endpoint.backend.choose_model())
             return await endpoint.still_blind() or await endpoint.control()
         except BackendError as error:
@@ -289,14 +289,14 @@ class InferenceService:
             language=self._settings.metadata.language,
             offered=offer(self._vocabulary, self._settings.keywords.mode),
         )
-        # The first endpoint's model names the questions, whoever answers them.
+        # The first endpoint's model is part of the questions' identity, whoever answers them.
         if not self._questions or endpoint is self.endpoints[0]:
             self._questions = made
         endpoint.control_question = next(q for q in made if endpoint in self._serving(q.role))
 
 
-def fault_of(report: PreflightReport) -> BackendError | None:
-    """Return the error that a preflight ended with, with what to do; None if it passed."""
+def _error_in(report: PreflightReport) -> BackendError | None:
+    """Return why a preflight failed and what to do; None if it passed."""
     if report.ok:
         return None
     culprit = report.culprit

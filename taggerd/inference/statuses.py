@@ -1,4 +1,4 @@
-"""What a backend's refusal means: HTTP status and error body to one of our errors."""
+"""What a refusal means: from an HTTP status and an error body to one of our errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taggerd.errors import (
     PhotoRefused,
 )
 from taggerd.inference.client import json_of
-from taggerd.inference.wrapping import one_line, visible
+from taggerd.inference.completion import one_line, visible
 from taggerd.retry import LONGEST_RETRY_AFTER_SECONDS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _NO_SUCH_KEY = re.compile(r"no_db_connection|no connected db", re.IGNORECASE)
 
 
 def is_html(reply: Reply) -> bool:
-    """Say whether a reply is a page for people."""
+    """Return whether a reply is a web page."""
     kind = reply.headers.get("content-type", "").lower()
     return "html" in kind or reply.content.lstrip()[:15].lower().startswith(
         (b"<!doctype", b"<html")
@@ -67,7 +67,7 @@ def message_in(reply: Reply) -> str:
 
 
 def _message(body: object, depth: int = 0) -> str:
-    """Find the message in an error body of OpenAI's, FastAPI's, Ollama's or a proxy's form."""
+    """Find the message in an error body as OpenAI, FastAPI, Ollama or a proxy form it."""
     if isinstance(body, str):
         return body
     if isinstance(body, list) and depth < 4:  # noqa: PLR2004 - no server nests deeper
@@ -76,14 +76,14 @@ def _message(body: object, depth: int = 0) -> str:
         return ""
     for key in ("error", "message", "detail", "msg", "reason"):
         if text := _message(body.get(key), depth + 1):
-            place = body.get("loc")
-            named = ".".join(map(str, place)) if key == "msg" and isinstance(place, list) else ""
-            return f"{named}: {text}" if named else text
+            at = body.get("loc")
+            field = ".".join(map(str, at)) if key == "msg" and isinstance(at, list) else ""
+            return f"{field}: {text}" if field else text
     return ""
 
 
 def error_in_200(body: object) -> str | None:
-    """Return the error that a reply with status 200 carries instead of an answer; None if none."""
+    """Return the error in a reply of status 200; None without one."""
     if not isinstance(body, dict):
         return None
     choices = body.get("choices")
@@ -106,7 +106,7 @@ def listing_error(reply: Reply, base_url: str, message: str, now: float) -> Back
 
 
 def without_picture(error: PhotoRefused) -> BackendFailed:
-    """Return what a refusal means of a request that had no picture."""
+    """Return what the refusal of a request without a picture means."""
     return BackendFailed(str(error).replace("this picture", "a request without a picture", 1))
 
 
@@ -118,8 +118,8 @@ def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
     Args:
         reply: anything but a 200.
         base_url: as it may be shown.
-        model: the model that was asked.
-        message: what the server says, without secrets (:func:`message_in`).
+        model: the one that was asked.
+        message: the server's words, without secrets (:func:`message_in`).
         now: seconds since the epoch, for dates in ``Retry-After``.
     """
     status = reply.status
@@ -144,16 +144,16 @@ def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
 
 
 def _denied(status: int, base_url: str, message: str) -> BackendDenied:
-    """Return the error of a missing key, a wrong key, or no credit."""
+    """Return the error for a missing key, a wrong key, or no credit."""
     if status in {400, 401}:
-        # The server's own words are left out: some repeat the key.
+        # Without the server's words: some repeat the key.
         return BackendDenied(f"{base_url} refuses the API key ({status}); check backend.api_key")
     said = f": {message}" if message else ""
     return BackendDenied(f"{base_url} denies access ({status}{said}); check the key's rights")
 
 
 def _refused(reply: Reply, base_url: str, model: str, message: str) -> BackendError | PhotoRefused:
-    """Tell a missing model, a wrong address and a refused picture apart."""
+    """Distinguish a missing model, a wrong address and a refused picture."""
     status = reply.status
     said = f" ({status}: {message})" if message else f" ({status})"
     if is_html(reply):
@@ -174,10 +174,10 @@ def _refused(reply: Reply, base_url: str, model: str, message: str) -> BackendEr
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a server asked to be left alone; None if it did not say.
+    """Return the seconds that a server asked to wait; None if it did not.
 
-    ``Retry-After`` is seconds or an HTTP date (RFC 9110, 10.2.3); LiteLLM passes its provider's on
-    as ``llm_provider-retry-after``; OpenAI also sends ``retry-after-ms``.
+    ``Retry-After`` is seconds or an HTTP date (RFC 9110, 10.2.3). LiteLLM passes its provider's on
+    as ``llm_provider-retry-after``, and OpenAI also sends ``retry-after-ms``.
     """
     for name, scale in (
         ("retry-after-ms", 0.001),

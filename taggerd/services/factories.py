@@ -9,10 +9,10 @@ from taggerd.errors import ConfigurationError
 from taggerd.inference import (
     Backend,
     InferenceService,
-    asked_places,
+    backend_per_address,
     check_own,
-    chosen,
     load_profile,
+    resolve_settings,
     slots_folder,
 )
 from taggerd.journal import Journal
@@ -63,11 +63,11 @@ def make_inference(
     """
     settings = configuration.settings
     profile = read_profile(configuration)
-    registry = chosen(settings.backend, settings.roles)
+    registry = resolve_settings(settings.backend, settings.roles)
     folder = slots_folder(settings.state_directory, os.environ)
     backends = {
         url: Backend(options, slots_folder=folder)
-        for url, options in endpoint_settings(configuration, registry.places).items()
+        for url, options in endpoint_settings(configuration, registry.base_urls).items()
     }
     return InferenceService(
         settings,
@@ -75,7 +75,7 @@ def make_inference(
         backends,
         models=registry.models,
         vocabulary=vocabulary.shown if vocabulary else (),
-        base_urls=registry.places,
+        base_urls=registry.base_urls,
     )
 
 
@@ -98,7 +98,7 @@ def endpoint_settings(
             "are both given: keep one of the two"
         )
         raise ConfigurationError(message)
-    return asked_places(backend, urls, alone=bool(alone))
+    return backend_per_address(backend, urls, alone=bool(alone))
 
 
 def check_settings(configuration: Configuration) -> None:
@@ -110,8 +110,8 @@ def check_settings(configuration: Configuration) -> None:
     """
     read_profile(configuration)
     read_vocabulary(configuration.settings)
-    registry = chosen(configuration.settings.backend, configuration.settings.roles)
-    endpoint_settings(configuration, registry.places)
+    registry = resolve_settings(configuration.settings.backend, configuration.settings.roles)
+    endpoint_settings(configuration, registry.base_urls)
 
 
 def make_journal(settings: Settings) -> Journal:

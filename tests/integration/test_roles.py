@@ -240,10 +240,10 @@ def test_an_answer_held_back_is_shown_and_kept_by_its_role(
     assert program("scan", program.home / "photos").returncode == 1
     (failed,) = program.status()["failed"]
     assert "description" in failed["reason"]
-    assert "held back" in failed["reason"]
+    assert "rejected" in failed["reason"]
     record = program.records()[-1]
     assert record["raw"] == {"description": refusal}
-    assert record["error_kind"] == "AnswerHeldBack"
+    assert record["error_kind"] == "AnswerRejected"
     assert list(record["roles"]) == ["caption", "keywords"]
     assert not (program.home / "photos" / "a.jpg.xmp").exists()
 

@@ -95,7 +95,7 @@ def test_an_answer_in_the_wrong_script_is_shown_and_not_written(program: Program
     (failed,) = program.status()["failed"]
     assert "not in the letters of Japanese" in failed["reason"]
     (record,) = program.records()
-    assert record["error_kind"] == "AnswerHeldBack"
+    assert record["error_kind"] == "AnswerRejected"
     assert "picture" in record["raw"]["caption"]
     assert not (program.home / "photos" / "a.jpg.xmp").exists()
 

@@ -33,7 +33,7 @@ ROOT_MODULES = 15
 """More than fit one glance belong into packages."""
 HOMES = {
     "httpx": ("inference/",),
-    "PIL": ("imaging/", "inference/describer/", "inference/pixels.py"),
+    "PIL": ("imaging/", "inference/describer/"),
     "pillow_heif": ("imaging/",),
     "pyexiv2": ("metadata/",),
     "rawpy": ("imaging/",),

@@ -13,8 +13,8 @@ from taggerd.errors import (
     AnswerCut,
     AnswerEmpty,
     AnswerError,
-    AnswerHeldBack,
     AnswerNotJson,
+    AnswerRejected,
 )
 from taggerd.inference.answers import read_answer
 from taggerd.inference.completion import Completion
@@ -120,7 +120,7 @@ def test_the_text_is_saved_out_of_damaged_json(content: str) -> None:
 @pytest.mark.parametrize("content", ['{"keywords": [": [": [", "photo"]}', '{"cap', '[{"a'])
 def test_damaged_json_without_a_text_is_held_back(content: str) -> None:
     """Brackets and quotes never land in a photo as its caption."""
-    with pytest.raises(AnswerHeldBack, match="no text"):
+    with pytest.raises(AnswerRejected, match="no text"):
         text_of(content)
 
 
@@ -151,22 +151,22 @@ def test_a_caption_that_never_ends_is_cut_after_a_sentence() -> None:
         ("```\n```", {}, AnswerEmpty),
         ("A red boat on", {"finish_reason": "length"}, AnswerCut),
         ("", {"finish_reason": "length", "thought": True}, AnswerCut),
-        ("", {"refusal": "I will not."}, AnswerHeldBack),
-        ("I'm sorry, I can't help with that.", {}, AnswerHeldBack),
-        ("I\u2019m sorry, but I cannot see images.", {}, AnswerHeldBack),
-        ("As an AI language model, I see nothing", {}, AnswerHeldBack),
-        ("I cannot describe people.", {}, AnswerHeldBack),
-        ("No image was provided.", {}, AnswerHeldBack),
-        ("Please upload the photo.", {}, AnswerHeldBack),
-        ("1234 5678", {}, AnswerHeldBack),
-        ("48.8566 N, 2.3522 E", {}, AnswerHeldBack),
-        ("48°51'24\"N 2°21'07\"E", {}, AnswerHeldBack),
-        ("!!!!!!!!!!!!!!!!", {}, AnswerHeldBack),
-        (PROMPT, {}, AnswerHeldBack),
-        ("names the main subject", {}, AnswerHeldBack),
-        ("Caption: one line that names the main subject and more", {}, AnswerHeldBack),
-        ("boat boat boat boat boat boat boat boat boat", {}, AnswerHeldBack),
-        ('{"score": 3}', {}, AnswerHeldBack),
+        ("", {"refusal": "I will not."}, AnswerRejected),
+        ("I'm sorry, I can't help with that.", {}, AnswerRejected),
+        ("I\u2019m sorry, but I cannot see images.", {}, AnswerRejected),
+        ("As an AI language model, I see nothing", {}, AnswerRejected),
+        ("I cannot describe people.", {}, AnswerRejected),
+        ("No image was provided.", {}, AnswerRejected),
+        ("Please upload the photo.", {}, AnswerRejected),
+        ("1234 5678", {}, AnswerRejected),
+        ("48.8566 N, 2.3522 E", {}, AnswerRejected),
+        ("48°51'24\"N 2°21'07\"E", {}, AnswerRejected),
+        ("!!!!!!!!!!!!!!!!", {}, AnswerRejected),
+        (PROMPT, {}, AnswerRejected),
+        ("names the main subject", {}, AnswerRejected),
+        ("Caption: one line that names the main subject and more", {}, AnswerRejected),
+        ("boat boat boat boat boat boat boat boat boat", {}, AnswerRejected),
+        ('{"score": 3}', {}, AnswerRejected),
     ],
 )
 def test_what_is_no_caption_is_refused_by_name(
@@ -284,10 +284,10 @@ def test_a_year_in_a_keyword_is_not_a_score() -> None:
         ("[]", AnswerEmpty),
         ('{"keywords": []}', AnswerEmpty),
         ("", AnswerEmpty),
-        ("I'm sorry, I can't assist with that.", AnswerHeldBack),
+        ("I'm sorry, I can't assist with that.", AnswerRejected),
         ('{"keywords": ["...", "..."]}', AnswerEmpty),
-        ('["12", "48.85, 2.35"]', AnswerHeldBack),
-        ('["one line", "that names", "the main subject"]', AnswerHeldBack),
+        ('["12", "48.85, 2.35"]', AnswerRejected),
+        ('["one line", "that names", "the main subject"]', AnswerRejected),
     ],
 )
 def test_what_are_no_keywords_is_refused_by_name(content: str, error: type[AnswerError]) -> None:
@@ -308,13 +308,13 @@ def test_what_is_told_of_a_photo_is_no_echo() -> None:
     content = '["near Moab", "Utah", "United States", "red rock arch"]'
     assert len(read_answer(words, Completion(content=content))[1]) == 4
     parroted = "Use a hint only where the picture agrees with it"
-    with pytest.raises(AnswerHeldBack, match="repeats the prompt"):
+    with pytest.raises(AnswerRejected, match="repeats the prompt"):
         read_answer(told, Completion(content=parroted))
     caption = "Two dogs chase a ball over the wet sand of a beach"
     own = replace(asked("description"), prompt="Retell at length for a blind reader: {caption}")
     own = replace(own, role="alt_text", own=True).ready({"caption": caption}, {})
     assert read_answer(own, Completion(content=f"{caption}."))[0] == f"{caption}."
-    with pytest.raises(AnswerHeldBack, match="repeats the prompt"):
+    with pytest.raises(AnswerRejected, match="repeats the prompt"):
         read_answer(own, Completion(content="Retell at length for a blind reader"))
 
 
@@ -337,9 +337,9 @@ def test_an_own_role_may_count_and_choose() -> None:
     )
     assert read_answer(own, Completion(content="3"))[0] == "3"
     assert read_answer(own, Completion(content="In broad daylight"))[0] == "In broad daylight"
-    with pytest.raises(AnswerHeldBack):
+    with pytest.raises(AnswerRejected):
         read_answer(replace(own, role="caption"), Completion(content="In broad daylight"))
-    with pytest.raises(AnswerHeldBack):
+    with pytest.raises(AnswerRejected):
         read_answer(own, Completion(content="!?"))
 
 

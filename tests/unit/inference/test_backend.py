@@ -15,7 +15,7 @@ import pytest
 from taggerd.errors import (
     AnswerCut,
     AnswerEmpty,
-    AnswerHeldBack,
+    AnswerRejected,
     BackendBlind,
     BackendBusy,
     BackendDenied,
@@ -357,7 +357,7 @@ async def test_an_answer_that_cannot_be_used_is_asked_for_once_more(
         ({"content": ""}, AnswerEmpty),
         ({"content": None}, AnswerEmpty),
         ({"content": "A bo", "finish_reason": "length"}, AnswerCut),
-        ({"content": "I'm sorry, I can't help with that."}, AnswerHeldBack),
+        ({"content": "I'm sorry, I can't help with that."}, AnswerRejected),
     ],
 )
 async def test_the_second_bad_answer_is_final(

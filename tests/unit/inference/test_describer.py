@@ -14,14 +14,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from taggerd import settings
-from taggerd.inference import (
-    Backend,
-    DescriberServer,
-    describer_transport,
-    load_profile,
-)
-from taggerd.inference.describer import MODEL
-from taggerd.inference.pixels import UnreadablePicture, look
+from taggerd.inference import Backend, load_profile
+from taggerd.inference.describer import MODEL, DescriberServer, describer_transport
+from taggerd.inference.describer.pixels import UnreadablePicture, summarise
 from taggerd.inference.questions import questions
 from taggerd.photo import Picture, Stamp
 
@@ -113,7 +108,7 @@ def test_colours_have_the_names_people_give_them(
     colour: str | tuple[int, int, int], name: str
 ) -> None:
     """Named colours of the web are called by their everyday names."""
-    assert look(jpeg_of(Image.new("RGB", (50, 50), colour))).main == (name,)
+    assert summarise(jpeg_of(Image.new("RGB", (50, 50), colour))).main == (name,)
 
 
 @pytest.mark.parametrize(
@@ -129,17 +124,17 @@ def test_colours_have_the_names_people_give_them(
 )
 def test_the_shape_is_that_of_the_picture(size: tuple[int, int], shape: str) -> None:
     """Any size down to one pixel has a shape."""
-    assert look(jpeg_of(Image.new("RGB", size, "navy"))).shape == shape
+    assert summarise(jpeg_of(Image.new("RGB", size, "navy"))).shape == shape
 
 
 def test_light_and_colourlessness_are_seen() -> None:
     """Bright, dark, monochrome, and the side the light comes from."""
-    assert look(scene("white", "ivory")).brightness > 0.9
-    assert look(scene("black", "#181818")).brightness < 0.1
-    assert look(scene("white", "gray")).monochrome
-    assert not look(scene("white", "red")).monochrome
-    assert look(scene("white", "black")).brightest == "top"
-    assert look(jpeg_of(Image.new("L", (60, 60), 128))).monochrome
+    assert summarise(scene("white", "ivory")).brightness > 0.9
+    assert summarise(scene("black", "#181818")).brightness < 0.1
+    assert summarise(scene("white", "gray")).monochrome
+    assert not summarise(scene("white", "red")).monochrome
+    assert summarise(scene("white", "black")).brightest == "top"
+    assert summarise(jpeg_of(Image.new("L", (60, 60), 128))).monochrome
 
 
 @pytest.mark.parametrize(
@@ -148,7 +143,7 @@ def test_light_and_colourlessness_are_seen() -> None:
 def test_what_is_no_jpeg_is_refused(data: bytes) -> None:
     """Other formats and damage are one error."""
     with pytest.raises(UnreadablePicture):
-        look(data)
+        summarise(data)
 
 
 def test_a_jpeg_of_too_many_pixels_is_refused_from_its_header() -> None:
@@ -157,7 +152,7 @@ def test_a_jpeg_of_too_many_pixels_is_refused_from_its_header() -> None:
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = (9300).to_bytes(2, "big") * 2
     with pytest.raises(UnreadablePicture, match="too many"):
-        look(bytes(data))
+        summarise(bytes(data))
 
 
 def ask(content: object, model: str = MODEL, **rest: object) -> dict[str, object]:

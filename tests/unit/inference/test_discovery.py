@@ -7,7 +7,8 @@ import pytest
 
 from taggerd import settings
 from taggerd.errors import BackendUnreachable
-from taggerd.inference import Backend, discover
+from taggerd.inference import Backend
+from taggerd.inference.discovery import discover
 
 VLLM, LLAMA, STUDIO, OLLAMA = 8000, 8080, 1234, 11434
 

@@ -1,4 +1,4 @@
-"""Prompts ask for a language; an answer in other letters is held back."""
+"""Prompts ask for a language; an answer in other letters is rejected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from taggerd import settings
-from taggerd.errors import AnswerHeldBack
+from taggerd.errors import AnswerRejected
 from taggerd.inference.answers import read_answer
 from taggerd.inference.completion import Completion
 from taggerd.inference.languages import wrong_script
@@ -110,7 +110,7 @@ async def test_a_wrong_script_is_asked_again_and_held_back(
     """Twice, then refused by name with the raw words; the second answer may be right."""
     asked = question(language="ja")
     bad = scripted(replies=[say(ENGLISH), say(ENGLISH)])  # type: ignore[list-item]
-    with pytest.raises(AnswerHeldBack, match="not in the letters of Japanese") as held:
+    with pytest.raises(AnswerRejected, match="not in the letters of Japanese") as held:
         [a async for a in bad.backend().describe(picture, [asked])]  # type: ignore[arg-type]
     assert held.value.raw == ENGLISH
     assert len(bad.chats) == 2
@@ -124,7 +124,7 @@ def test_keywords_in_the_wrong_script_are_held_back(question: Callable[..., Ques
     asked = question("keywords", language="ja")
     mixed = '{"keywords": ["\u6e56", "\u8d64\u3044\u30dc\u30fc\u30c8", "iPhone"]}'
     assert len(read_answer(asked, Completion(content=mixed))[1]) == 3
-    with pytest.raises(AnswerHeldBack, match="letters of Japanese"):
+    with pytest.raises(AnswerRejected, match="letters of Japanese"):
         read_answer(asked, Completion(content='["boat", "lake", "\u6e56"]'))
 
 
@@ -138,7 +138,7 @@ def test_a_short_vocabulary_is_offered_and_may_be_repeated() -> None:
     content = ", ".join(words)
     assert len(read_answer(asked[1], Completion(content=content))[1]) == 6
     bare = replace(asked[1], offered="")
-    with pytest.raises(AnswerHeldBack, match="repeats the prompt"):
+    with pytest.raises(AnswerRejected, match="repeats the prompt"):
         read_answer(bare, Completion(content=content))
     assert offer((), "prefer") == ""
 
@@ -165,10 +165,10 @@ def test_an_example_in_quotes_is_no_echo(question: Callable[..., Question]) -> N
     ],
 )
 def test_keywords_that_echo_the_prompt_or_are_rubbish(content: str, kept: list[str] | None) -> None:
-    """A piece of the prompt goes; a list of little else is held back, as are control characters."""
+    """A piece of the prompt goes; a list of little else is rejected, as are control characters."""
     asked = questions(settings.Roles(), load_profile("default"), "eye", 15)[1]
     if kept is None:
-        with pytest.raises(AnswerHeldBack) as held:
+        with pytest.raises(AnswerRejected) as held:
             read_answer(asked, Completion(content=content))
         assert held.value.raw == content
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from taggerd.inference.limit import Limit
+from taggerd.inference.concurrency import Limit
 from taggerd.retry import CONCURRENCY
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from taggerd import settings
 from taggerd.errors import ConfigurationError
-from taggerd.inference.registry import Entry, load_registry, resolve, served_model
+from taggerd.inference.registry import Entry, load_registry, resolve, resolve_settings
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "models.example.json"
 
@@ -259,13 +260,19 @@ def test_a_missing_registry_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_logical_names_and_aliases_map_to_what_is_served(tmp_path: Path) -> None:
-    """The loader's names become the ids that the backend knows; an unknown one tells the next."""
-    read = load_registry(
-        written(tmp_path, [entry("qwen", served_model_id="Qwen/Qwen2.5-VL", model_aliases=["q"])])
+    """The loader's names become the ids that the backend knows; an unknown one has a hint."""
+    path = written(
+        tmp_path, [entry("qwen", served_model_id="Qwen/Qwen2.5-VL", model_aliases=["q"])]
     )
-    assert served_model(read, "qwen") == served_model(read, "q") == "Qwen/Qwen2.5-VL"
+    backend = settings.Backend(use_loader=True, registry_path=path)
+
+    def models(name: str) -> dict[str, str]:
+        roles = settings.Roles.model_validate({"caption": {"registry_model": name}})
+        return resolve_settings(backend, roles).models
+
+    assert models("qwen") == models("q") == {"caption": "Qwen/Qwen2.5-VL"}
     with pytest.raises(ConfigurationError, match="did you mean 'qwen'"):
-        served_model(read, "qven")
+        models("qven")
 
 
 def test_the_example_that_ships_is_a_registry() -> None:

@@ -28,7 +28,7 @@ async def taken(slots: Slots, seconds: float = 0.05) -> bool:
     """Say whether no slot becomes free for a moment."""
     try:
         async with asyncio.timeout(seconds):
-            slots.give_back(await slots.take())
+            slots.release(await slots.take())
     except TimeoutError:
         return True
     return False
@@ -39,7 +39,7 @@ async def test_two_users_of_one_folder_share_the_slots(tmp_path: Path) -> None:
     one, other = Slots(tmp_path, URL, 2), Slots(tmp_path, URL, 2)
     first, _ = await one.take(), await one.take()
     assert await taken(other)
-    one.give_back(first)
+    one.release(first)
     assert not await taken(other)
     one.close()
     other.close()

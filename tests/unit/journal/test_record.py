@@ -38,7 +38,7 @@ def test_the_keys_of_a_line_are_fixed() -> None:
 
 
 def test_unused_answers_are_in_a_line_only_if_there_are_any() -> None:
-    """``raw`` holds what was held back of a photo that failed."""
+    """``raw`` holds the rejected answers of a photo that failed."""
     assert tuple(record_of(raw={"caption": "<html>"}).to_json()) == (*KEYS, "raw")
 
 

@@ -1,7 +1,6 @@
 """What pixels show without any model: colours by name, light, shape, sharpness.
 
-Everything is measured on a copy of at most 96 pixels a side; nothing is guessed about what is
-pictured.
+Everything is measured on a copy of at most 96 pixels a side. Nothing is guessed about the motif.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ _COOL = frozenset({"green", "turquoise", "blue", "purple"})
 
 
 class UnreadablePicture(ValueError):
-    """The bytes are no JPEG that can be looked at."""
+    """The bytes are not a JPEG that can be decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What one picture's pixels show."""
+class PixelSummary:
+    """What the pixels of one picture show."""
 
     shape: Shape
     colours: tuple[tuple[str, float], ...]
@@ -91,8 +90,8 @@ class Look:
         return "cool" if cool > 2 * warm else ""
 
 
-def look(jpeg: bytes) -> Look:
-    """Look at a JPEG.
+def summarise(jpeg: bytes) -> PixelSummary:
+    """Measure a JPEG.
 
     Raises:
         UnreadablePicture: it is not a JPEG, damaged, or larger than :data:`MOST_PIXELS`.
@@ -113,7 +112,7 @@ def look(jpeg: bytes) -> Look:
     return _measured(picture, size)
 
 
-def _measured(picture: Image.Image, size: tuple[int, int]) -> Look:
+def _measured(picture: Image.Image, size: tuple[int, int]) -> PixelSummary:
     """Measure a decoded picture whose full *size* is given."""
     small = picture.resize(_within(size), Image.Resampling.BOX)
     names = [_name(pixel) for pixel in _pixels(small)]
@@ -123,7 +122,7 @@ def _measured(picture: Image.Image, size: tuple[int, int]) -> Look:
     light = ImageStat.Stat(grey)
     shares = Counter(names)
     chroma = sum(max(p) - min(p) for p in _pixels(small)) / (255 * len(names))
-    return Look(
+    return PixelSummary(
         shape=_shape(size),
         colours=tuple((name, count / len(names)) for name, count in shares.most_common()),
         top=_commonest(names[:third]),
@@ -227,5 +226,5 @@ def _brightest(grey: Image.Image) -> str:
         "bottom": bottom - top,
         "middle": grid[4] - (left + right + top + bottom) / 4,
     }
-    place, most = max(lead.items(), key=lambda part: part[1])
-    return place if most > 30 else ""  # noqa: PLR2004 - an eighth of the range
+    part, most = max(lead.items(), key=lambda item: item[1])
+    return part if most > 30 else ""  # noqa: PLR2004 - an eighth of the range

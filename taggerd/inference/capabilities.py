@@ -1,4 +1,4 @@
-"""Lessons: what one endpoint has taught about the form of requests, kept over restarts."""
+"""The capabilities of an endpoint's models, learnt from its replies and kept over restarts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import structlog
 
 from taggerd.errors import StorageError
-from taggerd.inference.combining import FAILURES
 from taggerd.inference.dialect import Dialect
 
 if TYPE_CHECKING:
@@ -20,24 +19,26 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""A value that JSON can say."""
-_FALLBACK_STATUSES = frozenset({400, 422, 500})
+_FORM_STATUSES = frozenset({400, 422, 500})
+"""What servers answer to a form that they do not accept."""
+_MOST_INCOMPLETE = 2
+"""After so many combined answers in a row that lack keys, a model is asked role by role."""
 
 log = structlog.get_logger(__name__)
 
 
 class Memory(Protocol):
-    """Where small things are found again after a restart; the ledger is one."""
+    """Keeps notes over restarts; the ledger does."""
 
     async def note(self, key: str, value: Json) -> None:
         """Keep *value* under *key*."""
 
     async def recall(self, key: str) -> Json:
-        """Return what was noted under *key*; None if nothing was."""
+        """Return what was noted under *key*; None without it."""
 
 
-class Lessons:
-    """The dialects of one endpoint's models."""
+class Capabilities:
+    """The dialect that each model of one endpoint accepts."""
 
     def __init__(self) -> None:
         """Know nothing."""
@@ -51,15 +52,15 @@ class Lessons:
         self._kept: Json = None
 
     def known(self, model: str) -> Dialect:
-        """Return what is known of *model*."""
+        """Return what *model* accepts, as far as is known."""
         return self._dialects.get(model, Dialect())
 
     def learnt(self) -> dict[str, Dialect]:
-        """Return the models that take something else than usual."""
+        """Return the models whose dialect is not the usual one."""
         return {model: dialect for model, dialect in self._dialects.items() if dialect != Dialect()}
 
     def forget(self) -> None:
-        """Forget everything: another server takes other forms."""
+        """Forget everything: another server accepts other forms."""
         self._dialects.clear()
         self._proven.clear()
         self._incomplete.clear()
@@ -67,38 +68,38 @@ class Lessons:
     def simpler(
         self, question: Question, dialect: Dialect, status: int, message: str
     ) -> Dialect | None:
-        """Return what to try after a refusal; None where it is no matter of fields.
+        """Return the dialect to try after a refusal; None if the refusal is not about fields.
 
-        A refusal that names no field is guessed at only while no request of this shape has ever
-        passed: afterwards it is the picture's, and costs one request, not seven.
+        A refusal that names no field is guessed at only until a request of this form has passed.
+        After that the picture is to blame, which costs one request, not seven.
         """
         proven = (question.model, question.wants, dialect) in self._proven
-        if status not in _FALLBACK_STATUSES or (proven and status == 500):  # noqa: PLR2004
+        if status not in _FORM_STATUSES or (proven and status == 500):  # noqa: PLR2004
             return None
-        simpler = dialect.given_up(message, question.wants, guess=not proven)
+        simpler = dialect.without_refused(message, question.wants, guess=not proven)
         if simpler is None and self._outdated(question.model, message):
-            log.info("form of requests forgotten: it is refused now", model=question.model)
+            log.info("form of requests forgotten, it is refused now", model=question.model)
             self._dialects.pop(question.model, None)
             return Dialect()
         return simpler
 
     def _outdated(self, model: str, message: str) -> bool:
-        """Say whether what is known was learnt of the server as it was, and no longer is.
+        """Return whether what was learnt may be out of date: the server has changed.
 
-        So it may be if no request of that form has passed since the start, or if the very thing is
-        refused now that was learnt.
+        It may be if no request of that form has passed since the start, or if the server refuses
+        the very thing that was learnt.
         """
         stored = self.known(model)
         proven = any(m == model and dialect == stored for m, _, dialect in self._proven)
         return stored != Dialect() and (not proven or stored.refused_again(message))
 
     def passed(self, question: Question, known: Dialect, passed: Dialect) -> None:
-        """Note that a request passed, and what had to be given up for it.
+        """Note that a request passed, and in which form.
 
         Args:
             question: what was asked.
-            known: what was known when it was begun.
-            passed: the form that passed.
+            known: the dialect that was known when it began.
+            passed: the dialect that passed.
         """
         self._proven.add((question.model, question.wants, passed))
         if passed != known:
@@ -107,35 +108,35 @@ class Lessons:
             log.info("form of requests learnt", model=question.model, form=str(learnt))
 
     def thought(self, model: str, used: Dialect) -> bool:
-        """Learn from a model that thought; say whether the next request will differ."""
+        """Learn from a model that thought; return whether the next request differs."""
         current = self.known(model)
         if current.thinking != used.thinking:
             return True
         if current.thinking == "allowed":
             return False
-        self._dialects[model] = current.hushed()
+        self._dialects[model] = current.thinking_less()
         return True
 
     def combines(self, model: str) -> bool:
-        """Say whether *model* may be asked several questions at once."""
+        """Return whether *model* may be asked combined questions."""
         return self.known(model).combined
 
     def combining(self, model: str, *, well: bool) -> None:
-        """Learn from an answer to several questions at once: whether it had them all."""
+        """Learn from a combined answer whether it was complete."""
         self._incomplete[model] = 0 if well else self._incomplete.get(model, 0) + 1
-        if self._incomplete[model] >= FAILURES and self.combines(model):
+        if self._incomplete[model] >= _MOST_INCOMPLETE and self.combines(model):
             self._dialects[model] = replace(self.known(model), combined=False)
             log.info("asked role by role from now on: answers lack keys", model=model)
 
-    # What is kept.
+    # Notes.
 
     async def recall(self, memory: Memory, base_url: str) -> None:
-        """Take up what was learnt earlier of the endpoint at *base_url*, and keep more there."""
+        """Read what was learnt earlier of the endpoint at *base_url*, and keep more there."""
         self._memory, self._key = memory, f"dialects {base_url}"
         try:
             kept = await memory.recall(self._key)
         except StorageError:
-            return  # it is learnt anew, at the price of some requests
+            return  # it is learnt again, at the price of some requests
         if not isinstance(kept, dict) or not isinstance(models := kept.get("models"), dict):
             return
         self._server, self._kept = str(kept.get("server", "")), kept
@@ -144,7 +145,7 @@ class Lessons:
                 self._dialects.setdefault(model, dialect)
 
     async def keep(self) -> None:
-        """Note what is known, if that has changed."""
+        """Note what is known if it has changed."""
         models: dict[str, Json] = {m: dict(d.to_json()) for m, d in sorted(self.learnt().items())}
         kept: Json = {"server": self._server, "models": models}
         if self._memory is None or kept == (self._kept or {"server": "", "models": {}}):
@@ -157,15 +158,15 @@ class Lessons:
             self._kept = kept
 
     def server_is(self, fingerprint: str) -> None:
-        """Note which server answers; one that was changed is learnt anew."""
+        """Note which server answers; if it has changed, begin to learn again."""
         if self._server and self._server != fingerprint and self._dialects:
-            log.info("the server has changed, what it takes is learnt anew")
+            log.info("the server has changed, what it accepts is learnt again")
             self.forget()
         self._server = fingerprint
 
 
 def fingerprint(reply: Reply, listed: Sequence[str]) -> str:
-    """Return what changes when the server does: its name, versions it tells, and its models."""
+    """Return what changes when the server does: its name, its versions, its models."""
     told = {k: v for k, v in reply.headers.items() if k == "server" or k.endswith("version")}
     said = json.dumps([sorted(told.items()), sorted(listed)])
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()

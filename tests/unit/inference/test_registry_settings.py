@@ -9,7 +9,7 @@ import pytest
 
 from taggerd import settings
 from taggerd.errors import ConfigurationError
-from taggerd.inference import chosen
+from taggerd.inference import resolve_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,19 +49,19 @@ def backend(registry: Path, **given: object) -> settings.Backend:
 
 def test_without_a_switch_the_registry_is_not_even_read(tmp_path: Path) -> None:
     """A registry that is not used may be missing."""
-    assert chosen(backend(tmp_path / "none.json"), settings.Roles()) == ({}, {})
+    assert resolve_settings(backend(tmp_path / "none.json"), settings.Roles()) == ({}, {})
 
 
 def test_each_role_gets_its_model_and_its_place(registry: Path) -> None:
     """Models by role, as they are served, and the addresses that serve them."""
-    models, places = chosen(backend(registry, use_registry=True), settings.Roles())
+    models, places = resolve_settings(backend(registry, use_registry=True), settings.Roles())
     assert models == {"caption": "org/eyes", "keywords": "org/words", "description": "org/eyes"}
     assert places == dict.fromkeys(models, "http://10.0.0.9:8000/v1")
 
 
 def test_base_url_wins_over_the_registry(registry: Path) -> None:
     """Whoever names an address means it."""
-    _, places = chosen(
+    _, places = resolve_settings(
         backend(registry, use_registry=True, base_url="http://here/v1"), settings.Roles()
     )
     assert places == {}
@@ -70,14 +70,14 @@ def test_base_url_wins_over_the_registry(registry: Path) -> None:
 def test_a_model_named_in_the_settings_is_left_alone(registry: Path) -> None:
     """A role with a model of its own does not take the registry's."""
     roles = settings.Roles(caption=settings.Role(model="mine"))
-    models, _ = chosen(backend(registry, use_registry=True), roles)
+    models, _ = resolve_settings(backend(registry, use_registry=True), roles)
     assert "caption" not in models
 
 
 def test_roles_may_be_served_in_two_places(registry: Path) -> None:
     """Each role keeps the address that its own entry names."""
     roles = settings.Roles(caption=settings.Role(registry_role="far-caption"))
-    models, places = chosen(backend(registry, use_registry=True), roles)
+    models, places = resolve_settings(backend(registry, use_registry=True), roles)
     assert (models["caption"], places["caption"]) == ("org/far", "http://10.0.0.9:9000/v1")
     assert places["keywords"] == "http://10.0.0.9:8000/v1"
 
@@ -86,26 +86,26 @@ def test_a_role_that_nothing_serves_is_named(registry: Path) -> None:
     """There is no silent fall-back to another model."""
     roles = settings.Roles(keywords=settings.Role(registry_role="poetry"))
     with pytest.raises(ConfigurationError, match="no model can serve poetry"):
-        chosen(backend(registry, use_registry=True), roles)
+        resolve_settings(backend(registry, use_registry=True), roles)
 
 
 def test_the_loader_maps_names_to_what_is_served(registry: Path) -> None:
     """--use-loader with a logical name or alias sends the served name, for that role alone."""
     roles = settings.Roles(caption=settings.Role(registry_model="eyes-alias"))
-    models, places = chosen(backend(registry, use_loader=True), roles)
+    models, places = resolve_settings(backend(registry, use_loader=True), roles)
     assert (models, places) == (
         {"caption": "org/eyes"},
         {"caption": "http://10.0.0.9:8000/v1"},
     )
     roles = settings.Roles(caption=settings.Role(registry_model="eye"))
     with pytest.raises(ConfigurationError, match="did you mean 'eyes'"):
-        chosen(backend(registry, use_loader=True), roles)
+        resolve_settings(backend(registry, use_loader=True), roles)
 
 
 def test_no_path_is_one_line() -> None:
     """--use-registry without a file says which setting is missing."""
     with pytest.raises(ConfigurationError, match=r"backend\.registry_path"):
-        chosen(settings.Backend(use_registry=True), settings.Roles())
+        resolve_settings(settings.Backend(use_registry=True), settings.Roles())
 
 
 def test_own_roles_are_resolved_too(registry: Path) -> None:
@@ -115,7 +115,7 @@ def test_own_roles_are_resolved_too(registry: Path) -> None:
         "alt": {**table, "registry_role": "caption"},
         "apart": {**table, "model": "mine"},
     }
-    models, places = chosen(
+    models, places = resolve_settings(
         backend(registry, use_registry=True), settings.Roles.model_validate(own)
     )
     assert models["alt"] == models["caption"]
@@ -123,4 +123,4 @@ def test_own_roles_are_resolved_too(registry: Path) -> None:
     assert "apart" not in models
     lost = settings.Roles.model_validate({"lost": table})
     with pytest.raises(ConfigurationError, match="no model can serve lost"):
-        chosen(backend(registry, use_registry=True), lost)
+        resolve_settings(backend(registry, use_registry=True), lost)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from taggerd.errors import AnswerHeldBack, PhotoRefused
-from taggerd.inference.combining import combined, groups, parted
+from taggerd.errors import AnswerRejected, PhotoRefused
+from taggerd.inference.answers import split_combined
 from taggerd.inference.completion import Completion
 from taggerd.inference.profiles import load_profile
-from taggerd.inference.questions import questions
+from taggerd.inference.questions import combinable, combine, questions
 from taggerd.settings import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taggerd.inference.backend import Backend
-    from taggerd.inference.lessons import Json
+    from taggerd.inference.capabilities import Json
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
     from tests.unit.inference.conftest import Scripted
@@ -103,7 +103,7 @@ async def test_questions_of_other_models_are_asked_apart(
         ("other", "keywords"),
     ]
     assert {a.role for a in came} == {"caption", "keywords", "description"}
-    assert groups([]) == []
+    assert combinable([]) == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ async def test_an_answer_held_back_names_its_role(
 ) -> None:
     """So that the record can keep what was said under it."""
     here = scripted(reply=lambda _: say("I'm sorry, I can't assist with that."))
-    with pytest.raises(AnswerHeldBack) as caught:
+    with pytest.raises(AnswerRejected) as caught:
         await answers(here.backend(), picture, asked()[1:])
     assert (caught.value.role, caught.value.raw[:9]) == ("keywords", "I'm sorry")
 
@@ -216,7 +216,7 @@ async def test_the_prefix_through_the_picture_is_the_same_in_both_modes(
 def test_parts_are_found_in_any_wrapping(content: str, roles: int) -> None:
     """Keys in any case, in fences, after thoughts; shares add up whatever came."""
     whole = Completion(content=content, prompt_tokens=100, completion_tokens=11, seconds=2.0)
-    parts = parted(combined(asked()), whole)
+    parts = split_combined(combine(asked()), whole)
     assert len(parts) == roles
     if roles:
         assert parts["caption"].content == "A"

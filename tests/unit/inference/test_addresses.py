@@ -8,7 +8,7 @@ import pytest
 
 from taggerd import settings
 from taggerd.errors import ConfigurationError
-from taggerd.inference import asked_places
+from taggerd.inference import backend_per_address
 
 ONE, TWO = "http://one.test/v1", "http://two.test/v1"
 
@@ -29,13 +29,13 @@ def keys(placed: dict[str, settings.Backend]) -> dict[str, str | None]:
 def test_without_endpoints_the_base_url_is_asked() -> None:
     """With its key, as ever."""
     options = backend(base_url=ONE, api_key="k")
-    assert keys(asked_places(options, {}, alone=True)) == {ONE: "k"}
+    assert keys(backend_per_address(options, {}, alone=True)) == {ONE: "k"}
 
 
 def test_each_endpoint_has_its_own_key_model_and_limit() -> None:
     """What a table does not say is as for the backend, but for the key."""
     table = {"base_url": TWO, "api_key": "k2", "model": "m2", "max_concurrency": 9}
-    placed = asked_places(
+    placed = backend_per_address(
         backend(endpoints=[ONE, table], model="m", max_concurrency=3), {}, alone=False
     )
     assert keys(placed) == {ONE: None, TWO: "k2"}
@@ -48,20 +48,22 @@ def test_each_endpoint_has_its_own_key_model_and_limit() -> None:
 def test_a_base_url_that_was_given_last_is_asked_alone() -> None:
     """``--base-url`` is asked and none of the endpoints, with the key that belongs to it."""
     options = backend(base_url=ONE, api_key="k", endpoints=[TWO])
-    assert keys(asked_places(options, {}, alone=True)) == {ONE: "k"}
+    assert keys(backend_per_address(options, {}, alone=True)) == {ONE: "k"}
 
 
 def test_one_place_of_the_registry_is_given_the_key() -> None:
     """All roles at one address: it is clear whose the key is."""
     options = backend(api_key="k")
-    assert keys(asked_places(options, {"caption": ONE, "keywords": ONE}, alone=False)) == {ONE: "k"}
+    assert keys(backend_per_address(options, {"caption": ONE, "keywords": ONE}, alone=False)) == {
+        ONE: "k"
+    }
 
 
 def test_places_of_the_registry_find_their_keys_among_the_endpoints() -> None:
     """The registry says where, the endpoints say with which key."""
     options = backend(endpoints=[{"base_url": TWO, "api_key": "k2"}, "http://three.test/v1"])
     places = {"caption": ONE, "keywords": TWO}
-    assert keys(asked_places(options, places, alone=False)) == {ONE: None, TWO: "k2"}
+    assert keys(backend_per_address(options, places, alone=False)) == {ONE: None, TWO: "k2"}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_key_of_nobody_is_refused_and_never_sent(
 ) -> None:
     """``backend.api_key`` beside several addresses: one line, without the key."""
     with pytest.raises(ConfigurationError, match=r"backend\.endpoints = ") as caught:
-        asked_places(backend(api_key="geheim", **given), places, alone=False)
+        backend_per_address(backend(api_key="geheim", **given), places, alone=False)
     assert len(str(caught.value).splitlines()) == 1
     assert "geheim" not in str(caught.value)
 
