@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from taggerd.services import Services
 
 LONGEST_FOLDER = 100
-"""Characters of a folder's name that are told."""
+"""Characters of a folder's name that are sent."""
 _COORDINATES = re.compile(
     r"\d[.,]\d{3}|\d\s*[°º]|^\s*geo\b"
     r"|\d[.,]\d\d\s*[NSEWO]\b|\b[NSEWO]\s?\d{1,3}([ _:]\d\d)?[.,]\d"
@@ -66,7 +66,7 @@ async def inspected(photo: Photo, services: Services) -> Inspection:
 
 
 async def context_of(photo: Photo, known: Circumstances, services: Services) -> dict[str, str]:
-    """Return what may be told of *photo*, by kind; what is not *known* is not there."""
+    """Return what may be said about *photo*, by kind; what is not *known* is missing."""
     wanted = services.settings.prompts.context
     told: dict[str, str] = {}
     if known.position and (town := await _town(known.position, services)):

@@ -1,8 +1,7 @@
-"""The nouns that all rooms share: what a photo is, what was said of it, what was done with it.
+"""The values that all packages share: photos and their files, answers, tags, sidecars.
 
-Values only: frozen, without behaviour beyond their own shape, with no import from any room.
-Paths are :class:`pathlib.Path` in memory (``surrogateescape`` for names that are not UTF-8) and
-bytes at rest (``os.fsencode``).
+They are frozen and import nothing from any package. In memory a path is a :class:`pathlib.Path`
+(with ``surrogateescape`` for names that are not UTF-8), in a database bytes (``os.fsencode``).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ RAW_EXTENSIONS = frozenset(
 RENDERED_EXTENSIONS = (
     "jpg", "jpeg", "heic", "heif", "hif", "avif", "jxl", "webp", "png", "tif", "tiff",
 )  # fmt: skip
-"""Rendered formats, in the order in which one of several files of a photo is chosen to be read."""
+"""Rendered formats. If a photo has several files, the first in this order is read."""
 
 IMAGE_EXTENSIONS = frozenset(RENDERED_EXTENSIONS) | RAW_EXTENSIONS
 """Every file name extension that taggerd reads: lower case, no dot."""
@@ -42,20 +41,22 @@ def is_raw(path: Path) -> bool:
 
 
 def printable(path: Path | str | bytes) -> str:
-    """Return *path* as one line of valid UTF-8 for people: control bytes and bad UTF-8 escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Return *path* as one printable line: control characters and invalid UTF-8 are escaped."""
+    return _escaped(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def brief(text: str, limit: int = 200) -> str:
-    """Return what a file said as one printable line of at most about *limit* characters."""
-    shown = text[:limit].encode("utf-8", "backslashreplace").decode()
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    """Return *text* from a file as one printable line of at most about *limit* characters."""
+    line = _escaped(text[:limit].encode("utf-8", "backslashreplace").decode())
     return f"{line}…" if len(text) > limit else line
 
 
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class Stamp(NamedTuple):
-    """What `lstat` says of a file. Two equal stamps: taken to be the same, unchanged file."""
+    """What `lstat` says about a file. If it is equal, the file is taken to be unchanged."""
 
     size: int
     """Bytes."""
@@ -66,13 +67,13 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Stamp:
-        """Take the stamp from an `os.stat_result`."""
+        """Return the stamp in an `os.stat_result`."""
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev)
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoFile:
-    """One file on disk as it was seen."""
+    """One file on disk, as it was when it was seen."""
 
     path: Path
     """Absolute."""
@@ -84,7 +85,7 @@ class Photo:
     """One picture: a file, or a raw file with the rendered files of the same stem beside it."""
 
     files: tuple[PhotoFile, ...]
-    """At least one; the one to be read first."""
+    """At least one; the first is the one that is read."""
 
     @property
     def primary(self) -> PhotoFile:
@@ -93,7 +94,7 @@ class Photo:
 
     @property
     def folder(self) -> Path:
-        """The folder that all its files lie in."""
+        """The folder of all its files."""
         return self.primary.path.parent
 
     @property
@@ -103,14 +104,14 @@ class Photo:
 
 
 def _reading_order(file: PhotoFile) -> tuple[int, bytes]:
-    """Rank rendered files before raw ones (cheaper to decode, and what the photographer saw)."""
+    """Put rendered files before raw ones: cheaper to decode, and what the photographer saw."""
     ext = extension(file.path)
     rank = RENDERED_EXTENSIONS.index(ext) if ext in RENDERED_EXTENSIONS else 99
     return (rank, os.fsencode(file.path.name))
 
 
 def group(files: Iterable[PhotoFile]) -> list[Photo]:
-    """Make photos of *files*, in the order of their first file's path.
+    """Group *files* into photos, in the order of their first file's path.
 
     Files of one stem in one folder are one photo if one of them is raw (``IMG_1.CR3`` +
     ``IMG_1.JPG``). Rendered files alone stay apart: ``IMG_1.JPG`` and ``IMG_1.PNG`` from two
@@ -131,20 +132,20 @@ def group(files: Iterable[PhotoFile]) -> list[Photo]:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded photo as it is sent: pixels only."""
+    """A decoded photo, ready to be sent: pixels only."""
 
     jpeg: bytes
     """JPEG: upright, sRGB, long edge at most ``image.max_edge``, no metadata."""
     width: int
     height: int
     thumbnail: bytes
-    """JPEG of at most 320 pixels for the report page, as clean as ``jpeg``."""
+    """JPEG of at most 320 pixels for the report page, without metadata, too."""
     digest: str
     """BLAKE2b-256 of the file's bytes, 64 hex digits."""
     stamp: Stamp
-    """`fstat` of the file while it was read."""
+    """Of the file while it was read."""
     notes: tuple[str, ...] = ()
-    """What a person should know, e.g. ``"truncated: the lower part is grey"``."""
+    """For people, e.g. ``"only a small preview could be read"``."""
 
 
 class Keyword(NamedTuple):
@@ -152,52 +153,52 @@ class Keyword(NamedTuple):
 
     word: str
     score: float | None = None
-    """The model's own confidence, 0 to 1, where it gave one."""
+    """The model's own confidence, 0 to 1, if it gave one."""
     path: tuple[str, ...] = ()
     """The words above it in the user's vocabulary, from the root down."""
     parents: tuple[str, ...] = ()
-    """Those of *path* that are written as keywords of their own, too."""
+    """Those of *path* that are also written as keywords of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a backend said in one role."""
+    """A backend's answer in one role."""
 
     role: str
-    """``"caption"``, ``"keywords"``, ``"description"``."""
+    """``"caption"``, ``"keywords"``, ``"description"``, or one of the user's own."""
     question: str
-    """Identity of what was asked: digest over role, model and texts, 32 hex digits."""
+    """Identity of the question: digest of role, model and texts, 32 hex digits."""
     text: str = ""
     """Cleaned text; empty in the keywords role."""
     keywords: tuple[Keyword, ...] = ()
     """Normalised keywords; empty in text roles."""
     raw: str = ""
-    """The message content as it came."""
+    """The content of the message, unchanged."""
     model: str = ""
-    """The model that says it answered."""
+    """The model that answered, by its own account."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
     requests: int = 1
-    """Requests it took; 0 for all but one of the answers that came together."""
+    """Requests it took; 0 for all but one of several answers in one response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tags:
-    """What is to be written about a photo."""
+    """What is written about a photo."""
 
     caption: str = ""
-    """One line, no final full stop needed."""
+    """One line."""
     description: str = ""
     """One or more sentences."""
     keywords: tuple[Keyword, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict)
-    """XMP property → text, of the user's own roles."""
+    """XMP property → text of the user's own roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where tags come from: written into the sidecar's taggerd namespace."""
+    """Where tags come from, as written into the sidecar's taggerd namespace."""
 
     version: str
     """Version of taggerd."""
@@ -208,23 +209,23 @@ class Provenance:
     models: Mapping[str, str]
     """Model per role."""
     digest: str
-    """Digest of the file that was looked at."""
+    """Digest of the file that was read."""
     profile_digest: str = ""
-    """Digest of the prompts' texts."""
+    """Digest of the texts of the prompts."""
     body: str = ""
-    """Digest of all that a photo file holds but its XMP; only where tags are embedded into it."""
+    """Digest of a photo file without its XMP; only for tags that are embedded in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """What became of one sidecar."""
+    """What happened to one sidecar."""
 
     path: Path
     written: bool
-    """False where it already said all this, or where it was refused."""
+    """False if there was nothing to change, or if it could not be written."""
     created: bool = False
     digest: str = ""
-    """BLAKE2b-256 of its bytes as they now are."""
+    """BLAKE2b-256 of its bytes now."""
     backup: Path | None = None
     notes: tuple[str, ...] = ()
     """Fields kept because a human wrote them, lists that may shadow ours, ..."""
@@ -233,8 +234,8 @@ class Sidecar:
     error: str = ""
     """Why it was not written; empty if all is well."""
     embedded: bool = False
-    """It is no sidecar: the tags stand in the photo file itself, which ``path`` names."""
+    """It is not a sidecar: ``path`` is the photo file, and the tags are in it."""
     stamp: Stamp | None = None
-    """The photo file's new stamp, where it was embedded into."""
+    """The new stamp of the photo file that was written to."""
     emptied: bool = False
-    """Embedded, but no more: what taggerd had put into the photo file was taken out of it."""
+    """taggerd's tags were removed from the photo file ``path``."""

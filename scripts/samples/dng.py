@@ -83,10 +83,10 @@ def dng(
             _directory(sensor, sensor_at),
         ]
 
-    # Their lengths do not depend on where they stand: lay them out once to learn the places.
+    # Their lengths do not depend on their offsets: lay them out once to learn the offsets.
     lengths = [len(part) for part in (*directories(0, 0, 0, 0), jpeg)]
-    places = [8 + sum(lengths[: i + 1]) for i in range(4)]
-    return b"".join((b"II*\0\x08\0\0\0", *directories(*places), jpeg, mosaic))
+    offsets = [8 + sum(lengths[: i + 1]) for i in range(4)]
+    return b"".join((b"II*\0\x08\0\0\0", *directories(*offsets), jpeg, mosaic))
 
 
 def _mosaic(pixels: NDArray[np.uint8]) -> bytes:
@@ -152,9 +152,9 @@ def _directory(entries: Sequence[Entry], at: int) -> bytes:
         content = entry.content
         count = len(content) // struct.calcsize("<" + _CODES[entry.kind])
         if len(content) > 4:  # noqa: PLR2004 - the field holds four bytes or an offset
-            place = struct.pack("<I", behind + len(values))
+            value = struct.pack("<I", behind + len(values))
             values += content + b"\0" * (len(content) % 2)
         else:
-            place = content.ljust(4, b"\0")
-        fields.append(struct.pack("<HHI", entry.tag, entry.kind, count) + place)
+            value = content.ljust(4, b"\0")
+        fields.append(struct.pack("<HHI", entry.tag, entry.kind, count) + value)
     return b"".join((*fields, bytes(4), values))

@@ -306,8 +306,8 @@ def sandy_beach(width: int, height: int, rng: Generator) -> Pixels:
     far = (rows - edge[None, :]) / height
     lay(canvas, under(canvas, edge), sand * (0.74 + 0.26 * np.clip(far * 12, 0, 1))[..., None])
     foam = noise(rng, width, height, (40, 60))
-    for place, wide in ((0.0, 0.012), (-0.06, 0.010), (-0.12, 0.006)):
-        band = np.exp(-(((far - place + (foam - 0.5) * 0.02) / wide) ** 2))
+    for position, wide in ((0.0, 0.012), (-0.06, 0.010), (-0.12, 0.006)):
+        band = np.exp(-(((far - position + (foam - 0.5) * 0.02) / wide) ** 2))
         lay(canvas, np.clip(band * (foam * 2.4 - 0.5), 0, 0.95), (0.98, 0.99, 0.99))
     return photographed(canvas, rng)
 
@@ -356,9 +356,9 @@ def city_at_dusk(width: int, height: int, rng: Generator) -> Pixels:
     return photographed(canvas, rng, grain=0.025)
 
 
-def _light_windows(canvas: Canvas, rng: Generator, house: tuple[int, int, int, int]) -> None:
-    """Light some of the windows of a *house* (left, top, right, bottom)."""
-    left, top, right, bottom = house
+def _light_windows(canvas: Canvas, rng: Generator, building: tuple[int, int, int, int]) -> None:
+    """Light some of the windows of a *building* (left, top, right, bottom)."""
+    left, top, right, bottom = building
     for y in range(top + 8, bottom - 8, 13):
         for x in range(left + 5, right - 8, 11):
             if rng.random() < 0.42:  # noqa: PLR2004 - so many people are at home

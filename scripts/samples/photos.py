@@ -59,7 +59,7 @@ class Sample:
     """As EXIF writes it: ``YYYY:MM:DD HH:MM:SS``."""
     exposure: tuple[float, float, int, float] = (1 / 250, 8.0, 100, 35.0)
     """Seconds, f-number, ISO, millimetres."""
-    place: tuple[float, float] | None = None
+    position: tuple[float, float] | None = None
     """Degrees north and east."""
     words: Words | None = None
     sideways: bool = False
@@ -69,7 +69,7 @@ class Sample:
 SAMPLES = (
     Sample(
         "IMG_0412.JPG", landscapes.sunset_over_sea, CANON, "2024:07:14 21:22:08",
-        (1 / 320, 8.0, 200, 70.0), place=(39.7823, 2.7135),
+        (1 / 320, 8.0, 200, 70.0), position=(39.7823, 2.7135),
     ),
     Sample("IMG_0427.JPG", landscapes.green_hills, CANON, "2024:05:19 11:03:41"),
     Sample(
@@ -85,7 +85,7 @@ SAMPLES = (
     Sample("DSCF3307.webp", landscapes.yellow_field, FUJI, "2024:05:04 13:20:09"),
     Sample(
         "IMG_3318.JPG", landscapes.lighthouse, PHONE, "2024:08:01 16:45:03",
-        (1 / 1900, 1.6, 50, 5.1), place=(54.1787, 7.8927), sideways=True,
+        (1 / 1900, 1.6, 50, 5.1), position=(54.1787, 7.8927), sideways=True,
     ),
     Sample("DSCF3391.tif", landscapes.dunes, FUJI, "2022:03:12 18:02:44"),
     Sample("IMG_3340.HEIC", landscapes.sandy_beach, PHONE, "2024:08:03 12:11:26"),
@@ -151,8 +151,8 @@ def _exif(sample: Sample) -> Image.Exif:
             tags.LensModel: sample.camera.lens,
         }
     )
-    if sample.place:
-        north, east = sample.place
+    if sample.position:
+        north, east = sample.position
         exif.get_ifd(ExifTags.IFD.GPSInfo).update(
             {1: "N", 2: _degrees(north), 3: "E", 4: _degrees(east)}
         )

@@ -58,10 +58,10 @@ def ridge(rng: Generator, width: int, bumps: float, *, sharp: bool = False) -> M
 
 
 def gradient(width: int, height: int, *stops: tuple[float, Colour]) -> Canvas:
-    """Return a canvas shaded from top to bottom; *stops*: (place from 0 to 1, colour)."""
+    """Return a canvas shaded from top to bottom; *stops*: (position from 0 to 1, colour)."""
     at = np.linspace(0, 1, height, dtype=np.float32)
-    places = [place for place, _ in stops]
-    bands = [np.interp(at, places, [colour[i] for _, colour in stops]) for i in range(3)]
+    positions = [position for position, _ in stops]
+    bands = [np.interp(at, positions, [colour[i] for _, colour in stops]) for i in range(3)]
     column = np.stack(bands, axis=-1).astype(np.float32)
     canvas: Canvas = np.repeat(column[:, None, :], width, axis=1)
     return canvas

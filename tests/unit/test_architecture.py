@@ -303,7 +303,6 @@ PENDING: frozenset[str] = frozenset(
         "taggerd/inference",
         "taggerd/ledger",
         "taggerd/metadata",
-        "taggerd/photo.py",
         "taggerd/retry.py",
         "taggerd/undo.py",
         "tests/arriving.py",

@@ -1,4 +1,4 @@
-"""What may be told of a photo: names of folders, but no position in one."""
+"""What a prompt may say about a photo: a folder's name, but no position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taggerd.settings import Settings
 
 
 async def told(folder: str) -> dict[str, str]:
-    """Return what is told of a photo in *folder*, where nothing else is to be told."""
+    """Return what is said about a photo in *folder* if only the folder is configured."""
     photo = Photo((PhotoFile(Path("/photos") / folder / "a.jpg", Stamp(1, 2, 3, 4)),))
     services: Any = SimpleNamespace(
         settings=Settings.model_validate({"prompts": {"context": ["folder"]}})

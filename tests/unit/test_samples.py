@@ -61,8 +61,8 @@ def test_raw_and_jpeg_are_one_photo(samples: list[Path]) -> None:
 
 
 def test_exif_as_a_camera_writes_it(samples: list[Path]) -> None:
-    """Make, date and lens are in every JPEG; one was taken at a place, one held upright."""
-    places = sideways = 0
+    """Make, date and lens are in every JPEG; two have a position, one was held upright."""
+    positions = sideways = 0
     for path in samples:
         if path.suffix.lower() != ".jpg":
             continue
@@ -71,12 +71,12 @@ def test_exif_as_a_camera_writes_it(samples: list[Path]) -> None:
         assert exif[ExifTags.Base.Make]
         assert details[ExifTags.Base.DateTimeOriginal][4] == ":"
         assert details[ExifTags.Base.LensModel]
-        places += bool(exif.get_ifd(ExifTags.IFD.GPSInfo))
+        positions += bool(exif.get_ifd(ExifTags.IFD.GPSInfo))
         if exif[ExifTags.Base.Orientation] == 6:
             sideways += 1
             picture = prepared(path)
             assert picture.height > picture.width
-    assert (places, sideways) == (2, 1)
+    assert (positions, sideways) == (2, 1)
 
 
 def test_a_human_has_been_there(samples: list[Path]) -> None:
