@@ -1,6 +1,6 @@
-"""The command line: one module a command; they parse, call and print.
+"""The command line, one module per command: they parse, call and print.
 
-Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 backend not usable.
+Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 the backend is unusable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells give it: 128 + SIGINT."""
+"""Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 app = typer.Typer(
     name="taggerd",
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0].startswith("-") and given[0] not in {"--help", "--version"}:
         given.insert(0, "scan")  # the older tool's form: taggerd --input-dir ...
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot display
     verbose = "--verbose" in given or "-v" in given
     try:
         code = app(given, prog_name="taggerd", standalone_mode=False)
@@ -104,14 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseExceptionGroup as group:
         return _several(group, verbose=verbose)
     except BrokenPipeError:
-        # The reader of our output has gone. Python would complain when it flushes at its end.
+        # Nobody reads our output any more. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
 
 
 def _several(group: BaseExceptionGroup[BaseException], *, verbose: bool) -> int:
-    """Say in one line each which parts of the daemon died of what; raise what is unexpected."""
+    """Print one line per error that ended a part of the daemon; raise what is unexpected."""
     known, unknown = group.split(TaggerdError)
     if unknown is not None or known is None:
         raise group
@@ -130,13 +130,13 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _command(given: list[str]) -> str:
-    """Return the command that was meant, for the hint."""
+    """Return the command, for the hint."""
     names = {command.name for command in app.registered_commands}
     return f"{given[0]} " if given and given[0] in names else ""
 
 
 def _fail(message: str, code: int) -> int:
-    """Print each line of *message* as one complaint."""
+    """Print each line of *message* as an error."""
     for line in message.splitlines():
         sys.stderr.write(f"taggerd: {line}\n")
     return code

@@ -37,14 +37,14 @@ def preflight(load: options.Load, *, as_json: options.AsJson = False) -> int:
 
 
 class Found(NamedTuple):
-    """What came of the probes."""
+    """The results of the probes."""
 
     reports: list[PreflightReport]
-    """One an endpoint."""
+    """One per backend."""
     learnt: list[dict[str, str]]
-    """What each takes that is not the usual form, by model."""
+    """What each needs that differs from the usual request, by model."""
     usable: bool
-    """Whether every role can be asked somewhere."""
+    """Whether every role has a usable backend."""
 
 
 async def _preflight(loaded: Configuration) -> Found:
@@ -58,9 +58,9 @@ async def _preflight(loaded: Configuration) -> Found:
 
 
 def _print(report: PreflightReport, learnt: dict[str, str]) -> None:
-    """Print a table of the probes, and what to do."""
+    """Print a table of the probes, and what to do next."""
     table = Table(title=f"{report.base_url}  {report.model}", title_justify="left")
-    for column in ("probe", "result", "seconds", "what it said"):
+    for column in ("probe", "result", "seconds", "detail"):
         table.add_column(column, justify="right" if column == "seconds" else "left")
     for probe in report.probes:
         verdict = "ok" if probe.ok else "failed"
@@ -77,7 +77,7 @@ def _print(report: PreflightReport, learnt: dict[str, str]) -> None:
 
 
 def _as_json(found: Found) -> dict[str, object]:
-    """Return the first endpoint's report, as if it were alone, with all of them below."""
+    """Return the report of the first backend, with those of all below it."""
     pairs = zip(found.reports, found.learnt, strict=True)
     every = [_report_as_json(report) | {"learnt": learnt} for report, learnt in pairs]
     return every[0] | {"ok": found.usable, "endpoints": every}

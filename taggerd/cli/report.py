@@ -34,18 +34,18 @@ def report(
     days = journal.days()
     where = printable(settings.journal_directory)
     if not days:
-        message = f"{where} holds no records yet: run taggerd scan or taggerd run first"
+        message = f"{where} contains no records yet: run taggerd scan or taggerd run first"
         raise ConfigurationError(message)
     wanted = _day(day) if day else days[-1]
     if wanted not in days:
-        message = f"{where} holds no records of {wanted}; the latest are of {days[-1]}"
+        message = f"{where} contains no records of {wanted}; the latest are of {days[-1]}"
         raise ConfigurationError(message)
     for path in journal.summarise(wanted):
         typer.echo(printable(path))
 
 
 def _day(text: str) -> str:
-    """Return *text* if it is a day."""
+    """Check that *text* is a day."""
     try:
         return datetime.strptime(text, "%Y-%m-%d").date().isoformat()  # noqa: DTZ007 - a day, no time
     except ValueError as error:

@@ -178,7 +178,7 @@ def _paths(named: list[Path], loaded: Configuration) -> tuple[Path, ...]:
 
 
 async def _until_terminated(scanning: Coroutine[None, None, Tally]) -> Tally:
-    """Run the scan; SIGTERM ends it as Ctrl-C does: photos under way go back into the queue.
+    """Run the scan; SIGTERM ends it as Ctrl-C does: photos in flight go back into the queue.
 
     Raises:
         KeyboardInterrupt: it was ended.

@@ -1,4 +1,4 @@
-"""``taggerd show``: whose words a photo carries, and what each program shows of it."""
+"""``taggerd show``: whose words photos carry, and what photo programs display of them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ def show(
     """Show whose words photos carry and what programs display.
 
     Sends no request and changes nothing. The programs are Lightroom, darktable, digiKam, Immich and
-    PhotoPrism, each with its default settings.
+    PhotoPrism with their default settings: one line each per folder, with --verbose a table per
+    photo.
     """
     loaded = load(log_level="error")
-    return asyncio.run(_show(loaded, paths, as_json=as_json))
+    return asyncio.run(_show(loaded, paths, as_json=as_json, per_photo=load.verbose))
 
 
-async def _show(loaded: Configuration, paths: list[Path], *, as_json: bool) -> int:
+async def _show(loaded: Configuration, paths: list[Path], *, as_json: bool, per_photo: bool) -> int:
     console = Console(highlight=False, emoji=False)
     views: list[dict[str, Any]] = []
+    by_folder: dict[Path, list[View]] = {}
     code = 0
     async for each in show_photos(loaded, paths):
         if isinstance(each, Skip):
@@ -52,25 +54,65 @@ async def _show(loaded: Configuration, paths: list[Path], *, as_json: bool) -> i
         elif as_json:
             views.append(_as_json(each))
         else:
-            _print(console, each)
+            _print(console, each, readers=per_photo)
+            by_folder.setdefault(each.photo.parent, []).append(each)
+    for folder, shown in ({} if per_photo else by_folder).items():
+        console.print(escape(printable(folder)), style="bold", soft_wrap=True)
+        for line in _per_program(shown):
+            console.print(escape(line), soft_wrap=True)
     if as_json:
         typer.echo(json.dumps(views, indent=2, ensure_ascii=False))
     return code
 
 
+def _per_program(views: list[View]) -> list[str]:
+    """Say in a line per program how much of a folder's photos it shows."""
+    by_program: dict[str, list[Shown]] = {}
+    for view in views:
+        refused = {sidecar.path for sidecar in view.sidecars if sidecar.refused}
+        for shown in view.readers:
+            known = by_program.setdefault(shown.reader, [])
+            known += [shown] if shown.sidecar not in refused else []
+    return [f"{name} {_shows(shown, len(views))}" for name, shown in by_program.items()]
+
+
+def _shows(shown: list[Shown], photos: int) -> str:
+    """Return ``shows titles of 12, keywords of 14 of 14 photos``, with what is to be noted."""
+    counts = {
+        "titles": sum(bool(each.title) for each in shown),
+        "descriptions": sum(bool(each.description) for each in shown),
+        "keywords": sum(bool(each.keywords) for each in shown),
+    }
+    by_count: dict[int, list[str]] = {}
+    for field, count in counts.items():
+        by_count.setdefault(count, []).append(field)
+    none = by_count.pop(0, [])
+    parts = [f"{_and(fields)} of {count}" for count, fields in by_count.items()]
+    line = f"shows {', '.join(parts) or 'nothing'} of {photos} photo{'' if photos == 1 else 's'}"
+    line += f", but no {_and(none)}" if parts and none else ""
+    notes = dict.fromkeys(f"keywords {each.note}" for each in shown if each.note)
+    if unknown := photos - len(shown):
+        notes[f"{unknown} not known: the sidecar is damaged"] = None
+    return line + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join([*filter(None, [", ".join(words[:-1])]), words[-1]])
+
+
 LONGEST = 240
-"""Characters of a text that a program shows; the whole of it stands in the first table."""
+"""Characters of a text that a program shows; the first table has all of it."""
 
 
-def _print(console: Console, view: View) -> None:
-    """Print one photo: whose words, then who shows them."""
+def _print(console: Console, view: View, *, readers: bool) -> None:
+    """Print one photo: whose words, then, if wanted, what the *readers* show of them."""
     console.print(escape(printable(view.photo)), style="bold", soft_wrap=True)
     about = [line for sidecar in view.sidecars for line in _about(sidecar, view)]
     if all(sidecar.path == view.photo for sidecar in view.sidecars):
         about.append("no sidecar")
     for line in (*about, *view.notes):
         console.print(escape(line), soft_wrap=True)
-    words = _table("in", "whose", "field", "says")
+    words = _table("in", "whose", "field", "text")
     for row in [
         *(row for sidecar in view.sidecars for row in _rows(sidecar, view)),
         *_own_rows(view),
@@ -78,21 +120,23 @@ def _print(console: Console, view: View) -> None:
         words.add_row(*map(escape, row))
     if words.row_count:
         console.print(words)
-    readers = _table("program", "reads", "field", "shows")
+    if not readers:
+        return
+    table = _table("program", "reads", "field", "shows")
     for shown in view.readers:
         for row in _shown_rows(shown, view):
-            readers.add_row(*map(escape, row))
-        readers.add_section()
-    console.print(readers)
+            table.add_row(*map(escape, row))
+        table.add_section()
+    console.print(table)
 
 
 def _shown_rows(shown: Shown, view: View) -> list[tuple[str, str, str, str]]:
-    """Return what one program shows as rows of the table."""
+    """Return the rows for what one program shows."""
     name, reads = shown.reader, "photo" if shown.sidecar is None else _kind(shown.sidecar)
     if any(sidecar.refused and sidecar.path == shown.sidecar for sidecar in view.sidecars):
-        return [(name, reads, "", "not known: the sidecar cannot be understood")]
+        return [(name, reads, "", "not known: the sidecar is damaged")]
     said = {
-        "title": "(it has no titles)" if shown.title is None else shown.title,
+        "title": "(the program has no titles)" if shown.title is None else shown.title,
         "description": shown.description,
         "keywords": ", ".join(shown.keywords) + (f" ({shown.note})" if shown.note else ""),
     }
@@ -105,7 +149,7 @@ def _shown_rows(shown: Shown, view: View) -> list[tuple[str, str, str, str]]:
 
 
 def _own_rows(view: View) -> list[tuple[str, str, str, str]]:
-    """Return what the photo itself says as rows of the table."""
+    """Return the rows for the words in the photo itself."""
     rows = [("photo", "human", _local(field), _one_line(text)) for field, text, _ in view.own]
     if view.own_keywords:
         rows.append(("photo", "human", "keywords", ", ".join(view.own_keywords)))
@@ -113,7 +157,7 @@ def _own_rows(view: View) -> list[tuple[str, str, str, str]]:
 
 
 def _table(*columns: str) -> Table:
-    """Make a table whose last column wraps, so that 80 columns are enough."""
+    """Make a table whose last column wraps: it fits 80 columns."""
     table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
     for column in columns[:-1]:
         table.add_column(column, no_wrap=True)
@@ -122,14 +166,14 @@ def _table(*columns: str) -> Table:
 
 
 def _about(sidecar: SidecarView, view: View) -> list[str]:
-    """Say what became of one sidecar, or of the packet in the photo."""
+    """Describe one sidecar, or the XMP packet in the photo."""
     name = printable(sidecar.path.name)
     if sidecar.path == view.photo:
         name = f"the XMP in {name}"
     if sidecar.refused:
-        return [f"{name} {sidecar.refused}: taggerd does not touch it"]
+        return [f"{name} {sidecar.refused}: taggerd leaves it alone"]
     if not sidecar.touched:
-        return [f"{name}: nothing in it is taggerd's", *_notes(sidecar)]
+        return [f"{name}: contains nothing from taggerd", *_notes(sidecar)]
     lines = [f"{name}: {sidecar.touched}"]
     by_model: dict[str, list[str]] = {}
     for role, model in sidecar.models.items():
@@ -145,7 +189,7 @@ def _notes(sidecar: SidecarView) -> list[str]:
 
 
 def _rows(sidecar: SidecarView, view: View) -> list[tuple[str, str, str, str]]:
-    """Return one sidecar's words as rows of the table."""
+    """Return the rows for the words of one sidecar."""
     kind = "photo" if sidecar.path == view.photo else _kind(sidecar.path)
     fields: dict[tuple[str, str], list[str]] = {}
     for field, text, machine in sidecar.texts:
@@ -162,12 +206,12 @@ def _rows(sidecar: SidecarView, view: View) -> list[tuple[str, str, str, str]]:
 
 
 def _kind(sidecar: Path) -> str:
-    """Return a sidecar's name without what it shares with the photo's: ``.jpg.xmp``."""
+    """Return the suffixes of a sidecar's name: ``.jpg.xmp``."""
     return "".join(sidecar.suffixes[-2:]) if len(sidecar.suffixes) > 1 else sidecar.suffix
 
 
 def _local(field: str) -> str:
-    """Return a field's name as short as people know it."""
+    """Return the short name of a field."""
     local = field.rpartition(":")[2]
     return {"AltTextAccessibility": "alt text", "Headline": "headline"}.get(local, local)
 

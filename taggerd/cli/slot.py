@@ -1,4 +1,4 @@
-"""``taggerd slot``: another program within the limit on the backend's requests."""
+"""``taggerd slot``: another program within the limit on backend requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taggerd.inference import Slots, resolve_settings, slots_folder
 from taggerd.services import endpoint_settings
 
 NOT_FOUND, NOT_RUN = 127, 126
-"""Exit codes for a command that is not there or cannot be run, as shells give them."""
+"""Exit codes for a command that does not exist or cannot be run, as in shells."""
 
 
 class NoSlot(TaggerdError):
@@ -67,11 +67,11 @@ def slot(
 
 
 def _only_one(known: list[str]) -> str:
-    """Return the address that the settings name, if it is one and an address."""
+    """Return the address in the settings, if there is exactly one."""
     if len(known) == 1 and known[0].startswith("http"):
         return known[0]
-    said = f"{len(known)} of them" if len(known) > 1 else repr(known[0])
-    message = f"which backend's slot? name it with --endpoint URL (the settings say {said})"
+    given = f"{len(known)} backends" if len(known) > 1 else repr(known[0])
+    message = f"which backend? add --endpoint URL (the settings name {given})"
     raise ConfigurationError(message)
 
 
@@ -86,7 +86,7 @@ async def _taken(slots: Slots, wait: float | None) -> int:
         async with asyncio.timeout(wait):
             return await slots.take()
     except TimeoutError:
-        message = f"no slot of {slots.host} became free within {wait:g} s; see --wait"
+        message = f"no slot for {slots.host} became free within {wait:g} s; see --wait"
         raise NoSlot(message) from None
     except OSError as error:
         message = f"the slots cannot be used: {error.filename}: {error.strerror}"
@@ -98,9 +98,9 @@ def _become(command: list[str], held: int) -> int:
     os.set_inheritable(held, True)  # noqa: FBT003 - os's own form
     sys.stdout.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores these two; a command expects them
+        signal.signal(number, signal.SIG_DFL)  # Python ignores these two; the command expects them
     try:
         os.execvp(command[0], command)  # noqa: S606 - the command that the user gave
     except OSError as error:
-        sys.stderr.write(f"taggerd: {command[0]}: cannot be run: {error.strerror}\n")
+        sys.stderr.write(f"taggerd: {command[0]}: cannot run: {error.strerror}\n")
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN

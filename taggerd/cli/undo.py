@@ -105,21 +105,21 @@ def _paths(named: list[Path], loaded: Configuration, *, everything: bool) -> lis
 
 
 class _Lines:
-    """What a person sees: a line a file, and the totals."""
+    """What a person sees: a line per file, and the totals."""
 
     def __init__(self, *, dry_run: bool, verbose: bool) -> None:
         self._would = "would be " if dry_run else ""
         self._tells_all = dry_run or verbose
 
     def told(self, done: UndoOutcome, named: bool) -> None:  # noqa: FBT001 - the form that is called
-        """Print what became of one sidecar; not of each that was never taggerd's."""
+        """Print what happened to one sidecar; one without taggerd's words is left out."""
         if done.end == "nothing" and not (named or self._tells_all):
             return
         words = {"nothing": "left", "refused": "refused"}
         word = words.get(done.end) or self._would + _ENDS[done.end]
         parts = ", ".join(done.parts)
         if done.end == "cleaned" and not done.reason:
-            parts = f"it was edited since; taken out: {parts or 'the record only'}"
+            parts = f"edited since; removed: {parts or 'only the record'}"
         backup = f"backup: {printable(done.backup.name)}" if done.backup else ""
         said = "; ".join(part for part in (done.reason, parts, backup) if part)
         typer.echo(f"{word}: {printable(done.path)}" + (f": {said}" if said else ""))
@@ -133,16 +133,15 @@ class _Lines:
         if tally.photos:
             typer.echo(self._counted(tally.photos, "photo"))
         if tally.waiting:
-            typer.echo(f"{tally.waiting} files are in the queue there: they will still be tagged")
+            typer.echo(f"{tally.waiting} files there are still in the queue and will be tagged")
 
     def _counted(self, ends: Counter[str], noun: str) -> str:
         counts = [f"{ends[end]} {self._would}{word}" for end, word in _ENDS.items() if ends[end]]
         counts += [f"{ends['refused']} refused"] if ends["refused"] else []
-        as_was = "it is" if ends["nothing"] == 1 else "they are"
-        counts += [f"{ends['nothing']} left as {as_was}"] if ends["nothing"] else []
+        counts += [f"{ends['nothing']} left unchanged"] if ends["nothing"] else []
         total = sum(ends.values())
         files = f"{total} {noun}{'' if total == 1 else 's'}"
-        return f"{files}: {', '.join(counts)}" if total else f"no {noun}s found there"
+        return f"{files}: {', '.join(counts)}" if total else f"no {noun}s found"
 
 
 _ENDS = {

@@ -225,7 +225,7 @@ def test_another_program_runs_within_the_same_limit(
     late = taggerd("slot", "--wait", "0.2", "--", "true")
     assert late.returncode == 1
     place = late.stderr.split()[4].replace(":", "_")
-    assert late.stderr.startswith("taggerd: no slot of localhost:")
+    assert late.stderr.startswith("taggerd: no slot for localhost:")
     scan = subprocess.Popen(
         taggerd.command("scan", card), env=taggerd.surroundings(), stdout=subprocess.DEVNULL
     )

@@ -178,7 +178,7 @@ def test_show_is_readable_at_80_columns(taggerd: Program, card: Path) -> None:
     taggerd("scan", card / "IMG_0000.jpg")
     (card / "IMG_0001.jpg.xmp").write_text("<x")
     taggerd.environment["COLUMNS"] = "80"
-    done = taggerd("show", card)
+    done = taggerd("show", "--verbose", card)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     tables = [
@@ -186,7 +186,7 @@ def test_show_is_readable_at_80_columns(taggerd: Program, card: Path) -> None:
     ]
     assert max(map(len, tables)) <= 80
     for word in ("machine", "keywords", "PhotoPrism", "made by taggerd", "no sidecar",
-                 "not known: the sidecar cannot be", "is not well-formed"):  # fmt: skip
+                 "not known: the sidecar is damaged", "is not well-formed"):  # fmt: skip
         assert word in done.stdout, word
     (one,) = json.loads(taggerd("show", "--json", card / "IMG_0000.jpg.xmp").stdout)
     shows = {each["reader"]: each for each in one["readers"]}
@@ -194,6 +194,28 @@ def test_show_is_readable_at_80_columns(taggerd: Program, card: Path) -> None:
     assert shows["Immich"]["description"] == texts["tiff:ImageDescription"]["text"]
     assert texts["tiff:ImageDescription"]["whose"] == "machine"
     assert shows["digiKam"]["keywords"] == one["sidecars"][0]["keywords"]["machine"]
+
+
+def test_show_says_in_a_line_what_a_program_shows_of_a_folder(taggerd: Program, card: Path) -> None:
+    """Whose words each photo carries stays; per program there is one line a folder."""
+    (card / "more").mkdir()
+    (card / "IMG_0004.jpg").rename(card / "more" / "one.jpg")
+    taggerd("scan", card / "IMG_0000.jpg", card / "IMG_0001.jpg", card / "more")
+    (card / "IMG_0002.jpg.xmp").write_text("<x")
+    done = taggerd("show", card)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("digiKam shows")]) == 2
+    broken = "(1 not known: the sidecar is damaged)"
+    of_two = f"shows titles, descriptions and keywords of 2 of 4 photos {broken}"
+    assert f"digiKam {of_two}" in lines
+    assert f"darktable {of_two}" in lines
+    assert (
+        f"Immich shows descriptions and keywords of 2 of 4 photos, but no titles {broken}" in lines
+    )
+    assert "Lightroom shows nothing of 4 photos" in lines  # it reads no sidecar of a JPEG
+    assert "digiKam shows titles, descriptions and keywords of 1 of 1 photo" in lines
+    assert done.stdout.count("IMG_0000.jpg.xmp: made by taggerd") == 1
 
 
 def test_a_list_that_may_shadow_is_reported_once(taggerd: Program, inbox: Path) -> None:
