@@ -93,7 +93,7 @@ def test_the_raw_file_is_one(samples: list[Path]) -> None:
         preview = raw.extract_thumb()
         assert preview.format == rawpy.ThumbFormat.JPEG
         developed = raw.postprocess(no_auto_bright=True, output_bps=8)
-    shown = Image.open(io.BytesIO(preview.data)).resize((16, 10))
+    shown = Image.open(io.BytesIO(bytes(preview.data))).resize((16, 10))
     difference = np.asarray(shown, int) - np.asarray(
         Image.fromarray(developed).resize((16, 10)), int
     )

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pillow_heif
@@ -59,7 +59,8 @@ def seen(picture: Picture) -> Image.Image:
 def corners(image: Image.Image) -> tuple[tuple[int, ...], ...]:
     """Return the colours in the middle of the quarters: upper left, upper right, lower ones."""
     small = image.convert("RGB").resize((4, 4), Image.Resampling.BOX)
-    return tuple(small.getpixel(at) for at in ((0, 0), (3, 0), (0, 3), (3, 3)))
+    pixels = np.asarray(small)
+    return tuple(tuple(map(int, pixels[y, x])) for x, y in ((0, 0), (3, 0), (0, 3), (3, 3)))
 
 
 def assert_close(found: object, expected: object) -> None:
@@ -125,7 +126,7 @@ def test_nothing_but_pixels_leaves(tmp_path: Path, name: str) -> None:
     """Both results hold the structure of a JPEG and no other segment, text or thumbnail."""
     path = tmp_path / name
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    extra = {"comment": b"Secret Comment"} if name == "a.jpg" else {}
+    extra: dict[str, Any] = {"comment": b"Secret Comment"} if name == "a.jpg" else {}
     quarters().save(path, exif=exif(1), icc_profile=profile, xmp=b"<x>Secret</x>", **extra)
     picture = prepared(path)
     for jpeg in (picture.jpeg, picture.thumbnail):
@@ -143,7 +144,8 @@ def test_a_comment_does_not_leave(tmp_path: Path) -> None:
 def segments(jpeg: bytes) -> list[str]:
     """List the segments before the picture data; the JFIF one must be bare."""
     names = {0xE0: "APP0", 0xDB: "DQT", 0xC0: "SOF0", 0xC4: "DHT", 0xDA: "SOS"}
-    found, at = [], 2
+    found: list[str] = []
+    at = 2
     assert jpeg[:2] == b"\xff\xd8"
     assert jpeg[-2:] == b"\xff\xd9"
     assert jpeg.count(b"\xff\xd9") == 1, "something follows the picture"

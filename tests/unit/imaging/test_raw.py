@@ -59,7 +59,8 @@ def colours(picture: Picture) -> tuple[tuple[int, ...], ...]:
     image = Image.open(io.BytesIO(picture.jpeg))
     width, height = image.size
     points = ((width // 2, 4), (4, height // 2), (width - 5, height // 2), (width // 2, height - 5))
-    return tuple(image.getpixel(point) for point in points)
+    pixels = np.asarray(image)
+    return tuple(tuple(map(int, pixels[y, x])) for x, y in points)
 
 
 def is_blue(colour: tuple[int, ...]) -> bool:
