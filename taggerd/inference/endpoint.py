@@ -238,6 +238,6 @@ class Endpoint:
 
 def control_picture() -> Picture:
     """Return a picture that is known to be good and no photo of anybody's."""
-    jpeg = files("taggerd.data").joinpath("probes", "control.jpg").read_bytes()
+    jpeg = files("taggerd").joinpath("data", "probes", "control.jpg").read_bytes()
     width, height = CONTROL_SIZE
     return Picture(jpeg, width, height, b"", "", Stamp(len(jpeg), 0, 0, 0))

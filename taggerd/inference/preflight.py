@@ -230,7 +230,7 @@ async def _probe_vision(
     seconds, answered, shown = 0.0, "", random.sample(COLOURS, 2)
     for model in wanted:
         for colour in shown:
-            picture = files("taggerd.data").joinpath("probes", f"{colour}.jpg").read_bytes()
+            picture = files("taggerd").joinpath("data", "probes", f"{colour}.jpg").read_bytes()
             question = _question(model, _VISION_PROMPT)
             began = clock()
             try:

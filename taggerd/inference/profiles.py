@@ -84,7 +84,7 @@ def available_profiles(directory: Path | None = None) -> dict[str, Path]:
 
     A *directory* that does not exist has none: it is a default that few people use.
     """
-    shipped = Path(str(files("taggerd.data"))) / "prompts"
+    shipped = Path(str(files("taggerd"))) / "data" / "prompts"
     folders = [shipped] if directory is None else [shipped, directory]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 

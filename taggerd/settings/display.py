@@ -91,7 +91,7 @@ def template() -> str:
         lines.append(f"#{keys[-1]} = {literal(default)}")
         if keys == ("roles", "description", [*Role.model_fields][-1]):
             # The one table whose name the user chooses.
-            example = files("taggerd.data").joinpath("templates", "own_role.toml")
+            example = files("taggerd").joinpath("data", "templates", "own_role.toml")
             lines += example.read_text(encoding="utf-8").rstrip().split("\n")
     return "\n".join(lines) + "\n"
 

@@ -38,7 +38,7 @@ ONE, TWO = "http://one.test/v1", "http://two.test/v1"
 
 PROBES = {
     colour: b64encode(
-        files("taggerd.data").joinpath("probes", f"{colour}.jpg").read_bytes()
+        files("taggerd").joinpath("data", "probes", f"{colour}.jpg").read_bytes()
     ).decode()
     for colour in COLOURS
 }
