@@ -97,8 +97,8 @@ def heic(path: Path, columns: int, rows: int, *, missing: int) -> Path:
         _full(b"ispe", 0, struct.pack(">II", 64 * columns, 64 * rows)),
     )
     of_tiles = b"".join(struct.pack(">HBBB", n, 2, 0x81, 2) for n in items)
-    places = b"".join(
-        _place(n, 0, data_at if n < 2 + tiles - missing else 1 << 30, len(tile)) for n in items
+    locations = b"".join(
+        _located(n, 0, data_at if n < 2 + tiles - missing else 1 << 30, len(tile)) for n in items
     )
     meta = (
         _full(b"hdlr", 0, bytes(4) + b"pict" + bytes(13)),
@@ -110,14 +110,16 @@ def heic(path: Path, columns: int, rows: int, *, missing: int) -> Path:
             _box(b"ipco", b"".join(properties))
             + _full(b"ipma", 0, struct.pack(">IHBB", 1 + tiles, 1, 1, 3) + of_tiles),
         ),
-        _full(b"iloc", 1, struct.pack(">BBH", 0x44, 0, 1 + tiles) + _place(1, 1, 0, 8) + places),
+        _full(
+            b"iloc", 1, struct.pack(">BBH", 0x44, 0, 1 + tiles) + _located(1, 1, 0, 8) + locations
+        ),
         _box(b"idat", struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, 64 * columns, 64 * rows)),
     )
     path.write_bytes(start + _box(b"mdat", tile) + _full(b"meta", 0, b"".join(meta)))
     return path
 
 
-def _place(item: int, method: int, offset: int, length: int) -> bytes:
+def _located(item: int, method: int, offset: int, length: int) -> bytes:
     return struct.pack(">HHHHII", item, method, 0, 1, offset, length)
 
 

@@ -110,15 +110,15 @@ class Trial:
     def begin(self, *dying: str) -> tuple[subprocess.Popen[bytes], str]:
         """Start a life, *dying* at a boundary or not; return it and the key that it shows."""
         key = f"life-{next(self._lives)}"
-        surroundings = self.program.surroundings()
-        surroundings["TAGGERD__BACKEND__API_KEY"] = key
-        surroundings["TAGGERD__ARRIVALS__SETTLE_SECONDS"] = "0.02"
-        surroundings["PYTHONPATH"] += f":{Path(__file__).parent}"
+        environment = self.program.full_environment()
+        environment["TAGGERD__BACKEND__API_KEY"] = key
+        environment["TAGGERD__ARRIVALS__SETTLE_SECONDS"] = "0.02"
+        environment["PYTHONPATH"] += f":{Path(__file__).parent}"
         module = ["dying", *dying] if dying else ["taggerd"]
         with (self.program.home / "log").open("ab") as log:
             life = subprocess.Popen(
                 [sys.executable, "-m", *module, *self._arguments],
-                env=surroundings,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -131,7 +131,7 @@ class Trial:
         return (self.program.home / "log").read_text(errors="replace")[-4000:]
 
     def _serves(self, life: subprocess.Popen[bytes]) -> bool:
-        """Whether the daemon *life* has come so far that it ends well when it is told to."""
+        """Whether the daemon *life* has come so far that it ends well on a signal."""
         said = (self.program.home / "log").read_text(errors="replace")
         return "serving" in said.partition(f"starts pid={life.pid} ")[2]
 

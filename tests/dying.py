@@ -33,7 +33,7 @@ _INSIDE_WRITE = (
 ADMITTED = ("admit:before", "put_file:uncommitted", "admit:after")
 """From the folder into the queue; once."""
 
-ON_THE_WAY = (
+IN_AN_ATTEMPT = (
     *(f"{name}:{side}" for name in (*_STEPS, *_CALLS) for side in ("before", "after")),
     *(
         f"{name}:{side}"
@@ -66,7 +66,7 @@ TO_THE_JOURNAL = (
 )
 """From the outbox into the day file, and the pages made of it."""
 
-BOUNDARIES = (*ADMITTED, *ON_THE_WAY, *TO_THE_JOURNAL)
+BOUNDARIES = (*ADMITTED, *IN_AN_ATTEMPT, *TO_THE_JOURNAL)
 
 
 def _die() -> NoReturn:

@@ -37,7 +37,7 @@ _EMPTY = re.compile(rb"<(" + _HOLDER + rb")\b(" + _INSIDE + rb")\s*/>")
 
 @dataclass
 class Element:
-    """One element with its place in the bytes."""
+    """One element with its position in the bytes."""
 
     name: str
     """URI, a space, local name."""
@@ -150,16 +150,16 @@ def ours(name: str) -> bool:
 
 def _tag_end(text: bytes, start: int) -> int:
     """Return where the start tag at *start* ends."""
-    quote, place = b"", start
+    quote, position = b"", start
     while True:
-        sign = text[place : place + 1]
-        place += 1
+        sign = text[position : position + 1]
+        position += 1
         if quote:
             quote = b"" if sign == quote else quote
         elif sign in {b'"', b"'"}:
             quote = sign
         elif sign == b">":
-            return place
+            return position
 
 
 def _attributes(sidecar: Sidecar, element: Element) -> list[tuple[str, tuple[int, int]]]:

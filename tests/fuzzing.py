@@ -52,8 +52,8 @@ def explore(
 def nearly(seeds: Sequence[bytes], tokens: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     """Return bytes of one of *seeds* with a few edits; *tokens* are what the format is made of."""
     piece = st.one_of(st.sampled_from(list(tokens)), st.binary(max_size=6), st.just(b""))
-    place = st.integers(0, 1 << 20)
-    edit = st.tuples(st.integers(0, 5), place, st.integers(0, 400), piece)
+    position = st.integers(0, 1 << 20)
+    edit = st.tuples(st.integers(0, 5), position, st.integers(0, 400), piece)
     edited = st.tuples(st.sampled_from(list(seeds)), st.lists(edit, max_size=8)).map(
         lambda drawn: _edited(*drawn, seeds)
     )

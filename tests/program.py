@@ -47,7 +47,7 @@ def until(what: Callable[[], T], seconds: float = SECONDS) -> T:
         if value := what():
             return value
         threading.Event().wait(0.05)
-    message = f"waited {seconds:g} s in vain for {what}"
+    message = f"{what} is not so after {seconds:g} s"
     raise AssertionError(message)
 
 
@@ -88,7 +88,7 @@ class Program:
         )
         return [*drop, sys.executable, "-m", "taggerd", *map(os.fspath, map(_text, arguments))]
 
-    def surroundings(self) -> dict[str, str]:
+    def full_environment(self) -> dict[str, str]:
         """Return the environment: nothing of the machine's own settings."""
         kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "TMPDIR", "TZ"}}
         return {
@@ -108,7 +108,7 @@ class Program:
         """Run a command to its end."""
         return subprocess.run(
             self.command(*arguments),
-            env=self.surroundings(),
+            env=self.full_environment(),
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -121,7 +121,10 @@ class Program:
         """Start the daemon and wait until its import folders are watched."""
         with (self.home / "daemon.log").open("ab") as log:
             daemon = subprocess.Popen(
-                self.command("run", *arguments), env=self.surroundings(), cwd=self.home, stderr=log
+                self.command("run", *arguments),
+                env=self.full_environment(),
+                cwd=self.home,
+                stderr=log,
             )
         self.daemons.append(daemon)
         if ready:
@@ -175,7 +178,7 @@ def photo(path: Path, number: int = 0, size: tuple[int, int] = (480, 320)) -> Pa
 
 
 class CountingBackend:
-    """The describer on a port, that counts, and says something else when it is told to."""
+    """The describer on a port, that counts, and says something else on request."""
 
     def __init__(self) -> None:
         """Serve at once, on loopback."""
@@ -184,7 +187,7 @@ class CountingBackend:
         self.asked: list[tuple[str, bytes]] = []
         """Key and body of each request about a photo, in order."""
         self.at_once = self.most_at_once = 0
-        """Chat requests under way, now and at most."""
+        """Chat requests in flight, now and at most."""
         self._counting = threading.Lock()
         self.key = ""
         """The API key that is asked for; empty: none."""
@@ -252,7 +255,7 @@ class CountingBackend:
         return status, {"Content-Type": "application/json"}, json.dumps(answer).encode()
 
     def die(self) -> None:
-        """Break off what is under way, and answer nothing any more."""
+        """Break off what is in flight, and answer nothing any more."""
 
         def gone(_path: str, _body: bytes) -> None:
             raise ConnectionAbortedError

@@ -51,7 +51,7 @@ ROWS = (
     VALUES (?, ?, ?, 'recorded', ?, ?, ?, ?, 1, 1)""",
 )
 AT_ONCE = 8
-"""Photos under way at the same time, as in the daemon's default settings."""
+"""Photos in flight at the same time, as in the daemon's default settings."""
 
 SAID = tuple(
     tuple(" ".join(part.split()) for part in said.split("|"))
@@ -165,7 +165,7 @@ async def lifecycles(top: Path, count: int) -> list[Figure]:
     await ledger.admit(photos(root, count))
     said = [list(answers(chance)) for _ in range(count)]
 
-    async def whole_way(claim: Claim) -> None:
+    async def whole_attempt(claim: Claim) -> None:
         digest = chance.randbytes(32).hex()
         await ledger.decoded(claim)
         assert not await ledger.answers(digest)
@@ -178,7 +178,7 @@ async def lifecycles(top: Path, count: int) -> list[Figure]:
 
     async def worker() -> None:
         while got := await ledger.claim(1, within=[root], run="bench", now=time.time()):
-            await whole_way(got[0])
+            await whole_attempt(got[0])
 
     began = time.perf_counter()
     working = asyncio.gather(*(worker() for _ in range(AT_ONCE)))
@@ -321,7 +321,7 @@ async def daemon(top: Path, count: int) -> list[Figure]:
         running = subprocess.Popen(line, env=environment, stderr=log, cwd=top)  # noqa: ASYNC220, S603 - ourselves, alone in its process
     try:
         _wait(lambda: _daemon_state(top) == "watching", 300)
-        _wait(lambda: _rests(running.pid), 600)
+        _wait(lambda: _is_idle(running.pid), 600)
         peak = _memory_mib(running.pid, "VmHWM")
         now = _memory_mib(running.pid, "VmRSS")
     finally:
@@ -345,7 +345,7 @@ def _daemon_state(top: Path) -> str:
         return ""
 
 
-def _rests(pid: int) -> bool:
+def _is_idle(pid: int) -> bool:
     """Say whether a process does next to nothing for a while, i.e. has looked at all files."""
     before = _cpu_ticks(pid)
     time.sleep(5)

@@ -75,7 +75,7 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def merges(corpus: Path) -> list[Figure]:
-    """Merge into every real sidecar, and take it back."""
+    """Merge into every real sidecar, and undo it."""
     times, undos, changed, added, exact, refused = [], [], [], [], 0, 0
     for path in sorted((corpus / "sidecars").iterdir()):
         data = path.read_bytes()

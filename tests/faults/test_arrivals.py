@@ -314,7 +314,7 @@ async def test_a_walk_cut_short_does_not_count_as_done(
         await service.until_none_is_missed()
         step, calls = Reconciler._next_of_the_whole, 0
 
-        def fails_half_way(self: Reconciler) -> object:
+        def fails_halfway(self: Reconciler) -> object:
             nonlocal calls
             calls += 1
             if calls == 150:
@@ -323,6 +323,6 @@ async def test_a_walk_cut_short_does_not_count_as_done(
                 _killed()
             return step(self)
 
-        monkeypatch.setattr(Reconciler, "_next_of_the_whole", fails_half_way)
+        monkeypatch.setattr(Reconciler, "_next_of_the_whole", fails_halfway)
         await asyncio.wait_for(service.arrivals.reconcile("a test"), 10)
         assert calls >= 150 + 300

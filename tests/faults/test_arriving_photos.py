@@ -170,9 +170,9 @@ def test_files_that_are_written_in_odd_ways(
     arguments = ("--input-dir", inbox)
     daemon = taggerd.start(*arguments) if running else None
     files = Files(inbox, tmp_path / "source")
-    ways = files.in_pieces, files.truncated, files.mapped, files.of_1990, files.of_2090
-    with ThreadPoolExecutor(len(ways)) as writers:
-        writing = [writers.submit(way) for way in ways]
+    writes = files.in_pieces, files.truncated, files.mapped, files.of_1990, files.of_2090
+    with ThreadPoolExecutor(len(writes)) as writers:
+        writing = [writers.submit(write) for write in writes]
         if daemon is None:
             daemon = taggerd.start(*arguments)
         written = dict(future.result() for future in writing)

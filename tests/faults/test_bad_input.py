@@ -74,7 +74,7 @@ def test_a_file_that_is_no_whole_picture(taggerd: Program, card: Path, name: str
     assert "failed before" in again.stdout
 
 
-def test_a_bad_file_that_is_replaced_gets_its_turn(taggerd: Program, card: Path) -> None:
+def test_a_bad_file_that_is_replaced_is_tagged(taggerd: Program, card: Path) -> None:
     """A file that failed is tried again as soon as it is another one."""
     (card / "x.jpg").write_bytes(b"")
     taggerd("scan", card)
@@ -128,7 +128,7 @@ def test_a_backend_that_cannot_be_used(
     body: bytes,
     words: list[str],
 ) -> None:
-    """Each is told in one line, exit 3, and no photo loses its turn."""
+    """Each is told in one line, exit 3, and no photo loses its position."""
     backend.script = lambda path, _body: (
         (status, {}, body) if "chat" in path or status != 404 else None
     )
@@ -211,7 +211,7 @@ def test_a_photo_that_the_backend_always_fails_over_does_not_hold_up_the_others(
 def test_a_backend_that_fails_over_every_photo_costs_no_photo_anything(
     taggerd: Program, inbox: Path, card: Path, backend: CountingBackend
 ) -> None:
-    """Probes that pass prove little: while real photos all fail, none is charged or set aside."""
+    """Probes that pass prove little: while real photos all fail, none is charged or given up on."""
     failing, probed = True, 0
 
     def script(path: str, body: bytes) -> Reply | None:

@@ -109,7 +109,7 @@ class Churn:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Iterator[tuple[Path, Path, Path]]:
+def folders(tmp_path: Path) -> Iterator[tuple[Path, Path, Path]]:
     """Return an import folder, a place outside on the same disk, and a state directory."""
     names = "import", "outside", "state"
     for name in names:
@@ -123,9 +123,9 @@ def places(tmp_path: Path) -> Iterator[tuple[Path, Path, Path]]:
     ("seed", "seconds"),
     [(1, 5), *(pytest.param(seed, 60, marks=pytest.mark.long) for seed in range(11, 16))],
 )
-async def test_churn(places: tuple[Path, Path, Path], seed: int, seconds: float) -> None:
+async def test_churn(folders: tuple[Path, Path, Path], seed: int, seconds: float) -> None:
     """After a reconcile the ledger knows every photo as it is, also a last one in every folder."""
-    root, outside, state = places
+    root, outside, state = folders
     print(f"churn with seed {seed}")  # noqa: T201 - shown when it fails
     churn = Churn(root, outside, seed)
     async with Arriving(state, root) as service:

@@ -1,4 +1,4 @@
-"""A damaged ledger is set aside and made anew from the disk; what is tagged is not paid for twice.
+"""A damaged ledger is kept, a new one is filled from the disk; nothing tagged is paid for twice.
 
 Every case tags a folder with the daemon, stops it, damages the ledger and starts again.
 """
@@ -89,16 +89,16 @@ class _Tagged:
         self.sidecars = {path: path.read_bytes() for path in inbox.glob("*.xmp")}
         assert len(self.sidecars) == PHOTOS
 
-    def holds(self, new: int, *, under_way: int = 0) -> None:
+    def holds(self, new: int, *, in_flight: int = 0) -> None:
         """Assert that *new* photos were asked about and recorded since, and no other.
 
-        So many of them may have been *under_way* when the damage was met: their answers lay in the
+        So many of them may have been *in_flight* when the damage was met: their answers lay in the
         damaged ledger alone, and are asked for again.
         """
         assert {path: path.read_bytes() for path in self.sidecars} == self.sidecars
         assert len(list(self.inbox.glob("*.xmp"))) == PHOTOS + new
         least = ROLES * (PHOTOS + new)
-        assert least <= self.backend.photo_requests <= least + ROLES * under_way
+        assert least <= self.backend.photo_requests <= least + ROLES * in_flight
         images = [record["image"] for record in self.taggerd.records()]
         assert len(images) == len(set(images)) == PHOTOS + new
 
@@ -120,7 +120,7 @@ def tagged(taggerd: Program, inbox: Path, backend: CountingBackend) -> _Tagged:
         for n, d in enumerate(SEEN_AT_THE_START)
     ],
 )
-def test_the_daemon_begins_anew(tagged: _Tagged, damage: Callable[[Path], None]) -> None:
+def test_the_daemon_starts_over(tagged: _Tagged, damage: Callable[[Path], None]) -> None:
     """It keeps the damaged ledger under a name that it logs, and pays for what is new only."""
     damage(tagged.ledger)
     damaged = tagged.ledger.read_bytes()
@@ -137,7 +137,7 @@ def test_the_daemon_begins_anew(tagged: _Tagged, damage: Callable[[Path], None])
 
 @pytest.mark.long
 @pytest.mark.parametrize("damage", SEEN_AT_THE_START)
-def test_a_scan_begins_anew(tagged: _Tagged, damage: Callable[[Path], None]) -> None:
+def test_a_scan_starts_over(tagged: _Tagged, damage: Callable[[Path], None]) -> None:
     """So does a scan, which names it on stderr."""
     damage(tagged.ledger)
     photo(tagged.inbox / "new.jpg", 99)
@@ -150,7 +150,7 @@ def test_a_scan_begins_anew(tagged: _Tagged, damage: Callable[[Path], None]) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("damage", [_emptied, _removed])
-def test_a_ledger_that_is_gone_is_made_anew(
+def test_a_ledger_that_is_gone_is_made_again(
     tagged: _Tagged, damage: Callable[[Path], None]
 ) -> None:
     """There is nothing to keep, and nothing is paid for twice."""
@@ -190,7 +190,7 @@ def test_a_log_that_is_lost_costs_nothing(
     "damage", [_unreadable_text, pytest.param(_unreadable_role, marks=pytest.mark.long)]
 )
 def test_damage_met_in_the_middle_of_work(tagged: _Tagged, damage: Callable[[Path], None]) -> None:
-    """The daemon opens the ledger anew, by itself; no record that waited in it is lost."""
+    """The daemon opens a new ledger, by itself; no record that waited in it is lost."""
     damage(tagged.ledger)
     photo(tagged.inbox / "new.jpg", 99)
     daemon = tagged.taggerd.start("--input-dir", tagged.inbox)
@@ -199,11 +199,11 @@ def test_damage_met_in_the_middle_of_work(tagged: _Tagged, damage: Callable[[Pat
     assert tagged.taggerd.stop(daemon) == 0
     (aside,) = tagged.kept()
     assert str(aside) in tagged.taggerd.log()
-    tagged.holds(new=1, under_way=1)
+    tagged.holds(new=1, in_flight=1)
 
 
 def test_a_scan_that_meets_damage_ends_at_once(tagged: _Tagged) -> None:
-    """It says so in one line, for which it need not wait; the next one begins anew."""
+    """It says so in one line, for which it need not wait; the next one starts over."""
     _unreadable_text(tagged.ledger)
     photo(tagged.inbox / "new.jpg", 99)
     scan = tagged.taggerd("scan", tagged.inbox)

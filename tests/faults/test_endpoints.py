@@ -67,8 +67,8 @@ def test_one_of_two_backends_dies_in_the_middle(
     assert used_before[0] > 3
     assert {record["attempts"] for record in taggerd.records()} == {1}
     # What was answered before the death was not asked for again.
-    under_way = 4
-    assert backend.photo_requests + other.photo_requests <= 120 + 2 * under_way
+    in_flight = 4
+    assert backend.photo_requests + other.photo_requests <= 120 + 2 * in_flight
 
 
 class Clockwork(httpx.AsyncBaseTransport):
@@ -87,7 +87,7 @@ class Clockwork(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer, or refuse the connection."""
-        await asyncio.sleep(0.001)  # so that requests are under way at once
+        await asyncio.sleep(0.001)  # so that requests are in flight at once
         if self.now < self.down_until:
             self.requests_when_down += 1
             message = "refused"
@@ -123,10 +123,10 @@ async def test_an_outage_of_a_minute_in_the_middle_of_500_photos(tmp_path: Path)
             {"": Backend(loaded.settings.backend, transport=world)},
             sleep=world.sleep,
         )
-        job = RunOptions(run="scan", within=(inbox,))
+        options = RunOptions(run="scan", within=(inbox,))
         files = [seen.file for seen in _seen(inbox, loaded.settings)]
         await services.ledger.admit(files, run="scan")
-        runner = Runner(services, job, on_outcome=[told], more_to_come=lambda: False)
+        runner = Runner(services, options, on_outcome=[told], more_to_come=lambda: False)
         await runner.work(drain_seconds=0)
         await services.relay.finish()
         records = [json.loads(line) for line in _lines(tmp_path / "state")]
@@ -187,7 +187,7 @@ def test_three_programs_share_the_slots_of_one_backend(
     scans = [
         subprocess.Popen(
             p.command("scan", p.home / "card"),
-            env=p.surroundings(),
+            env=p.full_environment(),
             cwd=p.home,
             stdout=subprocess.DEVNULL,
         )
@@ -211,12 +211,12 @@ def is_locked(path: Path) -> bool:
 def test_another_program_runs_within_the_same_limit(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
-    """While taggerd slot runs a command in the only slot, a scan asks nothing; then it goes on."""
+    """While taggerd slot runs a command in the only slot, a scan waits; then it goes on."""
     taggerd.base_url = backend.base_url
     taggerd.environment["TAGGERD__BACKEND__MAX_CONCURRENCY"] = "1"
     tool = subprocess.Popen(
         taggerd.command("slot", "--", "sh", "-c", "echo in; read line; exit 7"),
-        env=taggerd.surroundings(),
+        env=taggerd.full_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -224,12 +224,12 @@ def test_another_program_runs_within_the_same_limit(
     assert tool.stdout.readline() == b"in\n"
     late = taggerd("slot", "--wait", "0.2", "--", "true")
     assert late.returncode == 1
-    place = late.stderr.split()[4].replace(":", "_")
+    address = late.stderr.split()[4].replace(":", "_")
     assert late.stderr.startswith("taggerd: no slot for localhost:")
     scan = subprocess.Popen(
-        taggerd.command("scan", card), env=taggerd.surroundings(), stdout=subprocess.DEVNULL
+        taggerd.command("scan", card), env=taggerd.full_environment(), stdout=subprocess.DEVNULL
     )
-    turnstile = taggerd.state / "slots" / f"slot-{place}.turnstile"
+    turnstile = taggerd.state / "slots" / f"slot-{address}.turnstile"
     until(lambda: is_locked(turnstile))
     assert not backend.requests
     tool.communicate(b"\n")
@@ -247,7 +247,7 @@ def test_a_signal_ends_the_command_and_frees_the_slot(
     taggerd.environment["TAGGERD__BACKEND__MAX_CONCURRENCY"] = "1"
     tool = subprocess.Popen(
         taggerd.command("slot", "--", "sh", "-c", "echo in; exec sleep 600"),
-        env=taggerd.surroundings(),
+        env=taggerd.full_environment(),
         stdout=subprocess.PIPE,
     )
     assert tool.stdout is not None
@@ -282,7 +282,7 @@ def test_wrong_use_is_one_line(
 def test_base_url_and_endpoints_in_one_place_contradict_each_other(
     taggerd: Program, card: Path
 ) -> None:
-    """In one place they are refused; --base-url above endpoints of the file is what is asked."""
+    """Side by side they are refused; --base-url above endpoints of the file is what is asked."""
     taggerd.environment["TAGGERD__BACKEND__ENDPOINTS"] = '["http://127.0.0.1:9/v1"]'
     done = taggerd("scan", card)
     assert done.returncode == 2
@@ -294,7 +294,7 @@ def test_base_url_and_endpoints_in_one_place_contradict_each_other(
 def test_a_pause_of_a_running_daemon(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:
-    """What is under way ends, nothing more is begun, over a restart too; resume goes on."""
+    """What is in flight ends, nothing more is begun, over a restart too; resume goes on."""
     backend.script = slow()  # type: ignore[assignment]
     taggerd.base_url = backend.base_url
     for number in range(40):
@@ -329,7 +329,7 @@ def test_a_scan_by_hand_asks_during_a_pause_and_says_so(taggerd: Program, card: 
     assert "tagged 5 of 5 photos" in done.stdout
 
 
-def test_outside_of_its_hours_the_daemon_asks_nothing_at_all(
+def test_outside_of_its_hours_the_daemon_sends_no_request(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:
     """No probe, no photo; arrivals go on, and the status says when it goes on."""

@@ -31,26 +31,26 @@ pytestmark = pytest.mark.long
 PHOTOS = 20
 MANY = 100
 """Photos that the ledger needs more room for than it has already, on a state disk that is full."""
-"""More than are under way at once."""
+"""More than are in flight at once."""
 
 
 class Disk:
     """A disk of one megabyte."""
 
-    def __init__(self, place: Path) -> None:
-        """Mount it at *place*."""
-        place.mkdir(parents=True, exist_ok=True)
-        self.place = place
+    def __init__(self, folder: Path) -> None:
+        """Mount it at *folder*."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self._mount("-t", "tmpfs", "-o", "size=1m,mode=700", "taggerd-test")
 
     def _mount(self, *how: str) -> None:
-        done = subprocess.run(["mount", *how, self.place], check=False, capture_output=True)
+        done = subprocess.run(["mount", *how, self.folder], check=False, capture_output=True)
         if done.returncode:
             pytest.skip("needs the right to mount: " + done.stderr.decode().strip())
 
     def fill(self) -> None:
         """Leave not one byte."""
-        with (self.place / "ballast").open("wb", buffering=0) as ballast:
+        with (self.folder / "ballast").open("wb", buffering=0) as ballast:
             for size in (65536, 4096, 1):
                 try:
                     while True:
@@ -60,7 +60,7 @@ class Disk:
 
     def empty(self) -> None:
         """Make room again."""
-        (self.place / "ballast").unlink()
+        (self.folder / "ballast").unlink()
 
     def read_only(self) -> None:
         """Let nothing be written; refused by the kernel while a file is open for writing."""
@@ -72,7 +72,7 @@ class Disk:
 
     def unmount(self) -> None:
         """Take it away, whatever still uses it."""
-        subprocess.run(["umount", "-l", self.place], check=False, capture_output=True)
+        subprocess.run(["umount", "-l", self.folder], check=False, capture_output=True)
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Machine:
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def attempts(self) -> int:
-        """Return the attempts that are charged to photos not under way."""
+        """Return the attempts that are charged to photos not in flight."""
         with sqlite3.connect(
             f"file:{self.program.state}/ledger.sqlite?mode=ro", uri=True
         ) as ledger:
@@ -136,8 +136,8 @@ def machine(
     outputs = taggerd.home / "outputs"
     taggerd.base_url = backend.base_url
     taggerd.environment["TAGGERD__JOURNAL__DIRECTORY"] = str(outputs)
-    place = {"state": taggerd.state, "outputs": outputs, "photos": inbox}[request.param]
-    disk = Disk(place)
+    folder = {"state": taggerd.state, "outputs": outputs, "photos": inbox}[request.param]
+    disk = Disk(folder)
     try:
         with listening(taggerd.home / "notify") as told:
             taggerd.environment["NOTIFY_SOCKET"] = str(taggerd.home / "notify")
@@ -181,22 +181,22 @@ def said(machine: Machine, word: str) -> str:
 @pytest.mark.parametrize("machine", ["state", "outputs", "photos"], indirect=True)
 def test_the_daemon_waits_for_room(machine: Machine) -> None:
     """It says why it waits, charges nobody, and pays for nothing twice, then or later."""
-    photos = MANY if machine.disk.place == machine.program.state else PHOTOS
+    photos = MANY if machine.disk.folder == machine.program.state else PHOTOS
     daemon = machine.program.start("--input-dir", machine.inbox)
     machine.arrive(range(1))
     until(lambda: len(machine.records()) == 1)
-    if machine.disk.place == machine.inbox:
+    if machine.disk.folder == machine.inbox:
         machine.arrive(range(1, photos))  # before they can be tagged: they settle first
         machine.disk.fill()
     else:
         machine.disk.fill()
         machine.arrive(range(1, photos))
-    word = SAID[machine.disk.place.name if machine.disk.place != machine.inbox else "photos"]
+    word = SAID[machine.disk.folder.name if machine.disk.folder != machine.inbox else "photos"]
     line = until(lambda: (s := said(machine, word)) and ("full" in s or "space" in s) and s)
     assert "make room" in line
     status = machine.program.status()
     assert status["live"]["blocked"] or status["live"]["outputs_error"]
-    assert bool(status["disks"]) is (machine.disk.place != machine.inbox)
+    assert bool(status["disks"]) is (machine.disk.folder != machine.inbox)
     assert until(
         lambda: [t for t in machine.told if t.startswith("STATUS=degraded") and line[-9:] in t]
     )
@@ -215,12 +215,12 @@ def test_the_daemon_waits_for_a_disk_that_is_read_only(machine: Machine) -> None
     daemon = machine.program.start("--input-dir", machine.inbox)
     machine.arrive(range(1))
     until(lambda: len(machine.records()) == 1)
-    if machine.disk.place == machine.inbox:
+    if machine.disk.folder == machine.inbox:
         machine.arrive(range(1, 4))
     machine.disk.read_only()
-    if machine.disk.place != machine.inbox:
+    if machine.disk.folder != machine.inbox:
         machine.arrive(range(1, 4))
-    word = "blocked" if machine.disk.place == machine.inbox else "journal"
+    word = "blocked" if machine.disk.folder == machine.inbox else "journal"
     line = until(lambda: "ead-only" in (s := said(machine, word)) and s)
     assert "remount" in line
     assert machine.attempts() == 0
@@ -233,7 +233,7 @@ def test_the_daemon_waits_for_a_disk_that_is_read_only(machine: Machine) -> None
 
 @pytest.mark.parametrize("machine", ["state"], indirect=True)
 def test_a_reload_and_a_stop_on_a_full_state_disk(machine: Machine) -> None:
-    """The daemon outlives a reload there, ends well when it is told to, and loses nothing."""
+    """The daemon outlives a reload there, ends well on a signal, and loses nothing."""
     daemon = machine.program.start("--input-dir", machine.inbox)
     machine.arrive(range(1))
     until(lambda: len(machine.records()) == 1)
@@ -305,7 +305,7 @@ def test_a_scan_waits_for_room_on_the_photos_disk(machine: Machine) -> None:
     program = machine.program
     with subprocess.Popen(
         program.command("scan", machine.inbox),
-        env=program.surroundings(),
+        env=program.full_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -33,7 +33,7 @@ def most_memory(daemon: Popen[bytes]) -> float:
 def served(taggerd: Program, inbox: Path) -> dict[str, dict[str, Any]]:
     """Let the daemon meet all that lies in *inbox*, and return the record of each file's photo.
 
-    It must live, stay small, end with every photo tagged or set aside with a reason, and leave
+    It must live, stay small, end with every photo tagged or given up on with a reason, and leave
     every byte of every picture as it was.
     """
     for number in range(GOOD):
@@ -105,7 +105,7 @@ def test_bombs(taggerd: Program, inbox: Path) -> None:
 
 @pytest.mark.long
 def test_files_that_crashed_decoders(taggerd: Program, inbox: Path) -> None:
-    """Each file of the corpus, under its own name and as a JPEG: tagged, or set aside and why."""
+    """Each file of the corpus, under its own name and as a JPEG: tagged, or given up on and why."""
     for path in corpus("hostile").iterdir():
         shutil.copyfile(path, inbox / path.name)
         shutil.copyfile(path, inbox / f"{path.name}.jpg")

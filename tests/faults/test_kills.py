@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Trial, fill
-from dying import BOUNDARIES, ON_THE_WAY
+from dying import BOUNDARIES, IN_AN_ATTEMPT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_kill_at_every_step(
     """
     trial = Trial(origin, backend, command)
     for where in BOUNDARIES:
-        times = chance.randint(1, 2) if where in ON_THE_WAY else 1
+        times = chance.randint(1, 2) if where in IN_AN_ATTEMPT else 1
         if not trial.die_at(where, times):
             trial.check()
             trial = Trial(origin, backend, command)

@@ -88,9 +88,9 @@ def test_a_worker_that_is_lost_costs_one_attempt_of_one_photo(
     assert attempts.pop("slow.jpg") == 2
     assert set(attempts.values()) == {1}
     assert {r["error"] for r in taggerd.records()} == {""}
-    standing = until(lambda: workers(daemon) if len(workers(daemon)) == PROCESSES else [])
-    assert lost not in standing
-    assert "Z" not in {state(pid) for pid in standing}
+    alive = until(lambda: workers(daemon) if len(workers(daemon)) == PROCESSES else [])
+    assert lost not in alive
+    assert "Z" not in {state(pid) for pid in alive}
     assert taggerd.stop(daemon) == 0
 
 
@@ -119,12 +119,12 @@ def test_workers_are_limited_replaced_and_know_no_secret(
         return bool(seen[-1]) and seen[-1] == seen[-2]
 
     until(at_rest)  # one that has done its tasks takes a moment to end
-    standing = set(seen[-1])
+    alive = set(seen[-1])
 
     assert backend.key in Path(f"/proc/{daemon.pid}/environ").read_text()
-    assert standing
-    assert not standing & first, "never replaced"
-    for pid in standing:
+    assert alive
+    assert not alive & first, "never replaced"
+    for pid in alive:
         assert backend.key not in Path(f"/proc/{pid}/environ").read_text()
         limits = {
             line[:25].strip(): line[25:].split()[0]

@@ -75,7 +75,7 @@ def test_it_is_left_alone_unless_that_is_wanted(taggerd: Program, card: Path, in
 def test_what_was_unpacked_and_deleted_does_not_come_back(
     unpacking: Program, card: Path, inbox: Path
 ) -> None:
-    """Not by a restart, a reconcile, a touch or a rename; a replaced archive is unpacked anew."""
+    """Not by a restart, a reconcile, a touch or a rename; a replaced archive is unpacked again."""
     archive = zipped(card, inbox / "a.zip")
     daemon = unpacking.start("--input-dir", inbox)
     until(lambda: len(unpacking.records()) == 5)

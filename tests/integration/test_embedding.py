@@ -100,7 +100,7 @@ def test_a_new_answer_replaces_the_old_one_in_the_photo(
 
 
 @pytest.mark.long
-def test_both_are_tagged_anew(embedding: Program, backend: CountingBackend, card: Path) -> None:
+def test_both_are_tagged_again(embedding: Program, backend: CountingBackend, card: Path) -> None:
     """With ``target = "both"`` the sidecar and the photo say the same, and both are undone."""
     embedding.environment["TAGGERD__METADATA__TARGET"] = "both"
     before = _tree(card)
@@ -124,7 +124,7 @@ def test_both_are_tagged_anew(embedding: Program, backend: CountingBackend, card
 def test_an_undo_gives_the_photos_back(
     embedding: Program, backend: CountingBackend, card: Path
 ) -> None:
-    """Byte for byte, whatever the target is now; a retry embeds again and asks nothing."""
+    """Byte for byte, whatever the target is now; a retry embeds again and sends no request."""
     for number, name in enumerate(("a.png", "b.webp")):
         Image.open(photo(card / "new.jpg", 90 + number)).save(card / name)
     (card / "new.jpg").unlink()
@@ -191,7 +191,7 @@ def test_an_undo_killed_at_any_instant_leaves_whole_photos(
     for number in range(12):
         with subprocess.Popen(
             embedding.command("undo", card),
-            env=embedding.surroundings(),
+            env=embedding.full_environment(),
             stdout=subprocess.PIPE,
             start_new_session=True,
         ) as undo:

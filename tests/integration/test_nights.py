@@ -169,7 +169,7 @@ async def test_a_night(night: Night, days: dict[str, int], inbox: Path, tmp_path
 async def test_photos_are_not_frozen_by_a_clock_that_is_set_back(
     inbox: Path, tmp_path: Path
 ) -> None:
-    """A photo that was put off for seconds has its turn when the clock is set back by a day."""
+    """A photo that was put off for seconds is tried when the clock is set back by a day."""
     night = Night(start("2026-11-20T10:00"), [0.0])
     path = photo(inbox / "a.jpg", 1, (64, 48))
     seen = see(path)

@@ -1,4 +1,4 @@
-"""The queue from outside: what is set aside, why, how it gets another turn; damage in full work."""
+"""The queue from outside: what failed, why, how it is tried again; damage in full work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def card(tmp_path: Path) -> Path:
 
 
 @pytest.mark.long
-def test_what_is_set_aside_is_listed_and_retried(taggerd: Program, card: Path) -> None:
+def test_what_failed_is_listed_and_retried(taggerd: Program, card: Path) -> None:
     """Status names it with its reason; retry takes paths, --all or --failed, and nothing else."""
     assert taggerd("scan", card).returncode == 1
     (failed,) = taggerd.status()["failed"]
@@ -65,7 +65,7 @@ def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) ->
 def test_a_photo_that_the_program_always_died_of_is_journalled_once(
     taggerd: Program, card: Path
 ) -> None:
-    """Nobody opens it again: its record says why it is set aside, and so does the scan."""
+    """Nobody opens it again: its record says why it failed, and so does the scan."""
     (card / "bad.jpg").unlink()
     taggerd("scan", "--dry-run", card)
     known = len(taggerd.records())
@@ -81,7 +81,7 @@ def test_a_photo_that_the_program_always_died_of_is_journalled_once(
 
 @pytest.mark.long
 def test_a_ledger_damaged_under_a_running_daemon_is_replaced(taggerd: Program, card: Path) -> None:
-    """It is set aside and named in the log; the new one is filled from the disk, nothing is paid.
+    """It is kept aside and named in the log; the new one is filled from the disk, nothing is paid.
 
     The daemon goes on, without a restart.
     """
@@ -112,7 +112,7 @@ def test_a_daemon_waits_with_a_damaged_ledger_for_whoever_has_it_open(
 ) -> None:
     """It does not end with 2, after which systemd leaves it alone; a command ends with 1.
 
-    Nobody sets aside what another works with. As soon as that one is gone, it is done.
+    Nobody replaces what another works with. As soon as that one is gone, it is done.
     """
     (card / "bad.jpg").unlink()
     taggerd.state.mkdir()

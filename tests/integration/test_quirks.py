@@ -322,7 +322,7 @@ async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
 async def test_no_photo_is_lost_and_none_pays(
     services: Services, tmp_path: Path, quirk: Quirk
 ) -> None:
-    """What a backend does is learnt, waited out or asked anew; all are tagged, at one attempt."""
+    """What a backend does is learnt, waited out or asked again; all are tagged, at one attempt."""
     slept, outcomes = list[float](), list[Outcome]()
     for number in range(PHOTOS):
         photo(tmp_path / f"{number}.jpg", PHOTOS * QUIRKS.index(quirk) + number)
@@ -343,8 +343,8 @@ async def test_no_photo_is_lost_and_none_pays(
     )
     files = [seen.file for seen in find([tmp_path], services.settings).seen]
     await services.ledger.admit(files, run=quirk.name)
-    job = RunOptions(run=quirk.name, within=(tmp_path,))
-    runner = Runner(services, job, on_outcome=[outcomes.append], more_to_come=lambda: False)
+    options = RunOptions(run=quirk.name, within=(tmp_path,))
+    runner = Runner(services, options, on_outcome=[outcomes.append], more_to_come=lambda: False)
     await asyncio.wait_for(runner.work(drain_seconds=0), 50)
     await asking.close()
     server.close()

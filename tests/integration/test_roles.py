@@ -109,12 +109,12 @@ def test_own_roles_are_asked_written_recorded_and_shown(
     assert "| color_narration |" in summary.read_text()
 
     sidecar.write_text(sidecar.read_text().replace(said["alt_text"], "My own words"))
-    settings(program, OWN.replace("Retell", "Say anew"))
+    settings(program, OWN.replace("Retell", "Say again"))
     assert program("scan", program.home / "photos").returncode == 0
-    assert len(asked(backend)) == 5  # a new prompt asks nothing of what is tagged
-    anew = program("scan", "--overwrite-metadata", program.home / "photos")
-    assert anew.returncode == 0, anew.stderr
-    assert asked(backend)[8].startswith("Say anew")
+    assert len(asked(backend)) == 5  # a new prompt sends no request for what is tagged
+    again = program("scan", "--overwrite-metadata", program.home / "photos")
+    assert again.returncode == 0, again.stderr
+    assert asked(backend)[8].startswith("Say again")
     assert text_in(sidecar, EXTENDED) == said["alt_text"]
 
 

@@ -83,7 +83,7 @@ def test_a_stopped_daemon_goes_on_where_it_was(
 def test_sigterm_leaves_the_rest_queued(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:
-    """A stop ends photos under way within the time given, and the others keep their turn."""
+    """A stop ends photos in flight within the time given, and the others stay queued."""
     taggerd.base_url = backend.base_url
     taggerd.environment["TAGGERD__SERVICE__DRAIN_SECONDS"] = "10"
     for number in range(40):
@@ -146,7 +146,7 @@ def test_a_scan_of_the_daemon_s_own_folder_takes_other_photos(
     # The daemon's four requests leave it slots of the backend: its preflight needs one.
     scan = subprocess.Popen(
         taggerd.command("scan", inbox),
-        env={**taggerd.surroundings(), "TAGGERD__BACKEND__MAX_CONCURRENCY": "8"},
+        env={**taggerd.full_environment(), "TAGGERD__BACKEND__MAX_CONCURRENCY": "8"},
         cwd=taggerd.home,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -246,7 +246,7 @@ def test_kills_while_photos_wait_for_their_answers_charge_none(
 def test_a_backend_that_is_down_is_waited_for(
     taggerd: Program, card: Path, inbox: Path, backend: CountingBackend
 ) -> None:
-    """The service starts degraded; photos keep their turn uncharged; all drains afterwards."""
+    """The service starts degraded; photos stay queued, uncharged; all drains afterwards."""
     down = True
 
     def script(_path: str, _body: bytes) -> tuple[int, dict[str, str], bytes] | None:

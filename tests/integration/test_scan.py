@@ -63,7 +63,7 @@ def test_the_photos_themselves_are_not_touched(taggerd: Program, card: Path) -> 
     assert after == before
 
 
-def test_a_second_scan_asks_nothing_and_writes_nothing(
+def test_a_second_scan_sends_no_request_and_writes_nothing(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
     """What is tagged is left alone, to the byte; the backend is not even probed."""
@@ -125,7 +125,7 @@ def test_no_meta_records_once_without_the_mark(
     assert backend.photo_requests == 15
 
 
-def test_list_asks_nothing_and_names_what_is_left_and_why(
+def test_list_sends_no_request_and_names_what_is_left_and_why(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
     """--list prints what would be taken and what is skipped, with the reason."""
@@ -252,7 +252,7 @@ def test_a_named_jsonl_is_added_to(taggerd: Program, card: Path, tmp_path: Path)
 def test_a_kill_between_sidecar_and_record_loses_no_record(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
-    """Killed at that very step, the next run owes the record, and asks nothing for it."""
+    """Killed at that very step, the next run owes the record, and sends no request for it."""
     taggerd.base_url = backend.base_url
     killed = (
         "import os, sys; from taggerd.ledger import SqliteLedger; from taggerd.cli import main;"
@@ -262,7 +262,7 @@ def test_a_kill_between_sidecar_and_record_loses_no_record(
         target = card / f"IMG_000{number}.jpg"
         done = subprocess.run(
             [sys.executable, "-c", killed.format(step=step), "scan", target],
-            env=taggerd.surroundings(),
+            env=taggerd.full_environment(),
             capture_output=True,
             check=False,
         )
@@ -278,7 +278,7 @@ def test_a_kill_between_sidecar_and_record_loses_no_record(
 def test_an_interrupted_overwrite_leaves_the_rest_tagged(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
-    """Photos whose turn did not come are tagged as they were, not queued for ever."""
+    """Photos that were not reached are tagged as they were, not queued for ever."""
     taggerd.base_url = backend.base_url
     taggerd("scan", card)
     begun, go_on = threading.Event(), threading.Event()
@@ -292,7 +292,7 @@ def test_an_interrupted_overwrite_leaves_the_rest_tagged(
     for number in (signal.SIGTERM, signal.SIGKILL):
         scan = subprocess.Popen(
             taggerd.command("scan", "--overwrite-metadata", card),
-            env=taggerd.surroundings(),
+            env=taggerd.full_environment(),
             stdout=subprocess.DEVNULL,
         )
         assert begun.wait(60)
@@ -394,7 +394,7 @@ def test_every_photo_of_the_corpus_is_tagged_or_named(taggerd: Program, tmp_path
     assert len(tagged) >= 34
 
 
-def test_a_photo_replaced_while_it_is_asked_about_is_asked_about_anew(
+def test_a_photo_replaced_while_it_is_asked_about_is_asked_about_again(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
     """What is written is about the bytes that are there: an answer about earlier ones is not."""

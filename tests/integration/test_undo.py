@@ -238,7 +238,7 @@ def test_a_list_that_may_shadow_is_reported_once(taggerd: Program, inbox: Path) 
 def test_refused_sidecars_are_written_once_they_are_mended(
     taggerd: Program, tmp_path: Path, backend: CountingBackend
 ) -> None:
-    """200 of them: each is named with its reason; retry writes them and asks nothing again."""
+    """200 of them: each is named with its reason; retry writes them and sends no request."""
     taggerd.base_url = backend.base_url
     card = tmp_path / "card"
     for number in range(200):

@@ -101,7 +101,7 @@ def test_an_answer_in_the_wrong_script_is_shown_and_not_written(program: Program
 
 
 def test_an_edited_list_counts_after_a_reload(program: Program) -> None:
-    """SIGHUP reads it anew; a broken one is named, and the one in force stays."""
+    """SIGHUP reads it again; a broken one is named, and the one in force stays."""
     daemon = program.start()
     words = program.home / "list.txt"
     words.write_text("a\n\t\t\tb\n")

@@ -1,7 +1,7 @@
-"""darktable itself reads what taggerd writes, and what it writes then is taken back again.
+"""darktable itself reads what taggerd writes, and what it writes then is undone again.
 
 Debian's darktable runs under a virtual screen, imports a tagged folder and is ended. Its library is
-read, and the sidecars as it rewrote them are tagged anew by another model and then undone.
+read, and the sidecars as it rewrote them are tagged again by another model and then undone.
 
 digiKam is not driven: Debian's package brings 300 others (115 MB to fetch, most of KDE), it has no
 command to import without a window, and its first-run assistant must be clicked through before there
@@ -115,7 +115,7 @@ class Darktable:
         return self._done(folder, photos)
 
     def _done(self, folder: Path, photos: int) -> bool:
-        """Say whether every photo has its words, and its sidecar has been written anew."""
+        """Say whether every photo has its words, and its sidecar has been written again."""
         held = self.read()
         written = [b"darktable:import_timestamp" in p.read_bytes() for p in folder.glob("*.xmp")]
         return (

@@ -209,6 +209,9 @@ TEXTS = {".py", ".md", ".toml", ".sql", ".html", ".css", ".service", ".timer", "
 ALLOWED = [
     # word, where (a pattern of paths), why
     ("place", "taggerd/context.py", 'the nearest town, `prompts.context = ["place"]`'),
+    ("house", "scripts/benchmarks/ledger.py", "the words of a photo"),
+    ("lane", "scripts/benchmarks/ledger.py", "the words of a photo"),
+    ("house", "scripts/samples/landscapes.py", "one is drawn there"),
 ]
 
 
@@ -272,7 +275,7 @@ def _files() -> tuple[str, ...]:
     found = [REPOSITORY / "pyproject.toml", *REPOSITORY.glob("*.md")]
     for folder in ("config", "scripts", "systemd", "taggerd", "tests"):
         found += (REPOSITORY / folder).rglob("*")
-    found.remove(Path(__file__))
+    found = [file for file in found if file != Path(__file__)]
     texts = (file for file in found if file.suffix in TEXTS or _is_script(file))
     return tuple(sorted(file.relative_to(REPOSITORY).as_posix() for file in texts))
 
@@ -295,26 +298,18 @@ PENDING: frozenset[str] = frozenset(
     {
         "CHANGELOG.md",
         "README.md",
-        "pyproject.toml",
-        "scripts",
         "taggerd/arrivals",
-        "taggerd/cli",
+        "taggerd/daemon",
         "taggerd/errors.py",
         "taggerd/inference",
         "taggerd/ledger",
         "taggerd/metadata",
         "taggerd/retry.py",
+        "taggerd/runner",
+        "taggerd/scan.py",
         "taggerd/undo.py",
         "tests/arriving.py",
-        "tests/bombs.py",
-        "tests/crashing.py",
-        "tests/dying.py",
         "tests/faults",
-        "tests/foreign.py",
-        "tests/fuzzing.py",
-        "tests/integration",
-        "tests/peers",
-        "tests/program.py",
         "tests/support",
         "tests/unit",
         "tests/unit/arrivals",

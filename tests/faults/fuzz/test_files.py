@@ -27,7 +27,7 @@ from taggerd.journal import Journal
 from taggerd.journal.dayfile import DayFile, Entry
 from taggerd.journal.record import identity
 from taggerd.photo import Stamp
-from taggerd.settings import configuration
+from taggerd.settings import configuration, display
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,7 +112,7 @@ MONSTERS = [
 def test_any_settings(folder: Path, examples: int) -> None:
     """Settings, or as many lines as there are mistakes, with where and what."""
     file = folder / "settings.toml"
-    template = configuration.template()
+    template = display.template()
     seeds = [
         b'[backend]\nbase_url = "http://127.0.0.1:1/v1"\ntimeout_seconds = 3\n',
         b'[arrivals]\nroots = ["/srv/import", {path = "/b", mode = "poll"}]\nrecursive = true\n',
@@ -261,14 +261,14 @@ def test_any_day_file(folder: Path, examples: int) -> None:
     """It is mended without a loss of any whole line, appended to once, and summarised."""
 
     def check(data: bytes) -> None:
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            journal = Journal(Path(place), retention_days=0, compress_after_days=0)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            journal = Journal(Path(temporary), retention_days=0, compress_after_days=0)
             journal.open()
-            file = DayFile(Path(place) / "results", "2025-01-02")
+            file = DayFile(Path(temporary) / "results", "2025-01-02")
             file.path.write_bytes(data)
             entry = Entry("new", "2025-01-02", '{"id": "new"}')
             file.append([entry])
-            DayFile(Path(place) / "results", "2025-01-02").append([entry])
+            DayFile(Path(temporary) / "results", "2025-01-02").append([entry])
             whole, _, torn = data.rpartition(b"\n")
             kept = file.path.read_bytes()
             assert kept.startswith(whole)
@@ -353,8 +353,8 @@ def _zipped(members: list[tuple[str, bytes, int, int, int]], repeated: int) -> b
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        yield from (Path(place) / name for name in (*folders, *files))
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent) / name for name in (*folders, *files))
 
 
 def _unpacks_inside(data: bytes, folder: Path) -> None:
@@ -368,14 +368,14 @@ def _unpacks_inside(data: bytes, folder: Path) -> None:
         archive.write_bytes(data)
         limits = Limits(members=20, total_bytes=CAP, ratio=100)
         order = Order(archive, Stamp.of(archive.lstat()), frozenset({"jpg"}), limits)
-        place, said = inbox / "card", ""
+        unpacked, said = inbox / "card", ""
         try:
             contents = archives.contents(order)
             begin = 0
             while begin < contents.members:
                 begin = archives.unpack(order, begin, 60).begin
             if contents.members:
-                place = archives.put_in_place(order, contents.identity)
+                unpacked = archives.put_in_place(order, contents.identity)
         except ArchiveError as error:
             said = str(error)
             archives.clear(order.scratch)
@@ -383,8 +383,8 @@ def _unpacks_inside(data: bytes, folder: Path) -> None:
         assert archive.read_bytes() == data
         assert (outer / "evil.jpg").read_bytes() == TARGET
         assert {p.name for p in outer.iterdir()} == {"inbox", "evil.jpg"}
-        assert {p.name for p in inbox.iterdir()} <= {"card.zip", place.name}
-        found = list(_below(place))
+        assert {p.name for p in inbox.iterdir()} <= {"card.zip", unpacked.name}
+        found = list(_below(unpacked))
         assert not any(path.is_symlink() for path in found)
         assert all(path.is_dir() or path.is_file() for path in found)
         taken = [path for path in found if path.is_file() and path.name != archives.MARKER]
