@@ -36,7 +36,7 @@
     ├── ArchiveError                an archive is not unpacked: damaged, encrypted, too large
     └── StorageError                disk full or failing: work pauses, nothing is charged
         ├── PhotosDiskError         the photos' own disk: only what lies on it waits
-        └── LedgerDamaged           it has to be opened anew, which sets it aside
+        └── LedgerDamaged           it has to be opened again, which quarantines it
 
 A message is one line: what, where, what to do. The first line of a class's docstring is the message
 when none is given. Which exit code an error means is its ``exit_code``; :mod:`taggerd.retry` says
@@ -71,12 +71,7 @@ class StartError(TaggerdError):
 
 
 class PhotoError(TaggerdError):
-    """This photo cannot be tagged.
-
-    ``final`` says that another attempt with the same bytes cannot end better.
-    """
-
-    final: ClassVar[bool] = False
+    """This photo cannot be tagged."""
 
 
 class PhotoUnreadable(PhotoError):
@@ -85,8 +80,6 @@ class PhotoUnreadable(PhotoError):
 
 class PhotoUndecodable(PhotoError):
     """The file is not a picture that can be decoded."""
-
-    final = True
 
 
 class PhotoRefused(PhotoError):

@@ -83,7 +83,7 @@ class Policy:
     """What it costs the photo. After "every attempt" it is given up at once: another attempt with
     the same bytes cannot end better."""
     pauses: Literal["", "photo", "endpoint", "folder", "program"] = ""
-    """What waits. Empty: nothing, the photo is back in the queue and its turn comes."""
+    """What waits. Empty: nothing, the photo is back in the queue."""
     backoff: Backoff | None = None
     """How long that waits; None: no time."""
     probe: Literal["", "preflight", "control picture", "photo"] = ""

@@ -48,13 +48,13 @@ class Found(NamedTuple):
 
 
 async def _preflight(loaded: Configuration) -> Found:
-    asking = make_inference(loaded)
+    inference = make_inference(loaded)
     try:
-        reports = await asking.preflight()
-        learnt = [endpoint.backend.learnt for endpoint in asking.endpoints]
-        return Found(reports, learnt, asking.usable_by(reports))
+        reports = await inference.preflight()
+        learnt = [endpoint.backend.learnt for endpoint in inference.endpoints]
+        return Found(reports, learnt, inference.usable_by(reports))
     finally:
-        await asking.close()
+        await inference.close()
 
 
 def _print(report: PreflightReport, learnt: dict[str, str]) -> None:

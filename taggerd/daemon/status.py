@@ -152,14 +152,14 @@ async def daemon_status(
 
     """
     counts = await services.ledger.counts()
-    asking = services.inference
+    inference = services.inference
     return DaemonStatus(
         pid=os.getpid(),
         version=__version__,
         started_at=started_at,
         updated_at=time.time(),
-        backend=asking.base_url,
-        backend_error="" if runner.paused else str(asking.trouble or ""),
+        backend=inference.base_url,
+        backend_error="" if runner.paused else str(inference.trouble or ""),
         endpoints=tuple(
             EndpointStatus(
                 base_url=endpoint.base_url,
@@ -170,9 +170,9 @@ async def daemon_status(
                 limit=endpoint.backend.limit.size,
                 max_concurrency=endpoint.backend.limit.most,
             )
-            for endpoint in asking.endpoints
+            for endpoint in inference.endpoints
         ),
-        models=asking.models,
+        models=inference.models,
         blocked=runner.trouble or outside,
         paused=runner.paused,
         outputs_error=services.relay.trouble,

@@ -196,9 +196,9 @@ def body(
 
 def _options(question: Question, dialect: Dialect, *, again: bool) -> bytes:
     """Return the fields after the messages, each with a comma before it."""
-    room = question.max_tokens * (2 if again else 1)
+    limit = question.max_tokens * (2 if again else 1)
     fields: dict[str, object] = {
-        dialect.tokens: room + (THINKING_TOKENS if dialect.thinking == "allowed" else 0)
+        dialect.tokens: limit + (THINKING_TOKENS if dialect.thinking == "allowed" else 0)
     }
     if dialect.temperature:
         fields["temperature"] = _LIVELY if again else _CALM

@@ -212,19 +212,19 @@ class InferenceService:
             if self._broken is not None:
                 raise self._broken
 
-    def rest(self, *, resting: bool) -> None:
+    def pause(self, *, paused: bool) -> None:
         """Probe nothing while paused; go on with what has to be probed afterwards."""
-        if resting == self._paused:
+        if paused == self._paused:
             return
-        self._paused = resting
-        if not resting:
+        self._paused = paused
+        if not paused:
             self._recover_all()
-        for task in self._recovering.values() if resting else ():
+        for task in self._recovering.values() if paused else ():
             task.cancel()
 
     async def close(self) -> None:
         """Stop probing and close all connections."""
-        self.rest(resting=True)
+        self.pause(paused=True)
         await asyncio.gather(*self._recovering.values(), return_exceptions=True)
         for endpoint in self.endpoints:
             await endpoint.backend.close()

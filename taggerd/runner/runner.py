@@ -217,7 +217,7 @@ class Runner:
         except StorageError as error:
             await self._ledger_failed(error)
             return True
-        self._services.inference.rest(resting=bool(self.paused))
+        self._services.inference.pause(paused=bool(self.paused))
         if self.paused:
             self.trouble = ""
             await self._idle(PAUSE_POLL_SECONDS)

@@ -62,12 +62,12 @@ def test_one_place_of_the_registry_is_given_the_key() -> None:
 def test_places_of_the_registry_find_their_keys_among_the_endpoints() -> None:
     """The registry says where, the endpoints say with which key."""
     options = backend(endpoints=[{"base_url": TWO, "api_key": "k2"}, "http://three.test/v1"])
-    places = {"caption": ONE, "keywords": TWO}
-    assert keys(backend_per_address(options, places, alone=False)) == {ONE: None, TWO: "k2"}
+    base_urls = {"caption": ONE, "keywords": TWO}
+    assert keys(backend_per_address(options, base_urls, alone=False)) == {ONE: None, TWO: "k2"}
 
 
 @pytest.mark.parametrize(
-    ("given", "places"),
+    ("given", "base_urls"),
     [
         ({"endpoints": [ONE, {"base_url": TWO, "api_key": "k2"}]}, {}),
         ({"endpoints": [ONE]}, {}),
@@ -75,11 +75,11 @@ def test_places_of_the_registry_find_their_keys_among_the_endpoints() -> None:
     ],
 )
 def test_a_key_of_nobody_is_refused_and_never_sent(
-    given: dict[str, Any], places: dict[str, str]
+    given: dict[str, Any], base_urls: dict[str, str]
 ) -> None:
     """``backend.api_key`` beside several addresses: one line, without the key."""
     with pytest.raises(ConfigurationError, match=r"backend\.endpoints = ") as caught:
-        backend_per_address(backend(api_key="geheim", **given), places, alone=False)
+        backend_per_address(backend(api_key="geheim", **given), base_urls, alone=False)
     assert len(str(caught.value).splitlines()) == 1
     assert "geheim" not in str(caught.value)
 

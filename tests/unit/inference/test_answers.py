@@ -211,7 +211,7 @@ def test_tripwires_let_honest_captions_pass(said: str) -> None:
         '{"Keywords": "red boat, lake, evening"}',
         '{"tags": [{"tag": "red boat"}, {"name": "lake"}, {"keyword": "evening"}]}',
         '{"keywords": {"subjects": ["red boat", "lake"], "time": ["evening"]}}',
-        '{"subjects": ["red boat"], "places": ["lake"], "time": ["evening"]}',
+        '{"subjects": ["red boat"], "base_urls": ["lake"], "time": ["evening"]}',
         "- red boat\n- lake\n- evening",
         "1. red boat\n2. lake\n3. evening",
         "* **red boat**\n* **lake**\n* evening",

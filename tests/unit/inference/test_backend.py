@@ -421,20 +421,20 @@ async def test_a_model_that_cannot_stop_thinking_gets_room(
     assert len(server.requests) == before + 1
 
 
-async def test_at_most_the_allowed_requests_are_under_way(
+async def test_at_most_the_allowed_requests_are_in_flight(
     say: Say, picture: Picture, question: Ask
 ) -> None:
     """Twenty photos at once never make more than max_concurrency requests at once."""
-    under_way = most = 0
+    in_flight = most = 0
 
     class Slow(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            nonlocal under_way, most
-            under_way += 1
-            most = max(most, under_way)
+            nonlocal in_flight, most
+            in_flight += 1
+            most = max(most, in_flight)
             for _ in range(5):
                 await asyncio.sleep(0)
-            under_way -= 1
+            in_flight -= 1
             response: httpx.Response = say("A boat")
             response.request = request
             return response
@@ -531,7 +531,7 @@ def test_an_unusable_address_or_key_is_told_at_once(
     assert "pw" not in str(caught.value)
 
 
-async def test_a_kept_connection_that_was_closed_is_tried_anew(
+async def test_a_kept_connection_that_was_closed_is_tried_again(
     scripted: type[Scripted], say: Say, picture: Picture, question: Ask
 ) -> None:
     """One silent close is not an outage; two are."""

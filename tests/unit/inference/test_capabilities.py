@@ -53,7 +53,7 @@ async def ask(backend: Backend, picture: Picture, question: Question) -> None:
 async def test_the_next_life_asks_in_the_form_that_was_learnt(
     scripted: type[Scripted], say: Say, picture: Picture, question: Ask, ledger: SqliteLedger
 ) -> None:
-    """One request refused in the first life, none in the second; another address starts anew."""
+    """One request refused in the first life, none in the second; another address starts again."""
     for number, base_url in enumerate(["http://a.test/v1", "http://a.test/v1", "http://b.test/v1"]):
         server = scripted(reply=picky(say))
         backend = server.backend(base_url=base_url)
@@ -64,7 +64,7 @@ async def test_the_next_life_asks_in_the_form_that_was_learnt(
 
 
 @pytest.mark.parametrize("changed", ["server", "models", "version"])
-async def test_a_server_that_changed_is_learnt_anew(
+async def test_a_server_that_changed_is_learnt_again(
     scripted: type[Scripted],
     say: Say,
     picture: Picture,

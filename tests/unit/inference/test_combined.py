@@ -143,9 +143,9 @@ async def test_a_model_that_cannot_is_asked_role_by_role_and_that_is_kept(
 async def test_once_is_no_reason_to_give_up(
     scripted: type[Scripted], say: Say, picture: Picture
 ) -> None:
-    """A whole answer in between begins the count anew."""
-    turns = iter(["no", json.dumps(ALL), "no", json.dumps(ALL)])
-    here = server(scripted, say, lambda: next(turns))
+    """A whole answer in between restarts the count."""
+    replies = iter(["no", json.dumps(ALL), "no", json.dumps(ALL)])
+    here = server(scripted, say, lambda: next(replies))
     backend = here.backend(request_mode="combined")
     for _ in range(4):
         await answers(backend, picture, asked())
@@ -157,13 +157,13 @@ async def test_pictures_that_are_refused_are_no_reason_to_give_up(
 ) -> None:
     """A picture that is refused either way says nothing of what the model can."""
     bad = httpx.Response(400, json={"error": {"message": "cannot identify image file"}})
-    turns = iter([json.dumps(ALL)])
+    replies = iter([json.dumps(ALL)])
     here = scripted(reply=lambda _: bad)
     backend = here.backend(request_mode="combined")
     for _ in range(3):
         with pytest.raises(PhotoRefused):
             await answers(backend, picture, asked())
-    here.reply = lambda _: say(next(turns))
+    here.reply = lambda _: say(next(replies))
     here.requests.clear()
     assert len(await answers(backend, picture, asked())) == 3
     assert len(here.chats) == 1

@@ -84,7 +84,7 @@ async def test_preflight_passes_in_process_and_on_a_port(server: DescriberServer
 
 
 async def test_what_is_said_is_true_of_the_pixels() -> None:
-    """Colours, their places and the shape are in all three answers."""
+    """Colours, their base_urls and the shape are in all three answers."""
     answers = await said(scene("deepskyblue", "forestgreen"))
     assert (
         answers["caption"]

@@ -64,7 +64,7 @@ async def test_the_first_that_serves_a_model_is_taken(
     "replies", [{}, {"p8080": PAGE, "p8000": httpx.Response(404), "p1234": httpx.Response(302)}]
 )
 async def test_nothing_found_tells_where_was_looked(replies: dict[str, httpx.Response]) -> None:
-    """Other servers on those ports are no backend; the message names all places on one line."""
+    """Other servers on those ports are no backend; the message names all replies on one line."""
     transport, _ = machine(**replies)
     with pytest.raises(BackendUnreachable) as caught:
         await discover(transport=transport)
@@ -85,22 +85,22 @@ async def test_no_key_is_sent_to_whoever_listens() -> None:
 
 
 async def test_auto_finds_a_backend_that_starts_later_or_elsewhere() -> None:
-    """Each preflight looks anew while nothing answers where the last one was found."""
-    places: dict[str, httpx.Response] = {}
+    """Each preflight looks again while nothing answers where the last one was found."""
+    replies: dict[str, httpx.Response] = {}
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if f"p{request.url.port}" not in places:
+        if f"p{request.url.port}" not in replies:
             message = "refused"
             raise httpx.ConnectError(message)
-        return httpx.Response(200, content=places[f"p{request.url.port}"].content)
+        return httpx.Response(200, content=replies[f"p{request.url.port}"].content)
 
     backend = Backend(settings.Backend(base_url="auto"), transport=httpx.MockTransport(answer))
     report = await backend.preflight()
     assert report.base_url == "auto"
     assert "no backend found" in report.error
-    places["p11434"] = serves("llava")
+    replies["p11434"] = serves("llava")
     assert (await backend.preflight()).base_url == "http://127.0.0.1:11434/v1"
-    places.clear()
-    places["p8000"] = serves("qwen")
+    replies.clear()
+    replies["p8000"] = serves("qwen")
     assert (await backend.preflight()).base_url == "http://127.0.0.1:8000/v1"
     await backend.close()

@@ -1,4 +1,4 @@
-"""Several endpoints: where each question goes, and what becomes of those that fail."""
+"""Several endpoints: where each question goes, and what happens to those that fail."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def asks_about_a_photo(body: Mapping[str, Any]) -> bool:
 
 @dataclass
 class Host(httpx.AsyncBaseTransport):
-    """A server that sees what it is shown, until it is told otherwise."""
+    """A server that sees what it is shown, until a test says otherwise."""
 
     say: Say
     model: str = "eye"
@@ -139,10 +139,10 @@ def pictures(jpeg: Callable[..., bytes], picture: Picture) -> list[Picture]:
     return [replace(picture, jpeg=jpeg((n * 25, 90, 200))) for n in range(10)]
 
 
-async def test_all_questions_about_a_photo_go_to_one_place_and_photos_to_both(
+async def test_all_questions_about_a_photo_go_to_one_endpoint_and_photos_to_both(
     town: Callable[..., Town], pictures: list[Picture]
 ) -> None:
-    """Three questions each, never shared out; the photos go where there is room."""
+    """Three questions each, never shared out; the photos go where the load is least."""
     here = town()
     assert await here.asking.probe() is None
     for host in (here.one, here.two):
@@ -211,24 +211,24 @@ async def test_with_both_dead_it_says_why_and_waits_for_the_first(
     await here.asking.close()
 
 
-async def test_at_rest_nothing_is_probed(town: Callable[..., Town]) -> None:
+async def test_while_paused_nothing_is_probed(town: Callable[..., Town]) -> None:
     """A dead endpoint is left alone too, until work goes on."""
     here = town()
     here.one.down = here.two.down = True
     await here.asking.probe()
-    here.asking.rest(resting=True)
+    here.asking.pause(paused=True)
     await asyncio.sleep(0)
     before = len(here.one.requests), len(here.two.requests)
     for _ in range(200):
         await asyncio.sleep(0)
     assert (len(here.one.requests), len(here.two.requests)) == before
     here.one.down = here.two.down = False
-    here.asking.rest(resting=False)
+    here.asking.pause(paused=False)
     await asyncio.wait_for(_until(lambda: all(e.usable for e in here.asking.endpoints)), 5)
     await here.asking.close()
 
 
-async def test_a_role_is_asked_at_its_own_place(
+async def test_a_role_is_asked_at_its_own_endpoint(
     town: Callable[..., Town], pictures: list[Picture]
 ) -> None:
     """Captions at one, the rest at the other, each with its own model; one dead stops the photo."""
@@ -245,27 +245,27 @@ async def test_a_role_is_asked_at_its_own_place(
     here.two.down = True
     with pytest.raises(BackendUnreachable):
         await here.ask(pictures[0])
-    assert here.asking.error is not None, "no other place may be asked for captions"
+    assert here.asking.error is not None, "no other endpoint may be asked for captions"
     await here.asking.close()
 
 
-async def test_an_outage_lets_those_who_wait_for_a_place_not_even_ask(
+async def test_an_outage_lets_those_who_wait_for_a_permit_not_even_ask(
     town: Callable[..., Town], pictures: list[Picture]
 ) -> None:
-    """Ten photos at two places of two: what was under way fails, one control is asked, no more."""
+    """What was in flight fails, one control picture is asked about, and that is all."""
     here = town(sleep=lambda _: asyncio.Event().wait())
     await here.asking.probe()
     here.one.down = here.two.down = True
     before = len(here.one.requests), len(here.two.requests)
     failed = await asyncio.gather(*map(here.ask, pictures), return_exceptions=True)
-    here.asking.rest(resting=True)
+    here.asking.pause(paused=True)
     assert all(isinstance(error, BackendError) for error in failed)
     for host, count in zip((here.one, here.two), before, strict=True):
-        assert len(host.requests) - count == 2 + 1  # under way, and the control
+        assert len(host.requests) - count == 2 + 1  # in flight, and the control
     await here.asking.close()
 
 
-async def test_a_photo_that_a_healthy_place_fails_over_is_told_apart(
+async def test_a_photo_that_a_healthy_endpoint_fails_on_is_told_apart(
     town: Callable[..., Town], pictures: list[Picture]
 ) -> None:
     """The control picture is shown to the very endpoint that failed; it stays open."""

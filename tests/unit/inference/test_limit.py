@@ -21,16 +21,16 @@ class Clock:
         return self.now
 
 
-async def busy(limit: Limit, places: int) -> AsyncExitStack:
-    """Take places."""
+async def busy(limit: Limit, permits: int) -> AsyncExitStack:
+    """Take permits."""
     held = AsyncExitStack()
-    for _ in range(places):
+    for _ in range(permits):
         await held.enter_async_context(limit.permit())
     return held
 
 
 async def test_it_begins_at_the_most_and_lets_nobody_else_in() -> None:
-    """Places are taken up to the limit; the next ones wait in order, and none is lost."""
+    """Permits are taken up to the limit; the next ones wait in order, and none is lost."""
     limit = Limit(2)
     order: list[int] = []
 
@@ -46,20 +46,20 @@ async def test_it_begins_at_the_most_and_lets_nobody_else_in() -> None:
 
 
 async def test_who_gives_up_waiting_leaves_no_hole() -> None:
-    """Cancelled before or after its turn came, a waiting request gives its place to the next."""
+    """Cancelled before or after it was granted, a waiting request gives its permit to the next."""
     limit = Limit(1)
     held = await busy(limit, 1)
     waiting = [asyncio.create_task(busy(limit, 1)) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
-    await held.aclose()  # its turn goes to the second ...
+    await held.aclose()  # its permit goes to the second ...
     waiting[1].cancel()  # ... which does not want it any more
     await asyncio.gather(*waiting[:2], return_exceptions=True)
     await (await waiting[2]).aclose()
     assert limit.in_flight == 0
 
 
-async def test_a_refusal_halves_it_once_for_all_that_was_under_way() -> None:
+async def test_a_refusal_halves_it_once_for_all_that_was_in_flight() -> None:
     """Eight requests refused together are one piece of news."""
     clock = Clock()
     limit = Limit(8, clock=clock)
@@ -75,7 +75,7 @@ async def test_a_refusal_halves_it_once_for_all_that_was_under_way() -> None:
 
 
 async def test_it_grows_again_but_not_to_what_was_refused_for_a_while() -> None:
-    """One place a round of answers, up to one less than was refused; after the hold to the most."""
+    """One more a round of answers, up to one less than was refused; after the hold to the most."""
     clock = Clock()
     limit = Limit(8, clock=clock)
     held = await busy(limit, 8)
@@ -118,7 +118,7 @@ async def test_one_that_was_alone_was_not_too_many() -> None:
 
 
 async def test_a_limit_that_nobody_needs_does_not_grow() -> None:
-    """With one request under way an answer says nothing about four."""
+    """With one request in flight an answer says nothing about four."""
     clock = Clock()
     limit = Limit(8, clock=clock)
     held = await busy(limit, 8)

@@ -54,17 +54,17 @@ def test_without_a_switch_the_registry_is_not_even_read(tmp_path: Path) -> None:
 
 def test_each_role_gets_its_model_and_its_place(registry: Path) -> None:
     """Models by role, as they are served, and the addresses that serve them."""
-    models, places = resolve_settings(backend(registry, use_registry=True), settings.Roles())
+    models, base_urls = resolve_settings(backend(registry, use_registry=True), settings.Roles())
     assert models == {"caption": "org/eyes", "keywords": "org/words", "description": "org/eyes"}
-    assert places == dict.fromkeys(models, "http://10.0.0.9:8000/v1")
+    assert base_urls == dict.fromkeys(models, "http://10.0.0.9:8000/v1")
 
 
 def test_base_url_wins_over_the_registry(registry: Path) -> None:
     """Whoever names an address means it."""
-    _, places = resolve_settings(
+    _, base_urls = resolve_settings(
         backend(registry, use_registry=True, base_url="http://here/v1"), settings.Roles()
     )
-    assert places == {}
+    assert base_urls == {}
 
 
 def test_a_model_named_in_the_settings_is_left_alone(registry: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_model_named_in_the_settings_is_left_alone(registry: Path) -> None:
 def test_roles_may_be_served_in_two_places(registry: Path) -> None:
     """Each role keeps the address that its own entry names."""
     roles = settings.Roles(caption=settings.Role(registry_role="far-caption"))
-    models, places = resolve_settings(backend(registry, use_registry=True), roles)
-    assert (models["caption"], places["caption"]) == ("org/far", "http://10.0.0.9:9000/v1")
-    assert places["keywords"] == "http://10.0.0.9:8000/v1"
+    models, base_urls = resolve_settings(backend(registry, use_registry=True), roles)
+    assert (models["caption"], base_urls["caption"]) == ("org/far", "http://10.0.0.9:9000/v1")
+    assert base_urls["keywords"] == "http://10.0.0.9:8000/v1"
 
 
 def test_a_role_that_nothing_serves_is_named(registry: Path) -> None:
@@ -92,8 +92,8 @@ def test_a_role_that_nothing_serves_is_named(registry: Path) -> None:
 def test_the_loader_maps_names_to_what_is_served(registry: Path) -> None:
     """--use-loader with a logical name or alias sends the served name, for that role alone."""
     roles = settings.Roles(caption=settings.Role(registry_model="eyes-alias"))
-    models, places = resolve_settings(backend(registry, use_loader=True), roles)
-    assert (models, places) == (
+    models, base_urls = resolve_settings(backend(registry, use_loader=True), roles)
+    assert (models, base_urls) == (
         {"caption": "org/eyes"},
         {"caption": "http://10.0.0.9:8000/v1"},
     )
@@ -115,11 +115,11 @@ def test_own_roles_are_resolved_too(registry: Path) -> None:
         "alt": {**table, "registry_role": "caption"},
         "apart": {**table, "model": "mine"},
     }
-    models, places = resolve_settings(
+    models, base_urls = resolve_settings(
         backend(registry, use_registry=True), settings.Roles.model_validate(own)
     )
     assert models["alt"] == models["caption"]
-    assert places["alt"] == places["caption"]
+    assert base_urls["alt"] == base_urls["caption"]
     assert "apart" not in models
     lost = settings.Roles.model_validate({"lost": table})
     with pytest.raises(ConfigurationError, match="no model can serve lost"):

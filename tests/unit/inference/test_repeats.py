@@ -105,10 +105,10 @@ async def test_a_burst_of_one_scene_is_no_fault(
     assert len(server.chats) == len(digests) + 1
 
 
-async def test_captions_that_differ_ask_nothing_more(
+async def test_captions_that_differ_cost_no_other_request(
     scripted: type[Scripted], say: Callable[..., Any], picture: Picture
 ) -> None:
-    """One other caption in between, and the count begins anew."""
+    """One other caption in between, and the count restarts."""
     count = iter(range(1000))
     asking, server = await _asking(
         scripted, lambda _body: say("A wall" if next(count) % SUSPICIOUS_REPEATS else "A door")

@@ -46,20 +46,20 @@ async def test_two_users_of_one_folder_share_the_slots(tmp_path: Path) -> None:
 
 
 async def test_a_slot_that_is_waited_for_goes_to_who_waits(tmp_path: Path) -> None:
-    """A program that has just let go of a slot does not get it again before the one who waits."""
+    """A program that has just released a slot does not get it again before the one who waits."""
     busy, waiting = Slots(tmp_path, URL, 1), Slots(tmp_path, URL, 1)
-    turns: list[str] = []
+    order: list[str] = []
 
     async def use(slots: Slots, name: str, times: int) -> None:
         for _ in range(times):
             async with slots.slot():
-                turns.append(name)
+                order.append(name)
                 await asyncio.sleep(0.002)
 
     await asyncio.gather(use(busy, "busy", 20), use(waiting, "waiting", 5))
-    assert "waiting" in turns[:3]
-    last = len(turns) - 1 - turns[::-1].index("waiting")
-    assert last < 24, "the other got all its turns before the busy one was done"
+    assert "waiting" in order[:3]
+    last = len(order) - 1 - order[::-1].index("waiting")
+    assert last < 24, "the other was served before the busy one was done"
     busy.close()
     waiting.close()
 
