@@ -31,7 +31,7 @@ WEBP = Format("WebP", "WEBP")
 HEIF = Format("HEIF", "HEIF")
 AVIF = Format("AVIF", "AVIF")
 JXL = Format("JPEG XL", "JXL")
-RAW = Format("raw", "")
+RAW = Format("raw file", "")
 
 _MAGIC = (
     (b"\xff\xd8\xff", JPEG),
@@ -91,23 +91,21 @@ def format_of(file: BinaryIO, *, named_raw: bool) -> Format:
     file.seek(0)
     head = file.read(_HEAD)
     file.seek(0)
-    known = _by_magic(head) or (WEBP if _is_webp(head) else None) or _by_brand(_brands(head))
-    if known:
-        return known
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    brands = _brands(head)
+    for names, kind in _BRANDS:
+        if not brands.isdisjoint(names):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return WEBP
     if head.startswith(TIFF_MAGIC):
         return RAW if named_raw or _is_raw_tiff(head) else TIFF
     if named_raw and head and not _words(head):
         return RAW  # LibRaw knows more raw formats than this module
     message = f"{_words(head) or 'not a known picture format'}: nothing to decode"
     raise PhotoUndecodable(message)
-
-
-def _by_magic(head: bytes) -> Format | None:
-    return next((known for magic, known in _MAGIC if head.startswith(magic)), None)
-
-
-def _is_webp(head: bytes) -> bool:
-    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
 def _brands(head: bytes) -> frozenset[bytes]:
@@ -117,10 +115,6 @@ def _brands(head: bytes) -> frozenset[bytes]:
     end = min(int.from_bytes(head[:4], "big"), len(head))
     compatible = (head[at : at + 4] for at in range(16, end - 3, 4))
     return frozenset((head[8:12], *compatible))
-
-
-def _by_brand(brands: Iterable[bytes]) -> Format | None:
-    return next((known for names, known in _BRANDS if not names.isdisjoint(brands)), None)
 
 
 def _is_raw_tiff(head: bytes) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd import settings
+    from taggerd.imaging.formats import Format
     from taggerd.photo import Stamp
 
 _THUMBNAIL_EDGE = 320
@@ -24,48 +25,42 @@ _THUMBNAIL_QUALITY = 80
 
 def prepared(path: Path, stamp: Stamp, options: settings.Image) -> Picture:
     """See :func:`taggerd.imaging.prepare`."""
+    kind: Format | None = None
     with source.open_file(path) as file:
         source.check_unchanged(file, stamp)
         digest = source.digest(file)
         try:
-            image, notes = _picture(file, path, options)
-            jpeg = _encoded(image, options.quality)
+            kind = formats.format_of(file, named_raw=is_raw(path))
+            image, notes = _decoded(file, kind, options)
             thumbnail = image.copy()
             thumbnail.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
+            picture = Picture(
+                jpeg=_encoded(image, options.quality),
+                width=image.width,
+                height=image.height,
+                thumbnail=_encoded(thumbnail, _THUMBNAIL_QUALITY),
+                digest=digest,
+                stamp=stamp,
+                notes=tuple(notes),
+            )
         except Exception as error:
             source.check_unchanged(file, stamp)  # a file that is half written explains the error
-            raise _mapped(error) from error
+            raise _mapped(error, kind) from error
         source.check_unchanged(file, stamp)
-        return Picture(
-            jpeg=jpeg,
-            width=image.width,
-            height=image.height,
-            thumbnail=_encoded(thumbnail, _THUMBNAIL_QUALITY),
-            digest=digest,
-            stamp=stamp,
-            notes=tuple(notes),
-        )
+        return picture
 
 
-def _picture(file: BinaryIO, path: Path, options: settings.Image) -> tuple[Image.Image, list[str]]:
-    kind = formats.format_of(file, named_raw=is_raw(path))
-    if kind is formats.RAW:
-        from taggerd.imaging import raw  # noqa: PLC0415 - LibRaw and numpy, for raw files only
-
-        return raw.picture(file, options)
-    try:
+def _decoded(
+    file: BinaryIO, kind: Format, options: settings.Image
+) -> tuple[Image.Image, list[str]]:
+    if kind is not formats.RAW:
         return decode.picture(file, kind, options)
-    except (TaggerdError, MemoryError):
-        raise
-    except Exception as error:
-        if source.is_read_error(error):
-            raise
-        problem = "truncated" if decode.is_truncated(error) else "damaged"
-        message = f"{problem} {kind.name}: {_words(error)}; copy it again"
-        raise PhotoUndecodable(message) from error
+    from taggerd.imaging import raw  # noqa: PLC0415 - LibRaw and numpy, for raw files only
+
+    return raw.picture(file, options)
 
 
-def _mapped(error: Exception) -> Exception:
+def _mapped(error: Exception, kind: Format | None) -> Exception:
     """Return our own error for whatever a decoder raised.
 
     Decoders raise anything: OSError, SyntaxError, ValueError, struct.error, IndexError,
@@ -76,7 +71,9 @@ def _mapped(error: Exception) -> Exception:
         return error
     if isinstance(error, OSError) and source.is_read_error(error):
         return source.mapped(error)
-    return PhotoUndecodable(f"cannot be decoded: {_words(error)}")
+    problem = "truncated" if decode.is_truncated(error) else "damaged"
+    what = kind.name if kind else "file"
+    return PhotoUndecodable(f"{problem} {what}: {_words(error)}; copy it again")
 
 
 def _words(error: Exception) -> str:
