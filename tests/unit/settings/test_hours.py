@@ -41,7 +41,7 @@ def at(day: str, clock: str, zone: ZoneInfo | None = None) -> datetime:
         (["Mon 08:00-09:00"], "2025-06-02", "09:00", "2025-06-09T08:00"),
     ],
 )
-def test_a_time_is_in_the_hours_or_it_is_told_when_they_begin(
+def test_a_time_is_in_the_hours_or_before_they_begin(
     windows: list[str], day: str, clock: str, closed_until: str | None
 ) -> None:
     """The begin counts, the end does not; over midnight and by days."""
