@@ -18,7 +18,12 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 from samples import dng
 
+from taggerd.metadata.embedding.packet import changed_packet
+from taggerd.metadata.embedding.photo import change_packet
+from taggerd.photo import Stamp
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PHOTOSHOP = b"Photoshop 3.0\x00"
@@ -222,3 +227,15 @@ def exiftool(folder: Path) -> Shown:
         )
         for fields in files
     }
+
+
+def replace_packet(
+    path: Path, stamp: Stamp, packet: bytes | None, *, backup: Path | None = None
+) -> Stamp:
+    """Make *packet* the XMP packet of the photo at *path*; return its new stamp."""
+    return change_packet(path, stamp, lambda _old: packet, backup=backup)[0]
+
+
+def change_core(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Have *change* edit what a sidecar would hold of the photo's packet."""
+    change_packet(path, Stamp.of(path.lstat()), lambda packet: changed_packet(packet, change))

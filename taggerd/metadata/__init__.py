@@ -10,7 +10,6 @@ Importing this package loads neither Exiv2 nor inflect: they are imported when f
 """
 
 from taggerd.metadata.embedding.formats import embeddable
-from taggerd.metadata.embedding.photo import change_packet, read_packet, replace_packet
 from taggerd.metadata.inspection import Circumstances, Inspection, inspect
 from taggerd.metadata.keywords.lists import shadowing_note
 from taggerd.metadata.keywords.normalise import normalise
@@ -34,15 +33,12 @@ __all__ = [
     "UndoOutcome",
     "View",
     "Vocabulary",
-    "change_packet",
     "choose",
     "embeddable",
     "inspect",
     "load_vocabulary",
     "normalise",
     "plan",
-    "read_packet",
-    "replace_packet",
     "shadowing_note",
     "undo_embedded",
     "undo_sidecar",

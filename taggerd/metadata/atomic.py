@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
 from taggerd.files import copy_owner, fsync_folder
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.photo import printable
@@ -96,11 +97,9 @@ def read(path: Path) -> Old | None:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            message = "is not a plain file"
-            raise SidecarRefused(message)
+            refuse("is not a plain file")
         if found.st_size > LARGEST:
-            message = f"is larger than {LARGEST // (1024 * 1024)} MB"
-            raise SidecarRefused(message)
+            refuse(f"is larger than {LARGEST // (1024 * 1024)} MB")
         with open(descriptor, "rb", closefd=False) as file:
             return Old(file.read(LARGEST + 1), found)
     except OSError as error:

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
-from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import WRITTEN
 from taggerd.metadata.keywords.lists import has_list, shadowing_note, write_keywords
 from taggerd.metadata.keywords.normalise import is_english
@@ -17,6 +16,7 @@ from taggerd.metadata.options import Options
 from taggerd.metadata.ownership import DATE, DIGEST, Ownership
 from taggerd.metadata.texts import lacking_texts, write_texts
 from taggerd.metadata.undo.seal import SEAL, Origin, joined, kept, origin, sealed
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Document, Form, Property
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.namespaces import PREFIXES, named
@@ -143,8 +143,7 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
         return Merged(old.data, notes, union.shadowing)
     data = document.encoding.encode(sealed_text(draft, before))
     if len(data) > LARGEST:  # nobody, ourselves included, would read it again
-        message = f"would become larger than {LARGEST // (1024 * 1024)} MB"
-        raise SidecarRefused(message)
+        refuse(f"would become larger than {LARGEST // (1024 * 1024)} MB")
     return Merged(data, notes, union.shadowing)
 
 

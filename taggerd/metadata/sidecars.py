@@ -15,6 +15,7 @@ from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
 from taggerd.metadata.embedded import Fields, embedded, names_of
 from taggerd.metadata.embedding.formats import embeddable
+from taggerd.metadata.embedding.packet import changed_packet
 from taggerd.metadata.embedding.photo import change_packet, embed
 from taggerd.metadata.merge import Merged, merge, new_sidecar, unhidden
 from taggerd.metadata.undo.content import UndoOptions
@@ -57,7 +58,9 @@ def unhide_human_texts(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
         if embeddable(file.path):
             with suppress(SidecarError, PhotoMoved):
                 atomic.clear(file.path)
-                new, _ = change_packet(file.path, file.stamp, unhidden)
+                new, _ = change_packet(
+                    file.path, file.stamp, lambda packet: changed_packet(packet, unhidden)
+                )
                 if new != file.stamp:
                     changed.append(Sidecar(path=file.path, written=True, embedded=True, stamp=new))
     return tuple(changed)

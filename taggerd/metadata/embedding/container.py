@@ -15,7 +15,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from taggerd.errors import SidecarRefused
+from taggerd.metadata.xmp import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -150,8 +150,7 @@ def exactly(source: Source, offset: int, length: int) -> bytes:
     inside = 0 <= offset <= offset + length <= source.size
     data = source.read(offset, length) if inside else b""
     if not inside or len(data) != length:
-        message = "is cut off or damaged"
-        raise SidecarRefused(message)
+        refuse("is cut off or damaged")
     return data
 
 
@@ -161,8 +160,7 @@ def check_effort(source: Source, spans: Iterable[Span]) -> None:
     Only a file made for it names the same bytes over and over.
     """
     if sum(span.size for span in spans) > 4 * source.size + _BLOCK:
-        message = "names the same bytes too often"
-        raise SidecarRefused(message)
+        refuse("names the same bytes too often")
 
 
 def blocks(source: Source, span: Span) -> Iterator[bytes]:
@@ -171,8 +169,7 @@ def blocks(source: Source, span: Span) -> Iterator[bytes]:
     while position < span.end:
         data = source.read(position, min(_BLOCK, span.end - position))
         if not data:
-            message = "is cut off or damaged"
-            raise SidecarRefused(message)
+            refuse("is cut off or damaged")
         yield data
         position += len(data)
 

@@ -1,4 +1,4 @@
-"""What a photo file holds that may be embedded into: its container, and EXIF and IPTC.
+"""Which formats can be embedded into, and what else such a file holds: EXIF and IPTC.
 
 Runs Exiv2 on foreign bytes: call it in a worker process only.
 """
@@ -18,6 +18,7 @@ from taggerd.metadata.embedding.jpeg import Jpeg
 from taggerd.metadata.embedding.png import Png
 from taggerd.metadata.embedding.tiff import Tiff
 from taggerd.metadata.embedding.webp import Webp
+from taggerd.metadata.xmp import refuse
 from taggerd.photo import Stamp, extension, is_raw, printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Native = tuple["Mapping[str, object]", "Mapping[str, object]"]
 """EXIF and IPTC as Exiv2 names them."""
 
 _TIFF_EXTENSIONS = frozenset({"tif", "tiff", "dng"})
-"""Proprietary raws are TIFFs inside: the name must say that it is none."""
+"""Proprietary raw files are TIFFs inside: the name must say that this is none."""
 _MOVING_TAGS = frozenset({"Exif.Image.XMLPacket"})
 _EXTENSIONS = frozenset(
     {"jpg", "jpeg", "png", "webp", "heic", "heif", "hif", "avif"} | _TIFF_EXTENSIONS
@@ -37,25 +38,24 @@ _EXTENSIONS = frozenset(
 
 
 def embeddable(path: Path) -> bool:
-    """Say whether the name of *path* is of a kind that is embedded into."""
+    """Say whether the name of *path* is that of a format that tags can be embedded into."""
     return extension(path) in _EXTENSIONS
 
 
 def container_of(path: Path, source: Source) -> Container:
-    """Parse the photo *source*; refuse one whose packet names Content Credentials elsewhere."""
+    """Parse the photo *source*; refuse one whose packet points to Content Credentials."""
     container = _parsed(path, source)
     packet = container.packet or b""
     if b"http://purl.org/dc/terms/" in packet and b":provenance" in packet:
-        raise SidecarRefused(C2PA)
+        refuse(C2PA)
     return container
 
 
 def _parsed(path: Path, source: Source) -> Container:
-    """Parse the photo *source*, known by its first bytes; *path* gives only its name."""
+    """Parse the photo *source*. Its first bytes decide, and the name in *path*."""
     head = source.read(0, 12)
     if is_raw(path) and extension(path) not in _TIFF_EXTENSIONS:
-        message = "is a proprietary raw file, which is never written to"
-        raise SidecarRefused(message)
+        refuse("is a proprietary raw file, which is never written to")
     if head.startswith(jpeg.SIGNATURE):
         return Jpeg(source)
     if head.startswith(png.SIGNATURE):
@@ -64,10 +64,9 @@ def _parsed(path: Path, source: Source) -> Container:
         return Webp(source)
     if head.startswith(tiff.SIGNATURES) and extension(path) in _TIFF_EXTENSIONS:
         return Tiff(source)
-    if is_heif(head) and extension(path) in _EXTENSIONS:
-        return Heif(source)
-    message = "is of a format that is not written to"
-    raise SidecarRefused(message)
+    if not is_heif(head) or extension(path) not in _EXTENSIONS:
+        refuse("is of a format that is not written to")
+    return Heif(source)
 
 
 def body_of(container: Container) -> str:
@@ -88,7 +87,7 @@ def native_of(descriptor: int) -> Native:
 
 
 def comparable(native: Native) -> tuple[dict[str, object], dict[str, object]]:
-    """Return *native* without what moves when nothing else changes."""
+    """Return *native* without the tags that change with the packet."""
     exif, iptc = native
     return {tag: value for tag, value in exif.items() if tag not in _MOVING_TAGS}, dict(iptc)
 

@@ -25,6 +25,7 @@ from taggerd.metadata.embedding.container import (
     digest_of,
     exactly,
 )
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.encoding import LARGEST
 
 if TYPE_CHECKING:
@@ -73,19 +74,16 @@ class Heif:
         self._boxes = list(_boxes(source, 0, source.size))
         for box in self._boxes:
             if box.kind == b"uuid" and source.read(box.body, 16) == _C2PA:
-                raise SidecarRefused(C2PA)
+                refuse(C2PA)
         if any(box.kind in {b"moov", b"moof"} for box in self._boxes):
-            message = "is a sequence of pictures, which is not written to"
-            raise SidecarRefused(message)
+            refuse("is a sequence of pictures, which is not written to")
         metas = [box for box in self._boxes if box.kind == b"meta"]
         if len(metas) != 1 or metas[0].end - metas[0].start > _LARGEST_META:
-            message = "is damaged or of a strange kind"
-            raise SidecarRefused(message)
+            refuse("is damaged or of a strange kind")
         inner = list(_boxes(source, metas[0].body + 4, metas[0].end))
         self._inner = {box.kind: box for box in inner}
         if len(self._inner) != len(inner):
-            message = "has a part twice that may be there once"
-            raise SidecarRefused(message)
+            refuse("has a part twice that may be there once")
         try:
             self._items = self._read_items()
         except (struct.error, IndexError):
@@ -97,8 +95,7 @@ class Heif:
 
     def edits(self, packet: bytes | None) -> list[Edit]:  # noqa: ARG002 - only exiftool can
         """See :class:`.embedding.container.Container`; offsets move, so a splice cannot do it."""
-        message = "is not written by a splice"
-        raise SidecarRefused(message)
+        refuse("is not written by a splice")
 
     def fingerprint(self) -> Fingerprint:
         """See :class:`.embedding.container.Container`."""
@@ -146,18 +143,16 @@ class Heif:
     def _read_packet(self) -> None:
         found = [item for item in self._items.values() if item.is_xmp]
         if len(found) > 1:
-            raise SidecarRefused(TWO_PACKETS)
+            refuse(TWO_PACKETS)
         # exiftool leaves an empty item of a packet that it removes.
         if not found or not any(span.size for span in found[0].spans):
             return
         spans, parts = found[0].spans, found[0].said.split(b"\0")
         if len(spans) != 1 or any(parts[2:]) or found[0].protected:
-            message = "has an XMP packet in a form that is not written to"
-            raise SidecarRefused(message)
+            refuse("has an XMP packet in a form that is not written to")
         (span,) = spans
         if span.size > LARGEST:
-            message = "has an XMP packet that is too large"
-            raise SidecarRefused(message)
+            refuse("has an XMP packet that is too large")
         self.packet = exactly(self._source, span.start, span.size)
         self.span = span
 
@@ -185,8 +180,7 @@ class Heif:
         for info in _boxes(self._source, box.body + (8 if version else 6), box.end):
             data = exactly(self._source, info.body, info.end - info.body)
             if info.kind != b"infe" or data[0] not in {2, 3}:
-                message = "has items of an old kind"
-                raise SidecarRefused(message)
+                refuse("has items of an old kind")
             layout = ">HH4s" if data[0] == 2 else ">IH4s"  # noqa: PLR2004 - version 2
             number, protected, kind = struct.unpack_from(layout, data, 4)
             said = data[4 + struct.calcsize(layout) :]
@@ -212,16 +206,14 @@ class Heif:
                 at = base + reader.next(offset_size)
                 spans.append(self._span(method, at, reader.next(length_size)))
             if elsewhere or method > 1:
-                message = "keeps parts of it elsewhere"
-                raise SidecarRefused(message)
+                refuse("keeps parts of it elsewhere")
             yield number, tuple(spans)
 
     def _span(self, method: int, at: int, length: int) -> Span:
         if method == 1 and b"idat" in self._inner:
             at += self._inner[b"idat"].body
         if at + length > self._source.size:
-            message = "is cut off or damaged"
-            raise SidecarRefused(message)
+            refuse("is cut off or damaged")
         return Span(at, at + length)
 
     def _references(self) -> Iterator[tuple[bytes, int, tuple[int, ...]]]:
@@ -263,12 +255,10 @@ def _boxes(source: Source, start: int, end: int) -> Iterator[_Box]:
             body += 8
         stop = end if size == 0 else start + size
         if stop > end or stop < body:
-            message = "is cut off or damaged"
-            raise SidecarRefused(message)
+            refuse("is cut off or damaged")
         yield _Box(kind, start, body, stop)
         start = stop
-    message = "has too many parts"
-    raise SidecarRefused(message)
+    refuse("has too many parts")
 
 
 def is_heif(head: bytes) -> bool:
@@ -313,8 +303,7 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
     if done.returncode != 0 or os.fstat(made).st_size == 0:
         _check_room(made, os.fstat(original).st_size + len(packet or b""))
         said = " ".join(done.stderr.decode("utf-8", "replace").split())[:200]
-        message = f"cannot be written by exiftool ({said or done.returncode})"
-        raise SidecarRefused(message)
+        refuse(f"cannot be written by exiftool ({said or done.returncode})")
 
 
 def _check_room(made: int, size: int) -> None:

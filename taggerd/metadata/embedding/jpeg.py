@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import SidecarRefused
 from taggerd.metadata.embedding.container import (
     C2PA,
     TWO_PACKETS,
@@ -21,6 +20,7 @@ from taggerd.metadata.embedding.container import (
     digest_without,
     exactly,
 )
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.splice import Edit
 from taggerd.metadata.xmp.tree import Tree
@@ -70,10 +70,10 @@ class Jpeg:
         self._source = source
         self._segments = list(_segments(source))
         if any(s.marker == _APP11 and b"c2pa" in s.data for s in self._segments):
-            raise SidecarRefused(C2PA)
+            refuse(C2PA)
         packets = [s for s in self._applications(_APP1) if s.data.startswith(_XMP)]
         if len(packets) > 1:
-            raise SidecarRefused(TWO_PACKETS)
+            refuse(TWO_PACKETS)
         self._segment = packets[0] if packets else None
         self.packet = self._segment.data[len(_XMP) :] if self._segment else None
         self.span = self._segment.span if self._segment else None
@@ -84,8 +84,7 @@ class Jpeg:
         new = b""
         if packet is not None:
             if len(packet) > _LARGEST_PACKET:
-                message = f"cannot hold an XMP packet of {len(packet)} bytes"
-                raise SidecarRefused(message)
+                refuse(f"cannot hold an XMP packet of {len(packet)} bytes")
             body = _XMP + packet
             new = struct.pack(">BBH", 0xFF, _APP1, len(body) + 2) + body
         span = self.span or self._new_span()
@@ -123,24 +122,23 @@ class Jpeg:
         for segment in self._applications(_APP1):
             if segment.data.startswith(_EXTENSION):
                 if len(segment.data) < _EXTENSION_HEAD:
-                    raise SidecarRefused(_EXTENDED)
+                    refuse(_EXTENDED)
                 guid = segment.data[len(_EXTENSION) : len(_EXTENSION) + 32]
                 (offset,) = struct.unpack_from(">I", segment.data, _EXTENSION_HEAD - 4)
                 parts.setdefault(guid, {})[offset] = segment.data[_EXTENSION_HEAD:]
         for pieces in parts.values():
             extended = b"".join(piece for _, piece in sorted(pieces.items()))
             if len(extended) > LARGEST or _TOUCHED & _namespaces(Tree(extended).root):
-                raise SidecarRefused(_EXTENDED)
+                refuse(_EXTENDED)
 
     def _check_offsets(self, span: Span) -> None:
         """Refuse where somebody counts bytes across *span*, which is to change its length."""
         if any(
             s.data.startswith(_MPF) and s.span.start < span.start for s in self._applications(_APP2)
         ):
-            message = "has its XMP behind its list of pictures (MPF), whose offsets would go wrong"
-            raise SidecarRefused(message)
+            refuse("has its XMP behind its list of pictures (MPF), whose offsets would go wrong")
         if self._source.read(max(0, self._source.size - 12), 4) in _FILE_END_NOTES:
-            raise SidecarRefused(_COUNTED)
+            refuse(_COUNTED)
         exif = [s for s in self._applications(_APP1) if s.data.startswith(_EXIF)]
         if not exif:
             return
@@ -152,7 +150,7 @@ class Jpeg:
                 for number in (start, start - base):
                     packed = (struct.pack("<I", number), struct.pack(">I", number))
                     if any(bytes_ in segment.data for bytes_ in packed):
-                        raise SidecarRefused(_COUNTED)
+                        refuse(_COUNTED)
 
 
 _EXTENDED = "has an extended XMP packet that cannot be merged safely"
@@ -163,8 +161,7 @@ _FURTHEST = 1 << 32
 def _segments(source: Source) -> Iterator[_Segment]:
     """Yield the segments before the first scan, and the scan's own head as the last."""
     if source.read(0, 3) != SIGNATURE:
-        message = "is not a JPEG inside"
-        raise SidecarRefused(message)
+        refuse("is not a JPEG inside")
     position = 2
     while True:
         start = position
@@ -172,12 +169,10 @@ def _segments(source: Source) -> Iterator[_Segment]:
             position += 1  # fill bytes
         marker = head[1]
         if head[0] != 0xFF or marker in {0x00, 0x01, _END, 0xD8} or 0xD0 <= marker <= 0xD7:  # noqa: PLR2004 - markers of ISO 10918-1, table B.1
-            message = "is damaged before the picture begins"
-            raise SidecarRefused(message)
+            refuse("is damaged before the picture begins")
         (length,) = struct.unpack(">H", exactly(source, position + 2, 2))
         if length < 2:  # noqa: PLR2004 - it counts itself
-            message = "has a damaged segment"
-            raise SidecarRefused(message)
+            refuse("has a damaged segment")
         keep = _APP0 <= marker <= _APP15
         data = exactly(source, position + 4, length - 2)
         position += 2 + length
@@ -189,7 +184,7 @@ def _segments(source: Source) -> Iterator[_Segment]:
 def _pictures_from(source: Source, start: int) -> Iterator[int]:
     """Yield where behind *start* a JPEG begins (cannot happen within compressed data)."""
     if source.size >= _FURTHEST:
-        raise SidecarRefused(_COUNTED)
+        refuse(_COUNTED)
     position, tail = start, b""
     for block in blocks(source, Span(start, source.size)):
         data = tail + block

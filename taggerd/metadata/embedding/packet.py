@@ -49,7 +49,7 @@ _DECLARATION = re.compile(rb"\A<\?xml\s[^>]*\?>\s*")
 
 
 class Parts(NamedTuple):
-    """A packet in two: what is merged, and what only fills it up."""
+    """A packet in two parts: what is merged, and what only fills it up."""
 
     core: bytes
     tail: bytes
@@ -78,7 +78,7 @@ class Parts(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What a packet says of the file it stands in."""
+    """What a packet says about the file it is in."""
 
     digest: str = ""
     """Of the file before anything was embedded; empty where nothing was."""
@@ -87,13 +87,13 @@ class Recorded(NamedTuple):
     size: int = 0
     """Bytes of the packet it had before; 0: none."""
     tail: bytes = b""
-    """What filled that packet up."""
+    """The padding and the end of that packet."""
     original: str = ""
     """Digest of this very file before anything was embedded (of a pair, ``digest`` is of one)."""
 
     @property
     def around(self) -> str:
-        """All but ``body`` as ``taggerd:body`` has it."""
+        """All but ``body``, in the form of ``taggerd:body``."""
         packed = base64.b64encode(zlib.compress(self.tail, 9)).decode("ascii")
         return f"{self.size} {packed} {self.original}".strip()
 
@@ -168,33 +168,29 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     return replace(new, data=parts.fitted(new.data, len(packet)))
 
 
-def changed_packet(packet: bytes, change: Callable[[bytes], bytes | None]) -> bytes | None:
-    """Return *packet* after *change*, given the text that a sidecar would be; None: it goes.
+def changed_packet(packet: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return *packet* after *change*, which gets and returns what a sidecar would hold.
 
     Where nothing of taggerd's is left, the packet has the length that it had before.
     """
     parts = Parts.of(packet)
     before = recorded(parts.core)
     core = change(parts.core)
-    if core is None:
-        return None
     after = recorded(core)
     size = before.size if before.body and not after.body else len(packet)
     return parts.fitted(core, size)
 
 
-def returned_packet(packet: bytes, undone: Undone) -> bytes | None:
-    """Return what *packet* is after an undo of its core; None: it goes.
+def undone_packet(packet: bytes, undone: Undone) -> bytes | None:
+    """Return *packet* after an undo of its core; None: it goes.
 
-    The very packet that was there before taggerd, where the undo gives its core back.
+    Where the undo restored the core, it is the very packet that was there before taggerd.
     """
-    parts = Parts.of(packet)
-    before = recorded(parts.core)
-    if undone.data is None:
+    before, core = recorded(Parts.of(packet).core), undone.data
+    if core is None:
         return None
-    if undone.end == "restored" and len(undone.data) + len(before.tail) == before.size:
-        return undone.data + before.tail
-    core = undone.data
+    if undone.end == "restored" and len(core) + len(before.tail) == before.size:
+        return core + before.tail
     return changed_packet(packet, lambda _core: core)
 
 

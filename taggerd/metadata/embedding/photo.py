@@ -1,16 +1,16 @@
 """Write tags into a photo file itself, where that cannot harm it; else say why not.
 
 =================== ===================================================================
-JPEG, PNG, WebP     the packet is put in by a splice; every other byte is the same
+JPEG, PNG, WebP     a splice puts the packet in; every other byte is the same
 TIFF, DNG           likewise; nothing moves, what is new goes to the end
 HEIC, HEIF, AVIF    exiftool writes, where it is installed; compared item by item
 proprietary raw     never
 =================== ===================================================================
 
-Always on a copy, which is read again from the disk and compared with the photo before it takes its
-place: the same packet as was meant, and everything else the same. Exiv2 reads both as well and must
-find the same EXIF and IPTC. IPTC-IIM is not written: where it holds words that XMP lacks they are
-taken over into XMP, and it stays as it was.
+Tags are always written into a copy. It is read again from the disk and compared with the photo
+before it replaces it: the packet must be the one meant, and everything else the same. Exiv2 reads
+both as well and must find the same EXIF and IPTC. IPTC-IIM is not written: words that it has and
+XMP lacks are copied into XMP, and it stays as it was.
 
 Runs Exiv2 on foreign bytes: call it in a worker process only.
 """
@@ -21,13 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import (
-    PhotoChanged,
-    SidecarChanged,
-    SidecarError,
-    SidecarRefused,
-    TaggerdError,
-)
+from taggerd.errors import PhotoChanged, SidecarChanged, SidecarError, TaggerdError
 from taggerd.metadata import atomic
 from taggerd.metadata.embedding import heif, replacement
 from taggerd.metadata.embedding.container import Edited, FileSource, Span, blocks, digest_of
@@ -41,15 +35,10 @@ from taggerd.metadata.embedding.formats import (
     stamp_of,
 )
 from taggerd.metadata.embedding.heif import Heif
-from taggerd.metadata.embedding.packet import (
-    Parts,
-    changed_packet,
-    merged_packet,
-    recorded,
-    returned_packet,
-)
+from taggerd.metadata.embedding.packet import Parts, merged_packet, recorded, undone_packet
 from taggerd.metadata.embedding.tiff import Tiff
 from taggerd.metadata.undo.content import Undone, mentions_us, not_ours
+from taggerd.metadata.xmp import refuse
 from taggerd.photo import Sidecar, Stamp, printable
 
 if TYPE_CHECKING:
@@ -61,12 +50,7 @@ if TYPE_CHECKING:
     from taggerd.photo import PhotoFile, Provenance, Tags
 
 
-def embed(
-    file: PhotoFile,
-    tags: Tags,
-    provenance: Provenance,
-    options: Options,
-) -> Sidecar:
+def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
     """Merge *tags* into the XMP packet of the photo *file*.
 
     Returns:
@@ -82,39 +66,31 @@ def embed(
         source = FileSource(original)
         container = container_of(path, source)
         native = native_of(original)
-        known = replace(provenance, body=body_of(container))
         merged = merged_packet(
             container.packet,
             native,
             tags,
-            known,
+            replace(provenance, body=body_of(container)),
             options,
-            original=lambda: digest_of(source, Span(0, source.size)),
+            original=lambda: _digest(source),
         )
-        outcome = Sidecar(
-            path=path,
-            written=True,
-            embedded=True,
-            notes=merged.notes,
-            shadowing=merged.shadowing,
-        )
+        notes = list(merged.notes)
+        done = Sidecar(path=path, written=False, embedded=True, shadowing=merged.shadowing)
         if merged.data == container.packet:
             atomic.clear(path)
-            return replace(outcome, written=False)
+            return replace(done, notes=merged.notes)
         backup = atomic.backup_name(path, provenance.date) if options.backup_originals else None
-        change = _Change(path, original, container, native, merged.data)
-        stamp, kept = change.carry_out(backup)
+        stamp, kept = _replace(path, original, container, native, merged.data, backup=backup)
     if native[1]:
-        left = f"{printable(path.name)}: its IPTC-IIM is left as it was"
-        outcome = replace(outcome, notes=(*outcome.notes, left))
-    return replace(outcome, stamp=stamp, backup=kept)
+        notes.append(f"{printable(path.name)}: its IPTC-IIM is left as it was")
+    return replace(done, written=True, stamp=stamp, backup=kept, notes=tuple(notes))
 
 
 def read_packet(path: Path) -> bytes | None:
-    """Return the XMP packet of the photo at *path* as it stands there; None if it has none.
+    """Return the XMP packet in the photo at *path*; None if it has none.
 
     Raises:
-        SidecarError: the file is of a kind that is not embedded into, damaged, or not readable.
+        SidecarError: the file is damaged, unreadable, or of a format that is not embedded into.
         PhotoMoved: it is gone.
         StorageError: the disk fails.
     """
@@ -123,12 +99,12 @@ def read_packet(path: Path) -> bytes | None:
 
 
 def embedded_core(path: Path) -> bytes:
-    """Return what would be a sidecar's bytes of the packet in the photo at *path*, if it is ours.
+    """Return what a sidecar would hold of the packet in the photo at *path*, if it is ours.
 
-    Empty where taggerd embedded nothing, also where the photo is damaged or of another kind.
+    Empty where taggerd embedded nothing, also where the photo is damaged or of another format.
 
     Raises:
-        SidecarError: there is something of taggerd's in it that cannot be got at.
+        SidecarError: there is something of taggerd's in it that cannot be read.
         PhotoMoved: it is gone. StorageError: the disk fails.
     """
     if not embeddable(path):
@@ -142,60 +118,35 @@ def embedded_core(path: Path) -> bytes:
     return Parts.of(packet).core if packet and mentions_us(packet) else b""
 
 
-def replace_packet(
-    path: Path, stamp: Stamp, packet: bytes | None, *, backup: Path | None = None
-) -> Stamp:
-    """Make *packet* the XMP packet of the photo at *path*; None: take it out.
-
-    Args:
-        path: the photo.
-        stamp: what it was when its packet was read.
-        packet: UTF-8, as :func:`read_packet` gives it.
-        backup: keep the photo as it was under this name.
-
-    Returns:
-        The photo's new stamp.
-
-    Raises:
-        SidecarError: it is not written to and is as it was.
-        PhotoMoved: it is not what *stamp* says.
-        StorageError: the disk is full or failing.
-    """
-    return change_packet(path, stamp, lambda _packet: packet, backup=backup, whole=True)[0]
-
-
 def change_packet(
     path: Path,
     stamp: Stamp,
     change: Callable[[bytes], bytes | None],
     *,
     backup: Path | None = None,
-    whole: bool = False,
 ) -> tuple[Stamp, Path | None]:
-    """Have *change* make a new packet of the one in the photo at *path*.
+    """Have *change* make a new packet from the one in the photo at *path*.
 
     Args:
         path: the photo.
         stamp: what it is taken to be.
-        change: gets what would be a sidecar's bytes (empty where there is no packet) and returns
-            new ones; None: the packet goes.
+        change: gets the packet (empty where there is none); returns another, or None to remove it.
         backup: keep the photo as it was under this name.
-        whole: *change* gets and gives the packet as it stands, with its padding.
 
     Returns:
         The photo's new stamp, and where the old one was kept.
 
     Raises:
-        SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
+        SidecarError: it is not written to and is as it was.
+        PhotoMoved: it is not what *stamp* says.
+        StorageError: the disk is full or failing.
     """
     with replacement.opened(path, stamp) as original:
         container = container_of(path, FileSource(original))
-        old = container.packet or b""
-        packet = change(old) if whole else changed_packet(old, change)
+        packet = change(container.packet or b"")
         if packet == container.packet:
             return stamp, None
-        making = _Change(path, original, container, native_of(original), packet)
-        return making.carry_out(backup)
+        return _replace(path, original, container, native_of(original), packet, backup=backup)
 
 
 class UndonePacket(NamedTuple):
@@ -207,7 +158,7 @@ class UndonePacket(NamedTuple):
     before: Stamp | None = None
     """Of the file that was changed."""
     stamp: Stamp | None = None
-    """Of the file as it now is; None: it was not changed."""
+    """Of the file as it is now; None: it was not changed."""
     backup: Path | None = None
 
 
@@ -223,7 +174,7 @@ def undo_packet(
         dry_run: only say what would happen.
 
     Raises:
-        SidecarError, PhotoMoved, StorageError: as :func:`replace_packet`.
+        SidecarError, PhotoMoved, StorageError: as :func:`change_packet`.
     """
     stamp = stamp_of(path)
     with replacement.opened(path, stamp) as original:
@@ -231,33 +182,29 @@ def undo_packet(
         container = container_of(path, source)
         if not container.packet or not mentions_us(container.packet):
             if not dry_run:
-                with suppress(SidecarError):  # of an undo that was killed when it was through
+                with suppress(SidecarError):  # left by an undo that was killed when it was done
                     atomic.clear(path)
             return UndonePacket(not_ours(b""))
         core = Parts.of(container.packet).core
         undone = undo(core)
         if undone.end == "nothing":
             return UndonePacket(undone)
-        packet = returned_packet(container.packet, undone)
+        packet = undone_packet(container.packet, undone)
+        before = recorded(core).original
         exact = False
         if undone.end in {"removed", "restored"} and not isinstance(container, Heif):
-            outcome = Edited(source, container.edits(packet))
-            whole = digest_of(outcome, Span(0, outcome.size))
-            exact = whole == recorded(core).original
+            exact = _digest(Edited(source, container.edits(packet))) == before
         if dry_run:
             return UndonePacket(undone, exact)
-        known = recorded(core).original
-        change = _Change(path, original, container, native_of(original), packet)
-        new, kept = change.carry_out(backup)
+        new, kept = _replace(path, original, container, native_of(original), packet, backup=backup)
     if isinstance(container, Heif):  # only what exiftool has made can be compared
         with replacement.opened(path, new) as made:
-            source = FileSource(made)
-            exact = digest_of(source, Span(0, source.size)) == known
+            exact = _digest(FileSource(made)) == before
     return UndonePacket(undone, exact, stamp, new, kept)
 
 
 def file_mentions_us(path: Path) -> bool:
-    """Say whether the bytes of *path*, of whatever kind, name taggerd's namespace."""
+    """Say whether the bytes of *path*, of whatever format, name taggerd's namespace."""
     kept = b""
     with suppress(TaggerdError, OSError), replacement.opened(path, stamp_of(path)) as descriptor:
         source = FileSource(descriptor)
@@ -283,58 +230,45 @@ def origin(path: Path) -> str:
             record = recorded(Parts.of(container.packet).core)
             return record.digest if record.body and record.body == body_of(container) else ""
     except (TaggerdError, OSError):
-        return ""  # whatever it is will be said when it is read or written
+        return ""  # the fault is reported when the photo is read or written
 
 
-class _Change:
-    """One packet on its way into one photo."""
+def _digest(source: FileSource | Edited) -> str:
+    return digest_of(source, Span(0, source.size))
 
-    def __init__(
-        self,
-        path: Path,
-        original: int,
-        container: Container,
-        native: Native,
-        packet: bytes | None,
-    ) -> None:
-        self._path = path
-        self._original = original
-        self._container = container
-        self._native = native
-        self._packet = packet
 
-    def carry_out(self, backup: Path | None) -> tuple[Stamp, Path | None]:
-        """Return the photo's new stamp and where the old one was kept."""
-        try:
-            return replacement.exchange(
-                self._path, self._original, self._make, self._check, backup=backup
-            )
-        except SidecarChanged as error:
-            message = f"{printable(self._path)} {error}"
-            raise PhotoChanged(message) from error
+def _replace(  # noqa: PLR0913 - the photo, what is in it, and what is to be
+    path: Path,
+    original: int,
+    container: Container,
+    native: Native,
+    packet: bytes | None,
+    *,
+    backup: Path | None,
+) -> tuple[Stamp, Path | None]:
+    """Replace the photo by a copy with *packet*; return its new stamp, and where it was kept."""
 
-    def _make(self, descriptor: int) -> None:
-        """Write the copy."""
-        if isinstance(self._container, Heif):
-            heif.rewrite(self._original, descriptor, self._packet)
+    def make(descriptor: int) -> None:
+        if isinstance(container, Heif):
+            heif.rewrite(original, descriptor, packet)
             return
-        source = Edited(FileSource(self._original), self._container.edits(self._packet))
+        source = Edited(FileSource(original), container.edits(packet))
         with open(descriptor, "wb", closefd=False) as copy:
             copy.writelines(blocks(source, Span(0, source.size)))
 
-    def _check(self, descriptor: int) -> None:
-        """Read the copy from the disk and compare it with the photo."""
-        made = container_of(self._path, FileSource(descriptor))
-        if made.packet != self._packet:
-            message = "could not be verified: the packet in its copy is not the one meant"
-            raise SidecarRefused(message)
-        if made.fingerprint() != self._container.fingerprint():
-            message = "could not be verified: something besides XMP came out different"
-            raise SidecarRefused(message)
-        old = self._container
-        if isinstance(made, Tiff) and isinstance(old, Tiff) and not made.keeps(old):
-            message = "could not be verified: its copy differs in other places"
-            raise SidecarRefused(message)
-        if comparable(native_of(descriptor)) != comparable(self._native):
-            message = "could not be verified: Exiv2 reads other EXIF or IPTC in its copy"
-            raise SidecarRefused(message)
+    def check(descriptor: int) -> None:
+        made = container_of(path, FileSource(descriptor))
+        if made.packet != packet:
+            refuse("could not be verified: the packet in its copy is not the one meant")
+        if made.fingerprint() != container.fingerprint():
+            refuse("could not be verified: something besides XMP came out different")
+        if isinstance(made, Tiff) and isinstance(container, Tiff) and not made.keeps(container):
+            refuse("could not be verified: its copy differs in other places")
+        if comparable(native_of(descriptor)) != comparable(native):
+            refuse("could not be verified: Exiv2 reads other EXIF or IPTC in its copy")
+
+    try:
+        return replacement.exchange(path, original, make, check, backup=backup)
+    except SidecarChanged as error:
+        message = f"{printable(path)} {error}"
+        raise PhotoChanged(message) from error

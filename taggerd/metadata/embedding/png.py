@@ -6,7 +6,6 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import SidecarRefused
 from taggerd.metadata.embedding.container import (
     C2PA,
     TWO_PACKETS,
@@ -14,6 +13,7 @@ from taggerd.metadata.embedding.container import (
     digest_without,
     exactly,
 )
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.splice import Edit
 
@@ -42,7 +42,7 @@ class Png:
         self._source = source
         self._chunks = list(_chunks(source))
         if any(chunk.kind == b"caBX" for chunk in self._chunks):
-            raise SidecarRefused(C2PA)
+            refuse(C2PA)
         self.packet: bytes | None = None
         self.span: Span | None = None
         for chunk in self._chunks:
@@ -69,15 +69,13 @@ class Png:
         start, end = chunk.span.start + 8, chunk.span.end - 4
         name = self._source.read(start, len(_OLD))
         if name == _OLD:
-            message = "keeps its XMP in an old form (a raw profile)"
-            raise SidecarRefused(message)
+            refuse("keeps its XMP in an old form (a raw profile)")
         if chunk.kind != b"iTXt" or not name.startswith(_KEYWORD):
             return
         if self.packet is not None:
-            raise SidecarRefused(TWO_PACKETS)
+            refuse(TWO_PACKETS)
         if end - start > LARGEST:
-            message = "has an XMP packet that is too large"
-            raise SidecarRefused(message)
+            refuse("has an XMP packet that is too large")
         data = exactly(self._source, start, end - start)[len(_KEYWORD) :]
         compressed, (_, *rest) = data[:1] == b"\1", data[2:].partition(b"\0")
         packet = rest[1].partition(b"\0")[2]
@@ -88,15 +86,13 @@ class Png:
 def _chunks(source: Source) -> Iterator[_Chunk]:
     """Yield the chunks up to ``IEND``."""
     if source.read(0, 8) != SIGNATURE:
-        message = "is not a PNG inside"
-        raise SidecarRefused(message)
+        refuse("is not a PNG inside")
     position, kind = 8, b""
     while kind != b"IEND":
         length, kind = struct.unpack(">I4s", exactly(source, position, 8))
         end = position + 12 + length
         if end > source.size or (position == 8) != (kind == b"IHDR"):  # noqa: PLR2004 - the first chunk
-            message = "has a damaged chunk"
-            raise SidecarRefused(message)
+            refuse("has a damaged chunk")
         yield _Chunk(kind, Span(position, end))
         position = end
 
@@ -109,6 +105,5 @@ def _inflated(data: bytes) -> bytes:
     except zlib.error:
         packet = b""
     if not inflating.eof:
-        message = "has a compressed XMP packet that is damaged or too large"
-        raise SidecarRefused(message)
+        refuse("has a compressed XMP packet that is damaged or too large")
     return packet

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from taggerd.errors import PhotoChanged, PhotoGone, SidecarRefused, SidecarUnwritable
 from taggerd.files import copy_owner
 from taggerd.metadata import atomic
+from taggerd.metadata.xmp import refuse
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def opened(path: Path, stamp: Stamp) -> Iterator[int]:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            message = "is not a plain file"
-            raise SidecarRefused(message)
+            refuse("is not a plain file")
         if Stamp.of(found) != stamp:
             raise _changed(path)
         yield descriptor
@@ -122,8 +122,7 @@ def _changed(path: Path) -> PhotoChanged:
 
 def _check_may_change(path: Path, old: os.stat_result) -> None:
     if old.st_nlink > 1:
-        message = "has more than one name (hard links), which would part"
-        raise SidecarRefused(message)
+        refuse("has more than one name (hard links), which would part")
     if not old.st_mode & 0o222 or not atomic.may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import SidecarRefused
 from taggerd.metadata.embedding.container import (
     C2PA,
     Span,
@@ -19,6 +18,7 @@ from taggerd.metadata.embedding.container import (
     digest_without,
     exactly,
 )
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.splice import Edit
 
@@ -71,10 +71,9 @@ class Tiff:
         self._first = self._directory(self._number(_HEAD))
         tags = [entry.tag for entry in self._first.entries]
         if _C2PA in tags:
-            raise SidecarRefused(C2PA)
+            refuse(C2PA)
         if tags.count(_XMP) > 1:
-            message = "has XMP twice in its first directory"
-            raise SidecarRefused(message)
+            refuse("has XMP twice in its first directory")
         self._entry = next((e for e in self._first.entries if e.tag == _XMP), None)
         self.packet: bytes | None = None
         self.span: Span | None = None
@@ -90,8 +89,7 @@ class Tiff:
         if self._entry is None:
             return self._new_directory(packet)
         if len(packet) <= _OFFSET:
-            message = "cannot hold so short an XMP packet"
-            raise SidecarRefused(message)
+            refuse("cannot hold so short an XMP packet")
         if end - start == len(packet):
             return [Edit(start, end, packet)]
         if end == self._source.size:
@@ -144,8 +142,7 @@ class Tiff:
         head = exactly(self._source, at, _COUNT)
         (count,) = struct.unpack(self._order + "H", head)
         if not count:
-            message = "has a damaged directory"
-            raise SidecarRefused(message)
+            refuse("has a damaged directory")
         begin = at + _COUNT
         table = exactly(self._source, begin, count * _ENTRY)
         entries: list[_Entry] = []
@@ -170,12 +167,10 @@ class Tiff:
         span = self._span(entry)
         size = span.size
         if entry.kind not in {_BYTE, _UNDEFINED} or not 8 < size <= LARGEST:  # noqa: PLR2004 - what fits into an entry is no packet
-            message = "has an XMP packet of a strange kind or size"
-            raise SidecarRefused(message)
+            refuse("has an XMP packet of a strange kind or size")
         self.packet = exactly(self._source, span.start, size)
         if span.start < _HEAD or (span.start < self._first.end and self._first.at < span.end):
-            message = "has an XMP packet that overlaps its directory"
-            raise SidecarRefused(message)
+            refuse("has an XMP packet that overlaps its directory")
         self.span = span
 
     def _numbers(self, entry: _Entry) -> list[int]:
@@ -192,16 +187,14 @@ class Tiff:
     def _below(self, directory: _Directory) -> list[int]:
         subs = [e for e in directory.entries if e.tag == _SUB_DIRECTORIES]
         if len(subs) > 1 or any(entry.values > _MOST_DIRECTORIES for entry in subs):
-            message = "has a damaged directory"
-            raise SidecarRefused(message)
+            refuse("has a damaged directory")
         below = [number for entry in subs for number in self._numbers(entry)]
         return [at for at in (*below, directory.next) if at]
 
     def _inside(self, span: Span) -> Span:
         """Refuse what lies beyond the end: something new there would take its place."""
         if span.end > self._source.size:
-            message = "is cut off: parts of it would lie beyond its end"
-            raise SidecarRefused(message)
+            refuse("is cut off: parts of it would lie beyond its end")
         return span
 
     def _data(self, entries: list[_Entry]) -> list[Span]:
@@ -224,8 +217,7 @@ class Tiff:
                 continue
             seen.add(directory.at)
             if len(seen) > _MOST_DIRECTORIES:
-                message = "has too many pages to be compared"
-                raise SidecarRefused(message)
+                refuse("has too many pages to be compared")
             yield directory
             waiting += [self._directory(at) for at in self._below(directory)]
 
@@ -238,14 +230,12 @@ class Tiff:
             spans = [Span(directory.at, directory.end), *map(self._span, entries)]
             for span in (*spans, *self._data(entries)):
                 if span.start < self.span.end and self.span.start < span.end:
-                    message = "has an XMP packet that overlaps other data"
-                    raise SidecarRefused(message)
+                    refuse("has an XMP packet that overlaps other data")
 
     def _count(self, count: int) -> Edit:
         """Return the edit that gives tag 700 another count."""
         if self._entry is None:
-            message = "has no XMP"
-            raise SidecarRefused(message)
+            refuse("has no XMP")
         at = self._entry.at + 4
         self._refuse_beyond(self._source.size + count)
         packed = struct.pack(self._order + "I", count)
@@ -257,8 +247,7 @@ class Tiff:
 
     def _refuse_beyond(self, end: int) -> None:
         if end > _LARGEST_FILE:
-            message = "is too large for anything more (4 GB)"
-            raise SidecarRefused(message)
+            refuse("is too large for anything more (4 GB)")
 
     def _new_directory(self, packet: bytes) -> list[Edit]:
         """Return the edits that add a directory with tag 700, and the packet behind it."""
@@ -266,8 +255,7 @@ class Tiff:
         at = self._next_free()
         count = len(self._first.entries) + 1
         if count > _MOST_ENTRIES:
-            message = "has a directory that is full"
-            raise SidecarRefused(message)
+            refuse("has a directory that is full")
         table = _COUNT + count * _ENTRY + _OFFSET
         begin = -(-(at + table) // 8) * 8
         self._refuse_beyond(begin + len(packet))
@@ -292,8 +280,7 @@ class Tiff:
         first = self._first
         raws = [e.raw for e in first.entries if e is not self._entry]
         if not raws:
-            message = "has nothing but XMP in its first directory"
-            raise SidecarRefused(message)
+            refuse("has nothing but XMP in its first directory")
         made = struct.pack(self._order + "H", len(raws)) + b"".join(raws)
         made += struct.pack(self._order + "I", first.next)
         made = made.ljust(first.end - first.at, b"\0")
@@ -307,9 +294,7 @@ def _order(source: Source) -> str:
     """Return the byte order as `struct` writes it."""
     head = exactly(source, 0, 8)
     if head[:4] in _BIG:
-        message = "is a BigTIFF, which Exiv2 cannot verify"
-        raise SidecarRefused(message)
+        refuse("is a BigTIFF, which Exiv2 cannot verify")
     if head[:4] not in _SMALL:
-        message = "is not a TIFF inside"
-        raise SidecarRefused(message)
+        refuse("is not a TIFF inside")
     return "<" if head[:2] == b"II" else ">"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import SidecarRefused
 from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS, Span, digest_of, exactly
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.splice import Edit
 
@@ -46,9 +46,9 @@ class Webp:
         self._end, self._chunks = _chunks(source)
         kinds = [chunk.kind for chunk in self._chunks]
         if b"C2PA" in kinds:
-            raise SidecarRefused(C2PA)
+            refuse(C2PA)
         if kinds.count(b"XMP ") > 1:
-            raise SidecarRefused(TWO_PACKETS)
+            refuse(TWO_PACKETS)
         self._head = exactly(source, 20, 10) if kinds[0] == b"VP8X" else b""
         self._xmp = next((c for c in self._chunks if c.kind == b"XMP "), None)
         self.packet: bytes | None = None
@@ -56,8 +56,7 @@ class Webp:
         if self._xmp is not None:
             start, end = self._xmp.span
             if end - start > LARGEST:
-                message = "has an XMP packet that is too large"
-                raise SidecarRefused(message)
+                refuse("has an XMP packet that is too large")
             self.packet = exactly(source, start + 8, end - start - 8)
             self.span = Span(start, self._xmp.end)
 
@@ -76,8 +75,7 @@ class Webp:
         growth = sum(len(edit.new) - (edit.end - edit.start) for edit in edits)
         size = self._end - 8 + growth
         if size > _LARGEST_RIFF:
-            message = "is too large for another chunk"
-            raise SidecarRefused(message)
+            refuse("is too large for another chunk")
         return [*edits, Edit(4, 8, struct.pack("<I", size))]
 
     def _announced(self, flag: int) -> list[Edit]:
@@ -102,8 +100,7 @@ class Webp:
             width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
             flag |= _HAS_ALPHA if bits >> 28 & 1 else 0
         else:
-            message = "has a picture of an unknown kind"
-            raise SidecarRefused(message)
+            refuse("has a picture of an unknown kind")
         sides = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
         return bytes([flag, 0, 0, 0]) + sides
 
@@ -123,13 +120,11 @@ def _chunks(source: Source) -> tuple[int, list[_Chunk]]:
     """Return where the RIFF ends, and its chunks."""
     riff, size, kind = struct.unpack("<4sI4s", exactly(source, 0, 12))
     if (riff, kind) != (b"RIFF", b"WEBP"):
-        message = "is not a WebP inside"
-        raise SidecarRefused(message)
+        refuse("is not a WebP inside")
     end = size + 8
     chunks = list(_walk(source, end))
     if not chunks or end > source.size or chunks[-1].end != end:
-        message = "is cut off or damaged"
-        raise SidecarRefused(message)
+        refuse("is cut off or damaged")
     return end, chunks
 
 

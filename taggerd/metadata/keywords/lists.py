@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, READ_ONLY, WRITTEN, KeywordField, Use
 from taggerd.metadata.keywords.normalise import alike
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Form, Item, Property
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.metadata.xmp.splice import Array, Entry
@@ -205,8 +206,7 @@ def read_list(document: Document, name: str, ownership: Ownership) -> KeywordLis
     if found is None:
         return each
     if found.form is Form.OTHER or (not found.items and not found.replaceable):
-        message = f"has {name} in a form to which no keyword can be added"
-        raise SidecarRefused(message)
+        refuse(f"has {name} in a form to which no keyword can be added")
     if found.text.strip(BLANK):
         each.human.append((None, each.path(found.text)))
     ours = {each.entry(entry): entry for entry in Machine.of(ownership).entries(kind)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import SidecarRefused
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.encoding import UTF8, Encoding, decode
 from taggerd.metadata.xmp.namespaces import RDF, XML, Name, short
 from taggerd.metadata.xmp.tree import BLANK, DESCRIPTION, Canonical, Node, Tree, canonical
@@ -172,8 +172,7 @@ class Document:
             if name in _ABOUT and attribute.value
         }
         if len(abouts) > 1:
-            message = "describes more than one thing (rdf:about differs)"
-            raise SidecarRefused(message)
+            refuse("describes more than one thing (rdf:about differs)")
         return abouts.pop() if abouts else ""
 
     def _properties(self) -> Iterator[tuple[Name, tuple[Node, Node | None]]]:
@@ -186,8 +185,7 @@ class Document:
             positions += [(child.name, child) for child in description.children]
             for name, node in positions:
                 if name in seen:
-                    message = f"has the property {short(name)} more than once"
-                    raise SidecarRefused(message)
+                    refuse(f"has the property {short(name)} more than once")
                 seen.add(name)
                 yield name, (description, node)
 
@@ -209,8 +207,7 @@ def _only_rdf(root: Node) -> Node:
             waiting.extend(node.children)
     if len(found) != 1:
         many = "more than one rdf:RDF" if found else "no rdf:RDF"
-        message = f"is not an XMP sidecar that can be merged: {many} in it"
-        raise SidecarRefused(message)
+        refuse(f"is not an XMP sidecar that can be merged: {many} in it")
     return found[0]
 
 

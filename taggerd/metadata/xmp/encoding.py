@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.xmp import refuse
 
 LARGEST = 16 * 1024 * 1024
 """Bytes; a larger sidecar is refused."""
@@ -61,11 +62,9 @@ def decode(data: bytes) -> tuple[bytes, Encoding]:
         SidecarRefused: empty, over 16 MB, or in an encoding that cannot be kept exactly.
     """
     if not data:
-        message = "is empty (0 bytes)"
-        raise SidecarRefused(message)
+        refuse("is empty (0 bytes)")
     if len(data) > LARGEST:
-        message = f"is larger than {LARGEST // (1024 * 1024)} MB"
-        raise SidecarRefused(message)
+        refuse(f"is larger than {LARGEST // (1024 * 1024)} MB")
     encoding = _encoding(data)
     codec, body = encoding.codec, data[len(encoding.mark) :]
     if codec == "utf-8":
@@ -77,8 +76,7 @@ def decode(data: bytes) -> tuple[bytes, Encoding]:
         message = f"says it is {codec}, but its bytes are not"
         raise SidecarRefused(message) from None
     if text.encode(codec) != body:
-        message = f"cannot be kept exactly in its encoding, {codec}"
-        raise SidecarRefused(message)
+        refuse(f"cannot be kept exactly in its encoding, {codec}")
     return utf8, encoding
 
 
@@ -99,6 +97,5 @@ def _encoding(data: bytes) -> Encoding:
     except LookupError:
         codec = ""
     if codec != "utf-8" and codec not in _ONE_BYTE:
-        message = f"is in an encoding that taggerd does not write: {name}"
-        raise SidecarRefused(message)
+        refuse(f"is in an encoding that taggerd does not write: {name}")
     return Encoding(codec)

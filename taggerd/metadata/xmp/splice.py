@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from xml.sax.saxutils import quoteattr
 
-from taggerd.errors import SidecarRefused
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Document, Form, Item, Property
 from taggerd.metadata.xmp.namespaces import PREFIXES, RDF, XML, Name, prefix_of, short
 from taggerd.metadata.xmp.tree import BLANK, Canonical, Node, attribute_span, canonical
@@ -194,12 +194,10 @@ class Draft:
         expected = {**self._expected, **{name: _meaning(text) for name, text in also.items()}}
         for name, meaning in expected.items():
             if _summary(after.read(name)) != meaning:
-                message = f"cannot be merged: {short(name)} did not come out as written"
-                raise SidecarRefused(message)
+                refuse(f"cannot be merged: {short(name)} did not come out as written")
         changed = frozenset(expected)
         if after.foreign(changed) != self.document.foreign(changed):
-            message = "cannot be merged without altering something else in it"
-            raise SidecarRefused(message)
+            refuse("cannot be merged without altering something else in it")
 
     def _expect(self, name: Name, meaning: Canonical | None) -> None:
         if name in self._expected:

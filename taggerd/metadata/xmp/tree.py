@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from xml.parsers import expat
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.namespaces import RDF, Name
 
 if TYPE_CHECKING:
@@ -121,11 +122,11 @@ def attribute_span(data: bytes, node: Node, name: Name) -> tuple[int, int]:
     """Return the byte span of the attribute *name* in *node*'s start tag, white space before it."""
     written = node.attributes[name].written.encode()
     first = node.start + 1 + len(node.written.encode())
-    for match in _ATTRIBUTE.finditer(data, first, node.tag_end):
-        if match[1] == written:
-            return match.span()
-    message = f"has an attribute {written.decode()} that cannot be found again"
-    raise SidecarRefused(message)
+    found = _ATTRIBUTE.finditer(data, first, node.tag_end)
+    span = next((match.span() for match in found if match[1] == written), None)
+    if span is None:
+        refuse(f"has an attribute {written.decode()} that cannot be found again")
+    return span
 
 
 class _Reader:
@@ -159,26 +160,22 @@ class _Reader:
     def root(self) -> Node:
         """The document's element; expat has seen to it that there is one."""
         if self._root is None:
-            message = "has no element in it"
-            raise SidecarRefused(message)
+            refuse("has no element in it")
         return self._root
 
     def _doctype(self, *_: object) -> NoReturn:
-        message = "has a DOCTYPE, which no sidecar needs"
-        raise SidecarRefused(message)
+        refuse("has a DOCTYPE, which no sidecar needs")
 
     def _binding(self, prefix: str | None, uri: str | None) -> None:
         self._bindings[prefix or ""] = uri or ""
 
     def _start(self, name: str, pairs: list[str]) -> None:
         if len(self._open) >= DEEPEST:
-            message = f"nests deeper than {DEEPEST} levels"
-            raise SidecarRefused(message)
+            refuse(f"nests deeper than {DEEPEST} levels")
         start = self._parser.CurrentByteIndex
         tag = _TAG.match(self._data, start)
         if tag is None:
-            message = "has a tag that cannot be found again"
-            raise SidecarRefused(message)
+            refuse("has a tag that cannot be found again")
         full, written = _split(name)
         attributes = {}
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):

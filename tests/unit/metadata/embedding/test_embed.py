@@ -13,20 +13,28 @@ from pathlib import Path
 
 import embeddable
 import pytest
-from embeddable import KINDS, NEEDS_EXIFTOOL, behind_start, chunk, jpeg, packet, png, seen
+from embeddable import (
+    KINDS,
+    NEEDS_EXIFTOOL,
+    behind_start,
+    change_core,
+    chunk,
+    jpeg,
+    packet,
+    png,
+    replace_packet,
+    seen,
+)
 
 from taggerd.errors import PhotoMoved, PhotosDiskError, SidecarError, TaggerdError
 from taggerd.metadata import (
     Options,
-    change_packet,
     inspect,
-    read_packet,
-    replace_packet,
     write,
 )
 from taggerd.metadata.embedding.container import Edited, FileSource
 from taggerd.metadata.embedding.packet import Parts
-from taggerd.metadata.embedding.photo import origin
+from taggerd.metadata.embedding.photo import origin, read_packet
 from taggerd.metadata.xmp.splice import Edit
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Sidecar, Stamp, Tags
 
@@ -255,8 +263,10 @@ def test_what_is_taken_out_leaves_the_file_as_it_was(
     before, old = path.read_bytes(), read_packet(path)
     embedded(path)
     embedded(path, ",".join(f"word {i}" for i in range(99)))
-    core = Parts.of(old).core if old else None
-    change_packet(path, Stamp.of(path.lstat()), lambda _core: core)
+    if old:
+        change_core(path, lambda _core: Parts.of(old).core)
+    else:
+        replace_packet(path, Stamp.of(path.lstat()), None)
     # Of the padding only the length is known, not how it was broken into lines.
     assert path.read_bytes().replace(b"\n", b" ") == before.replace(b"\n", b" ")
 

@@ -10,17 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from embeddable import replace_packet
 from PIL import Image
 
 from taggerd.errors import PhotoChanged, StorageError
-from taggerd.metadata import Options, atomic, read_packet, replace_packet, write
+from taggerd.metadata import Options, atomic, write
 from taggerd.metadata.embedding import replacement
-from taggerd.metadata.embedding.photo import origin
+from taggerd.metadata.embedding.photo import origin, read_packet
 from taggerd.photo import Photo, Provenance, Sidecar, Stamp, Tags
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PhotoOf = Callable[..., Photo]
 Run = Callable[..., tuple[Sidecar, ...]]
@@ -218,8 +221,7 @@ _EMPTY = (
 _LOOP = f"""
 import sys, itertools
 from pathlib import Path
-from taggerd.metadata import replace_packet
-from taggerd.metadata.embedding.photo import origin
+from embeddable import replace_packet
 from taggerd.photo import Stamp
 path = Path(sys.argv[1])
 old = {_EMPTY!r}
@@ -235,7 +237,7 @@ def test_killed_at_any_instant_the_photo_is_whole(path: Path) -> None:
     """It is the old one or the new one; what is left beside it is hidden, and goes next time."""
     Image.effect_noise((1500, 1500), 90).convert("RGB").save(path, quality=95)
     plain = path.read_bytes()
-    environment = {**os.environ, "PYTHONPATH": str(Path(replacement.__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for number in range(25):
         with subprocess.Popen(
             [sys.executable, "-c", _LOOP, str(path)],

@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 
 import embeddable
 import pytest
-from embeddable import KINDS, behind_start, jpeg, packet
+from embeddable import KINDS, behind_start, change_core, jpeg, packet, replace_packet
 
 from taggerd.metadata import (
     Options,
     UndoOptions,
-    change_packet,
-    read_packet,
-    replace_packet,
     undo_embedded,
     unhide_human_texts,
     view,
     write,
 )
-from taggerd.metadata.embedding.photo import origin
+from taggerd.metadata.embedding.photo import origin, read_packet
 from taggerd.photo import Keyword, Photo, Provenance, Sidecar, Stamp, Tags
 
 if TYPE_CHECKING:
@@ -133,7 +130,7 @@ def test_an_edit_is_kept_and_ours_goes(tmp_path: Path, embed: Embedding, texts: 
         said = core.replace(b">Two dogs on a beach &amp; &lt;surf&gt;<", b">Mine<", 1)
         return said.replace(b"<rdf:li>Anna<", b"<rdf:li>Oslo</rdf:li><rdf:li>Anna<", 1)
 
-    change_packet(path, Stamp.of(path.lstat()), edited)
+    change_core(path, edited)
     done = undo_embedded(path, EVERYTHING, EMBED)
     assert (done.end, done.reason, done.untagged) == ("cleaned", "", True)
     left = read_packet(path) or b""
@@ -245,7 +242,7 @@ def test_a_human_title_is_not_hidden_in_the_photo_either(
         mine = core[start:end].replace(b"Two dogs run over wet sand. The sky is grey.", b"Mine")
         return core[:start] + mine + core[end:]
 
-    change_packet(path, Stamp.of(path.lstat()), edited)
+    change_core(path, edited)
     (changed,) = unhide_human_texts(photo_of(path), EMBED)
     assert changed.stamp == Stamp.of(path.lstat())
     left = read_packet(path) or b""
