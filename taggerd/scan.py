@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd.arrivals import (
-    SIDECAR,
-    UNREADABLE,
-    Forgetting,
     Seen,
     Settling,
     Skip,
     Unpacking,
     find,
     see,
+    sweep_missing_files,
 )
 from taggerd.errors import StorageError
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
@@ -160,9 +158,9 @@ async def scan_photos(
         work = Scan(services, request.options, observer)
         wanted = await work.wanted(found)
         if not request.options.dry_run:
-            forgetting = Forgetting(services.ledger, services.settings.arrivals.forget_days)
+            forget_days = services.settings.arrivals.forget_days
             for folder in found.folders:
-                await forgetting.call_roll(folder)
+                await sweep_missing_files(services.ledger, folder, forget_days=forget_days)
         try:
             if wanted:
                 if reason := await pause_reason(
@@ -190,8 +188,8 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
         found.skipped += [Skip(a.file.path, "an archive: not unpacked now") for a in found.archives]
         return
     unpacking = Unpacking(arrivals, services.ledger, services.workers)
-    await unpacking.sweep()
-    unpacked = await unpacking.unpack_all(found.archives, patience_seconds=SCAN_TIMEOUT_SECONDS)
+    await unpacking.remove_leftovers()
+    unpacked = await unpacking.unpack_all(found.archives, timeout_seconds=SCAN_TIMEOUT_SECONDS)
     found.refused += [Skip(path, done.reason) for path, done in unpacked.items() if done.reason]
     folders = [done.folder for done in unpacked.values() if done.folder]
     below = await asyncio.to_thread(find, folders, services.settings)
@@ -264,8 +262,8 @@ class Scan:
         states = await self._services.ledger.file_states(seen.file for seen in found.seen)
         tally.found = len(photos)
         # A folder that cannot be read may hold photos; a file that was named was meant.
-        tally.failed = [s for s in found.skipped if s.reason.startswith(UNREADABLE) or s.named]
-        tally.skipped = [s for s in found.skipped if s not in tally.failed and s.reason != SIDECAR]
+        tally.failed = [s for s in found.skipped if s.kind == "unreadable" or s.named]
+        tally.skipped = [s for s in found.skipped if s not in tally.failed and s.kind != "sidecar"]
         tally.failed += found.refused
         wanted: set[Path] = set()
         for photo in photos:
@@ -352,16 +350,9 @@ class Scan:
             settling = Settling(
                 self._services.settings.arrivals.settle_seconds, limit=len(wanted) + 1
             )
-            now = time.monotonic()
-            stop_at = now + SCAN_TIMEOUT_SECONDS
-            for seen in wanted:
-                settling.observe(seen, now, event=False)
-            while len(settling) and time.monotonic() < stop_at:
-                await self._admit(await asyncio.to_thread(settling.due, time.monotonic()))
+            async for batch in settling.settle(wanted, timeout_seconds=SCAN_TIMEOUT_SECONDS):
+                await self._admit(batch)
                 runner.wake()
-                due = settling.next_due()
-                if due is not None:
-                    await asyncio.sleep(max(0.0, due - time.monotonic()))
             self.tally.growing += len(settling)
         finally:
             self._feeding = False

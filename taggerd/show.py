@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from taggerd import metadata
-from taggerd.arrivals import SIDECAR, Files, Skip, find, whole
+from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find
 from taggerd.photo import Photo, PhotoFile, Stamp, group
 from taggerd.services import metadata_options
 from taggerd.workers.pool import Workers
@@ -49,11 +49,11 @@ def _find(paths: Sequence[Path], settings: Settings) -> tuple[list[Photo], list[
     for path in paths:
         below = find([path], settings)
         named = not below.folders
-        found = whole(below.photos) if named else below.photos
+        found = complete_photos(below.photos) if named else below.photos
         for skip in below.skipped:
-            if named and skip.reason == SIDECAR:
-                beside = [file for file in Files().of(skip.path) if file.is_file()]
-                found += whole(group(PhotoFile(f, Stamp.of(f.lstat())) for f in beside))
+            if named and skip.kind == "sidecar":
+                beside = [file for file in SidecarPhotos().of(skip.path) if file.is_file()]
+                found += complete_photos(group(PhotoFile(f, Stamp.of(f.lstat())) for f in beside))
                 if not beside:
                     skipped.append(Skip(skip.path, "a sidecar without its photo"))
             elif named:

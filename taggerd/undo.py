@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import metadata
-from taggerd.arrivals import SIDECAR, UNREADABLE, Files, Skip, find, whole
+from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find
 from taggerd.errors import WorkerLost
 from taggerd.ledger import Rewritten
 from taggerd.services import has_ledger, metadata_options, open_ledger
@@ -90,7 +90,7 @@ async def undo_photos(
     options = metadata_options(settings)
     found = await asyncio.to_thread(_find, request.paths, settings, options)
     tally = Tally(unreadable=found.unreadable)
-    files = Files()
+    sidecar_photos = SidecarPhotos()
     async with AsyncExitStack() as stack:
         ledger = None
         if has_ledger(settings) and not wanted.dry_run:
@@ -104,7 +104,7 @@ async def undo_photos(
                     tally.ends[done.end] += 1
                     told(done, named)
                     if done.untagged:
-                        untagged += files.of(path)
+                        untagged += sidecar_photos.of(path)
             finally:
                 if ledger is not None and untagged:
                     await ledger.mark_undone(untagged)
@@ -166,12 +166,12 @@ def _find(paths: Sequence[Path], settings: Settings, options: Options) -> Found:
         below = find([path], settings)
         named = not below.folders
         for skip in below.skipped:
-            if skip.reason == SIDECAR:
+            if skip.kind == "sidecar":
                 found.sidecars[skip.path] = found.sidecars.get(skip.path, False) or named
-            elif skip.named or skip.reason.startswith(UNREADABLE):
+            elif skip.named or skip.kind == "unreadable":
                 found.unreadable.append(skip)
         found.photos += [seen.file for seen in below.seen]
-        for photo in whole(below.photos) if named else below.photos:
+        for photo in complete_photos(below.photos) if named else below.photos:
             _add_sidecars_of(photo, found, options, named=named)
     return found
 

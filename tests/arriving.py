@@ -7,32 +7,145 @@ import contextlib
 import os
 import stat
 import time
-from collections import Counter
-from functools import partial
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from taggerd import settings
-from taggerd.arrivals.arrivals import Arrivals
-from taggerd.arrivals.watch import Pace
-from taggerd.ledger import SqliteLedger, unknown
+from taggerd.arrivals import Arrivals, Timing
+from taggerd.ledger import FileState, SqliteLedger
 from taggerd.photo import Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
+    from typing import ParamSpec, TypeVar
 
+    from taggerd.arrivals import RootHealth
+    from taggerd.arrivals.dependencies import Json
     from taggerd.arrivals.root import WatchedRoot
-    from taggerd.arrivals.surroundings import RootHealth
+    from taggerd.arrivals.walk import Row
     from taggerd.photo import PhotoFile
 
-PACE = Pace(look=0.2, gather=0.02, hung=5, stand=5, first_retry=0.2, doubt=1)
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+TIMING = Timing(probe=0.2, gather=0.02, hung=5, start=5, first_retry=0.2, rewatch=1)
+
+
+class InProcess:
+    """Runs in this process what workers run in theirs."""
+
+    def __init__(self) -> None:
+        """Fail at nothing."""
+        self.calls: list[str] = []
+        self.failure: Exception | None = None
+        self.called = asyncio.Event()
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function*, or fail as told."""
+        self.calls.append(function.__name__)
+        self.called.set()
+        if self.failure is not None:
+            raise self.failure
+        return function(*args, **kwargs)
+
+
+async def reconcile(arrivals: Arrivals) -> None:
+    """Have every root that is online walked from now on, and wait for the end of it.
+
+    What was found may still have to settle.
+    """
+    await asyncio.gather(*map(_walked, arrivals._roots))
+
+
+async def _walked(root: WatchedRoot) -> None:
+    asked_at = time.time()
+    root.dirty.everything()
+
+    async def until(true: Callable[[], object]) -> None:
+        while root.health().state != "offline" and not true():  # noqa: ASYNC110 - only tests wait
+            await asyncio.sleep(0.01)
+
+    await until(lambda: not root.dirty._batch)
+    ticket = root._reconciler._wanted
+    await until(lambda: root._reconciler.completed >= ticket)
+    await until(lambda: (root.health().last_reconcile or 0) >= asked_at)
+
+
+class Records:
+    """Remembers what was admitted, as the ledger does."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.on_record: defaultdict[Path, dict[Path, Stamp]] = defaultdict(dict)
+        self.notes: dict[str, Json] = {}
+        self.told_missing: list[set[Path]] = []
+        self.asked: list[Path] = []
+        self.admitted: Counter[tuple[Path, Stamp]] = Counter()
+        self.batches: list[list[PhotoFile]] = []
+        self.failures: list[Exception] = []
+
+    async def known(self, folder: Path) -> dict[Path, Stamp]:
+        """Return the stamps on record."""
+        self.asked.append(folder)
+        return dict(self.on_record[folder])
+
+    async def stamps(self, folders: Sequence[Path]) -> list[AbstractSet[Row]]:
+        """Return the same as rows."""
+        return [
+            {(os.fsencode(path.name), *stamp) for path, stamp in self.on_record[folder].items()}
+            for folder in folders
+        ]
+
+    async def file_states(self, files: Sequence[PhotoFile]) -> dict[Path, FileState]:
+        """Return what is on record as it is, and what is new."""
+        return {f.path: FileState("queued" if self.has([f]) else "new") for f in files}
+
+    async def folders(self, below: Path) -> list[Path]:
+        """Return the folders with files on record."""
+        return [folder for folder in self.on_record if folder.is_relative_to(below)]
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> list[Path]:
+        """Forget nothing, and remember what was told."""
+        del below, grace_seconds
+        self.told_missing.append(set(paths))
+        return []
+
+    async def note(self, key: str, value: Json) -> None:
+        """Keep *value*."""
+        self.notes[key] = value
+
+    async def recall(self, key: str) -> Json:
+        """Return what was noted."""
+        return self.notes.get(key)
+
+    async def admit(self, files: Sequence[PhotoFile]) -> None:
+        """Take *files*, or fail as told."""
+        if self.failures:
+            raise self.failures.pop()
+        self.batches.append(list(files))
+        for file in files:
+            self.on_record[file.path.parent][file.path] = file.stamp
+            self.admitted[file.path, file.stamp] += 1
+
+    def has(self, files: Iterable[PhotoFile]) -> bool:
+        """Say whether all *files* are known as they are."""
+        return all(self.on_record[f.path.parent].get(f.path) == f.stamp for f in files)
 
 
 class Arriving:
-    """The arrivals room as the daemon runs it, without the tagging; a context manager."""
+    """Arrivals as the daemon runs them, without the tagging; a context manager."""
 
     def __init__(
-        self, home: Path, *roots: Path, mode: str = "inotify", pace: Pace = PACE, **options: object
+        self,
+        home: Path,
+        *roots: Path,
+        mode: str = "inotify",
+        timing: Timing = TIMING,
+        **options: object,
     ) -> None:
         """Serve *roots*, with a ledger in *home*."""
         self._home = home
@@ -40,7 +153,7 @@ class Arriving:
         tables = [{"path": root, "mode": mode} for root in roots]
         given = {"settle_seconds": 0.3, "poll_seconds": 0.2, "reconcile_minutes": 10080.0}
         self._settings = settings.Arrivals.model_validate(given | options | {"roots": tables})
-        self._pace = pace
+        self._timing = timing
         self.admitted: Counter[tuple[Path, Stamp]] = Counter()
         self.admitted_at: list[float] = []
         self.ledger: SqliteLedger
@@ -52,11 +165,10 @@ class Arriving:
         self.ledger = await SqliteLedger.open(self._home)
         self.arrivals = Arrivals(
             self._settings,
-            known=self.ledger.known,
-            stamps=self.ledger.stamps,
-            unknown=partial(unknown, self.ledger),
+            self.ledger,
+            InProcess(),
             admit=self._admit,
-            pace=self._pace,
+            timing=self._timing,
         )
         self._task = asyncio.create_task(self.arrivals.run())
         await self.arrivals.ready.wait()
@@ -86,6 +198,10 @@ class Arriving:
         """The first root itself."""
         return self.arrivals._roots[0]
 
+    async def reconcile(self) -> None:
+        """Have the roots walked from now on, and wait for the end of it."""
+        await reconcile(self.arrivals)
+
     async def known(self) -> dict[Path, Stamp]:
         """Return all that the ledger knows."""
         folders = await self.ledger.folders(Path("/"))
@@ -113,7 +229,7 @@ class Arriving:
 
 
 def on_disk(root: Path) -> dict[Path, Stamp]:
-    """Look for photos as plainly as can be, with nothing of the room that is tested."""
+    """Look for photos as plainly as can be, with nothing of the code that is tested."""
     found: dict[Path, Stamp] = {}
     for folder, _, names in os.walk(root):
         for name in names:

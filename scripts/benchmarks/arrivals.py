@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +29,12 @@ import structlog
 from _figures import Figure, print_table
 
 from taggerd import settings
-from taggerd.arrivals.arrivals import Arrivals
+from taggerd.arrivals import Arrivals
 from taggerd.arrivals.dirty import Dirty
 from taggerd.arrivals.filters import Filters
-from taggerd.arrivals.watcher import Watcher
-from taggerd.ledger import SqliteLedger, unknown
+from taggerd.arrivals.inotify import InotifyWatcher
+from taggerd.ledger import SqliteLedger
+from taggerd.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -60,9 +60,8 @@ class Serving:
             settings.Arrivals.model_validate(
                 {"roots": [{"path": root, "mode": "inotify"}], "settle_seconds": SETTLE_SECONDS}
             ),
-            known=ledger.known,
-            stamps=ledger.stamps,
-            unknown=partial(unknown, ledger),
+            ledger,
+            Workers(settings.Workers()),
             admit=self._admit,
         )
 
@@ -72,6 +71,14 @@ class Serving:
         for file in files:
             self.admitted[file.path] += 1
             self.admitted_at[file.path] = now
+
+    async def reconcile(self) -> None:
+        """Have the root walked from now on, and wait for the end of it."""
+        (root,) = self.arrivals._roots  # noqa: SLF001 - nobody else waits for a walk
+        walked = root.health().last_reconcile
+        root.dirty.everything()
+        while root.health().last_reconcile == walked:  # noqa: ASYNC110 - of no weight
+            await asyncio.sleep(0.001)
 
     async def until_admitted(self, number: int, seconds: float) -> None:
         """Wait until *number* files are admitted, but no longer than *seconds*."""
@@ -152,12 +159,12 @@ async def reconcile(top: Path, state: Path, files: int, most_mib: int) -> list[F
     # Filled by another process: what the first meeting took is not the reconcile's memory.
     await asyncio.to_thread(_in_a_process, "admit", top, state, files)
     async with serving(top, state) as service:
-        await service.arrivals.reconcile("warm up")
+        await service.reconcile()
         times, finds = [], []
         for _ in range(ROUNDS):
             finds.append(_seconds(lambda: find(top)))
             began = time.perf_counter()
-            await service.arrivals.reconcile("measured")
+            await service.reconcile()
             times.append(time.perf_counter() - began)
         seconds, plain = statistics.median(times), statistics.median(finds)
         assert not service.admitted
@@ -186,7 +193,7 @@ async def watches(top: Path, _state: Path, folders: int) -> list[Figure]:
     plain = median_seconds(lambda: bare_walk(top))
     times, grown = [], 0.0
     for _ in range(ROUNDS):
-        watcher = Watcher(top, Filters(), Dirty(lambda: None))
+        watcher = InotifyWatcher(top, Filters(), Dirty(lambda: None))
         before = _resident_bytes()
         times.append(_seconds(watcher.start))
         grown = grown or (_resident_bytes() - before) / count
@@ -257,7 +264,7 @@ async def idle(top: Path, state: Path, folders: int, seconds: int) -> list[Figur
     """Measure what watching a quiet tree costs."""
     make_folders(top, folders)
     async with serving(top, state) as service:
-        await service.arrivals.reconcile("a first look")
+        await service.reconcile()
         await asyncio.sleep(10)
         began = time.process_time()
         await asyncio.sleep(seconds)

@@ -1,29 +1,27 @@
-"""Arrivals: how a file on disk becomes known, whole, and once."""
+"""Arrivals: how a file on disk is noticed, waited for until it is complete, and queued once."""
 
 from taggerd.arrivals.arrivals import Arrivals
-from taggerd.arrivals.filters import SIDECAR
-from taggerd.arrivals.find import Found, Skip, find
-from taggerd.arrivals.forgetting import Forgetting
+from taggerd.arrivals.dependencies import RootHealth, Timing
+from taggerd.arrivals.find import Found, SidecarPhotos, complete_photos, find
+from taggerd.arrivals.missing import sweep_missing_files
 from taggerd.arrivals.settling import Settling, confirm
-from taggerd.arrivals.stems import Files, whole
-from taggerd.arrivals.unpacking import Unpacking, is_archive, keywords_of_archive
-from taggerd.arrivals.walk import UNREADABLE, Seen, see
+from taggerd.arrivals.unpacking import Unpacking, keywords_of_archive
+from taggerd.arrivals.walk import Seen, Skip, see
 
 __all__ = [
-    "SIDECAR",
-    "UNREADABLE",
     "Arrivals",
-    "Files",
-    "Forgetting",
     "Found",
+    "RootHealth",
     "Seen",
     "Settling",
+    "SidecarPhotos",
     "Skip",
+    "Timing",
     "Unpacking",
+    "complete_photos",
     "confirm",
     "find",
-    "is_archive",
     "keywords_of_archive",
     "see",
-    "whole",
+    "sweep_missing_files",
 ]

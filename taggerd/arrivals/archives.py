@@ -1,9 +1,9 @@
-"""ZIP archives: unpacked beside themselves, once, whole or not at all.
+"""Unpacks ZIP archives, each into a folder beside it, whole or not at all.
 
-Every function here reads bytes that anybody may have made, so they run in a worker process. An
-archive is unpacked into a hidden folder in its own folder, in steps that each take a few seconds,
-and that folder is renamed at the end: what is killed on the way leaves nothing that is taken for a
-photo. A hidden file in the folder (:data:`MARKER`) says which archive it came from.
+These functions read bytes that anybody may have made, so they run in a worker process. An archive
+is unpacked into a hidden folder beside it, in steps of a few seconds, and that folder is renamed at
+the end: a kill on the way leaves nothing that is taken for a photo. A hidden file in the folder
+(:data:`MARKER`) says which archive it came from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from taggerd.arrivals import members
-from taggerd.arrivals.orders import SCRATCH, Order, check, identity_of, sorted_out
+from taggerd.arrivals.members import SCRATCH, UnpackRequest
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError, TaggerdError
 from taggerd.files import copy_owner, fsync_folder
 from taggerd.photo import Stamp, printable
@@ -39,10 +39,10 @@ _PIECE = 1 << 20
 _SPARE_BYTES = 64 << 20
 """Left free on the disk."""
 _MOST_NAMED = 20
-_NOT_HERE = frozenset(
+_DISK_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 )
-"""What the folder or its disk is at fault for, not the archive."""
+"""The fault of the folder or its disk, not of the archive."""
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 
 
@@ -53,7 +53,7 @@ class Contents:
     identity: str
     """Digest of its directory: names, sizes, checksums. 32 hex digits."""
     members: int
-    """Files that are taken."""
+    """Files that are extracted."""
     left_out: int
     named: tuple[tuple[str, str], ...]
     """The first of those left out: name, printable, and why."""
@@ -63,43 +63,43 @@ class Progress(NamedTuple):
     """How far an archive is unpacked."""
 
     begin: int
-    """The member to go on with; the number of them when all are there."""
+    """The member to continue with; their number when all are extracted."""
     lost: tuple[tuple[str, str], ...]
-    """Members that could not be given a file in this step: name, and why."""
+    """Members for which no file could be made in this step: name, and why."""
 
 
-def contents(order: Order) -> Contents:
-    """Look into an archive and judge it as a whole; nothing is written.
+def contents(request: UnpackRequest) -> Contents:
+    """Check an archive as a whole; write nothing.
 
     Raises:
-        ArchiveError: it is damaged, encrypted or past a limit: it is not to be unpacked.
-        PhotoMoved: it is not what settled.
+        ArchiveError: it is damaged, encrypted or past a limit: it must not be unpacked.
+        PhotoMoved: it is not the file that settled.
         StorageError: it cannot be read now, or there is no room for it.
     """
-    with _opened(order) as archive:
-        taken, left_out = sorted_out(archive, order)
-        check(order, taken)
-        _check_room(order, sum(member.info.file_size for member in taken))
+    with _opened(request) as archive:
+        taken, left_out = members.select(archive, request)
+        members.check(request, taken)
+        _check_space(request, sum(member.info.file_size for member in taken))
         return Contents(
-            identity_of(archive), len(taken), len(left_out), tuple(left_out[:_MOST_NAMED])
+            members.identity_of(archive), len(taken), len(left_out), tuple(left_out[:_MOST_NAMED])
         )
 
 
-def unpack(order: Order, begin: int, seconds: float) -> Progress:
-    """Unpack members from number *begin* on, for about *seconds*; 0 begins with an empty folder.
+def unpack(request: UnpackRequest, begin: int, seconds: float) -> Progress:
+    """Unpack members from number *begin* on, for about *seconds*; 0 starts with an empty folder.
 
     Raises:
         ArchiveError, PhotoMoved, StorageError: as :func:`contents`.
     """
     if begin == 0:
-        _begin(order)
+        _begin(request)
     end = time.monotonic() + seconds
     lost: list[tuple[str, str]] = []
-    with _opened(order) as archive:
-        taken, _ = sorted_out(archive, order)
-        like = order.archive.stat()
+    with _opened(request) as archive:
+        taken, _ = members.select(archive, request)
+        like = request.archive.stat()
         for number, member in enumerate(taken[begin:], start=begin):
-            reason = _extract(archive, member, order.scratch, like)
+            reason = _extract(archive, member, request.scratch, like)
             if reason:
                 lost.append((printable(str(member.path)), reason))
             if time.monotonic() >= end:
@@ -107,61 +107,60 @@ def unpack(order: Order, begin: int, seconds: float) -> Progress:
     return Progress(len(taken), tuple(lost))
 
 
-def put_in_place(order: Order, identity: str) -> Path:
-    """Give the unpacked folder its name, the archive's or a free one like it; return its path.
+def publish(request: UnpackRequest, identity: str) -> Path:
+    """Rename the unpacked folder to the archive's name, or a free one like it; return its path.
 
     Raises:
         StorageError: it cannot be written.
     """
-    scratch, archive = order.scratch, order.archive
+    scratch, archive = request.scratch, request.archive
     try:
-        said = json.dumps({"archive": archive.name, "identity": identity})
         with (scratch / MARKER).open("x", encoding="ascii") as marker:
-            marker.write(said)
+            json.dump({"archive": archive.name, "identity": identity}, marker)
             marker.flush()
             os.fsync(marker.fileno())
-        for folder, _, _ in os.walk(scratch):
-            _make_last(Path(folder))
+        for below, _, _ in os.walk(scratch):
+            _fsync_folder(Path(below))
         like = archive.stat()
         copy_owner(scratch, like, _folder_mode(like))
-        place = _moved(scratch, archive)
-        _make_last(archive.parent)
+        folder = _rename(scratch, archive)
+        _fsync_folder(archive.parent)
     except FileNotFoundError as error:
-        message = f"{printable(archive)} is no longer there"
-        raise PhotoGone(message) from error
+        raise _gone(request) from error
     except OSError as error:
-        _not_now(order, error)
-    return place
+        _raise_storage_error(request, error)
+    return folder
 
 
-def unpacked_before(order: Order, identity: str) -> Path | None:
-    """Return the folder beside the archive that its content already lies in, if there is one.
+def unpacked_before(request: UnpackRequest, identity: str) -> Path | None:
+    """Return the folder beside the archive that it was already unpacked into, if there is one.
 
-    So nothing is unpacked twice when the ledger is lost, or a kill came before its note.
+    Without this an archive would be unpacked twice after the ledger was lost, or after a kill
+    before the ledger's note.
     """
-    for place in _places(order.archive):
-        if not os.path.lexists(place):
+    for folder in _folder_names(request.archive):
+        if not os.path.lexists(folder):
             return None
-        said = _marker(place)
-        if said.get("archive") == order.archive.name and said.get("identity") == identity:
-            return place
+        marker = _marker(folder)
+        if marker.get("archive") == request.archive.name and marker.get("identity") == identity:
+            return folder
     return None
 
 
 def origin(folder: Path) -> str:
-    """Return the name, without extension, of the archive that *folder* came out of, or ``""``.
+    """Return the name, without extension, of the archive that *folder* came from, or ``""``.
 
-    The nearest folder at or above it that says so counts. Blocks.
+    The nearest marker at or above the folder counts. Blocks.
     """
-    for place in (folder, *folder.parents):
-        archive = _marker(place).get("archive", "")
+    for ancestor in (folder, *folder.parents):
+        archive = _marker(ancestor).get("archive", "")
         if archive:
             return Path(archive).stem
     return ""
 
 
 def clear(scratch: Path) -> None:
-    """Remove what a run that was stopped left behind. Blocks.
+    """Remove a half unpacked folder. Blocks.
 
     Raises:
         OSError: it cannot be removed.
@@ -171,72 +170,70 @@ def clear(scratch: Path) -> None:
 
 
 @contextmanager
-def _opened(order: Order) -> Iterator[zipfile.ZipFile]:
-    """Open the archive and map whatever goes wrong inside the block to one of our errors."""
+def _opened(request: UnpackRequest) -> Iterator[zipfile.ZipFile]:
+    """Open the archive and map whatever goes wrong in the block to one of our errors."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(order.archive, flags)
+        descriptor = os.open(request.archive, flags)
     except (FileNotFoundError, NotADirectoryError) as error:
-        message = f"{printable(order.archive)} is no longer there"
-        raise PhotoGone(message) from error
+        raise _gone(request) from error
     except OSError as error:
-        _not_now(order, error)
+        _raise_storage_error(request, error)
     with os.fdopen(descriptor, "rb") as file:
-        _confirm(file, order)
+        _confirm(file, request)
         try:
             with zipfile.ZipFile(file) as archive:
                 yield archive
         except (TaggerdError, MemoryError):
             raise
-        except Exception as error:  # zipfile and the decoders may raise anything over such bytes
-            _confirm(file, order)
-            if isinstance(error, OSError) and error.errno in _NOT_HERE:
-                _not_now(order, error)
+        except Exception as error:  # zipfile and the decoders may raise anything
+            _confirm(file, request)
+            if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                _raise_storage_error(request, error)
             message = f"is damaged: {error or type(error).__name__}"
             raise ArchiveError(message) from error
-        _confirm(file, order)
+        _confirm(file, request)
 
 
-def _confirm(file: BufferedReader, order: Order) -> None:
-    if Stamp.of(os.fstat(file.fileno())) != order.stamp:
-        message = f"{printable(order.archive)} changed since it settled: it is left to settle again"
+def _confirm(file: BufferedReader, request: UnpackRequest) -> None:
+    if Stamp.of(os.fstat(file.fileno())) != request.stamp:
+        message = f"{printable(request.archive)} changed since it settled: it has to settle again"
         raise PhotoChanged(message)
 
 
-def _check_room(order: Order, total: int) -> None:
+def _check_space(request: UnpackRequest, total: int) -> None:
     try:
-        disk = os.statvfs(order.archive.parent)
+        disk = os.statvfs(request.archive.parent)
     except OSError as error:
-        _not_now(order, error)
+        _raise_storage_error(request, error)
     if total and total + _SPARE_BYTES > disk.f_bavail * disk.f_frsize:
         message = (
-            f"no room to unpack {printable(order.archive)} ({total / 1e9:.1f} GB): make room on "
-            "its disk"
+            f"no room to unpack {printable(request.archive)} ({total / 1e9:.1f} GB): "
+            "make room on its disk"
         )
         raise StorageError(message)
 
 
-def _begin(order: Order) -> None:
-    """Make the hidden folder, anew if a run that was killed left one."""
+def _begin(request: UnpackRequest) -> None:
+    """Make the hidden folder; one that a killed run left is removed first."""
     try:
-        clear(order.scratch)
-        order.scratch.mkdir(mode=0o700)
+        clear(request.scratch)
+        request.scratch.mkdir(mode=0o700)
     except FileNotFoundError as error:
-        message = f"{printable(order.archive)} is no longer there"
-        raise PhotoGone(message) from error
+        raise _gone(request) from error
     except OSError as error:
-        _not_now(order, error)
+        _raise_storage_error(request, error)
 
 
 def _extract(
     archive: zipfile.ZipFile, member: members.Member, scratch: Path, like: os.stat_result
 ) -> str:
-    """Write one member to a new file; return in words why it got none, or ``""``."""
+    """Write one member to a new file; return why it got none, or ``""``."""
     try:
         folder = _folder(scratch, member, like)
         descriptor = _new_file(folder, member.path.name)
     except OSError as error:
-        if error.errno in _NOT_HERE:
+        if error.errno in _DISK_ERRORS:
             raise
         return f"cannot be given a file: {error.strerror}"
     with os.fdopen(descriptor, "wb") as file:
@@ -246,7 +243,7 @@ def _extract(
                 size += len(piece)
                 file.write(piece)
         if size != member.info.file_size:
-            message = f"is damaged: {printable(str(member.path))} is not as long as it says"
+            message = f"is damaged: {printable(str(member.path))} is shorter than it says"
             raise ArchiveError(message)
         file.flush()
         copy_owner(descriptor, like, stat.S_IMODE(like.st_mode) & 0o666 | 0o600)
@@ -259,7 +256,7 @@ def _extract(
 
 
 def _folder(scratch: Path, member: members.Member, like: os.stat_result) -> Path:
-    """Make the folders that *member* lies in."""
+    """Make the folders of *member* and return the innermost."""
     folder = scratch
     for part in member.path.parent.parts:
         folder = folder / part
@@ -270,9 +267,9 @@ def _folder(scratch: Path, member: members.Member, like: os.stat_result) -> Path
 
 
 def _new_file(folder: Path, name: str) -> int:
-    """Open a new file of this *name*, or of one like it where that is taken.
+    """Open a new file of this *name*, or of a similar one where that is taken.
 
-    An archive may hold a name twice, and two that differ by case alone are one to some disks.
+    An archive may hold a name twice, and some disks do not distinguish upper and lower case.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, no path
@@ -286,58 +283,62 @@ def _new_file(folder: Path, name: str) -> int:
 
 
 def _folder_mode(like: os.stat_result) -> int:
-    """Return the mode of a folder that whoever may read the archive may look into."""
+    """Return the mode of a folder that whoever may read the archive may list."""
     mode = stat.S_IMODE(like.st_mode) & 0o666 | 0o700
     return mode | (mode & 0o444) >> 2
 
 
-def _places(archive: Path) -> Iterator[Path]:
+def _folder_names(archive: Path) -> Iterator[Path]:
     """Return the names for the folder, best first."""
     yield archive.with_name(archive.stem)
     for number in range(2, 1000):
         yield archive.with_name(f"{archive.stem}-{number}")
 
 
-def _moved(scratch: Path, archive: Path) -> Path:
-    """Rename *scratch* to the first name that is free; nothing is ever replaced."""
-    for place in _places(archive):
-        if os.path.lexists(place):
+def _rename(scratch: Path, archive: Path) -> Path:
+    """Rename *scratch* to the first free name; nothing is ever replaced."""
+    for folder in _folder_names(archive):
+        if os.path.lexists(folder):
             continue
         try:
-            # Should a folder of that name come at this very moment: an empty one loses nothing,
-            # any other is not replaced.
-            scratch.rename(place)
+            # If a folder of that name is made at this very moment: rename() replaces it only if it
+            # is empty, so nothing is lost.
+            scratch.rename(folder)
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
         else:
-            return place
+            return folder
     raise FileExistsError(errno.EEXIST, "no free name for its folder", str(archive))
 
 
 def _marker(folder: Path) -> dict[str, str]:
-    """Return what the marker in *folder* says; nothing where there is none or it is not ours."""
+    """Return the content of the marker in *folder*; nothing where there is none of ours."""
     try:
         with (folder / MARKER).open("rb") as marker:
-            said = json.loads(marker.read(_PIECE))
+            content = json.loads(marker.read(_PIECE))
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         return {}
-    return {key: value for key, value in said.items() if isinstance(value, str)}
+    return {key: value for key, value in content.items() if isinstance(value, str)}
 
 
-def _make_last(folder: Path) -> None:
-    """Make the names in *folder* last, as far as the file system can."""
+def _fsync_folder(folder: Path) -> None:
+    """Flush the names in *folder* to the disk, where the file system can."""
     with suppress(OSError):
         fsync_folder(folder)
 
 
-def _not_now(order: Order, error: OSError) -> NoReturn:
-    """Raise *error* as one of the folder or its disk: another day it may go well."""
+def _gone(request: UnpackRequest) -> PhotoGone:
+    return PhotoGone(f"{printable(request.archive)} is no longer there")
+
+
+def _raise_storage_error(request: UnpackRequest, error: OSError) -> NoReturn:
+    """Raise *error* as one of the folder or its disk: later it may succeed."""
     reason = error.strerror or str(error)
     message = (
-        f"{printable(order.archive)} cannot be unpacked now: {reason}; its folder must be "
+        f"{printable(request.archive)} cannot be unpacked now: {reason}; its folder must be "
         "writable and have room"
     )
     raise StorageError(message) from error

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Batch:
-    """What was dirty when it was drained."""
+    """What was dirty when the map was drained."""
 
     files: dict[str, set[str]] = field(default_factory=dict)
-    """Names to look at, by folder."""
+    """Names to check, by folder."""
     folders: set[str] = field(default_factory=set)
     """Folders to be read again, without what lies below them."""
     trees: set[str] = field(default_factory=set)
@@ -31,9 +31,9 @@ class Batch:
 class Dirty:
     """The dirty map of one root.
 
-    Past *names_per_folder* a folder's names collapse to "read this folder", past *places* folders
-    all collapses to "read the root", so that no burst can grow it without end. No method raises:
-    the threads that call it would die of it.
+    Past *names_per_folder* a folder's names collapse to "read this folder", past *folders* folders
+    everything collapses to "read the root", so that no burst can grow the map without end. No
+    method raises: that would kill the thread that called it.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Dirty:
         *,
         names_per_folder: int = 500,
         names: int = 20_000,
-        places: int = 1_000,
+        folders: int = 1_000,
     ) -> None:
-        """Call *wake* whenever the map is no longer empty; it may run in any thread."""
+        """Call *wake* whenever the map stops being empty; it may run in any thread."""
         self._wake = wake
         self._names_per_folder = names_per_folder
         self._names = names
-        self._places = places
+        self._folders = folders
         self._lock = threading.Lock()
         self._batch = Batch()
         self._count = 0
@@ -62,7 +62,7 @@ class Dirty:
         self._rouse(was_clean=was_clean)
 
     def tree(self, path: str) -> None:
-        """Note that the folder *path* came, with whatever is in it."""
+        """Note that the folder *path* appeared, with whatever is in it."""
         with self._lock:
             was_clean = not self._batch
             if not self._batch.everything:
@@ -71,7 +71,7 @@ class Dirty:
         self._rouse(was_clean=was_clean)
 
     def everything(self) -> None:
-        """Note that nothing is certain any more."""
+        """Note that anything may have changed."""
         with self._lock:
             was_clean = not self._batch
             self._collapse()
@@ -102,7 +102,7 @@ class Dirty:
 
     def _bound(self) -> None:
         batch = self._batch
-        if len(batch.files) + len(batch.folders) + len(batch.trees) > self._places:
+        if len(batch.files) + len(batch.folders) + len(batch.trees) > self._folders:
             self._collapse()
 
     def _collapse(self) -> None:

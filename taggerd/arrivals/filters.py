@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from taggerd import settings
+
 NOT_AN_IMAGE = "not an image extension"
 SIDECAR = "sidecar"
 COPY = "temporary file of a copy"
@@ -36,22 +38,21 @@ _COPY_FOLDER = "rpd-tmp"
 
 
 def _is_copy(name: str) -> bool:
-    """Say whether a copying program is still busy with the file *name*."""
+    """Say whether *name* is a copying program's temporary file."""
     return (
         name.startswith(("~syncthing~", ".syncthing."))
         or name.lower().endswith(_COPY_ENDINGS)
-        # ".IMG_1.CR3.edited" is six letters too, and is hidden either way.
+        # ".IMG_1.CR3.edited" matches too: it is hidden anyway.
         or (name[0] == "." and _RSYNC.fullmatch(name) is not None)
     )
 
 
 class Filters:
-    """The names that are taken.
+    """Decides by name alone what is taken, component by component below the root.
 
-    Judged by name alone, component by component below the root: the root itself may well be
-    hidden. ``extensions`` are lower case without the dot. ``ignore_globs`` are matched, case and
-    all, on the name and on the path below the root, files and folders alike; ``*`` matches
-    slashes too, and a glob that ends in ``/`` matches folders alone.
+    The root itself may be hidden. ``extensions`` are lower case without the dot. ``ignore_globs``
+    are matched, case-sensitively, on the name and on the path below the root, for files and
+    folders alike; ``*`` matches slashes too, and a glob that ends in ``/`` matches folders only.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Filters:
     ) -> None:
         """Take the names that end in one of *extensions* and match none of *ignore_globs*.
 
-        *apart* names folders below the root, relative to it, that are not taken, and why.
+        *apart*: folders below the root, relative to it, that are not taken, and why.
         """
         self._extensions = frozenset(extensions)
         self._globs = [_compiled(glob) for glob in ignore_globs]
@@ -73,15 +74,25 @@ class Filters:
         self.recursive = recursive
         self._apart = apart or {}
 
+    @classmethod
+    def of(
+        cls, arrivals: settings.Arrivals, root: settings.Root | None, apart: Mapping[str, str]
+    ) -> Filters:
+        """Return what the settings take below *root*; None: outside of every import folder."""
+        recursive = arrivals.recursive if root is None or root.recursive is None else root.recursive
+        ignore = [*arrivals.ignore, *(root.ignore if root else ())]
+        extensions = arrivals.extensions(recursive=recursive)
+        return cls(extensions, ignore, recursive=recursive, apart=apart)
+
     def verdict(self, path: Path | str, root: Path | str, *, is_dir: bool = False) -> str:
-        """Return ``""`` if *path* below *root* is taken, else the reason why not, in words."""
+        """Return ``""`` if *path* below *root* is taken, else why not."""
         relative = os.path.relpath(path, root)
         if relative == os.pardir or relative.startswith("../"):
             return "outside of the import folder"
         return "" if relative == os.curdir else self.below(relative, is_dir=is_dir)
 
     def below(self, relative: str, *, is_dir: bool = False) -> str:
-        """Say the same of a path *relative* to the root, without ``.`` and ``..`` in it."""
+        """Return the same for a path *relative* to the root, without ``.`` and ``..`` in it."""
         *folders, name = relative.split("/")
         for depth, folder in enumerate(folders, 1):
             reason = self.of_folder(folder, "/".join(folders[:depth]))
@@ -102,9 +113,9 @@ class Filters:
         return self._apart.get(relative, "") or self._ignored(name, relative, is_dir=True)
 
     def plain(self, name: str) -> bool:
-        """Say whether the file *name* is taken at first sight; :meth:`of_file` has the last word.
+        """Say whether the file *name* is surely taken; where not, ask :meth:`of_file`.
 
-        Of a million files in a library nearly all are.
+        A fast path: of a million files in a library nearly all are.
         """
         return name[-4:] in self._plain_endings and name[0] not in ".~"
 
@@ -118,7 +129,7 @@ class Filters:
         return self._ignored(name, relative, is_dir=False)
 
     def _not_taken(self, name: str, ending: str) -> str:
-        """Find the words for a file whose name is not plainly that of a photo."""
+        """Say why a file is not taken whose name is not plainly that of a photo."""
         if name.startswith(".trashed-"):
             return TRASH
         if _is_copy(name):
@@ -130,18 +141,18 @@ class Filters:
         return "" if ending in self._extensions else NOT_AN_IMAGE
 
     def _ignored(self, name: str, relative: str, *, is_dir: bool) -> str:
-        for glob, matches, folders_alone in self._globs:
-            if (is_dir or not folders_alone) and (matches(name) or matches(relative)):
+        for glob, matches, folders_only in self._globs:
+            if (is_dir or not folders_only) and (matches(name) or matches(relative)):
                 return f"ignored by arrivals.ignore {glob!r}"
         return ""
 
 
-def apart_in(root: Path, folders: Iterable[Path], reason: str) -> dict[str, str]:
-    """Return those of *folders* that lie below *root*, as :class:`Filters` takes them."""
+def folders_below(root: Path, folders: Iterable[Path], reason: str) -> dict[str, str]:
+    """Return those of *folders* below *root* as :class:`Filters` wants its *apart*."""
     below = (folder for folder in folders if root in folder.parents)
     return {os.fspath(folder.relative_to(root)): reason for folder in below}
 
 
 def _compiled(glob: str) -> tuple[str, Callable[[str], object], bool]:
-    """Return *glob*, its matcher, and whether it is meant for folders alone."""
+    """Return *glob*, its matcher, and whether it matches folders only."""
     return glob, re.compile(fnmatch.translate(glob.rstrip("/"))).match, glob.endswith("/")

@@ -1,33 +1,25 @@
-"""The photos below some paths: what is taken there, and what is not, and why."""
+"""Finds the photos below some paths: what is taken there, and what is not, and why."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from taggerd.arrivals.filters import OWN_FOLDER, Filters, apart_in
+from taggerd.arrivals.filters import OWN_FOLDER, SIDECAR, Filters, folders_below
 from taggerd.arrivals.unpacking import is_archive
-from taggerd.arrivals.walk import Seen, see, walk
+from taggerd.arrivals.walk import Seen, Skip, see, walk
 from taggerd.errors import ConfigurationError
-from taggerd.photo import group, printable
+from taggerd.photo import IMAGE_EXTENSIONS, Photo, PhotoFile, Stamp, extension, group, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from taggerd.photo import Photo
     from taggerd.settings import Settings
-
-
-class Skip(NamedTuple):
-    """A file that is not taken, and why."""
-
-    path: Path
-    reason: str
-    named: bool = False
-    """The user named this very file."""
 
 
 @dataclass(slots=True)
@@ -50,23 +42,20 @@ class Found:
 
 
 def find(paths: Sequence[Path], settings: Settings) -> Found:
-    """Look for photos below *paths*: folders, or single files.
+    """Find the photos below *paths*: folders, or single files.
 
     Raises:
-        ConfigurationError: a path is not there or cannot be read.
-
+        ConfigurationError: a path does not exist or cannot be read.
     """
     found = Found()
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - resolve() would follow the user's links
         filters = _filters_for(path, settings)
         if _is_folder(path):
-            found.seen += walk(
-                path, filters, skipped=lambda p, why: found.skipped.append(Skip(p, why))
-            )
+            found.seen += walk(path, filters, skipped=found.skipped.append)
             found.folders.append(path)
         else:
             _find_file(path, filters, found)
-    by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders are named once
+    by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders: each file once
     found.seen = []
     for seen in by_path.values():
         (found.archives if is_archive(seen.file) else found.seen).append(seen)
@@ -74,25 +63,21 @@ def find(paths: Sequence[Path], settings: Settings) -> Found:
 
 
 def _filters_for(path: Path, settings: Settings) -> Filters:
-    """Return what is taken at *path*: as the daemon takes it, if it is at or below a root."""
-    arrivals = settings.arrivals
-    above = (r for r in arrivals.roots if path.is_relative_to(r.path))
+    """Return what is taken at *path*: what the daemon takes, if it is at or below a root."""
+    above = (r for r in settings.arrivals.roots if path.is_relative_to(r.path))
     root = max(above, key=lambda r: len(r.path.parts), default=None)
-    ignore = [*arrivals.ignore, *(root.ignore if root else ())]
-    recursive = arrivals.recursive if root is None or root.recursive is None else root.recursive
-    apart = apart_in(path, settings.own_folders, OWN_FOLDER)
-    extensions = arrivals.extensions(recursive=recursive)
-    return Filters(extensions, ignore, recursive=recursive, apart=apart)
+    own = folders_below(path, settings.own_folders, OWN_FOLDER)
+    return Filters.of(settings.arrivals, root, own)
 
 
 def _is_folder(path: Path) -> bool:
-    """Say whether *path* is, or should be, a folder; what is not there is none of a file."""
+    """Say whether *path* is, or should be, a folder: what does not exist is no file."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
         return True
     except OSError as error:
-        message = f"{printable(path)}: cannot be looked at: {error.strerror}"
+        message = f"{printable(path)} cannot be read: {error.strerror}"
         raise ConfigurationError(message) from error
 
 
@@ -101,9 +86,45 @@ def _find_file(path: Path, filters: Filters, found: Found) -> None:
     try:
         seen = filters.verdict(path, path.parent) or see(path)
     except OSError as error:
-        message = f"{printable(path)}: cannot be looked at: {error.strerror}"
+        message = f"{printable(path)} cannot be read: {error.strerror}"
         raise ConfigurationError(message) from error
     if isinstance(seen, str):
-        found.skipped.append(Skip(path, seen, named=True))
+        found.skipped.append(Skip(path, seen, "sidecar" if seen == SIDECAR else "", named=True))
     else:
         found.seen.append(seen)
+
+
+def complete_photos(photos: Iterable[Photo]) -> list[Photo]:
+    """Return *photos* with all their files: of a raw and its JPEG perhaps one alone was named."""
+    found: list[Photo] = []
+    for photo in photos:
+        path = photo.primary.path
+        files = {path: photo.primary}
+        with suppress(OSError):  # a folder that may be entered, but not listed
+            for other in path.parent.iterdir():
+                if other.stem == path.stem and extension(other) in IMAGE_EXTENSIONS:
+                    files[other] = PhotoFile(other, Stamp.of(other.lstat()))
+        found += [p for p in group(files.values()) if any(file.path == path for file in p.files)]
+    return found
+
+
+class SidecarPhotos:
+    """Finds the photo files that a sidecar belongs to; lists each folder once."""
+
+    def __init__(self) -> None:
+        """Know no folder yet."""
+        self._folder: Path | None = None
+        self._stems: defaultdict[str, list[Path]] = defaultdict(list)
+
+    def of(self, sidecar: Path) -> list[Path]:
+        """Return the files that *sidecar* is named after."""
+        photo = sidecar.with_suffix("")
+        if extension(photo) in IMAGE_EXTENSIONS:
+            return [photo]
+        if sidecar.parent != self._folder:
+            self._folder, self._stems = sidecar.parent, defaultdict(list)
+            with suppress(OSError):
+                for path in sidecar.parent.iterdir():
+                    if extension(path) in IMAGE_EXTENSIONS:
+                        self._stems[path.stem].append(path)
+        return self._stems[sidecar.stem]

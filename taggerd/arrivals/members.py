@@ -1,20 +1,34 @@
-"""Which members of an archive are taken, and under which names. Nothing is read or written here."""
+"""Which members of an archive are taken, under which names, and whether it may be unpacked at all.
+
+Nothing is read from the disk or written here.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 import struct
 import time
 import unicodedata
+import zipfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from taggerd.errors import ArchiveError
+from taggerd.photo import printable
+
 if TYPE_CHECKING:
-    import zipfile
     from collections.abc import Container
+    from pathlib import Path
+
+    from taggerd.photo import Stamp
+
+SCRATCH = ".taggerd-unpacking-"
+"""How the name of the hidden folder begins that an archive is first unpacked into."""
 
 NOT_TAKEN = "neither a photo nor an XMP sidecar"
 HIDDEN = "hidden"
@@ -35,10 +49,44 @@ _LONGEST_NAME = 240
 """Bytes: file systems end at 255, and a sidecar's name is longer than its photo's."""
 _LONGEST_PATH = 1024
 _DEEPEST = 32
+_HARMLESS_BYTES = 64 << 20
+"""An archive that unpacks to less is no bomb, however well it is packed."""
+_KNOWN_COMPRESSION = frozenset(
+    {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large one archive may be."""
+
+    members: int
+    total_bytes: int
+    """Of what is taken, unpacked."""
+    ratio: float
+    """Unpacked to packed."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackRequest:
+    """What is to be unpacked, and how."""
+
+    archive: Path
+    stamp: Stamp
+    """As it settled."""
+    extensions: frozenset[str]
+    """Of photos: lower case, no dot."""
+    limits: Limits
+
+    @property
+    def scratch(self) -> Path:
+        """The hidden folder that it is first unpacked into."""
+        digest = hashlib.blake2b(os.fsencode(self.archive.name), digest_size=8).hexdigest()
+        return self.archive.with_name(SCRATCH + digest)
 
 
 class Member(NamedTuple):
-    """One file that is taken out of an archive."""
+    """One file that is extracted from an archive."""
 
     info: zipfile.ZipInfo
     path: PurePosixPath
@@ -48,8 +96,8 @@ class Member(NamedTuple):
 def name_of(info: zipfile.ZipInfo) -> str:
     """Return a member's name as it was meant, with ``/`` between its parts.
 
-    The archive says when it is UTF-8. Where it does not say so, many programs wrote UTF-8 all the
-    same: what is valid UTF-8 is taken for it, all else for cp437 as the format demands.
+    A flag says that it is UTF-8. Many programs write UTF-8 without the flag, so what is valid
+    UTF-8 is read as such, and all else as cp437, as the format demands.
     """
     name = info.orig_filename
     if not info.flag_bits & _UTF8:
@@ -58,16 +106,16 @@ def name_of(info: zipfile.ZipInfo) -> str:
     return name.replace("\\", "/")
 
 
-def judged(info: zipfile.ZipInfo, extensions: Container[str]) -> Member | str:
-    """Return the member to take, or in words why *info* is left out.
+def member_of(info: zipfile.ZipInfo, extensions: Container[str]) -> Member | str:
+    """Return the member to extract, or why *info* is left out; ``""`` for a folder.
 
-    *extensions* are lower case without the dot. A folder is left out without a word.
+    *extensions* are lower case without the dot.
     """
     name = name_of(info)
     if name.endswith("/"):
         return ""
     parts = [part for part in name.split("/") if part not in {"", "."}]
-    reason = _refused(info, name, parts)
+    reason = _refusal(info, name, parts)
     if reason:
         return reason
     path = PurePosixPath(*parts)
@@ -75,7 +123,7 @@ def judged(info: zipfile.ZipInfo, extensions: Container[str]) -> Member | str:
     return Member(info, path) if ending == "xmp" or ending in extensions else NOT_TAKEN
 
 
-def _refused(info: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
+def _refusal(info: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
     kind = stat.S_IFMT(info.external_attr >> 16)
     long = any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts)
     verdicts = {
@@ -90,9 +138,9 @@ def _refused(info: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
 
 
 def modified_ns(info: zipfile.ZipInfo) -> int | None:
-    """Return when a member was modified, nanoseconds since the epoch; None if it is not said.
+    """Return when a member was modified, nanoseconds since the epoch; None if it does not say.
 
-    Info-ZIP's own field first; the format's is local time, to two seconds.
+    Info-ZIP's extra field is preferred: the format's own is local time, to two seconds.
     """
     seconds = _unix_time(info.extra)
     if seconds is None:
@@ -112,3 +160,66 @@ def _unix_time(extra: bytes) -> int | None:
             return seconds
         extra = extra[4 + length :]
     return None
+
+
+def select(
+    archive: zipfile.ZipFile, request: UnpackRequest
+) -> tuple[list[Member], list[tuple[str, str]]]:
+    """Return the members to extract, and the names of the others with the reasons.
+
+    Raises:
+        ArchiveError: it has more members than it may have.
+    """
+    infos = archive.infolist()
+    if len(infos) > request.limits.members:
+        most = f"arrivals.unpack_members ({request.limits.members})"
+        message = f"has {len(infos)} members, more than {most}"
+        raise ArchiveError(message)
+    taken: list[Member] = []
+    left_out: list[tuple[str, str]] = []
+    for info in infos:
+        member = member_of(info, request.extensions)
+        if isinstance(member, Member):
+            taken.append(member)
+        elif member:
+            left_out.append((printable(name_of(info)), member))
+    return taken, left_out
+
+
+def check(request: UnpackRequest, taken: list[Member]) -> None:
+    """Refuse what is encrypted, compressed in an unknown way, or past the limits.
+
+    Raises:
+        ArchiveError: it is to be refused.
+    """
+    reason = _reason_to_refuse(request, taken)
+    if reason:
+        raise ArchiveError(reason)
+
+
+def _reason_to_refuse(request: UnpackRequest, taken: list[Member]) -> str:
+    limits, size = request.limits, request.stamp.size
+    if any(member.info.flag_bits & ENCRYPTED for member in taken):
+        return "is encrypted: unpack it yourself"
+    methods = {member.info.compress_type for member in taken} - _KNOWN_COMPRESSION
+    if methods:
+        return f"uses an unknown compression method ({min(methods)}): unpack it yourself"
+    total = sum(member.info.file_size for member in taken)
+    if total > limits.total_bytes:
+        most = f"arrivals.unpack_gigabytes ({limits.total_bytes / 1e9:g})"
+        return f"unpacks to {total / 1e9:.1f} GB, more than {most}"
+    if total > _HARMLESS_BYTES and total > limits.ratio * size:
+        most = f"arrivals.unpack_ratio ({limits.ratio:g})"
+        return f"unpacks to {total / max(size, 1):.0f} times its size, more than {most}: a bomb"
+    if sum(member.info.compress_size for member in taken) > size:
+        return "has members that overlap: a bomb"
+    return ""
+
+
+def identity_of(archive: zipfile.ZipFile) -> str:
+    """Return a digest of its directory: names, sizes, checksums. 32 hex digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for info in archive.infolist():
+        about = (info.orig_filename, info.CRC, info.file_size, info.compress_size, info.date_time)
+        digest.update(repr(about).encode())
+    return digest.hexdigest()

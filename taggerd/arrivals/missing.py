@@ -1,60 +1,60 @@
-"""Files that are on record and no longer on the disk: surely gone, or only out of sight.
+"""The missing-file sweep: which files on record are gone from the disk.
 
-Nothing follows from what cannot be looked at: a folder without permission, a share that does not
-answer, an empty folder where a disk was mounted.
+Files that stay gone for ``arrivals.forget_days`` leave the ledger; their answers stay. A file that
+merely cannot be seen is not gone: a folder without permission, a share that does not answer, an
+empty folder where a disk was mounted.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import structlog
+
+from taggerd.arrivals.executor import Executor
+from taggerd.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from taggerd.arrivals.lane import Lane
+    from taggerd.arrivals.dependencies import Record
     from taggerd.arrivals.walk import Folder, Seen
     from taggerd.photo import Stamp
 
-    Known = Callable[[Path], Awaitable[Mapping[Path, Stamp]]]
-    """Gives the stamps on record of the files directly in a folder."""
+log = structlog.get_logger(__name__)
 
+DAY_SECONDS = 86_400.0
 _AT_ONCE = 200
-"""Folders that are looked into in one go."""
+"""Folders that are checked in one go."""
 
 
-class Absences(NamedTuple):
-    """Who is to know what is gone."""
+class MissingFileSweep:
+    """Checks the files on record of one root, after each whole walk of it.
 
-    folders: Callable[[Path], Awaitable[Sequence[Path]]]
-    """Gives the folders on record, at and below one."""
-    missing: Callable[[Path, Collection[Path]], Awaitable[None]]
-    """Told after a whole walk: of the files on record below the root just these are gone."""
-
-
-class RollCall:
-    """Looks for the files on record of one root, after each whole walk of it.
-
-    Folders in which the walk found every file on record are passed over; the others are looked
-    into again, a few at a time. Not thread-safe; blocks only in its lane.
+    Folders in which the walk found every file on record are skipped; the others are read again, a
+    few at a time. Not thread-safe; blocks only in its executor.
     """
 
-    def __init__(self, root: Path, known: Known, absences: Absences | None, lane: Lane) -> None:
-        """Tell *absences* what is gone below *root*; None: nobody asks."""
+    def __init__(
+        self, root: Path, record: Record, executor: Executor, *, forget_days: float
+    ) -> None:
+        """Tell *record* which files below *root* are gone."""
         self._root = root
-        self._known = known
-        self._absences = absences
-        self._lane = lane
+        self._record = record
+        self._executor = executor
+        self._grace_seconds = forget_days * DAY_SECONDS
         self._complete: set[Path] = set()
         self._left: deque[Path] = deque()
         self._gone: set[Path] = set()
-        self.under_way = False
-        """Whether :meth:`go_on` has anything to do."""
+        self.in_progress = False
+        """Whether :meth:`step` has anything to do."""
 
     def saw(self, folder: Folder, known: Mapping[Path, Stamp], news: Sequence[Seen]) -> None:
-        """Note that a walk saw *folder*, where *known* is on record and *news* is not as known."""
+        """Note that a walk saw *folder*; *known* is on record, *news* are new or changed files."""
         strangers = sum(seen.file.path not in known for seen in news)
         if len(known) == len(folder.files) - strangers:
             self.complete(folder.path)
@@ -64,37 +64,64 @@ class RollCall:
         self._complete.add(folder)
 
     async def begin(self) -> None:
-        """Begin, at the end of a whole walk, if none is under way.
+        """Begin, at the end of a whole walk, if no sweep is in progress.
 
-        Also where nothing is missing: then what came back no longer counts as gone.
+        Also where nothing is missing: only a sweep ends the grace time of a file that came back.
         """
         complete, self._complete = self._complete, set()
-        if self._absences is None or self.under_way:
+        if self.in_progress:
             return
-        on_record = await self._absences.folders(self._root)
+        on_record = await self._record.folders(self._root)
         self._left = deque(folder for folder in on_record if folder not in complete)
         self._gone = set()
-        self.under_way = True
+        self.in_progress = True
 
     def stop(self) -> None:
-        """Drop it: the root is offline."""
-        self.under_way = False
+        """Drop the sweep: the root is offline."""
+        self.in_progress = False
         self._complete = set()
 
-    async def go_on(self, still_there: Callable[[], Awaitable[bool]]) -> None:
-        """Look into a few folders more; at the end say what is gone, if the root is *still_there*.
+    async def step(self, still_there: Callable[[], Awaitable[bool]]) -> None:
+        """Check a few more folders; at the end report what is gone, if the root is *still_there*.
 
-        It may have been unmounted in the meantime.
+        It may have been unmounted in the meantime, and then all its files would seem to be gone.
         """
-        if not self.under_way or self._absences is None:
+        if not self.in_progress:
             return
         folders = [self._left.popleft() for _ in range(min(_AT_ONCE, len(self._left)))]
-        known = {folder: await self._known(folder) for folder in folders}
-        self._gone |= await self._lane.run(gone, self._root, known)
+        known = {folder: await self._record.known(folder) for folder in folders}
+        self._gone |= await self._executor.run(gone, self._root, known)
         if not self._left:
-            self.under_way = False
+            self.in_progress = False
             if await still_there():
-                await self._absences.missing(self._root, self._gone)
+                await self._report()
+
+    async def _report(self) -> None:
+        try:
+            forgotten = await self._record.missing(
+                self._root, self._gone, grace_seconds=self._grace_seconds
+            )
+        except StorageError as error:
+            log.warning("missing files could not be recorded", reason=str(error))
+            return
+        if forgotten:
+            log.info("files missing for long are forgotten", files=len(forgotten))
+
+
+async def sweep_missing_files(record: Record, folder: Path, *, forget_days: float) -> None:
+    """Check every file on record in and below *folder*, which has just been read, at once."""
+
+    async def still_there() -> bool:
+        return True
+
+    executor = Executor(f"missing files in {folder}", time.monotonic)
+    sweep = MissingFileSweep(folder, record, executor, forget_days=forget_days)
+    try:
+        await sweep.begin()
+        while sweep.in_progress:
+            await sweep.step(still_there)
+    finally:
+        executor.close()
 
 
 def gone(root: Path, known: Mapping[Path, Mapping[Path, Stamp]]) -> set[Path]:
@@ -110,24 +137,23 @@ def _gone_from(root: Path, folder: Path, files: Mapping[Path, Stamp]) -> list[Pa
     except OSError:
         return []
     missing = [path for path in files if path.name not in names]
-    place = _nearest(root, folder) if missing else None
-    if place is None:
-        return []
-    # On another disk than what is here now: rather one that was unmounted, folder and all.
-    return [path for path in missing if files[path].device == place]
+    device = _nearest_device(root, folder) if missing else None
+    # A file on record from another device than the folder has now: its disk was rather unmounted,
+    # folder and all.
+    return [path for path in missing if files[path].device == device]
 
 
-def _nearest(root: Path, folder: Path) -> int | None:
-    """Return the device of the nearest folder that is there, at or above *folder*.
+def _nearest_device(root: Path, folder: Path) -> int | None:
+    """Return the device of the nearest folder that exists, at or above *folder*.
 
-    None where *root* is not there, or not to be looked at.
+    None where *root* does not exist or cannot be read.
     """
-    for place in (folder, *folder.parents):
-        if not place.is_relative_to(root):
+    for ancestor in (folder, *folder.parents):
+        if not ancestor.is_relative_to(root):
             break
         try:
-            with os.scandir(place):
-                return os.stat(place).st_dev  # noqa: PTH116 - as everywhere in this room
+            with os.scandir(ancestor):
+                return os.stat(ancestor).st_dev  # noqa: PTH116 - os.stat is twice as fast
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:

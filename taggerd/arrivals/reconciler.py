@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taggerd.arrivals.walk import TOO_LONG, UNREADABLE, Folder, folders
+from taggerd.arrivals.walk import Folder, Skip, folders
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -17,22 +17,14 @@ if TYPE_CHECKING:
 
 _STEP_SECONDS = 0.05
 _STEP_FILES = 5_000
-"""A step ends after either, so that what happens meanwhile waits no longer than that."""
-_MOST_PLACES = 1_000
-"""Past so many single folders to read, the whole root is read instead."""
-
-
-@dataclass(slots=True)
-class _Place:
-    """A part of the root that is to be read again."""
-
-    path: Path
-    deep: bool
+"""A step ends after either, so that nothing else waits for longer than that."""
+_MOST_PARTS = 1_000
+"""With more single folders to read than this, the whole root is read instead."""
 
 
 @dataclass(slots=True)
 class _Whole:
-    """The walk of the whole root that is under way."""
+    """A walk of the whole root."""
 
     ticket: int
     directories: int = 0
@@ -41,9 +33,9 @@ class _Whole:
 
 
 class Reconciler:
-    """Reads the root again, as a whole or in places, step by step.
+    """Reads the root again, as a whole or in parts, step by step.
 
-    Only looks: what is found is compared by the caller. Not thread-safe: one caller at a time.
+    It only reads; its caller compares what was found with the record. Not thread-safe.
     """
 
     def __init__(self, root: Path, filters: Filters, clock: Callable[[], float]) -> None:
@@ -51,8 +43,9 @@ class Reconciler:
         self._root = root
         self._filters = filters
         self._clock = clock
-        self._places: deque[_Place] = deque()
-        self._place_walk: Iterator[Folder] | None = None
+        self._parts: deque[tuple[Path, bool]] = deque()
+        """Folders to be read again, and whether with all that is below."""
+        self._part_walk: Iterator[Folder] | None = None
         self._wanted = 0
         self._whole = _Whole(0)
         self._whole_walk: Iterator[Folder] | None = None
@@ -65,30 +58,30 @@ class Reconciler:
 
     def request(self) -> int:
         """Ask for a walk of the whole root that starts from now on; return its ticket."""
-        # A walk under way has passed places where something may have happened since.
+        # A walk in progress has passed folders in which something may have happened since.
         self._wanted += 1
-        self._places.clear()
+        self._parts.clear()
         return self._wanted
 
     def restart(self) -> None:
         """Drop a walk that an error may have cut short, and ask for another."""
-        self._place_walk = self._whole_walk = None
+        self._part_walk = self._whole_walk = None
         self._whole = _Whole(self.completed)
         self.request()
 
-    def places(self, single: Iterable[str], trees: Iterable[str]) -> None:
-        """Ask for the folders *single* to be read again, and *trees* with what is below."""
+    def read(self, single: Iterable[str], trees: Iterable[str]) -> None:
+        """Ask for the folders *single* to be read again, and *trees* with what is below them."""
         if self._wanted > self._whole.ticket:
-            return  # A whole walk that has not begun will see them.
-        self._places.extend(_Place(Path(path), deep=False) for path in single)
-        self._places.extend(_Place(Path(path), deep=True) for path in trees)
-        if len(self._places) > _MOST_PLACES:
+            return  # a whole walk that has not begun will see them
+        self._parts.extend((Path(path), False) for path in single)
+        self._parts.extend((Path(path), True) for path in trees)
+        if len(self._parts) > _MOST_PARTS:
             self.request()
 
     def clear(self) -> None:
-        """Forget all walks: the root is offline."""
-        self._places.clear()
-        self._place_walk = self._whole_walk = None
+        """Drop all walks: the root is offline."""
+        self._parts.clear()
+        self._part_walk = self._whole_walk = None
         self.completed = self._wanted
         self._whole = _Whole(self._wanted)
 
@@ -96,8 +89,8 @@ class Reconciler:
     def pending(self) -> bool:
         """Whether :meth:`step` has anything to do."""
         return bool(
-            self._places
-            or self._place_walk is not None
+            self._parts
+            or self._part_walk is not None
             or self._whole_walk is not None
             or self._wanted > self._whole.ticket
         )
@@ -107,31 +100,30 @@ class Reconciler:
 
         Raises:
             RootOffline: the root cannot be read (any more).
-
         """
         end = self._clock() + _STEP_SECONDS
         found: list[Folder] = []
         files = 0
         while self.pending and files < _STEP_FILES and self._clock() < end:
-            # Single places first, also in the middle of a long walk: they are quickly done.
-            if self._places or self._place_walk is not None:
-                folder = self._next_of_a_place()
+            # Parts first, also in the middle of a long walk: they are quickly done.
+            if self._parts or self._part_walk is not None:
+                folder = self._next_of_a_part()
             else:
                 folder = self._next_of_the_whole()
                 if folder is None:
-                    break  # Its end is acted upon before the next one begins.
+                    break  # the caller acts on its end before the next one begins
             if folder is not None:
                 found.append(folder)
                 files += len(folder.rows)
         return found
 
-    def _next_of_a_place(self) -> Folder | None:
-        if self._place_walk is None:
-            place = self._places.popleft()
-            self._place_walk = folders(self._root, self._filters, top=place.path, deep=place.deep)
-        folder = next(self._place_walk, None)
+    def _next_of_a_part(self) -> Folder | None:
+        if self._part_walk is None:
+            path, deep = self._parts.popleft()
+            self._part_walk = folders(self._root, self._filters, top=path, deep=deep)
+        folder = next(self._part_walk, None)
         if folder is None:
-            self._place_walk = None
+            self._part_walk = None
         return folder
 
     def _next_of_the_whole(self) -> Folder | None:
@@ -146,18 +138,13 @@ class Reconciler:
             self._whole_walk = None
             self.completed = self._whole.ticket
             self.directories = self._whole.directories
-            self.unreadable = _unreadable(self._whole)
+            others = self._whole.unreadable - 1
+            more = f" (and {others} more)" if others > 0 else ""
+            self.unreadable = self._whole.first_unreadable + more
         return folder
 
-    def _skipped(self, path: Path, reason: str) -> None:
-        if reason == TOO_LONG or reason.startswith(UNREADABLE):
+    def _skipped(self, skip: Skip) -> None:
+        if skip.kind in {"unreadable", "too long"}:
             self._whole.unreadable += 1
-            self._whole.first_unreadable = (
-                self._whole.first_unreadable or f"{printable(path)}: {reason}"
-            )
-
-
-def _unreadable(whole: _Whole) -> str:
-    if whole.unreadable < 2:  # noqa: PLR2004 - one is named alone
-        return whole.first_unreadable
-    return f"{whole.first_unreadable} (and {whole.unreadable - 1} more)"
+            first = f"{printable(skip.path)}: {skip.reason}"
+            self._whole.first_unreadable = self._whole.first_unreadable or first

@@ -14,14 +14,14 @@ from taggerd.errors import PhotoChanged, PhotoGone, PhotoUnreadable
 from taggerd.photo import Photo, PhotoFile, Stamp, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from taggerd.arrivals.walk import Seen
 
 _NANOSECONDS = 1_000_000_000
 _LEAST_WAIT_SECONDS = 0.25
-"""Before a file that changed, or could not be looked at, is looked at again."""
+"""Before a file that changed, or could not be read, is checked again."""
 
 
 @dataclass(slots=True)
@@ -37,9 +37,9 @@ class Settling:
 
     A file is settled when its size, mtime, inode and device have not changed for *settle_seconds*
     since it was last observed. ``IMG_1.CR3`` and ``IMG_1.JPG`` wait for each other. A file that
-    keeps changing is waited for without end; one that goes is dropped.
+    keeps changing waits for as long as it does; one that disappears is dropped.
 
-    ``now`` is everywhere a monotonic clock's seconds. Not thread-safe: one thread at a time.
+    ``now`` is a monotonic clock's seconds. Not thread-safe: one thread at a time.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Settling:
         trust_times: bool = True,
         limit: int = 100_000,
     ) -> None:
-        """Wait *settle_seconds* for each file, for at most *limit* files at once.
+        """Hold each file for *settle_seconds*, and at most *limit* files at once.
 
         *trust_times* is False where another machine's clock sets ctime (network file systems).
         """
@@ -61,8 +61,8 @@ class Settling:
         self.trust_times = trust_times
         self._limit = limit
         self._stems: dict[tuple[Path, str], _Stem] = {}
-        # One entry a stem: it is pushed again only once it has come up, so a file that is written
-        # in a million pieces costs no more than any other.
+        # One entry a stem, pushed again only once it has come up: a file that is written in a
+        # million pieces costs no more than any other.
         self._heap: list[tuple[float, int, tuple[Path, str]]] = []
         self._pushed = 0
         self._waiting = 0
@@ -79,12 +79,11 @@ class Settling:
     def observe(self, seen: Seen, now: float, *, event: bool = True) -> bool:
         """Note that a file was seen; with *event*, that something just happened to it.
 
-        Without *event* (a walk came by) a file that lies untouched since more than
-        ``settle_seconds``, by mtime and by ctime, is due at once: the files of a start.
+        Without *event* (a walk found it) a file that was last touched more than
+        ``settle_seconds`` ago, by mtime and by ctime, is due at once.
 
         Returns:
-            False if there is no room: look again once others have been released.
-
+            False if there is no room: observe it again once others have been released.
         """
         path, stamp = seen.file.path, seen.file.stamp
         key = (path.parent, path.stem)
@@ -105,9 +104,9 @@ class Settling:
         return True
 
     def due(self, now: float) -> list[PhotoFile]:
-        """Look at every file whose time has come and return those that are settled.
+        """Check every file whose time has come and return those that are settled.
 
-        Blocks for an `lstat` a file. What changed waits anew, what is gone is dropped.
+        Blocks for an `lstat` a file. What changed waits again, what is gone is dropped.
         """
         settled: list[PhotoFile] = []
         while self._heap and self._heap[0][0] <= now:
@@ -127,20 +126,37 @@ class Settling:
         """Return when :meth:`due` should be called next; None while nothing waits."""
         return self._heap[0][0] if self._heap else None
 
+    async def settle(
+        self,
+        files: Sequence[Seen],
+        *,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> AsyncIterator[list[PhotoFile]]:
+        """Give *files*, which a walk found, as they settle; what has not by the timeout stays."""
+        stop_at = clock() + timeout_seconds
+        for seen in files:
+            self.observe(seen, clock(), event=False)
+        while len(self) and clock() < stop_at:
+            yield await asyncio.to_thread(self.due, clock())
+            due = self.next_due()
+            if due is not None:
+                await asyncio.sleep(max(0.0, due - clock()))
+
     def _push(self, deadline: float, key: tuple[Path, str]) -> None:
         self._pushed += 1
         heapq.heappush(self._heap, (deadline, self._pushed, key))
 
     def _long_untouched(self, seen: Seen) -> bool:
-        """Say whether mtime and ctime both lie further back than the time to wait.
+        """Say whether mtime and ctime are both older than the time to wait.
 
-        ctime, because `cp -p` sets an old mtime on a file it has not finished.
+        ctime as well, because `cp -p` sets an old mtime on a file it has not finished.
         """
         newest = max(seen.file.stamp.mtime_ns, seen.ctime_ns)
         return self.trust_times and newest / _NANOSECONDS < self._wall() - self._settle_seconds
 
     def _unchanged(self, stem: _Stem, now: float) -> bool:
-        """Look at the files of *stem* again; if one changed, they all wait anew."""
+        """Check the files of *stem*; if one changed, they all wait again."""
         changed = False
         for path, stamp in list(stem.files.items()):
             try:
@@ -148,7 +164,7 @@ class Settling:
             except (FileNotFoundError, NotADirectoryError):
                 gone = True
             except OSError:
-                # A share that stumbles, a folder without permission: not gone, so not dropped.
+                # A share that fails for a moment, a folder without permission: not gone.
                 changed = True
                 continue
             else:
@@ -165,13 +181,12 @@ class Settling:
 
 
 async def confirm(photo: Photo) -> None:
-    """Look at every file of *photo* again, just before something is done on its account.
+    """Check that every file of *photo* is as it was when it settled, just before it is acted on.
 
     Raises:
-        PhotoChanged: a file is not what it was when it settled: let it settle again.
-        PhotoGone: a file is no longer there.
-        PhotoUnreadable: a file cannot be looked at.
-
+        PhotoChanged: a file changed: let it settle again.
+        PhotoGone: a file is gone.
+        PhotoUnreadable: a file cannot be read.
     """
     await asyncio.to_thread(_confirm, photo)
 
@@ -185,8 +200,8 @@ def _confirm(photo: Photo) -> None:
             message = f"{shown} is no longer there"
             raise PhotoGone(message) from error
         except OSError as error:
-            message = f"{shown} cannot be looked at: {error.strerror}"
+            message = f"{shown} cannot be read: {error.strerror}"
             raise PhotoUnreadable(message) from error
         if Stamp.of(status) != file.stamp:
-            message = f"{shown} changed since it settled: it is left to settle again"
+            message = f"{shown} changed since it settled: it has to settle again"
             raise PhotoChanged(message)

@@ -1,8 +1,8 @@
-"""Unpacking: carries archives that settled into worker processes, and remembers them in the ledger.
+"""Unpacks settled archives in worker processes, each once, and remembers them in the ledger.
 
-An archive is unpacked once. Its folder's note in the ledger holds the stamp and the identity of
-each archive in it, so that a restart, a walk or a touch does not unpack it again, nor the loss of
-what was unpacked; one that was replaced is another, and gets a folder of its own.
+A note in the ledger for each folder holds the stamp and the identity of every archive in it. So an
+archive is not unpacked again by a restart, a walk, a touch, or when what was unpacked is deleted.
+One that was replaced is another archive, and gets a folder of its own.
 """
 
 from __future__ import annotations
@@ -13,62 +13,40 @@ import os
 import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_from_bytes
 
 import structlog
 
 from taggerd.arrivals import archives
-from taggerd.arrivals.orders import Limits, Order
+from taggerd.arrivals.members import Limits, UnpackRequest
 from taggerd.arrivals.settling import Settling
 from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, WorkerLost
 from taggerd.photo import Keyword, Stamp, extension, printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from taggerd.arrivals.walk import Seen
+    from taggerd.arrivals.dependencies import Json, Record, Workers
+    from taggerd.arrivals.walk import Row, Seen
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Arrivals
-
-P = ParamSpec("P")
-T = TypeVar("T")
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 log = structlog.get_logger(__name__)
 
 STEP_SECONDS = 5.0
-"""For which a worker process is kept from the photos at a time."""
+"""How long a worker process unpacks before it may work on a photo again."""
 RETRY_SECONDS = 600.0
-"""After which an archive is looked at again that could not be unpacked for want of room or right,
-or that another taggerd is at."""
+"""After which an archive is tried again that could not be unpacked for lack of space or
+permission, or because another taggerd is unpacking it."""
 
-_UNDER_WAY = "archives under way"
-"""Note: the hidden folders of archives that are being unpacked."""
-
-
-class Memory(Protocol):
-    """What is remembered between runs; the ledger is it."""
-
-    async def known(self, folder: Path) -> dict[Path, Stamp]:
-        """Return the photos' files known in *folder* itself, with their stamps."""
-
-    async def note(self, key: str, value: Json) -> None:
-        """Keep *value* under *key*."""
-
-    async def recall(self, key: str) -> Json:
-        """Return what was noted under *key*; None if nothing was."""
-
-
-class Workers(Protocol):
-    """Runs functions over untrusted bytes in processes of their own."""
-
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call *function* in a process and return what it returns, or raise what it raises."""
+_IN_FLIGHT = "archives in flight"
+"""Key of the note of the hidden folders of archives that are being unpacked."""
 
 
 class _Entry(NamedTuple):
-    """One archive as it is remembered."""
+    """What is remembered of one archive."""
 
     stamp: Stamp
     identity: str
@@ -78,12 +56,12 @@ class _Entry(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """What became of an archive."""
+    """The result for one archive."""
 
     folder: Path | None = None
     """The new folder; None where nothing was unpacked."""
     reason: str = ""
-    """Why it could not be unpacked; empty if all is well."""
+    """Why it could not be unpacked; empty if it could."""
 
 
 def is_archive(file: PhotoFile) -> bool:
@@ -97,37 +75,47 @@ class Unpacking:
     def __init__(
         self,
         arrivals: Arrivals,
-        ledger: Memory,
+        record: Record,
         workers: Workers,
         *,
         unpacked: Callable[[Path], None] = lambda _folder: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Unpack by the settings *arrivals*; *unpacked* is told of each new folder."""
+        """Unpack by the settings *arrivals*; call *unpacked* with each new folder."""
         self._arrivals = arrivals
-        self._ledger = ledger
+        self._record = record
+        self._memory = _Memory(record)
         self._workers = workers
         self._unpacked = unpacked
         self._clock = clock
         self._waiting: asyncio.Queue[PhotoFile] = asyncio.Queue()
         self._pending: dict[Path, Stamp] = {}
         """Waiting or being unpacked."""
-        self._put_off: dict[Path, tuple[Stamp, float]] = {}
+        self._postponed: dict[Path, tuple[Stamp, float]] = {}
         """Not to be tried before that time, by the monotonic clock."""
 
     async def known(self, folder: Path) -> dict[Path, Stamp]:
-        """Return the files known in *folder* itself: photos as the ledger knows them, archives."""
-        known = await self._ledger.known(folder)
+        """Return the photos on record in *folder* itself, and the archives that need nothing."""
+        return await self._record.known(folder) | await self._archives(folder)
+
+    async def stamps(self, folders: Sequence[Path]) -> Sequence[AbstractSet[Row]]:
+        """Return the same for many folders, as rows."""
         if not self._arrivals.unpack:
-            return known
-        entries = await self._entries(folder)
-        known |= {folder / name: entry.stamp for name, entry in entries.items()}
-        now = self._clock()
-        self._put_off = {path: held for path, held in self._put_off.items() if held[1] > now}
-        for path, (stamp, _) in self._put_off.items():
-            if path.parent == folder:
-                known[path] = stamp
-        return known | {p: stamp for p, stamp in self._pending.items() if p.parent == folder}
+            return await self._record.stamps(folders)
+        rows: list[AbstractSet[Row]] = []
+        for folder, photos in zip(folders, await self._record.stamps(folders), strict=True):
+            archived = await self._archives(folder)
+            rows.append(photos | {(os.fsencode(path.name), *s) for path, s in archived.items()})
+        return rows
+
+    async def unknown(self, files: Sequence[PhotoFile]) -> list[PhotoFile]:
+        """Return those of *files* that are not known as they are: to be admitted or unpacked."""
+        photos = [file for file in files if not is_archive(file)]
+        states = await self._record.file_states(photos)
+        return [
+            *(file for file in photos if states[file.path].state in {"new", "changed"}),
+            *[f for f in files if is_archive(f) and not await self._needs_nothing(f)],
+        ]
 
     def put(self, files: Iterable[PhotoFile]) -> None:
         """Have the settled archives *files* unpacked by :meth:`run`."""
@@ -143,148 +131,177 @@ class Unpacking:
                 await self.unpack(file)
             except Exception:  # one archive must not end the service
                 log.exception("unexpected error", archive=printable(file.path))
-                self._put_off[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
+                self._postpone(file)
             finally:
                 if self._pending.get(file.path) == file.stamp:
                     del self._pending[file.path]
 
     async def unpack(self, file: PhotoFile) -> Unpacked:
-        """Unpack one settled archive, if it was not yet. What is wrong is logged too."""
+        """Unpack one settled archive, unless it was before. A failure is logged as well."""
         shown = printable(file.path)
         try:
-            held = (await self._entries(file.path.parent)).get(file.path.name)
-            if held is not None and held.stamp == file.stamp:
-                return Unpacked(reason=held.reason)
+            entry = (await self._memory.entries(file.path.parent)).get(file.path.name)
+            if entry is not None and entry.stamp == file.stamp:
+                return Unpacked(reason=entry.reason)
             async with _locked(file.path) as ours:
                 if ours:
                     return Unpacked(await self._unpack(file))
             reason = "another taggerd is unpacking it"
         except (ArchiveError, WorkerLost) as error:
             reason = str(error)
-            log.warning("an archive is not unpacked", archive=shown, reason=reason)
+            log.warning("archive refused", archive=shown, reason=reason)
             with suppress(StorageError):
-                await self._remember(file, "", reason)
+                await self._memory.remember(file, "", reason)
             return Unpacked(reason=reason)
-        except PhotoMoved as moved:  # the walk or the event that sees what it is now brings it back
+        except PhotoMoved as moved:  # the walk or event that sees the new file brings it back
             return Unpacked(reason=str(moved))
         except (StorageError, StartError) as error:
             reason = str(error)
-            log.error("an archive cannot be unpacked yet", archive=shown, reason=reason)
-        self._put_off[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
+            log.error("archive cannot be unpacked yet", archive=shown, reason=reason)
+        self._postpone(file)
         return Unpacked(reason=reason)
 
     async def unpack_all(
-        self, files: Sequence[Seen], *, patience_seconds: float
+        self, files: Sequence[Seen], *, timeout_seconds: float
     ) -> dict[Path, Unpacked]:
-        """Unpack archives as they settle; what still grows when patience ends is named as such."""
+        """Unpack archives as they settle, and say so of those that have not by the timeout."""
         settling = Settling(self._arrivals.settle_seconds, limit=len(files) + 1)
         done = {seen.file.path: Unpacked(reason="still being written, or gone") for seen in files}
-        give_up_at = self._clock() + patience_seconds
-        for seen in files:
-            settling.observe(seen, self._clock(), event=False)
-        while len(settling) and self._clock() < give_up_at:
-            for file in await asyncio.to_thread(settling.due, self._clock()):
+        batches = settling.settle(files, timeout_seconds=timeout_seconds, clock=self._clock)
+        async for batch in batches:
+            for file in batch:
                 done[file.path] = await self.unpack(file)
-            due = settling.next_due()
-            if due is not None:
-                await asyncio.sleep(max(0.0, due - self._clock()))
         return done
 
-    async def sweep(self) -> None:
+    async def remove_leftovers(self) -> None:
         """Remove what runs that were killed left half unpacked."""
-        left = await self._ledger.recall(_UNDER_WAY)
-        for scratch, archive in (left if isinstance(left, dict) else {}).items():
-            async with _locked(Path(str(archive))) as ours:
+        for scratch, archive in (await self._memory.in_flight()).items():
+            async with _locked(archive) as ours:
                 if ours:
                     with suppress(OSError):  # the next start tries again
-                        await asyncio.to_thread(archives.clear, Path(scratch))
-                        await self._note_under_way(Path(scratch), None)
+                        await asyncio.to_thread(archives.clear, scratch)
+                        await self._memory.note_in_flight(scratch, None)
+
+    async def _needs_nothing(self, archive: PhotoFile) -> bool:
+        known = await self._archives(archive.path.parent)
+        return known.get(archive.path) == archive.stamp
+
+    def _postpone(self, file: PhotoFile) -> None:
+        self._postponed[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
+
+    async def _archives(self, folder: Path) -> dict[Path, Stamp]:
+        """Return the archives in *folder* itself that need nothing, or nothing for now."""
+        if not self._arrivals.unpack:
+            return {}
+        entries = await self._memory.entries(folder)
+        known = {folder / name: entry.stamp for name, entry in entries.items()}
+        now = self._clock()
+        self._postponed = {path: held for path, held in self._postponed.items() if held[1] > now}
+        postponed = {path: stamp for path, (stamp, _) in self._postponed.items()}
+        waiting = postponed | self._pending
+        return known | {path: stamp for path, stamp in waiting.items() if path.parent == folder}
 
     async def _unpack(self, file: PhotoFile) -> Path | None:
-        order = self._order(file)
-        contents = await self._workers.run(archives.contents, order)
-        entries = await self._entries(file.path.parent)
+        request = self._request(file)
+        contents = await self._workers.run(archives.contents, request)
+        entries = await self._memory.entries(file.path.parent)
         if await asyncio.to_thread(_is_among, entries, file, contents.identity):
-            await self._remember(file, contents.identity)
+            await self._memory.remember(file, contents.identity)
             return None
-        place = await asyncio.to_thread(archives.unpacked_before, order, contents.identity)
-        if place is None and contents.members:
-            place = await self._carried_out(order, contents)
-        await self._remember(file, contents.identity)
+        folder = await asyncio.to_thread(archives.unpacked_before, request, contents.identity)
+        if folder is None and contents.members:
+            folder = await self._unpack_in_steps(request, contents)
+        await self._memory.remember(file, contents.identity)
         for name, reason in contents.named:
             log.info("left in the archive", archive=printable(file.path), member=name, why=reason)
         log.info(
-            "an archive is unpacked" if place else "an archive holds no photo",
+            "archive unpacked" if folder else "archive holds no photo",
             archive=printable(file.path),
-            **({"folder": printable(place)} if place else {}),
+            **({"folder": printable(folder)} if folder else {}),
             taken=contents.members,
             left_out=contents.left_out,
         )
-        if place is not None:
-            self._unpacked(place)
-        return place
+        if folder is not None:
+            self._unpacked(folder)
+        return folder
 
-    async def _carried_out(self, order: Order, contents: archives.Contents) -> Path:
-        """Unpack step by step. What was begun is removed if it fails, and left if we are killed."""
-        await self._note_under_way(order.scratch, order.archive)
+    async def _unpack_in_steps(self, request: UnpackRequest, contents: archives.Contents) -> Path:
+        """Unpack step by step; after a failure remove what was begun.
+
+        A kill leaves it, for :meth:`remove_leftovers` at the next start.
+        """
+        await self._memory.note_in_flight(request.scratch, request.archive)
         try:
             begin = 0
             while begin < contents.members:
-                step = await self._workers.run(archives.unpack, order, begin, STEP_SECONDS)
+                step = await self._workers.run(archives.unpack, request, begin, STEP_SECONDS)
                 begin = step.begin
                 for name, reason in step.lost:
-                    shown = printable(order.archive)
+                    shown = printable(request.archive)
                     log.warning("left in the archive", archive=shown, member=name, why=reason)
-            place = await self._workers.run(archives.put_in_place, order, contents.identity)
+            folder = await self._workers.run(archives.publish, request, contents.identity)
         except (ArchiveError, WorkerLost, PhotoMoved, StorageError, StartError):
             with suppress(OSError):
-                await asyncio.to_thread(archives.clear, order.scratch)
-                await self._note_under_way(order.scratch, None)
+                await asyncio.to_thread(archives.clear, request.scratch)
+                await self._memory.note_in_flight(request.scratch, None)
             raise
-        await self._note_under_way(order.scratch, None)
-        return place
+        await self._memory.note_in_flight(request.scratch, None)
+        return folder
 
-    def _order(self, file: PhotoFile) -> Order:
+    def _request(self, file: PhotoFile) -> UnpackRequest:
         limits = Limits(
             members=self._arrivals.unpack_members,
             total_bytes=int(self._arrivals.unpack_gigabytes * 1e9),
             ratio=self._arrivals.unpack_ratio,
         )
         extensions = frozenset(self._arrivals.image_extensions)
-        return Order(file.path, file.stamp, extensions, limits)
+        return UnpackRequest(file.path, file.stamp, extensions, limits)
 
-    # What is remembered.
 
-    async def _entries(self, folder: Path) -> dict[str, _Entry]:
-        held = await self._ledger.recall(_key(folder))
+class _Memory:
+    """What the ledger's notes hold about archives."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    async def entries(self, folder: Path) -> dict[str, _Entry]:
+        """Return what is remembered of the archives in *folder* itself, by name."""
+        noted = await self._record.recall(_key(folder))
         entries: dict[str, _Entry] = {}
-        for name, entry in (held if isinstance(held, dict) else {}).items():
+        for name, entry in (noted if isinstance(noted, dict) else {}).items():
             if isinstance(entry, dict) and isinstance(stamp := entry.get("stamp"), list):
                 entries[name] = _Entry(
                     Stamp(*map(_int, stamp)), str(entry["identity"]), str(entry["reason"])
                 )
         return entries
 
-    async def _remember(self, file: PhotoFile, identity: str, reason: str = "") -> None:
-        entries = await self._entries(file.path.parent)
+    async def remember(self, file: PhotoFile, identity: str, reason: str = "") -> None:
+        """Remember an archive; without *identity*, that it could not be unpacked and why."""
+        entries = await self.entries(file.path.parent)
         entries[file.path.name] = _Entry(file.stamp, identity, reason)
         noted: Json = {
             name: {**entry._asdict(), "stamp": list(entry.stamp)} for name, entry in entries.items()
         }
-        await self._ledger.note(_key(file.path.parent), noted)
+        await self._record.note(_key(file.path.parent), noted)
 
-    async def _note_under_way(self, scratch: Path, archive: Path | None) -> None:
-        held = await self._ledger.recall(_UNDER_WAY)
-        under_way = dict(held) if isinstance(held, dict) else {}
-        if archive is None:
-            under_way.pop(str(scratch), None)
-        else:
-            under_way[str(scratch)] = str(archive)
-        await self._ledger.note(_UNDER_WAY, under_way)
+    async def in_flight(self) -> dict[Path, Path]:
+        """Return the archives that are being unpacked, by their hidden folders."""
+        noted = await self._record.recall(_IN_FLIGHT)
+        pairs = (noted if isinstance(noted, dict) else {}).items()
+        return {Path(scratch): Path(str(archive)) for scratch, archive in pairs}
+
+    async def note_in_flight(self, scratch: Path, archive: Path | None) -> None:
+        """Note that *archive* is being unpacked into *scratch*; None: no longer."""
+        in_flight = await self.in_flight()
+        in_flight.pop(scratch, None)
+        if archive is not None:
+            in_flight[scratch] = archive
+        noted: Json = {str(folder): str(path) for folder, path in in_flight.items()}
+        await self._record.note(_IN_FLIGHT, noted)
 
 
 async def keywords_of_archive(photo: Photo, arrivals: Arrivals) -> tuple[Keyword, ...]:
-    """Return the user's keywords for *photo* if it came out of an archive: trimmed, each once."""
+    """Return the user's keywords for *photo* if it came out of an archive; trimmed, no doubles."""
     if not arrivals.archive_keywords:
         return ()
     archive = await asyncio.to_thread(archives.origin, photo.folder)
@@ -296,7 +313,7 @@ async def keywords_of_archive(photo: Photo, arrivals: Arrivals) -> tuple[Keyword
 
 
 def _is_among(entries: Mapping[str, _Entry], file: PhotoFile, identity: str) -> bool:
-    """Say whether this archive is one of *entries*, touched, copied over or renamed since."""
+    """Say whether this archive is one of *entries*, since touched, copied over or renamed."""
     return any(
         name == file.path.name or not os.path.lexists(file.path.with_name(name))
         for name, entry in entries.items()
@@ -316,7 +333,7 @@ def _int(value: object) -> int:
 async def _locked(path: Path) -> AsyncIterator[bool]:
     """Lock the archive against other taggerds; say whether it is ours.
 
-    Where it cannot be opened or the file system has no locks, it counts as ours.
+    Where it cannot be opened, or the file system has no locks, it counts as ours.
     """
     descriptor, ours = await asyncio.to_thread(_lock, path)
     try:

@@ -1,4 +1,4 @@
-"""A streaming look at everything below a root: `os.scandir` and `lstat`, nothing opened."""
+"""Walks everything below a root with `os.scandir` and `lstat`; no file is opened."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import stat
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from taggerd.arrivals.filters import SIDECAR
 from taggerd.errors import ConfigurationError
 from taggerd.photo import PhotoFile, Stamp, printable
 
@@ -18,22 +19,35 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals.filters import Filters
 
-    Skipped = Callable[[Path, str], None]
-    """Told of each name that is not taken, and why."""
-
+    Skipped: TypeAlias = Callable[["Skip"], None]
 
 TOO_LONG = "its path is too long for the system"
-UNREADABLE = "cannot be read"
 _PATH_MAX = 4096
-"""Bytes, the closing zero included: what the kernel takes as one path."""
+"""Bytes, with the closing zero: the longest path the kernel accepts."""
 _KIND = 0o170000
 """The bits of a mode that say what kind of file it is."""
 _NAME_MAX = 255
-"""Bytes: what Linux takes as one name."""
+"""Bytes: the longest name that Linux accepts."""
+
+SkipKind: TypeAlias = Literal["", "sidecar", "unreadable", "too long"]
+"""Kinds of skipped files that are treated in a way of their own."""
+
+
+_KINDS: dict[str, SkipKind] = {SIDECAR: "sidecar", TOO_LONG: "too long"}
 
 
 class RootOffline(ConfigurationError):
     """The import folder cannot be read."""
+
+
+class Skip(NamedTuple):
+    """A file or folder that is not taken, and why."""
+
+    path: Path
+    reason: str
+    kind: SkipKind = ""
+    named: bool = False
+    """The user named this very file."""
 
 
 class Seen(NamedTuple):
@@ -45,7 +59,7 @@ class Seen(NamedTuple):
 
 
 Row: TypeAlias = "tuple[bytes, int, int, int, int]"
-"""A file's name, size, mtime_ns, inode and device: what is compared, a million times over."""
+"""A file's name, size, mtime_ns, inode and device: a walk compares a million of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +72,12 @@ class Folder:
     """The photos directly in it."""
     ctimes: list[int]
     """Their ctimes, nanoseconds since the epoch."""
-    whole: bool
-    """False where it could not be read to its end: nothing follows from what is missing."""
 
     @property
     def files(self) -> list[Seen]:
         """The photos directly in it, by name.
 
-        Made when asked for: of a folder without news, which most are, nobody does.
+        Made on demand: most folders hold no news, and nobody asks for their files.
         """
         return [
             Seen(PhotoFile(self.path / os.fsdecode(name), Stamp(*stamp)), ctime)
@@ -74,15 +86,14 @@ class Folder:
 
 
 def walk(root: Path, filters: Filters, *, skipped: Skipped | None = None) -> Iterator[Seen]:
-    """Return the photos below *root*; those of one folder come one after the other.
+    """Return the photos below *root*, folder by folder.
 
-    Symbolic links are never followed and never taken, hard links are files of their own, and
-    *skipped* is told of every name that is left out and why. A folder that cannot be read is
-    reported the same way and does not stop the walk.
+    Symbolic links are never followed and never taken, hard links are files of their own.
+    *skipped* is called for every name that is left out. A folder that cannot be read is reported
+    the same way and does not stop the walk.
 
     Raises:
         RootOffline: at once, if *root* is missing, not a folder or not readable.
-
     """
     return (seen for folder in folders(root, filters, skipped=skipped) for seen in folder.files)
 
@@ -101,19 +112,18 @@ def folders(
 
     Raises:
         RootOffline: at once, if *root* is missing, not a folder or not readable.
-
     """
     try:
         with os.scandir(root):
             pass
     except OSError as error:
         raise RootOffline(offline_reason(root, error)) from error
-    listings = _descend(root, filters, top or root, skipped or _unheard)
+    listings = _descend(root, filters, top or root, skipped or _ignore)
     return listings if deep else islice(listings, 1)
 
 
 def offline_reason(root: Path, error: OSError) -> str:
-    """Say in one line why *root* cannot be read and what to do."""
+    """Say in one line why *root* cannot be read, and what to do about it."""
     shown = printable(root)
     if isinstance(error, FileNotFoundError):
         return f"{shown} does not exist: create it, mount it or name another"
@@ -128,26 +138,22 @@ def offline_reason(root: Path, error: OSError) -> str:
 
 
 def see(path: Path | str) -> Seen | str:
-    """Look at one file: return what it is now, or the reason why it is not taken.
+    """Return what one file is now, or the reason why it is not taken.
 
     Raises:
-        OSError: when it is gone or cannot be looked at.
-
+        OSError: it is gone or cannot be read.
     """
     status = os.lstat(path)
-    return _kind(status.st_mode) or _seen(path, status)
+    seen = Seen(PhotoFile(Path(path), Stamp.of(status)), status.st_ctime_ns)
+    return _not_regular(status.st_mode) or seen
 
 
-def _seen(path: Path | str, status: os.stat_result) -> Seen:
-    return Seen(PhotoFile(Path(path), Stamp.of(status)), status.st_ctime_ns)
+def _ignore(_skip: Skip) -> None:
+    """Do nothing: nobody asked for what is skipped."""
 
 
-def _unheard(_path: Path, _reason: str) -> None:
-    """Nobody asked for what is skipped."""
-
-
-def _kind(mode: int) -> str:
-    """Return ``""`` for a regular file, else in words why it is none."""
+def _not_regular(mode: int) -> str:
+    """Return ``""`` for a regular file, else what it is."""
     if mode & _KIND == stat.S_IFREG:
         return ""
     if stat.S_ISLNK(mode):
@@ -157,13 +163,14 @@ def _kind(mode: int) -> str:
     return "not a regular file (FIFO, socket or device)"
 
 
-def _why(error: OSError) -> str:
-    """Put into words why a name could not be looked at."""
+def _skip_of(path: str, error: OSError) -> Skip:
+    """Say why *path* could not be read."""
     if error.errno == errno.ENAMETOOLONG:
-        return TOO_LONG
+        return Skip(Path(path), TOO_LONG, "too long")
     if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-        return "no longer a folder"
-    return f"{UNREADABLE}: {(error.strerror or str(error)).lower()}"
+        return Skip(Path(path), "no longer a folder")
+    reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
+    return Skip(Path(path), reason, "unreadable")
 
 
 def _descend(root: Path, filters: Filters, top: Path, skipped: Skipped) -> Iterator[Folder]:
@@ -173,7 +180,7 @@ def _descend(root: Path, filters: Filters, top: Path, skipped: Skipped) -> Itera
     while stack:
         path, prefix = stack.pop()
         # The root may be a symbolic link: its owner named it. Nothing below may be one, not even
-        # by a folder that is swapped for a link while we come to it.
+        # a folder that is swapped for a link during the walk.
         listing = _Listing(path, prefix, filters, skipped, follow=prefix == "")
         folder = listing.read()
         if folder is not None:
@@ -192,12 +199,11 @@ class _Listing:
         self.filters = filters
         self.skipped = skipped
         self.flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-        # Only where a name could bring the path beyond its limit is each path measured.
+        # Paths are measured only where a name could take them past the limit.
         self.near_limit = len(os.fsencode(path)) + 1 + _NAME_MAX >= _PATH_MAX
         self.rows: list[Row] = []
         self.ctimes: list[int] = []
         self.deeper: list[tuple[str, str]] = []
-        self.whole = True
 
     def read(self) -> Folder | None:
         """Read the folder; None where it cannot even be opened."""
@@ -212,13 +218,15 @@ class _Listing:
                 self._take_all(entries)
         except OSError as error:
             self._report(self.path, error)
-            self.whole = False
         finally:
             os.close(descriptor)
-        return Folder(Path(self.path), inode, self.rows, self.ctimes, self.whole)
+        return Folder(Path(self.path), inode, self.rows, self.ctimes)
 
     def _take_all(self, entries: Iterable[os.DirEntry[str]]) -> None:
-        """Take the entries. This runs once for every file there is: it makes nothing to spare."""
+        """Take the entries.
+
+        This runs once for every file on the disk, so it makes no object it can do without.
+        """
         plain, take, take_ctime = self.filters.plain, self.rows.append, self.ctimes.append
         for entry in entries:
             name = entry.name
@@ -227,7 +235,7 @@ class _Listing:
                     reason = self._take_folder(name)
                 elif plain(name) or not (reason := self.filters.of_file(name, self.prefix + name)):
                     is_now = entry.stat(follow_symlinks=False)
-                    reason = _kind(is_now.st_mode)
+                    reason = _not_regular(is_now.st_mode)
                     if self.near_limit and not reason:
                         reason = self._too_long(name)
                     if not reason:
@@ -237,10 +245,9 @@ class _Listing:
                         take_ctime(is_now.st_ctime_ns)
             except OSError as error:
                 self._report(f"{self.path}/{name}", error)
-                self.whole = False
                 continue
             if reason:
-                self.skipped(Path(f"{self.path}/{name}"), reason)
+                self.skipped(Skip(Path(f"{self.path}/{name}"), reason, _KINDS.get(reason, "")))
 
     def _take_folder(self, name: str) -> str:
         reason = self.filters.of_folder(name, self.prefix + name)
@@ -249,10 +256,10 @@ class _Listing:
         return reason
 
     def _too_long(self, name: str) -> str:
-        """Say so where no program could open it: a folder can be deeper than a path is long."""
+        """Return why no program could open *name*: a folder can be deeper than a path is long."""
         return TOO_LONG if len(os.fsencode(f"{self.path}/{name}")) >= _PATH_MAX else ""
 
     def _report(self, path: str, error: OSError) -> None:
         """Report what cannot be read; what has just gone is no news."""
         if not isinstance(error, FileNotFoundError):
-            self.skipped(Path(path), _why(error))
+            self.skipped(_skip_of(path, error))

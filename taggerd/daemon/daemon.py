@@ -13,17 +13,15 @@ import signal
 import time
 import uuid
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from taggerd import __version__
-from taggerd.arrivals import Arrivals, Forgetting, Unpacking, is_archive
+from taggerd.arrivals import Arrivals
 from taggerd.daemon import status
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
-from taggerd.ledger import unknown
 from taggerd.photo import printable
 from taggerd.pipeline import RunOptions
 from taggerd.retry import DISK
@@ -132,14 +130,8 @@ class Daemon:
                 services.ledger, settings.schedule.hours, services.now()
             ),
         )
-        unpacking = Unpacking(
-            settings.arrivals,
-            services.ledger,
-            services.workers,
-            unpacked=lambda folder: arrivals.look_below(folder),  # noqa: PLW0108 - made below
-        )
-        await unpacking.sweep()
-        arrivals = self._arrivals(services, runner, unpacking)
+        arrivals = self._arrivals(services, runner)
+        await arrivals.unpacking.remove_leftovers()
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
@@ -150,7 +142,6 @@ class Daemon:
                 parts.create_task(services.relay.run(ended), name="relay"),
                 parts.create_task(self._preflight(services, runner), name="preflight"),
                 parts.create_task(self._recover(services), name="recovery"),
-                parts.create_task(unpacking.run(), name="unpacking"),
                 parts.create_task(self._heartbeat(services, arrivals, runner), name="heartbeat"),
                 parts.create_task(self._watchdog(), name="watchdog"),
             ]
@@ -168,15 +159,13 @@ class Daemon:
                 part.cancel()
         await self._deliver_the_rest(services)
 
-    def _arrivals(self, services: Services, runner: Runner, unpacking: Unpacking) -> Arrivals:
+    def _arrivals(self, services: Services, runner: Runner) -> Arrivals:
         """Watch the roots and admit what settles."""
 
         async def admit(files: Sequence[PhotoFile]) -> None:
-            unpacking.put(file for file in files if is_archive(file))
-            photos = [file for file in files if not is_archive(file)]
-            while photos:
+            while True:
                 try:
-                    await services.ledger.admit(photos)
+                    await services.ledger.admit(files)
                 except StorageError as error:
                     if self._admission_error != str(error):
                         log.error("photos cannot enter the queue", reason=str(error))
@@ -187,16 +176,12 @@ class Daemon:
                     runner.wake()
                     return
 
-        archives = services.settings.arrivals.unpack
         return Arrivals(
             services.settings.arrivals,
-            known=unpacking.known,
-            # The shortcuts know photos only, no archives.
-            stamps=None if archives else services.ledger.stamps,
-            unknown=None if archives else partial(unknown, services.ledger),
+            services.ledger,
+            services.workers,
             admit=admit,
-            own=services.settings.own_folders,
-            absences=Forgetting(services.ledger, services.settings.arrivals.forget_days).absences,
+            own_folders=services.settings.own_folders,
         )
 
     async def _deliver_the_rest(self, services: Services) -> None:
@@ -256,7 +241,7 @@ class Daemon:
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
         if outcome.kind == "moved":
-            arrivals.look_again(outcome.photo)  # its event may have been lost
+            arrivals.check_again(outcome.photo)  # its event may have been lost
         self._tagged += outcome.kind == "tagged"
         self._failed += outcome.kind == "failed"
 

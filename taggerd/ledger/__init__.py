@@ -20,7 +20,6 @@ from taggerd.ledger.port import (
     Rewritten,
     State,
     Waiting,
-    unknown,
 )
 from taggerd.ledger.probe import Probe, probe
 from taggerd.ledger.sqlite import SqliteLedger
@@ -48,5 +47,4 @@ __all__ = [
     "State",
     "Waiting",
     "probe",
-    "unknown",
 ]

@@ -395,9 +395,3 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Queue this owner's claims, uncharged, and close. May be called more than once."""
-
-
-async def unknown(ledger: Ledger, files: Sequence[PhotoFile]) -> list[PhotoFile]:
-    """Return those of *files* that *ledger* does not know as they are: they are to be admitted."""
-    states = await ledger.file_states(files)
-    return [file for file in files if states[file.path].state in {"new", "changed"}]

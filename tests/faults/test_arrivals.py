@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from arriving import PACE, Arriving, on_disk
+from arriving import TIMING, Arriving, on_disk
 
-from taggerd.arrivals import watcher
+from taggerd.arrivals import inotify
 from taggerd.arrivals.reconciler import Reconciler
 from taggerd.arrivals.settling import Settling
 
@@ -91,7 +91,7 @@ async def test_a_burst_that_overflows_the_kernel_s_queue(
         watching = service.root._watch._watcher
         assert watching is not None
         await service.until(lambda: watching.overflows > 0)
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         await service.until(lambda: len(service.admitted) >= 20_000, 40)
         assert await service.missed() == set()
         assert (await service.ledger.counts()).queued == 20_000
@@ -180,7 +180,7 @@ async def test_importers(root: Path, tmp_path: Path, copier: str) -> None:
         await shell(copier.format(whole), root)
         await service.until(lambda: bool(service.admitted))
         await asyncio.sleep(0.6)  # twice the time to settle: anything else would come by now
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         (((path, stamp), times),) = service.admitted.items()
         assert (path.name, stamp.size, times) == ("a.jpg", 3_000_000, 1)
         assert await service.missed() == set()
@@ -195,10 +195,10 @@ async def test_what_is_known_is_not_admitted_again(root: Path, tmp_path: Path) -
             with path.open("r+b"):
                 pass
         await asyncio.sleep(0.6)  # twice the time to settle: they would come by now
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         assert service.admitted.total() == 9
     async with Arriving(tmp_path / "state", root) as service:
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         (root / "new.jpg").touch()
         await service.until_none_is_missed()
         assert {path.name for path, _ in service.admitted} == {"new.jpg"}
@@ -240,7 +240,7 @@ async def test_names_that_lead_astray(root: Path, tmp_path: Path, at: str) -> No
             if at == "later":
                 make()
             await service.until(lambda: len(service.admitted) == 3)
-            await asyncio.wait_for(service.arrivals.reconcile("a test"), 10)
+            await asyncio.wait_for(service.reconcile(), 10)
             names = {os.fsencode(path.name) for path, _ in service.admitted}
             assert names == {b"one.jpg", b"two.jpg", b"r\xe9union \xff.jpg"}
             assert set(service.admitted.values()) == {1}
@@ -259,9 +259,9 @@ def _killed(*_: object, **__: object) -> NoReturn:
 @pytest.mark.parametrize(
     ("victim", "method", "by"),
     [
-        (watcher._Hints, "_note", "an event"),
-        (watcher._Hints, "dispatch", "an event"),
-        (watcher._Inotify, "handle_event", "an event"),
+        (inotify._Hints, "_note", "an event"),
+        (inotify._Hints, "dispatch", "an event"),
+        (inotify._Inotify, "handle_event", "an event"),
         (Reconciler, "_next_of_the_whole", "a walk"),
         (Settling, "due", "an event"),
         (Settling, "_unchanged", "an event"),
@@ -290,9 +290,9 @@ async def test_a_thread_killed_by_an_error(
             (root / "during.jpg").touch()
             (root / "000" / "during.jpg").touch()
             if by == "a walk":
-                service.arrivals.request_reconcile("a test")
+                service.root.dirty.everything()
             await asyncio.wait_for(died.wait(), 10)
-            end = time.monotonic() + 4 * PACE.look
+            end = time.monotonic() + 4 * TIMING.probe
             while time.monotonic() < end:
                 states.append(service.health.state)
                 await asyncio.sleep(0.01)
@@ -324,5 +324,5 @@ async def test_a_walk_cut_short_does_not_count_as_done(
             return step(self)
 
         monkeypatch.setattr(Reconciler, "_next_of_the_whole", fails_halfway)
-        await asyncio.wait_for(service.arrivals.reconcile("a test"), 10)
+        await asyncio.wait_for(service.reconcile(), 10)
         assert calls >= 150 + 300

@@ -53,7 +53,7 @@ def test_a_root_deleted_renamed_and_back(taggerd: Program, inbox: Path) -> None:
     until(lambda: state_of(taggerd) == "watching")
     assert taggerd.stop(daemon) == 0
     assert [record["error"] for record in taggerd.records()] == ["", "", ""]
-    changes = [line for line in taggerd.log().splitlines() if "import folder is" in line]
+    changes = [line for line in taggerd.log().splitlines() if "import_folder=" in line]
     assert ["offline" in line for line in changes] == [False, True, False, True, False], changes
 
 

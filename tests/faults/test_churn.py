@@ -131,7 +131,7 @@ async def test_churn(folders: tuple[Path, Path, Path], seed: int, seconds: float
     async with Arriving(state, root) as service:
         await asyncio.to_thread(churn.run, seconds)
         folders = await asyncio.to_thread(churn.probe)
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         await service.until_none_is_missed(60)
         print(f"{churn.done} deeds, {folders} folders, {len(service.admitted)} photos")  # noqa: T201
         assert churn.done > 20 * seconds

@@ -39,7 +39,7 @@ HOMES = {
     "rawpy": ("imaging/",),
     "sqlite3": ("ledger/",),
     "typer": ("cli/",),
-    "watchdog": ("arrivals/watcher.py",),
+    "watchdog": ("arrivals/inotify.py",),
 }
 """Where a library may be imported: there its errors and its bytes are dealt with."""
 
@@ -297,17 +297,14 @@ def _scope(path: str) -> str:
 
 PENDING: frozenset[str] = frozenset(
     {
-        "taggerd/arrivals",
         "taggerd/ledger",
         "taggerd/metadata",
         "taggerd/runner",
         "taggerd/scan.py",
         "taggerd/undo.py",
-        "tests/arriving.py",
         "tests/faults",
         "tests/support",
         "tests/unit",
-        "tests/unit/arrivals",
         "tests/unit/ledger",
         "tests/unit/metadata",
     }

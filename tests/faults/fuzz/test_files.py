@@ -19,7 +19,7 @@ from fuzzing import explore, nearly, runs
 from hypothesis import strategies as st
 
 from taggerd.arrivals import archives
-from taggerd.arrivals.orders import Limits, Order
+from taggerd.arrivals.members import Limits, Order
 from taggerd.errors import ArchiveError, ConfigurationError
 from taggerd.inference.profiles import load_profile
 from taggerd.inference.registry import load_registry, resolve

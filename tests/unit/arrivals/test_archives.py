@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taggerd.arrivals import archives, members
-from taggerd.arrivals.orders import Limits, Order
+from taggerd.arrivals.members import Limits, UnpackRequest
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError
 from taggerd.photo import Stamp
 
@@ -28,9 +28,9 @@ LIMITS = Limits(members=100, total_bytes=500_000_000, ratio=50)
 EXTENSIONS = frozenset({"jpg", "cr3"})
 
 
-def order(path: Path, limits: Limits = LIMITS) -> Order:
-    """Return the order to unpack the archive at *path* as it is now."""
-    return Order(path, Stamp.of(path.lstat()), EXTENSIONS, limits)
+def requested(path: Path, limits: Limits = LIMITS) -> UnpackRequest:
+    """Return the request to unpack the archive at *path* as it is now."""
+    return UnpackRequest(path, Stamp.of(path.lstat()), EXTENSIONS, limits)
 
 
 def zipped(path: Path, members: Mapping[str, bytes] | list[tuple[str, bytes]]) -> Path:
@@ -44,14 +44,14 @@ def zipped(path: Path, members: Mapping[str, bytes] | list[tuple[str, bytes]]) -
 
 def unpacked(path: Path, limits: Limits = LIMITS, seconds: float = 60) -> Path:
     """Unpack the archive at *path* as the service does, step by step."""
-    ordered = order(path, limits)
-    contents = archives.contents(ordered)
+    request = requested(path, limits)
+    contents = archives.contents(request)
     begin = 0
     while begin < contents.members:
-        step = archives.unpack(ordered, begin, seconds)
+        step = archives.unpack(request, begin, seconds)
         assert step.begin > begin
         begin = step.begin
-    return archives.put_in_place(ordered, contents.identity)
+    return archives.publish(request, contents.identity)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -78,7 +78,7 @@ def test_photos_and_sidecars_are_taken_and_nothing_else(tmp_path: Path) -> None:
         },
     )
     before = archive.read_bytes()
-    contents = archives.contents(order(archive))
+    contents = archives.contents(requested(archive))
     assert (contents.members, contents.left_out) == (3, 4)
     assert ("run.exe", "neither a photo nor an XMP sidecar") in contents.named
     folder = unpacked(archive)
@@ -110,7 +110,7 @@ def test_no_name_leads_anywhere_else(tmp_path: Path, name: str, why: str) -> Non
     inner = tmp_path / "in"
     inner.mkdir()
     archive = zipped(inner / "a.zip", {name: b"evil", "good.jpg": b"good"})
-    ((_, reason),) = archives.contents(order(archive)).named
+    ((_, reason),) = archives.contents(requested(archive)).named
     assert reason == why
     folder = unpacked(archive)
     assert files(tmp_path).keys() == {"in/a.zip", "in/a/good.jpg"}
@@ -162,7 +162,7 @@ def test_names_twice_and_names_that_differ_by_case_lose_nothing(tmp_path: Path) 
 def test_what_cannot_be_given_a_file_is_named(tmp_path: Path) -> None:
     """A file where a folder is needed: the member is named as lost, the others are there."""
     archive = zipped(tmp_path / "a.zip", [("x.jpg", b"4"), ("x.jpg/y.jpg", b"5")])
-    step = archives.unpack(order(archive), 0, 60)
+    step = archives.unpack(requested(archive), 0, 60)
     assert step.begin == 2
     assert [name for name, _ in step.lost] == ["x.jpg/y.jpg"]
 
@@ -187,8 +187,8 @@ def test_names_are_what_they_were_meant_to_be(
     stand_in = b"N" * len(raw[:-4]) + b".jpg"
     data = bytearray(zipped(tmp_path / "a.zip", {stand_in.decode(): b"1"}).read_bytes())
     for head, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        place = data.index(head) + at
-        data[place : place + 2] = struct.pack("<H", flags)
+        position = data.index(head) + at
+        data[position : position + 2] = struct.pack("<H", flags)
     (tmp_path / "a.zip").write_bytes(bytes(data).replace(stand_in, raw))
     assert files(unpacked(tmp_path / "a.zip")) == {expected: b"1"}
 
@@ -198,7 +198,7 @@ def test_names_that_claim_to_be_utf8_and_are_not_are_a_damage(tmp_path: Path) ->
     archive = zipped(tmp_path / "a.zip", {"ü.jpg": b"1"})
     archive.write_bytes(archive.read_bytes().replace("ü".encode(), b"\xff\xfe"))
     with pytest.raises(ArchiveError, match="damaged"):
-        archives.contents(order(archive))
+        archives.contents(requested(archive))
 
 
 def test_times_and_owner_are_kept(tmp_path: Path) -> None:
@@ -245,12 +245,12 @@ def test_bombs_are_refused_before_a_byte_is_written(tmp_path: Path) -> None:
     """Past the ratio, past the total, past the members: named with the setting to raise."""
     packed = bomb(tmp_path / "a.zip", 100)
     with pytest.raises(ArchiveError, match="unpack_ratio"):
-        archives.contents(order(packed))
+        archives.contents(requested(packed))
     with pytest.raises(ArchiveError, match="unpack_gigabytes"):
-        archives.contents(order(packed, Limits(100, 100_000_000, 10_000)))
+        archives.contents(requested(packed, Limits(100, 100_000_000, 10_000)))
     many = zipped(tmp_path / "b.zip", {f"{number}.jpg": b"" for number in range(101)})
     with pytest.raises(ArchiveError, match="unpack_members"):
-        archives.contents(order(many))
+        archives.contents(requested(many))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "b.zip"]
 
 
@@ -266,7 +266,7 @@ def test_members_that_share_their_bytes_are_a_bomb(tmp_path: Path) -> None:
     # As long as it says, so that only the sum can tell.
     archive.write_bytes(data[:start] + directory + tail)
     with pytest.raises(ArchiveError, match="overlap"):
-        archives.contents(order(archive))
+        archives.contents(requested(archive))
 
 
 def test_a_member_that_is_longer_than_it_says_is_a_damage(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_member_that_is_shorter_than_it_says_is_a_damage(tmp_path: Path) -> No
     entry = data.index(b"PK\x01\x02")
     data[entry + 24 : entry + 28] = struct.pack("<I", (1 << 20) + 10)
     archive.write_bytes(data)
-    with pytest.raises(ArchiveError, match="not as long as it says"):
+    with pytest.raises(ArchiveError, match="shorter than it says"):
         unpacked(archive)
 
 
@@ -300,7 +300,7 @@ def test_damage_is_named(tmp_path: Path, spoiled: str) -> None:
     data = bytearray(archive.read_bytes())
     data[200] ^= 0xFF
     changed = {"flipped": data, "cut": data[:500], "empty": b"", "text": b"PK no archive" * 9}
-    archive.write_bytes(changed[spoiled])
+    archive.write_bytes(bytes(changed[spoiled]))
     with pytest.raises(ArchiveError, match="damaged"):
         unpacked(archive)
 
@@ -310,12 +310,12 @@ def test_encrypted_and_unknown_compression_are_named(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", {"a.jpg": b"1"})
     data = bytearray(archive.read_bytes())
     entry = data.index(b"PK\x01\x02")
-    for offset, value, word in ((8, 1, "encrypted"), (10, 9, "compressed in a way")):
+    for offset, value, word in ((8, 1, "encrypted"), (10, 9, "unknown compression")):
         changed = bytearray(data)
         changed[entry + offset] = value
         archive.write_bytes(changed)
         with pytest.raises(ArchiveError, match=word):
-            archives.contents(order(archive))
+            archives.contents(requested(archive))
 
 
 def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
@@ -330,11 +330,11 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "a-3").is_symlink()
 
 
-def test_a_run_that_was_killed_is_begun_anew(tmp_path: Path) -> None:
+def test_a_killed_run_starts_over(tmp_path: Path) -> None:
     """The leftover folder is removed first: no half file of it is taken for a photo."""
     archive = zipped(tmp_path / "a.zip", {"x.jpg": b"new", "y.jpg": b"new"})
-    archives.unpack(order(archive), 0, 0)
-    scratch = order(archive).scratch
+    archives.unpack(requested(archive), 0, 0)
+    scratch = requested(archive).scratch
     (scratch / "half.jpg").write_bytes(b"half")
     assert scratch.name.startswith(".")
     assert files(unpacked(archive)) == {"x.jpg": b"new", "y.jpg": b"new"}
@@ -350,15 +350,15 @@ def test_it_goes_step_by_step(tmp_path: Path) -> None:
 def test_an_archive_that_changes_or_goes_is_not_unpacked(tmp_path: Path) -> None:
     """It is the same file as settled, or it settles again."""
     archive = zipped(tmp_path / "a.zip", {"a.jpg": b"1"})
-    ordered = order(archive)
+    request = requested(archive)
     zipped(archive, {"a.jpg": b"22"})
     with pytest.raises(PhotoChanged):
-        archives.contents(ordered)
+        archives.contents(request)
     with pytest.raises(PhotoChanged):
-        archives.unpack(ordered, 0, 1)
+        archives.unpack(request, 0, 1)
     archive.unlink()
     with pytest.raises(PhotoGone):
-        archives.contents(ordered)
+        archives.contents(request)
 
 
 def test_a_disk_without_room_is_not_the_archive_s_fault(
@@ -370,14 +370,14 @@ def test_a_disk_without_room_is_not_the_archive_s_fault(
     with monkeypatch.context() as patched:
         patched.setattr(os, "statvfs", lambda _: os.statvfs_result((*full[:4], 0, *full[5:])))
         with pytest.raises(StorageError, match="no room"):
-            archives.contents(order(archive))
+            archives.contents(requested(archive))
 
     def no_sync(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_sync)
     with pytest.raises(StorageError, match="cannot be unpacked now"):
-        archives.unpack(order(archive), 0, 1)
+        archives.unpack(requested(archive), 0, 1)
 
 
 def test_where_a_photo_came_from_is_found_again(tmp_path: Path) -> None:
@@ -395,11 +395,11 @@ def test_what_was_unpacked_is_recognised_without_a_ledger(tmp_path: Path) -> Non
     """By the same content in an archive of the same name; a replaced one is another."""
     archive = zipped(tmp_path / "a.zip", {"a.jpg": b"1"})
     folder = unpacked(archive)
-    ordered = order(archive)
-    assert archives.unpacked_before(ordered, archives.contents(ordered).identity) == folder
+    request = requested(archive)
+    assert archives.unpacked_before(request, archives.contents(request).identity) == folder
     zipped(archive, {"a.jpg": b"2"})
-    ordered = order(archive)
-    assert archives.unpacked_before(ordered, archives.contents(ordered).identity) is None
+    request = requested(archive)
+    assert archives.unpacked_before(request, archives.contents(request).identity) is None
 
 
 def whole() -> bytes:
@@ -426,19 +426,19 @@ def test_no_bytes_break_out(
 ) -> None:
     """Damaged in any way: it is unpacked into its own folder or named, and nothing else is made."""
     data = bytearray(WHOLE)
-    for place, wrong in edits:
-        data[place : place + len(wrong)] = wrong
+    for position, wrong in edits:
+        data[position : position + len(wrong)] = wrong
     top = tmp_path_factory.mktemp("fuzz")
     inner = top / "in"
     inner.mkdir()
     archive = inner / "a.zip"
     archive.write_bytes(data if cut % 2 else data[cut:])
     try:
-        if not archives.contents(order(archive)).members:
+        if not archives.contents(requested(archive)).members:
             return
         folder = unpacked(archive)
     except ArchiveError:
-        assert {path.name for path in inner.iterdir()} <= {"a.zip", order(archive).scratch.name}
+        assert {path.name for path in inner.iterdir()} <= {"a.zip", requested(archive).scratch.name}
     else:
         assert folder == inner / "a"
         assert {path.name for path in inner.iterdir()} == {"a.zip", "a"}

@@ -1,4 +1,4 @@
-"""The whole room on the real file system: nothing missed, nothing twice."""
+"""Arrivals on the real file system: nothing missed, nothing twice."""
 
 from __future__ import annotations
 
@@ -10,68 +10,37 @@ import shutil
 import subprocess
 import threading
 import time
-from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import pytest
 import structlog
+from arriving import InProcess, Records, reconcile
 
 from taggerd import settings
-from taggerd.arrivals import root as root_module
-from taggerd.arrivals.arrivals import Arrivals
+from taggerd.arrivals import Arrivals, Timing
 from taggerd.arrivals.filters import Filters
-from taggerd.arrivals.look import Look
+from taggerd.arrivals.inotify import InotifyWatcher
+from taggerd.arrivals.probe import Probe
+from taggerd.arrivals.root import WatchedRoot
 from taggerd.arrivals.walk import walk
-from taggerd.arrivals.watch import Pace
-from taggerd.arrivals.watcher import Watcher
 from taggerd.photo import Photo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from taggerd.arrivals.root import WatchedRoot
-    from taggerd.arrivals.surroundings import RootHealth
-    from taggerd.photo import PhotoFile, Stamp
+    from taggerd.arrivals.dependencies import RootHealth
 
-PACE = Pace(look=0.05, gather=0.01, hung=0.3, stand=0.5, first_retry=0.05, doubt=0.2)
+TIMING = Timing(probe=0.05, gather=0.01, hung=0.3, start=0.5, first_retry=0.05, rewatch=0.2)
 SETTLE_SECONDS = 0.2
-
-
-class Records:
-    """Remembers what was admitted, as the queue would."""
-
-    def __init__(self) -> None:
-        """Know nothing."""
-        self.stamps: defaultdict[Path, dict[Path, Stamp]] = defaultdict(dict)
-        self.admitted: Counter[tuple[Path, Stamp]] = Counter()
-        self.batches: list[list[PhotoFile]] = []
-        self.failures: list[Exception] = []
-
-    async def known(self, folder: Path) -> Mapping[Path, Stamp]:
-        """Give the stamps on record."""
-        return dict(self.stamps[folder])
-
-    async def admit(self, files: Sequence[PhotoFile]) -> None:
-        """Take *files*, or fail as told."""
-        if self.failures:
-            raise self.failures.pop()
-        self.batches.append(list(files))
-        for file in files:
-            self.stamps[file.path.parent][file.path] = file.stamp
-            self.admitted[file.path, file.stamp] += 1
-
-    def has(self, files: Iterable[PhotoFile]) -> bool:
-        """Say whether all *files* are known as they are."""
-        return all(self.stamps[f.path.parent].get(f.path) == f.stamp for f in files)
 
 
 class Service:
     """Running arrivals, and the means to wait for what they do."""
 
     def __init__(
-        self, *roots: Path, mode: str = "inotify", pace: Pace = PACE, **options: object
+        self, *roots: Path, mode: str = "inotify", timing: Timing = TIMING, **options: object
     ) -> None:
         """Serve *roots*."""
         self.records = Records()
@@ -80,9 +49,10 @@ class Service:
         given = {"settle_seconds": SETTLE_SECONDS, "poll_seconds": 0.05, "roots": tables}
         self.arrivals = Arrivals(
             settings.Arrivals.model_validate(given | options),
-            known=self.records.known,
+            self.records,
+            InProcess(),
             admit=self.records.admit,
-            pace=pace,
+            timing=timing,
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -109,6 +79,10 @@ class Service:
     def health(self) -> RootHealth:
         """The first root's health."""
         return self.arrivals.health()[0]
+
+    async def reconcile(self) -> None:
+        """Have the roots walked from now on, and wait for the end of it."""
+        await reconcile(self.arrivals)
 
     def state(self) -> str:
         """Return the first root's state."""
@@ -162,7 +136,7 @@ async def test_before_and_after_the_start(root: Path) -> None:
     tree(root, 3, 3)
     service = Service(root)
     old = next(walk(root, Filters())).file
-    service.records.stamps[old.path.parent][old.path] = old.stamp
+    service.records.on_record[old.path.parent][old.path] = old.stamp
     async with service:
         (root / "1" / "later.jpg").write_bytes(b"1")
         (root / "1" / "later.txt").write_bytes(b"1")
@@ -214,7 +188,7 @@ async def test_a_photo_of_two_files_comes_in_one_batch(service: Service, root: P
     assert {file.path.name for file in batch} == {"IMG_1.JPG", "IMG_1.CR3"}
 
 
-async def test_a_changed_file_is_admitted_anew(service: Service, root: Path) -> None:
+async def test_a_changed_file_is_admitted_again(service: Service, root: Path) -> None:
     """A photo that is replaced is another photo."""
     (root / "a.jpg").write_bytes(b"1")
     await service.until_all_known(1)
@@ -229,10 +203,10 @@ async def test_what_is_known_is_not_even_waited_for(root: Path) -> None:
     service = Service(root, settle_seconds=60)
     files = [seen.file for seen in walk(root, Filters())]
     for file in files[1:]:
-        service.records.stamps[file.path.parent][file.path] = file.stamp
+        service.records.on_record[file.path.parent][file.path] = file.stamp
     async with service:
-        await service.arrivals.reconcile("a test")
-        assert len(service.watched._settling) == 1
+        await service.reconcile()
+        assert len(service.watched._intake.settling) == 1
 
 
 async def test_an_event_without_a_change_admits_nothing(service: Service, root: Path) -> None:
@@ -254,11 +228,11 @@ async def test_every_hint_is_followed(service: Service, root: Path, told: str) -
     path = root / "sub" / "a.jpg"
     path.touch()
     await service.until_all_known(1)
-    await service.arrivals.reconcile("a test")
+    await service.reconcile()
     await service.until(lambda: not service.watched._reconciler.pending)
-    service.records.stamps.clear()
+    service.records.on_record.clear()
     service.records.admitted.clear()
-    dirty = service.watched._dirty
+    dirty = service.watched.dirty
     if told == "everything":
         dirty.everything()
     elif told == "tree":
@@ -268,14 +242,14 @@ async def test_every_hint_is_followed(service: Service, root: Path, told: str) -
             dirty.file(str(path.parent / f"{number}.jpg"))
     else:
         file = next(walk(root, Filters())).file
-        service.arrivals.look_again(Photo((file,)))
+        service.arrivals.check_again(Photo((file,)))
     await service.until_all_known(1)
 
 
 async def test_an_event_from_a_folder_that_is_not_there(service: Service, root: Path) -> None:
-    """An event under a path that is not there shows a watch that lost track: it is made anew."""
+    """An event under a path that is not there shows a watch that lost track: it is replaced."""
     watcher = service.watched._watch._watcher
-    service.watched._dirty.file(str(root / "nowhere" / "a.jpg"))
+    service.watched.dirty.file(str(root / "nowhere" / "a.jpg"))
     await service.until(lambda: service.watched._watch._watcher not in {watcher, None})
     (root / "a.jpg").touch()
     await service.until_all_known(1)
@@ -283,7 +257,7 @@ async def test_an_event_from_a_folder_that_is_not_there(service: Service, root: 
 
 async def test_more_files_than_may_wait(service: Service, root: Path) -> None:
     """Files there was no room for are found by a walk once the others are through."""
-    service.watched._settling._limit = 3
+    service.watched._intake.settling._limit = 3
     for number in range(10):
         (root / f"{number}.jpg").touch()
     await service.until_all_known(10)
@@ -294,17 +268,17 @@ async def test_a_root_that_cannot_be_watched_is_polled(
 ) -> None:
     """Without inotify the root is degraded, says why, and its files are found all the same."""
 
-    def refuse(_self: Watcher) -> None:
+    def refuse(_self: InotifyWatcher) -> None:
         raise OSError(errno.EMFILE, "inotify instance limit reached")
 
-    monkeypatch.setattr(Watcher, "start", refuse)
-    pace = Pace(look=0.05, gather=0.01, first_retry=60)
-    async with Service(root, pace=pace) as service:
-        await service.arrivals.reconcile("a test")
+    monkeypatch.setattr(InotifyWatcher, "start", refuse)
+    timing = Timing(probe=0.05, gather=0.01, first_retry=60)
+    async with Service(root, timing=timing) as service:
+        await service.reconcile()
         assert service.health.state == "degraded"
         assert "inotify instance limit reached" in service.health.detail
         await service.until(lambda: service.watched._watch._retry_at > 0)
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         (root / "a.jpg").touch()
         await service.until_all_known(1)
 
@@ -315,7 +289,7 @@ async def test_a_root_that_is_missing_at_the_start(tmp_path: Path) -> None:
     async with Service(root) as service:
         assert service.state() == "offline"
         assert "does not exist" in service.health.detail
-        await asyncio.wait_for(service.arrivals.reconcile("a test"), 2)
+        await asyncio.wait_for(service.reconcile(), 2)
         root.mkdir()
         (root / "a.jpg").touch()
         await service.until_all_known(1)
@@ -344,7 +318,7 @@ async def test_a_root_deleted_and_made_again(
     root: Path,
     noticed: bool,
 ) -> None:
-    """A root made anew is served, also if it got the old one's inode before anybody looked."""
+    """A root made again is served, also if it got the old one's inode before anybody looked."""
     (root / "a.jpg").touch()
     await service.until_all_known(1)
     shutil.rmtree(root)
@@ -402,7 +376,7 @@ async def test_polling(root: Path) -> None:
 
 
 async def test_how_long_until_the_next_walk(root: Path) -> None:
-    """Polling rests ten times as long as a walk took; a watched root is walked at random times."""
+    """Polling pauses ten times as long as a walk took; a watched root is walked at random times."""
     polled = Service(root, mode="poll", poll_seconds=3).arrivals._roots[0]
     assert polled._interval() == 3
     polled._walk_seconds = 7
@@ -413,18 +387,18 @@ async def test_how_long_until_the_next_walk(root: Path) -> None:
 
 
 async def test_polling_measures_its_walks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a walk takes is put down for the rest that follows it."""
-    rests: list[float] = []
-    interval = root_module.WatchedRoot._interval
+    """The time a walk takes decides the pause after it."""
+    pauses: list[float] = []
+    interval = WatchedRoot._interval
 
     def noted(self: WatchedRoot) -> float:
-        rests.append(self._walk_seconds)
+        pauses.append(self._walk_seconds)
         return interval(self)
 
-    monkeypatch.setattr(root_module.WatchedRoot, "_interval", noted)
+    monkeypatch.setattr(WatchedRoot, "_interval", noted)
     async with Service(root, mode="poll") as service:
-        await service.until(lambda: len(rests) > 3)
-        assert 0 < max(rests) < 1
+        await service.until(lambda: len(pauses) > 3)
+        assert 0 < max(pauses) < 1
 
 
 async def test_not_recursive(root: Path) -> None:
@@ -436,7 +410,7 @@ async def test_not_recursive(root: Path) -> None:
         (root / "new" / "c.jpg").touch()
         (root / "a.jpg").touch()
         await service.until(lambda: bool(service.records.batches))
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         assert {path.name for path, _ in service.records.admitted} == {"a.jpg"}
 
 
@@ -455,7 +429,7 @@ async def test_a_watch_that_was_lost_is_found_out(service: Service, root: Path) 
             observer.inotify.remove_callbacks([(descriptor, key) for key in watch.callbacks])
     assert inode not in watcher.watched()
     (root / "deaf" / "b.jpg").touch()
-    await service.arrivals.reconcile("a test")
+    await service.reconcile()
     await service.until_all_known(2)
     await service.until(lambda: service.watched._watch._watcher is not watcher)
     await service.until(lambda: service.health.state == "watching")
@@ -493,14 +467,14 @@ async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.Monk
     good.mkdir()
     (hung / "a.jpg").touch()
     release = threading.Event()
-    look = Look.at
+    probe = Probe.at
 
     def hanging(path: Path, filters: Filters) -> object:
         if path == hung:
             release.wait(10)
-        return look(path, filters)
+        return probe(path, filters)
 
-    monkeypatch.setattr(Look, "at", hanging)
+    monkeypatch.setattr(Probe, "at", hanging)
     async with Service(hung, good) as service:
         (good / "b.jpg").touch()
         await service.until(lambda: bool(service.records.batches))
@@ -510,18 +484,12 @@ async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.Monk
         await service.until_all_known(2)
 
 
-async def test_a_reconcile_can_be_waited_for_and_asked_for_by_any_thread(root: Path) -> None:
-    """A walk that was asked for begins after the asking, and its end can be awaited."""
-    async with Service(root) as service:
-        await service.arrivals.reconcile("first")
-        walked = service.health.last_reconcile
-        assert walked is not None
-        await service.arrivals.reconcile("second")
-        second = service.health.last_reconcile
-        assert second is not None
-        assert second > walked
-        await asyncio.to_thread(service.arrivals.request_reconcile, "from a thread")
-        await service.until(lambda: service.health.last_reconcile != second)
+async def test_a_whole_walk_can_be_asked_for_by_any_thread(service: Service) -> None:
+    """The inotify thread asks for one when the kernel dropped events."""
+    await service.reconcile()
+    walked = service.health.last_reconcile
+    await asyncio.to_thread(service.watched.dirty.everything)
+    await service.until(lambda: service.health.last_reconcile != walked)
 
 
 async def test_a_root_in_another_is_served_once_by_its_own_settings(tmp_path: Path) -> None:
@@ -534,7 +502,7 @@ async def test_a_root_in_another_is_served_once_by_its_own_settings(tmp_path: Pa
         (inner / "b.jpg").touch()
         (outer / "c.jpg").touch()
         await service.until_all_known(3)
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         of_outer, of_inner = service.arrivals._roots
         assert of_outer.filters.verdict(inner / "a.jpg", outer) == "an import folder of its own"
         assert of_inner.filters.verdict(inner / "a.jpg", inner) == ""
@@ -554,17 +522,18 @@ async def test_taggerd_s_own_pictures_are_no_photos(root: Path) -> None:
     (state / "thumbnails" / "old.jpg").touch()
     service = Service(root)
     service.arrivals = Arrivals(
-        settings.Arrivals(roots=[settings.Root(path=root)], settle_seconds=SETTLE_SECONDS),  # type: ignore[call-arg]
-        known=service.records.known,
+        settings.Arrivals(roots=[settings.Root(path=root)], settle_seconds=SETTLE_SECONDS),
+        service.records,
+        InProcess(),
         admit=service.records.admit,
-        pace=PACE,
-        own=[state],
+        timing=TIMING,
+        own_folders=[state],
     )
     async with service:
         (state / "thumbnails" / "new.jpg").touch()
         (root / "a.jpg").touch()
         await service.until(lambda: bool(service.records.admitted))
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         await asyncio.sleep(2 * SETTLE_SECONDS)
         assert {path.name for path, _ in service.records.admitted} == {"a.jpg"}
 
@@ -592,16 +561,15 @@ async def test_what_is_said_once(service: Service) -> None:
     with structlog.testing.capture_logs() as lines:
         for missing in (3, 4, 5):
             service.watched._failure = f"{missing} of 40 folders are not watched"
-            await asyncio.sleep(3 * PACE.look)
-    said = [line["event"] for line in lines if "is degraded" in line["event"]]
-    assert said == ["import folder is degraded"]
+            await asyncio.sleep(3 * TIMING.probe)
+    assert [line["event"] for line in lines if line["event"] == "degraded"] == ["degraded"]
 
 
 async def test_stopping_ends_all_threads(root: Path) -> None:
-    """After the stop no thread of the room is left."""
+    """After the stop no thread of arrivals is left."""
     before = set(threading.enumerate())
     async with Service(root) as service:
-        await service.arrivals.reconcile("a test")
+        await service.reconcile()
         assert len(set(threading.enumerate()) - before) >= 4
     end = time.monotonic() + 5
     while {t for t in threading.enumerate() if "asyncio" not in t.name} - before:
@@ -612,7 +580,7 @@ async def test_stopping_ends_all_threads(root: Path) -> None:
 @pytest.mark.parametrize("ticks", range(5))
 async def test_a_stop_that_comes_with_an_event_is_heard(root: Path, ticks: int) -> None:
     """However close a wake-up comes before it: a root that goes on would hold up the service."""
-    service = Service(root, pace=replace(PACE, look=30, gather=0))
+    service = Service(root, timing=replace(TIMING, probe=30, gather=0))
     async with service:
         await service.until(lambda: service.health.last_reconcile is not None)
         await asyncio.sleep(0.05)  # it rests

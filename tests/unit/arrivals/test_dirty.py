@@ -49,9 +49,9 @@ def test_too_many_names_in_all_collapse() -> None:
     assert batch.files.keys() | batch.folders == {f"/r/{number}" for number in range(10)}
 
 
-def test_too_many_places_are_everything() -> None:
+def test_too_many_folders_are_everything() -> None:
     """Past so many folders the whole root is read, and further paths add nothing."""
-    dirty = Dirty(lambda: None, places=3)
+    dirty = Dirty(lambda: None, folders=3)
     for number in range(10):
         dirty.file(f"/r/{number}/1.jpg")
         dirty.tree(f"/r/{number}/new")

@@ -10,11 +10,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from arriving import Records
 
-from taggerd.arrivals import missing
+from taggerd.arrivals.executor import Executor
 from taggerd.arrivals.filters import Filters
-from taggerd.arrivals.lane import Lane
-from taggerd.arrivals.missing import Absences, RollCall, gone
+from taggerd.arrivals.missing import MissingFileSweep, gone
 from taggerd.arrivals.walk import folders
 
 if TYPE_CHECKING:
@@ -96,49 +96,40 @@ def test_what_cannot_be_read_is_not_gone(
     def fails(_path: object) -> list[str]:
         raise OSError(failure, os.strerror(failure))
 
-    monkeypatch.setattr(missing.os, "listdir", fails)
+    monkeypatch.setattr(os, "listdir", fails)
     assert gone(root, known) == set()
     monkeypatch.undo()
-    monkeypatch.setattr(missing.os, "scandir", fails)
+    monkeypatch.setattr(os, "scandir", fails)
     assert gone(root, known) == set()
 
 
-def test_the_roll_is_called_where_something_may_be_missing(root: Path) -> None:
-    """Complete folders are passed over; all the missing are told at once, or none if it is gone."""
+def test_the_sweep_checks_where_something_may_be_missing(root: Path) -> None:
+    """Complete folders are skipped; all the missing are told at once, or none if the root went."""
     known = on_record(root)
-    asked: list[Path] = []
-    told: list[list[str]] = []
+    records = Records()
+    for folder, stamps in known.items():
+        records.on_record[folder] = dict(stamps)
     there = True
-
-    async def known_in(folder: Path) -> Mapping[Path, Stamp]:
-        asked.append(folder)
-        return known[folder]
-
-    async def all_folders(below: Path) -> list[Path]:
-        return [folder for folder in known if folder.is_relative_to(below)]
-
-    async def absent(_root: Path, paths: Collection[Path]) -> None:
-        told.append(names(paths))
 
     async def still_there() -> bool:
         return there
 
-    async def walk_and_call() -> None:
-        lane = Lane("test", time.monotonic)
-        roll_call = RollCall(root, known_in, Absences(all_folders, absent), lane)
+    async def walk_and_sweep() -> None:
+        executor = Executor("test", time.monotonic)
+        sweep = MissingFileSweep(root, records, executor, forget_days=2)
         for folder in folders(root, Filters()):
             news = [s for s in folder.files if known[folder.path].get(s.file.path) != s.file.stamp]
-            roll_call.saw(folder, known[folder.path], news)
-        await roll_call.begin()
-        while roll_call.under_way:
-            await roll_call.go_on(still_there)
-        lane.close()
+            sweep.saw(folder, known[folder.path], news)
+        await sweep.begin()
+        while sweep.in_progress:
+            await sweep.step(still_there)
+        executor.close()
 
     (root / "a" / "1.jpg").unlink()
     (root / "a" / "new.jpg").write_bytes(b"1")  # as many as before, but not the same
-    asyncio.run(walk_and_call())
-    assert told == [["1.jpg"]]
-    assert root / "b" not in asked
+    asyncio.run(walk_and_sweep())
+    assert records.told_missing == [{root / "a" / "1.jpg"}]
+    assert root / "b" not in records.asked
     there = False
-    asyncio.run(walk_and_call())
-    assert told == [["1.jpg"]]
+    asyncio.run(walk_and_sweep())
+    assert len(records.told_missing) == 1

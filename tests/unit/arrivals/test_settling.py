@@ -92,7 +92,7 @@ def test_an_event_starts_the_wait_again(disk: Disk, settling: Settling) -> None:
 def test_a_change_without_an_event_is_noticed(
     disk: Disk, settling: Settling, change: dict[str, int]
 ) -> None:
-    """What no event told of is seen when the time has come, and is waited for anew."""
+    """A change without an event is seen when the time has come, and the file waits again."""
     settling.observe(disk.put("a.jpg", 10), 100)
     disk.put("a.jpg", **{"size": 10, **change})
     assert due(settling, 105) == []

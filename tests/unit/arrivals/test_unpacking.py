@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from arriving import InProcess
 
 from taggerd import settings
 from taggerd.arrivals import archives
@@ -20,26 +21,8 @@ from taggerd.ledger import SqliteLedger
 from taggerd.photo import Keyword, Photo, PhotoFile, Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-class Inline:
-    """Runs in this process what workers would run in theirs."""
-
-    def __init__(self) -> None:
-        """Fail at nothing."""
-        self.calls: list[str] = []
-        self.failure: Exception | None = None
-        self.called = asyncio.Event()
-
-    async def run(self, function: Callable[..., object], *args: object) -> object:
-        """Call *function*, or fail as told."""
-        self.calls.append(function.__name__)
-        self.called.set()
-        if self.failure is not None:
-            raise self.failure
-        return function(*args)
 
 
 class Machine:
@@ -49,7 +32,7 @@ class Machine:
         """Begin at the clock's zero."""
         self.folder = folder
         self.ledger = ledger
-        self.workers = Inline()
+        self.workers = InProcess()
         self.now = 0.0
         self.unpacked = asyncio.Event()
         self.unpacking = self.restarted()
@@ -59,7 +42,7 @@ class Machine:
         return Unpacking(
             settings.Arrivals.model_validate({"unpack": True}),
             self.ledger,
-            self.workers,  # type: ignore[arg-type]  # it has what is used
+            self.workers,
             unpacked=lambda _folder: self.unpacked.set(),
             clock=lambda: self.now,
         )
@@ -154,12 +137,12 @@ async def test_what_fails_half_way_leaves_nothing(
     """The hidden folder goes with the failure."""
     file = machine.archive()
 
-    def fails(_order: object, _identity: str) -> Path:
+    def fails(_request: object, _identity: str) -> Path:
         message = "cannot be renamed"
         raise StorageError(message)
 
-    monkeypatch.setattr(archives, "put_in_place", fails)
-    fails.__name__ = "put_in_place"
+    monkeypatch.setattr(archives, "publish", fails)
+    fails.__name__ = "publish"
     assert (await machine.unpacking.unpack(file)).reason == "cannot be renamed"
     assert [path.name for path in machine.folder.iterdir()] == ["a.zip"]
 
@@ -176,7 +159,7 @@ async def test_one_that_another_taggerd_is_at_is_left_to_it(machine: Machine) ->
 
 
 async def test_no_archive_ends_the_service(machine: Machine) -> None:
-    """Whatever one of them does, the next one has its turn; waiting ones are known."""
+    """Whatever one of them does, the next one is unpacked; waiting ones are known."""
     first, second = machine.archive("first.zip"), machine.archive("second.zip")
     machine.workers.failure = RuntimeError("unheard of")
     machine.unpacking.put([first])

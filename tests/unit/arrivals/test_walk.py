@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taggerd.arrivals.filters import Filters
-from taggerd.arrivals.walk import RootOffline, folders, walk
+from taggerd.arrivals.walk import RootOffline, Skip, folders, walk
 from taggerd.photo import Stamp
 
 
@@ -53,7 +53,7 @@ def test_odd_files_are_skipped_with_a_reason(tmp_path: Path) -> None:
     taken = [
         seen.file.path.name
         for seen in walk(
-            root, Filters(), skipped=lambda path, reason: skipped.update({path.name: reason})
+            root, Filters(), skipped=lambda skip: skipped.update({skip.path.name: skip.reason})
         )
     ]
     assert taken == ["hard.jpg", "true.jpg"]
@@ -91,7 +91,7 @@ def test_unreadable_folder_does_not_stop_the_walk(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open" / "a.jpg").touch()
     (tmp_path / "closed").chmod(0)
-    skipped: list[tuple[str, str]] = []
+    skipped: list[Skip] = []
     was = os.geteuid()
     if was == 0:
         os.seteuid(65534)
@@ -99,7 +99,9 @@ def test_unreadable_folder_does_not_stop_the_walk(tmp_path: Path) -> None:
         found = [
             seen.file.path.name
             for seen in walk(
-                tmp_path, Filters(), skipped=lambda path, why: skipped.append((path.name, why))
+                tmp_path,
+                Filters(),
+                skipped=skipped.append,
             )
         ]
     finally:
@@ -107,7 +109,8 @@ def test_unreadable_folder_does_not_stop_the_walk(tmp_path: Path) -> None:
             os.seteuid(0)
         (tmp_path / "closed").chmod(0o700)
     assert found == ["a.jpg"]
-    assert skipped == [("closed", "cannot be read: permission denied")]
+    closed = tmp_path / "closed"
+    assert skipped == [Skip(closed, "cannot be read: permission denied", "unreadable")]
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])
@@ -137,11 +140,11 @@ def test_path_longer_than_the_system_allows(tmp_path: Path) -> None:
                 os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=here))
     finally:
         os.close(here)
-    reasons: list[str] = []
-    found = [s.file.path for s in walk(tmp_path, Filters(), skipped=lambda _, r: reasons.append(r))]
+    skipped: list[Skip] = []
+    found = [s.file.path for s in walk(tmp_path, Filters(), skipped=skipped.append)]
     assert len(found) > 15
     assert all(len(os.fsencode(path)) < 4096 for path in found)
-    assert "its path is too long for the system" in reasons
+    assert "too long" in {skip.kind for skip in skipped}
 
 
 def test_one_folder_or_one_tree_of_a_root(tmp_path: Path) -> None:

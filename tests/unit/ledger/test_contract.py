@@ -25,7 +25,6 @@ from taggerd.ledger import (
     Pause,
     Released,
     Rewritten,
-    unknown,
 )
 from taggerd.photo import PhotoFile, Sidecar, Stamp, group
 
@@ -364,10 +363,6 @@ async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
     rows, none = await ledger.stamps([ROOT, ROOT / "nowhere"])
     assert rows == {(os.fsencode(a.path.name), *a.stamp)}
     assert none == set()
-    changed = replace(a, stamp=a.stamp._replace(size=a.stamp.size + 1))
-    new = file("C.JPG", folder=ROOT / "nowhere")
-    assert await unknown(ledger, [a, b, new]) == [new]
-    assert await unknown(ledger, [changed]) == [changed]
     assert await ledger.folders(ROOT) == [ROOT, ROOT / "sub"]
     assert await ledger.folders(Path("/")) == [ROOT, ROOT / "sub", Path("/srv/import2")]
 

@@ -14,7 +14,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask, W
 
 from taggerd.arrivals.dirty import Batch, Dirty
 from taggerd.arrivals.filters import Filters
-from taggerd.arrivals.watcher import Watcher
+from taggerd.arrivals.inotify import InotifyWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ class Watched:
         self.root = root
         self.woken = threading.Event()
         self.dirty = Dirty(self.woken.set)
-        self.watcher = Watcher(root, Filters(), self.dirty)
+        self.watcher = InotifyWatcher(root, Filters(), self.dirty)
         self.watcher.start()
 
     def until(self, enough: Callable[[Batch], bool], seconds: float = 5) -> Batch:
@@ -112,7 +112,7 @@ def test_a_root_behind_a_link_keeps_its_name(tmp_path: Path) -> None:
 
 
 def test_lost_events_make_everything_dirty(watched: Watched) -> None:
-    """On overflow watchdog drops events and tells no handler; here it is told."""
+    """On overflow watchdog drops events and tells no handler; ours hears of it."""
     observer = watched.watcher._observer
     assert observer is not None
     mask = Mask(InotifyConstants.IN_Q_OVERFLOW)
@@ -191,7 +191,7 @@ def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_root_that_cannot_be_watched(tmp_path: Path) -> None:
     """A root that is not there is an error of the system's, and leaves nothing behind."""
     threads = threading.active_count()
-    watcher = Watcher(tmp_path / "missing", Filters(), Dirty(lambda: None))
+    watcher = InotifyWatcher(tmp_path / "missing", Filters(), Dirty(lambda: None))
     with pytest.raises(OSError, match="No such file"):
         watcher.start()
     watcher.stop()

@@ -1,4 +1,4 @@
-"""One thread for one root's file system calls, so that a share that hangs holds up nobody else."""
+"""One thread for one root's file system calls, so that a hung share blocks nothing else."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Lane:
+class Executor:
     """Runs calls one after the other in a thread of its own.
 
-    A daemon thread, not one of asyncio's: those are waited for at the end of the program, and a
-    call into a network share that is gone may never return.
+    A daemon thread, not one of asyncio's: the program waits for those at its end, and a call into
+    a network share that is gone may never return.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
@@ -30,14 +30,14 @@ class Lane:
         self._since: float | None = None
 
     def busy_seconds(self) -> float:
-        """Return how long the present call has been running; 0 while there is none."""
+        """Return how long the current call has been running; 0 while there is none."""
         since = self._since
         return 0.0 if since is None else self._clock() - since
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *function* in the thread and return what it returns, or raise what it raises.
 
-        A caller that is cancelled leaves the call running; the next one waits for its end.
+        A cancelled caller leaves the call running; the next call waits for its end.
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
@@ -54,7 +54,7 @@ class Lane:
             result, failure = None, None
             try:
                 result = function(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
+            except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
                 failure = error
             if not loop.is_closed():
                 loop.call_soon_threadsafe(deliver, result, failure)
@@ -66,7 +66,7 @@ class Lane:
         return await outcome
 
     def close(self) -> None:
-        """Let the thread end after the calls it has; it is not waited for."""
+        """Let the thread end after the calls it has; do not wait for it."""
         self._calls.put(None)
 
     def _work(self) -> None:

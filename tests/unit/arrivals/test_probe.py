@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taggerd.arrivals.mounts import mounts_of, must_be_polled
+from taggerd.arrivals.probe import mounts_of, must_be_polled
 
 TABLE = rb"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 36 22 0:32 / /mnt/nas rw,relatime shared:17 master:3 - nfs4 nas:/photos rw,vers=4.2

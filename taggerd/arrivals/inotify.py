@@ -1,4 +1,4 @@
-"""inotify through watchdog: hints of where to look, and whether they can still be relied on."""
+"""inotify through watchdog: hints where to look, and whether they can still be relied on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# It writes two lines for each overflow, hundreds in a burst; what matters is said by our own.
+# watchdog logs two lines for each overflow, hundreds in a burst; Watch logs what matters.
 logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 
 _TAKEN: list[type[FileSystemEvent]] = [
@@ -51,21 +51,21 @@ _TAKEN: list[type[FileSystemEvent]] = [
     FileModifiedEvent,
     FileMovedEvent,
 ]
-"""Opened and closed-without-write are our own reading. What is deleted is noticed by whoever looks
-for it next; to be woken for each of its files would help nobody."""
+"""Opened and closed-without-write are our own reading. Whatever uses a file next notices that it
+was deleted; a wake-up for each deleted file would help nobody."""
 
 _INODE = re.compile(rb"^inotify .*?\bino:([0-9a-f]+)", re.MULTILINE)
 
 
-class Watcher:
-    """The watches on one root, from :meth:`start` to :meth:`stop`; made anew to begin again.
+class InotifyWatcher:
+    """The watches on one root, from :meth:`start` to :meth:`stop`; used once.
 
-    Both block, as does :meth:`watched`: call them from a thread that may wait.
+    Both block, as does :meth:`watched`: call them in an executor.
     """
 
     def __init__(self, root: Path, filters: Filters, dirty: Dirty) -> None:
-        """Put what happens below *root* to a name that *filters* take into *dirty*."""
-        # inotify is told not to follow links, so a root that is one is watched where it leads.
+        """Put every event below *root* on a name that *filters* take into *dirty*."""
+        # watchdog does not follow links, so a root that is one is watched at its target.
         self._real = Path(os.path.realpath(root))
         self._hints = _Hints(root, self._real, filters, dirty)
         self._recursive = filters.recursive
@@ -79,7 +79,6 @@ class Watcher:
 
         Raises:
             OSError: the root cannot be watched, or inotify instances are used up.
-
         """
         observer = _Observer(_Inotify(self._overflowed))
         try:
@@ -94,14 +93,14 @@ class Watcher:
         self._observer = observer
 
     def stop(self) -> None:
-        """Take the watches away and end the threads."""
+        """Remove the watches and end the threads."""
         observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()
             observer.join()
 
     def fault(self) -> str:
-        """Say which part of the watching has died; ``""`` while all is well. Does not block."""
+        """Say which part has died; ``""`` while all is well. Does not block."""
         observer = self._observer
         if observer is None:
             return "no watch is installed"
@@ -126,12 +125,12 @@ class Watcher:
     def watched(self) -> frozenset[int]:
         """Return the inodes that the kernel really watches for us.
 
-        watchdog starts content with half of its watches when ``fs.inotify.max_user_watches`` is
-        short, and forgets some in churn; only the kernel's own list (proc(5), fdinfo) is true.
+        watchdog starts without complaint with half of its watches when
+        ``fs.inotify.max_user_watches`` is too small, and loses some when folders come and go
+        quickly; only the kernel's own list (proc(5), fdinfo) can be trusted.
 
         Raises:
-            OSError: where the list cannot be read.
-
+            OSError: the list cannot be read.
         """
         return self._observer.inotify.watched() if self._observer is not None else frozenset()
 
@@ -146,15 +145,15 @@ class _Inotify(InotifyFD):
     def add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
-        # The same as watchdog's, without its warning where a folder is watched already (normal in
-        # a burst of new ones): the text of that lists every watch there is, for each folder.
+        # watchdog's own, without its warning where a folder is watched already (normal in a burst
+        # of new ones): each warning lists all the watches there are.
         with self._lock:
             watch = self._get_or_create_watch(path, mask)
             watch.callbacks[id_] = callback
             return watch.wd
 
     def handle_event(self, event: InotifyEvent) -> None:
-        # After watchdog has mended its own watches: a folder that comes in between is then seen.
+        # After watchdog has repaired its watches, so that a folder that comes now is not missed.
         super().handle_event(event)
         if event.is_queue_overflow:
             self._overflowed()
@@ -163,7 +162,7 @@ class _Inotify(InotifyFD):
         try:
             super().run()
         except Exception:
-            # Otherwise close() leaves it to this thread to free the descriptors.
+            # Without this close() would leave the descriptors open for this thread to close.
             self._is_reading = False
             log.exception("the thread that reads inotify died")
 
@@ -176,7 +175,7 @@ class _Inotify(InotifyFD):
 
 
 class _Observer(BaseObserver):
-    """watchdog's InotifyObserver, with an inotify descriptor of ours."""
+    """watchdog's InotifyObserver with our own inotify descriptor."""
 
     def __init__(self, inotify: _Inotify) -> None:
         super().__init__(InotifyEmitter, inotify_fd=inotify)
@@ -189,7 +188,7 @@ class _Observer(BaseObserver):
 
 
 class _Hints(FileSystemEventHandler):
-    """Puts paths into the dirty map, and does nothing else: its thread must never die or wait."""
+    """Puts paths into the dirty map, and nothing more: its thread must never die or block."""
 
     def __init__(self, root: Path, real: Path, filters: Filters, dirty: Dirty) -> None:
         self._root = str(root)
@@ -202,8 +201,8 @@ class _Hints(FileSystemEventHandler):
             self._note(event)
         except Exception:
             self._dirty.everything()
-            with contextlib.suppress(Exception):  # a log that cannot be written to: even then
-                log.exception("an event could not be read; the whole root is read instead")
+            with contextlib.suppress(Exception):  # not even a failing log may end this thread
+                log.exception("an event could not be read; reading the whole import folder instead")
 
     def _note(self, event: FileSystemEvent) -> None:
         where = os.fsdecode(event.dest_path or event.src_path)

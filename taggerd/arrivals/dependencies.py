@@ -1,0 +1,137 @@
+"""What arrivals need from the rest of the program, and what they report about themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    from taggerd.arrivals.walk import Row
+    from taggerd.photo import PhotoFile, Stamp
+
+    Admit: TypeAlias = Callable[[Sequence[PhotoFile]], Awaitable[None]]
+    """Takes settled files into the queue; they are safe there once it returns."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+
+class FileState(Protocol):
+    """The state of one file."""
+
+    @property
+    def state(self) -> str:
+        """``"new"`` or ``"changed"`` where it is not on record as it is."""
+
+
+class Record(Protocol):
+    """The part of the ledger that arrivals use."""
+
+    async def known(self, folder: Path) -> dict[Path, Stamp]:
+        """Return the files on record in *folder* itself, with their stamps."""
+
+    async def stamps(self, folders: Sequence[Path]) -> Sequence[AbstractSet[Row]]:
+        """Return the same for many folders at once, as rows.
+
+        Cheaper than :meth:`known`: a walk that finds nothing new costs little more than reading
+        the folders.
+        """
+
+    async def file_states(self, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:
+        """Return the state of each of *files*."""
+
+    async def folders(self, below: Path) -> Sequence[Path]:
+        """Return the folders with known files: *below* and those under it."""
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> Sequence[Path]:
+        """Note that of the files below *below* just *paths* are missing; return the forgotten."""
+
+    async def note(self, key: str, value: Json) -> None:
+        """Keep *value* under *key*."""
+
+    async def recall(self, key: str) -> Json:
+        """Return what was noted under *key*; None if nothing was."""
+
+
+class KnownFiles(Protocol):
+    """What needs nothing: photos on record, and archives that were unpacked or refused."""
+
+    async def known(self, folder: Path) -> dict[Path, Stamp]:
+        """Return the files known in *folder* itself, with their stamps."""
+
+    async def stamps(self, folders: Sequence[Path]) -> Sequence[AbstractSet[Row]]:
+        """Return the same for many folders at once, as rows."""
+
+    async def unknown(self, files: Sequence[PhotoFile]) -> list[PhotoFile]:
+        """Return those of *files* that are not known as they are."""
+
+
+class Workers(Protocol):
+    """Runs functions over untrusted bytes in processes of their own."""
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function* in a process and return what it returns, or raise what it raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often things are checked, seconds."""
+
+    probe: float = 3.0
+    """Between two probes of a root."""
+    gather: float = 0.02
+    """For which events are gathered, so that a burst is handled in one go."""
+    hung: float = 30.0
+    """After which a file system counts as not answering."""
+    start: float = 15.0
+    """After which a root that has not answered yet no longer delays the start."""
+    first_retry: float = 5.0
+    """Before something that failed is tried again; doubled each time."""
+    longest_retry: float = 600.0
+    rewatch: float = 60.0
+    """Between two rebuilds of a watch that is only suspected to have lost track."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootHealth:
+    """How one import folder is doing."""
+
+    path: Path
+    mode: Literal["inotify", "poll"]
+    """In use."""
+    state: Literal["watching", "polling", "degraded", "offline"]
+    detail: str
+    """One line, or nothing."""
+    directories: int
+    """At the last whole walk."""
+    watches: int
+    last_reconcile: float | None
+    """When the last whole walk ended, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What a watched root works with."""
+
+    record: Record
+    known: KnownFiles
+    """The photos on record, and the archives."""
+    admit: Admit
+    report: Callable[[RootHealth], None]
+    """Called with a root's health after each probe."""
+    own_folders: Sequence[Path]
+    """Folders that taggerd writes into: the pictures in them are its own."""
+    timing: Timing
+    clock: Callable[[], float]
+    """Monotonic, seconds."""
+    wall: Callable[[], float]
+    """Seconds since the epoch."""
+    jitter: Callable[[], float]
+    """Random, 0 to 1."""
