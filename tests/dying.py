@@ -45,7 +45,7 @@ IN_AN_ATTEMPT = (
     "prepare/done",
     *(f"write/{point}" for point in _INSIDE_WRITE),
 )
-"""A photo's way, from the queue to its record in the outbox."""
+"""From the queue to the record in the outbox."""
 
 TO_THE_JOURNAL = (
     "outbox:before",

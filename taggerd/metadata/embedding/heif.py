@@ -1,9 +1,9 @@
 """XMP in HEIC and AVIF: found here, written by exiftool, proved here.
 
-A packet is an item of the file's ``meta`` box (ISO 23008-12, annex A.3): its place is in ``iloc``
-among the offsets of all others, which move. exiftool knows how; what it made is compared item by
-item. It reads the photo from its standard input and writes to its standard output: no name of a
-file ever stands on its command line.
+A packet is an item of the file's ``meta`` box (ISO 23008-12, annex A.3). ``iloc`` holds its offset
+among those of all other items, which move. exiftool can do that; its result is compared item by
+item. It reads the photo from standard input and writes to standard output, so no file name is ever
+on its command line.
 """
 
 from __future__ import annotations
@@ -301,15 +301,15 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
             message = f"cannot be written: exiftool does not start: {error.strerror}"
             raise SidecarUnwritable(message) from error
     if done.returncode != 0 or os.fstat(made).st_size == 0:
-        _check_room(made, os.fstat(original).st_size + len(packet or b""))
+        _check_disk(made, os.fstat(original).st_size + len(packet or b""))
         said = " ".join(done.stderr.decode("utf-8", "replace").split())[:200]
         refuse(f"cannot be written by exiftool ({said or done.returncode})")
 
 
-def _check_room(made: int, size: int) -> None:
+def _check_disk(made: int, size: int) -> None:
     """Raise OSError if *made*, which is thrown away, cannot have *size* bytes: the disk is full.
 
-    exiftool says so in words alone, and for a full disk a photo waits; it is not refused.
+    exiftool reports that in words only; with a full disk the photo waits, it is not refused.
     """
     try:
         os.posix_fallocate(made, 0, size)

@@ -47,7 +47,7 @@ class Png:
         self.span: Span | None = None
         for chunk in self._chunks:
             if chunk.kind in _TEXTS:
-                self._look_into(chunk)
+                self._read_text(chunk)
 
     def edits(self, packet: bytes | None) -> list[Edit]:
         """See :class:`.embedding.container.Container`."""
@@ -64,7 +64,7 @@ class Png:
         """See :class:`.embedding.container.Container`."""
         return (digest_without(self._source, [self.span] if self.span else []),)
 
-    def _look_into(self, chunk: _Chunk) -> None:
+    def _read_text(self, chunk: _Chunk) -> None:
         """Take the packet if *chunk* is one."""
         start, end = chunk.span.start + 8, chunk.span.end - 4
         name = self._source.read(start, len(_OLD))

@@ -1,11 +1,12 @@
-"""The user's own list of keywords: read from a file once, then asked for every word of a model.
+"""The user's own list of keywords: read from a file once, then searched for every machine word.
 
-Two forms are read, both as text. Lightroom's (Metadata > Export Keywords): a tab for every level, a
-word in ``[brackets]`` that is not exported, ``{synonyms}`` one level below their word. And a flat
-list: one word a line; ``Animals|Dog`` there gives the levels.
+Two text formats are read. Lightroom's (Metadata > Export Keywords): a tab for every level, a word
+in ``[brackets]`` that is not exported, ``{synonyms}`` one level below their word. And a flat list:
+one word a line, with levels as in ``Animals|Dog``.
 
-Words are found by spelling without case, spaces and hyphens, and by the number that English has;
-the list itself is not inflected, so that 100,000 words are read in a second.
+Words match without regard to case, spaces, hyphens and, in English, number. The list itself is not
+inflected, so that 100,000 words are read in a second. It stays in the program's own process: a
+worker would have to be sent all of it for every photo.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ _LINE_END = re.compile("\r\n|\r|\n")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd-\uffff]")
 
 
-class Place(NamedTuple):
-    """A word of the list and where it stands."""
+class Entry(NamedTuple):
+    """A word of the list and its levels."""
 
     word: str
     path: tuple[str, ...]
@@ -58,18 +59,20 @@ class _Line(NamedTuple):
 
 
 class Vocabulary:
-    """The list, ready to be asked."""
+    """The list, ready to be searched."""
 
-    def __init__(self, places: Iterable[Place], synonyms: Iterable[tuple[str, Place]] = ()) -> None:
-        """Index *places*, and *synonyms* for some of them."""
-        self._words: dict[str, tuple[Place, ...]] = {}
-        for place in places:
-            key = folded(place.word)
-            self._words[key] = (*self._words.get(key, ()), place)
-        self._synonyms: dict[str, tuple[Place, ...]] = {}
-        for synonym, place in synonyms:
+    def __init__(
+        self, entries: Iterable[Entry], synonyms: Iterable[tuple[str, Entry]] = ()
+    ) -> None:
+        """Index *entries*, and *synonyms* of some of them."""
+        self._words: dict[str, tuple[Entry, ...]] = {}
+        for entry in entries:
+            key = folded(entry.word)
+            self._words[key] = (*self._words.get(key, ()), entry)
+        self._synonyms: dict[str, tuple[Entry, ...]] = {}
+        for synonym, entry in synonyms:
             key = folded(synonym)
-            self._synonyms[key] = (*self._synonyms.get(key, ()), place)
+            self._synonyms[key] = (*self._synonyms.get(key, ()), entry)
 
     def __len__(self) -> int:
         """Return the number of different words."""
@@ -80,11 +83,11 @@ class Vocabulary:
         """The words that may be used, in the list's order; none if there are too many to name."""
         if len(self._words) > MOST_SHOWN:
             return ()
-        places = (place for found in self._words.values() for place in found if place.exported)
-        words = tuple(dict.fromkeys(place.word for place in places))
+        entries = (entry for found in self._words.values() for entry in found if entry.exported)
+        words = tuple(dict.fromkeys(entry.word for entry in entries))
         return words if sum(map(len, words)) <= MOST_SHOWN_CHARACTERS else ()
 
-    def place(self, forms: Sequence[str], said: Collection[str] = frozenset()) -> Place | None:
+    def find(self, forms: Sequence[str], said: Collection[str] = frozenset()) -> Entry | None:
         """Return the word of the list that is meant by any of *forms*, the best first.
 
         A word goes before a synonym. Of several of one spelling ("orange", a fruit and a colour)
@@ -101,10 +104,10 @@ class Vocabulary:
 def choose(
     words: Iterable[Normalised], options: settings.Keywords, vocabulary: Vocabulary | None = None
 ) -> tuple[Keyword, ...]:
-    """Return the keywords that are written: those of the *vocabulary* as it spells and places them.
+    """Return the keywords that are written: those of the *vocabulary* with its spelling and levels.
 
-    A word that the list has in brackets is never written; one that it does not have stays with
-    ``mode = "prefer"`` only. At most ``options.max``.
+    A word that the list has in brackets is never written. One that the list lacks stays only with
+    ``mode = "prefer"``. At most ``options.max``.
     """
     words = tuple(words)
     if vocabulary is None:
@@ -113,15 +116,15 @@ def choose(
     stopped = frozenset(map(folded, options.stop))
     chosen: dict[tuple[str, ...], Keyword] = {}
     for (word, score, *_), forms in words:
-        place = vocabulary.place(forms, said)
-        if place is None:
+        entry = vocabulary.find(forms, said)
+        if entry is None:
             if options.mode == "prefer":
                 chosen.setdefault((word,), Keyword(word, score))
-        elif place.exported and folded(place.word) not in stopped:
-            key = (*place.path, place.word)
+        elif entry.exported and folded(entry.word) not in stopped:
+            key = (*entry.path, entry.word)
             held = chosen.get(key)
             best = max((s for s in (score, held.score if held else None) if s), default=score)
-            chosen[key] = Keyword(place.word, best, place.path, place.parents)
+            chosen[key] = Keyword(entry.word, best, entry.path, entry.parents)
     return tuple(chosen.values())[: options.max]
 
 
@@ -143,11 +146,11 @@ def load_vocabulary(path: Path) -> Vocabulary:
         message = f"{where}: {what}; a list of keywords is a text file"
         raise ConfigurationError(message)
     try:
-        places, synonyms = _parsed(_lines(_decoded(data)))
+        entries, synonyms = _parsed(_lines(_decoded(data)))
     except ValueError as error:
         message = f"{where}: {error}"
         raise ConfigurationError(message) from None
-    return Vocabulary(places, synonyms)
+    return Vocabulary(entries, synonyms)
 
 
 def _decoded(data: bytes) -> str:
@@ -178,11 +181,11 @@ def _lines(text: str) -> Iterator[_Line]:
         yield _Line(number, len(line) - len(line.lstrip("\t")), body)
 
 
-def _parsed(lines: Iterable[_Line]) -> tuple[list[Place], list[tuple[str, Place]]]:
+def _parsed(lines: Iterable[_Line]) -> tuple[list[Entry], list[tuple[str, Entry]]]:
     """Read words and synonyms. Raises :class:`ValueError` in words."""
-    places: list[Place] = []
-    synonyms: list[tuple[str, Place]] = []
-    above: list[Place] = []
+    entries: list[Entry] = []
+    synonyms: list[tuple[str, Entry]] = []
+    above: list[Entry] = []
     for number, depth, text in lines:
         if depth > len(above):
             message = (
@@ -199,18 +202,18 @@ def _parsed(lines: Iterable[_Line]) -> tuple[list[Place], list[tuple[str, Place]
             synonyms.append((synonym, above[-1]))
             continue
         bracketed = text.startswith("[") or text.endswith("]")
-        place = _place(
+        entry = _entry(
             _inside(text, "[]", number) if bracketed else text, above, exported=not bracketed
         )
-        if place is None:
+        if entry is None:
             message = f"line {number}: not a keyword: {text!r}"
             raise ValueError(message)
-        places.append(place)
-        above.append(place)
-    if not places:
+        entries.append(entry)
+        above.append(entry)
+    if not entries:
         message = "no keywords in it"
         raise ValueError(message)
-    return places, synonyms
+    return entries, synonyms
 
 
 def _inside(text: str, marks: str, number: int) -> str:
@@ -222,8 +225,8 @@ def _inside(text: str, marks: str, number: int) -> str:
     return inner
 
 
-def _place(text: str, above: Sequence[Place], *, exported: bool) -> Place | None:
-    """Place *text* below the last of *above*; None where nothing is left between its levels."""
+def _entry(text: str, above: Sequence[Entry], *, exported: bool) -> Entry | None:
+    """Put *text* below the last of *above*; None where one of its levels is empty."""
     levels = [level.strip() for level in text.split("|")]
     if not all(levels) or not folded(levels[-1]):
         return None
@@ -233,4 +236,4 @@ def _place(text: str, above: Sequence[Place], *, exported: bool) -> Place | None
         last = above[-1]
         path = (*last.path, last.word)
         parents = (*last.parents, last.word) if last.exported else last.parents
-    return Place(word, (*path, *between), (*parents, *between), exported)
+    return Entry(word, (*path, *between), (*parents, *between), exported)

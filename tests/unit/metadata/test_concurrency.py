@@ -35,7 +35,7 @@ class Writer(Protocol):
         """Write *data* to *path*."""
 
 
-def in_place(path: Path, data: bytes) -> None:
+def truncating(path: Path, data: bytes) -> None:
     """Cut the file to nothing and fill it again, in two steps."""
     with path.open("wb") as file:
         file.write(data[: len(data) // 2])
@@ -50,7 +50,7 @@ def by_rename(path: Path, data: bytes) -> None:
     other.replace(path)
 
 
-WRITERS: dict[str, Writer] = {"in place": in_place, "by rename": by_rename}
+WRITERS: dict[str, Writer] = {"truncating": truncating, "by rename": by_rename}
 
 
 class Instant:
@@ -163,7 +163,7 @@ def test_a_damaged_sidecar_is_waited_for_only_while_it_is_fresh(
 def test_two_writes_in_one_instant(
     monkeypatch: pytest.MonkeyPatch, path: Path, how: str, again: str
 ) -> None:
-    """The later of theirs stays, also where it came while the exchange was taken back."""
+    """The later of theirs stays, also where it came while the exchange was reversed."""
     old = atomic.read(path)
     assert old is not None
     steps = (lambda: WRITERS[how](path, b"first"), lambda: WRITERS[again](path, b"second"))

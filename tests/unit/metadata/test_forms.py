@@ -75,17 +75,17 @@ def _sidecars(draw: st.DrawFn) -> bytes:
     """Return a sidecar of one to three descriptions with foreign properties and dc:subject."""
     prefix = draw(_prefix)
     descriptions = []
-    places = draw(st.integers(1, 3))
-    for place in range(places):
-        body = draw(_subject()) if place == places - 1 else ""
+    count = draw(st.integers(1, 3))
+    for index in range(count):
+        body = draw(_subject()) if index == count - 1 else ""
         names = draw(st.lists(st.integers(0, 5), unique=True, max_size=3))
         for number in names:
-            tag = f"{prefix}:p{place}{number}"
+            tag = f"{prefix}:p{index}{number}"
             body += draw(_space) + f"<{tag}{draw(_value())}</{tag}>"
         declared = f' xmlns:{prefix}="http://example.org/{prefix}" xmlns:f="urn:f"'
         declared += f' xmlns:k="{PREFIXES["dc"]}"'
         if draw(st.booleans()):
-            declared += f" {prefix}:q{place}={quoteattr(draw(_text))}"
+            declared += f" {prefix}:q{index}={quoteattr(draw(_text))}"
         about = draw(st.sampled_from(["", ' rdf:about=""']))
         start = f"<rdf:Description{about}{declared}"
         descriptions.append(

@@ -103,7 +103,7 @@ def test_undo_takes_their_words_too(
 def test_undo_of_a_part_leaves_them_in_a_field_that_is_usually_of_that_part(
     sidecar: Make, merged: Callable[..., Merged], texts: Read
 ) -> None:
-    """Who gives dc:title to a role of their own keeps it when captions are taken back."""
+    """Who gives dc:title to a role of their own keeps it when captions are undone."""
     given = {
         "metadata": {"fields": {"caption": ["photoshop:Headline"]}},
         "roles": {"name": {"prompt": "Name it.", "fields": ["dc:title"]}},

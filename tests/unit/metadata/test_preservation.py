@@ -120,18 +120,18 @@ def sidecars(draw: st.DrawFn, *prefixes: str) -> bytes:
     """Return a sidecar in any of the forms of RDF/XML, in any of the encodings."""
     prefix = draw(st.sampled_from(["my", "x", "_a-b.c", *prefixes]))
     dc = "k" if prefix == "dc" else draw(st.sampled_from(["dc", "k", "xmp"]))
-    places = draw(st.integers(0, 3))
+    count = draw(st.integers(0, 3))
     about = draw(st.sampled_from(["", "", "uuid:1"]))
     parts = []
-    for place in range(places):
-        body, attributes = draw(_own(dc)) if place == places - 1 else ("", "")
+    for index in range(count):
+        body, attributes = draw(_own(dc)) if index == count - 1 else ("", "")
         for number in draw(st.lists(st.integers(0, 5), unique=True, max_size=3)):
-            tag = f"{prefix}:p{place}{number}"
+            tag = f"{prefix}:p{index}{number}"
             body += draw(_gap) + f"<{tag}{draw(_value)}</{tag}>"
         if draw(st.booleans()):
-            attributes += f"{draw(st.sampled_from(['', chr(10)]))} {prefix}:q{place}="
+            attributes += f"{draw(st.sampled_from(['', chr(10)]))} {prefix}:q{index}="
             attributes += quoteattr(draw(_text))
-        spaces = f' xmlns:{prefix}="http://example.org/{place}/" xmlns:f="urn:f:"'
+        spaces = f' xmlns:{prefix}="http://example.org/{index}/" xmlns:f="urn:f:"'
         spaces += f" xmlns:{dc}='{PREFIXES['dc']}'"
         said = draw(st.sampled_from([f' rdf:about="{about}"', f" about='{about}'"]))
         start = f"<rdf:Description{said}{spaces}{attributes}"
@@ -244,8 +244,8 @@ def _said(read: dict[str, object]) -> dict[str, object]:
 
 def check_with_exiftool(folder: Path, pairs: Iterable[tuple[str, bytes, bytes]]) -> int:
     """All that exiftool reads is the same before and after; return how many tags that were."""
-    for place in ("before", "after"):
-        (folder / place).mkdir()
+    for side in ("before", "after"):
+        (folder / side).mkdir()
     for name, before, after in pairs:
         (folder / "before" / name).write_bytes(before)
         (folder / "after" / name).write_bytes(after)

@@ -309,8 +309,8 @@ def test_options_travel_to_a_worker() -> None:
     assert pickle.loads(pickle.dumps(options)) == options  # noqa: S301 - our own bytes
 
 
-def test_importing_the_room_loads_no_foreign_parser() -> None:
-    """Exiv2 belongs into worker processes; inflect takes a second to import."""
+def test_importing_the_package_loads_no_foreign_parser() -> None:
+    """Exiv2 runs in worker processes only; inflect takes a second to import."""
     code = "import sys, taggerd.metadata; sys.exit(bool({'pyexiv2', 'inflect'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

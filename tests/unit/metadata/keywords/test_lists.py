@@ -99,7 +99,7 @@ def test_the_last_word_can_be_rejected(merged: Run, sidecar: Make, texts: Read) 
     assert texts(data, "taggerd:rejected") == ["dog"]
 
 
-def test_a_list_written_anew_rejects_nothing(merged: Run, sidecar: Make, texts: Read) -> None:
+def test_a_list_that_was_replaced_rejects_nothing(merged: Run, sidecar: Make, texts: Read) -> None:
     """A program that never read our words and writes its own list has rejected none of them."""
     data = merged(sidecar(), "dog,beach").data
     start, end = data.index(b"<dc:subject"), data.index(b"</dc:subject>") + len(b"</dc:subject>")

@@ -1,4 +1,4 @@
-"""What taggerd wrote can be taken back, and nothing else goes with it."""
+"""What taggerd wrote can be undone, and nothing else goes with it."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ COPIED = (
 
 
 @pytest.mark.parametrize("name", ["IMG.CR3.xmp", "img.DNG.XMP"])
-def test_what_another_program_copied_is_taken_back_too(
+def test_what_another_program_copied_is_undone_too(
     tmp_path: Path, tags: Tags, sidecar: Make, texts: Read, photo_of: Callable[..., Photo],
     provenance: Provenance, name: str,
 ) -> None:  # fmt: skip

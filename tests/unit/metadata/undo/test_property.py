@@ -79,7 +79,7 @@ class Human:
         self.first = ET.tostring(root)
 
     def edit(self, data: bytes, wanted: Iterable[Edit]) -> bytes:
-        """Make the edits; the result is written anew, as other programs do."""
+        """Make the edits; the whole file is written, as other programs do."""
         root = ET.fromstring(data)  # noqa: S314 - made by these tests
         for kind, where, word in wanted:
             if kind == "text":

@@ -109,14 +109,14 @@ def test_where_bytes_cannot_come_back_it_says_so(
 ) -> None:
     """The picture is the same and nothing of taggerd's is left; it is not called the same file."""
     path = embeddable.made(tmp_path, name)
-    before, looks = path.read_bytes(), embeddable.seen(path)
+    before, pixels = path.read_bytes(), embeddable.seen(path)
     embed(path)
     done = undo_embedded(path, EVERYTHING, EMBED)
     assert done.untagged
     assert (done.end == "restored") == (path.read_bytes() == before)
     assert "byte for byte" in done.reason or done.end == "restored"
     assert not read_packet(path)
-    assert embeddable.seen(path) == looks
+    assert embeddable.seen(path) == pixels
 
 
 def test_an_edit_is_kept_and_ours_goes(tmp_path: Path, embed: Embedding, texts: Read) -> None:
@@ -250,9 +250,9 @@ def test_a_human_title_is_not_hidden_in_the_photo_either(
     assert texts(left, "tiff:ImageDescription") == []
 
 
-@pytest.mark.parametrize("look", ["tagged again", "found tagged", "undone"])
-def test_what_a_killed_process_left_goes_with_the_next_look(
-    tmp_path: Path, embed: Embedding, photo_of: PhotoOf, look: str
+@pytest.mark.parametrize("when", ["tagged again", "found tagged", "undone"])
+def test_what_a_killed_process_left_is_removed_next_time(
+    tmp_path: Path, embed: Embedding, photo_of: PhotoOf, when: str
 ) -> None:
     """Also where there is nothing to write."""
     path = tmp_path / "a.jpg"
@@ -260,9 +260,9 @@ def test_what_a_killed_process_left_goes_with_the_next_look(
     embed(path)
     left = tmp_path / ".a.jpg.taggerd-tmp"
     left.write_bytes(b"half a photo")
-    if look == "tagged again":
+    if when == "tagged again":
         assert not embed(path)[0].written
-    elif look == "found tagged":
+    elif when == "found tagged":
         unhide_human_texts(photo_of(path), EMBED)
     else:
         undo_embedded(path, EVERYTHING, EMBED)
