@@ -1,4 +1,4 @@
-"""Look at photos as their readers see them."""
+"""What photos carry, and what other programs display of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def show_photos(
     configuration: Configuration, paths: Sequence[Path]
 ) -> AsyncIterator[View | Skip]:
-    """Give what there is to say of each photo at and below *paths*, or why there is nothing.
+    """Yield the view of each photo at and below *paths*, or why there is none.
 
     Raises:
         ConfigurationError: a path is not there or cannot be read.

@@ -1,4 +1,4 @@
-"""Take back what taggerd wrote below some paths: finds what holds it, and tells the ledger."""
+"""Undo below some paths: finds the files that hold taggerd's words, and tells the ledger."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from taggerd.settings.configuration import Configuration
 
 BATCH = 100
-"""Sidecars between two words to the ledger."""
+"""Sidecars per message to the ledger."""
 
 
 class UndoRequest(NamedTuple):
@@ -44,14 +44,14 @@ class Found:
     """What lies below the paths."""
 
     sidecars: dict[Path, bool] = field(default_factory=dict)
-    """Each once; True: it, or its photo, was named itself."""
+    """True: the user named it, or its photo, itself."""
     photos: list[PhotoFile] = field(default_factory=list)
     bare: list[Path] = field(default_factory=list)
     """Photos without a sidecar."""
     named_bare: list[Path] = field(default_factory=list)
-    """Those of them that were named themselves."""
+    """Those of them that the user named themselves."""
     embeddable: dict[Path, bool] = field(default_factory=dict)
-    """Photo files that tags may have been embedded into; True: the photo was named itself."""
+    """Photo files that may have tags embedded; True: the user named the photo itself."""
     unreadable: list[Skip] = field(default_factory=list)
 
 
@@ -62,24 +62,27 @@ class Tally:
     ends: Counter[str] = field(default_factory=Counter)
     """Of sidecars."""
     photos: Counter[str] = field(default_factory=Counter)
-    """Of photo files that tags had been embedded into."""
+    """Of photo files with embedded tags."""
     unreadable: list[Skip] = field(default_factory=list)
     waiting: int = 0
-    """Files of photos that are in the queue: they will be tagged."""
+    """Files of photos that are in the queue, and so will be tagged."""
 
     @property
     def all_well(self) -> bool:
-        """Whether everything that was found could be taken back."""
+        """Whether everything that was found could be undone."""
         return not (self.ends["refused"] or self.photos["refused"] or self.unreadable)
 
 
 async def undo_photos(
-    configuration: Configuration, request: UndoRequest, told: Callable[[UndoOutcome, bool], None]
+    configuration: Configuration,
+    request: UndoRequest,
+    on_outcome: Callable[[UndoOutcome, bool], None],
 ) -> Tally:
-    """Take back what is asked for; *told* of every file, and whether it was named itself.
+    """Undo what *request* asks for.
 
-    The files alone say what is to be taken back. Where there is a ledger it learns which photos
-    are not tagged any more: they are left alone until somebody asks for them again.
+    The files alone say what there is to undo. The ledger, if there is one, learns which photos are
+    not tagged any more: they are left alone until somebody asks for them. *on_outcome* is called
+    for each file, with whether the user named it itself.
 
     Raises:
         ConfigurationError: a path cannot be read. StartError: the state cannot be used.
@@ -102,35 +105,38 @@ async def undo_photos(
                 for path, named in batch:
                     done = await asyncio.to_thread(metadata.undo_sidecar, path, wanted, options)
                     tally.ends[done.end] += 1
-                    told(done, named)
+                    on_outcome(done, named)
                     if done.untagged:
                         untagged += sidecar_photos.of(path)
             finally:
                 if ledger is not None and untagged:
                     await ledger.mark_undone(untagged)
-        holding = await _take_out(found, settings, request, tally=tally, told=told, ledger=ledger)
+        holding = await _undo_embedded(
+            found, settings, request, tally=tally, on_outcome=on_outcome, ledger=ledger
+        )
         for path in found.named_bare:
             if path not in holding:
-                told(metadata.UndoOutcome(path=path, end="nothing", reason="has no sidecar"), True)  # noqa: FBT003 - see told
+                outcome = metadata.UndoOutcome(path=path, end="nothing", reason="has no sidecar")
+                on_outcome(outcome, True)  # noqa: FBT003 - see on_outcome
         if ledger is not None:
             if wanted.since is None and wanted.parts == metadata.PARTS:
-                # An earlier undo may have died before it said so.
+                # An earlier undo may have died before it told the ledger.
                 await ledger.mark_undone(path for path in found.bare if path not in holding)
             states = await ledger.file_states(found.photos)
             tally.waiting = sum(s.state in {"queued", "claimed"} for s in states.values())
     return tally
 
 
-async def _take_out(  # noqa: PLR0913 - the parts of one undo
+async def _undo_embedded(  # noqa: PLR0913 - the parts of one undo
     found: Found,
     settings: Settings,
     request: UndoRequest,
     *,
     tally: Tally,
-    told: Callable[[UndoOutcome, bool], None],
+    on_outcome: Callable[[UndoOutcome, bool], None],
     ledger: Ledger | None,
 ) -> set[Path]:
-    """Take out what was embedded into photos; return those that held or hold something of ours."""
+    """Undo what was embedded into photos; return those that held or hold something of ours."""
     holding: set[Path] = set()
     options = metadata_options(settings)
     workers = Workers(settings.workers)
@@ -148,7 +154,7 @@ async def _take_out(  # noqa: PLR0913 - the parts of one undo
             if ledger is not None and done.before is not None and done.stamp is not None:
                 rewritten = Rewritten(path, done.before, done.stamp)
                 await ledger.mark_undone([path] if done.untagged else [], [rewritten])
-            told(done, named)
+            on_outcome(done, named)
     finally:
         await workers.close()
     return holding
