@@ -80,7 +80,7 @@ def test_a_worker_that_is_lost_costs_one_attempt_of_one_photo(
     several(inbox, PHOTOS)
     until(lambda: len(taggerd.records()) == 2 * PHOTOS + 1)
 
-    again = [line for line in taggerd.log().splitlines() if "tried again" in line]
+    again = [line for line in taggerd.log().splitlines() if "will retry" in line]
     assert len(again) == 1
     assert "slow.jpg" in again[0]
     assert words in again[0]
