@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from _typeshed import HasFileno
+
 _STEPS = ("claim", "decoded", "answers", "checkpoint", "written", "end")
 _OUTBOX = ("outbox", "delivered")
 _CALLS = ("prepare", "inspect", "normalise", "write")
@@ -177,9 +179,9 @@ def _wrap_journal(fuse: _Fuse) -> None:
         write_all(descriptor, content)
         fuse.reach("append:written")
 
-    def dying_fsync(descriptor: int) -> None:
-        fsync(descriptor)
-        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    def dying_fsync(fd: int | HasFileno) -> None:
+        fsync(fd)
+        name = str(Path(f"/proc/self/fd/{fd}").readlink())
         if name.endswith(".jsonl"):
             fuse.reach("append:synced")
         elif name.endswith(disk.TEMPORARY_SUFFIX) and "/summaries/" in name:
@@ -237,7 +239,11 @@ def _wrap_replacing(point: str) -> None:
     if point in {"opened", "half"}:
         atomic.open = dying_open  # type: ignore[attr-defined]
     elif point == "unlinked":
-        atomic.fsync_name = lambda _path: _die_with_parent()
+
+        def dying_fsync_name(path: Path) -> None:  # noqa: ARG001 - the name in its stead
+            _die_with_parent()
+
+        atomic.fsync_name = dying_fsync_name
     else:
         after(
             *{

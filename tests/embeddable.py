@@ -143,7 +143,7 @@ def raw() -> bytes:
 
 
 FRAMES = [picture(i) for i in range(3)]
-KINDS = {
+KINDS: dict[str, Callable[[], bytes]] = {
     "plain.jpg": jpeg,
     "progressive.jpg": lambda: jpeg(progressive=True),
     "cmyk.jpg": lambda: jpeg(mode="CMYK"),

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
 from PIL import Image, ImageDraw
@@ -40,7 +40,7 @@ def corpus(part: str) -> Path:
     return folder
 
 
-def until(what: Callable[[], T], seconds: float = SECONDS) -> T:
+def until(what: Callable[[], T | Literal[False] | None], seconds: float = SECONDS) -> T:
     """Wait until *what* is true and return it; it is about another process, so it is polled."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -202,10 +202,12 @@ class CountingBackend:
                 shown = self.headers.get("Authorization", "").removeprefix("Bearer ")
                 if self.command == "POST" and _is_about_a_photo(json.loads(body)):
                     outer.asked.append((shown, body))
+                reply: Reply
                 if outer.key and shown != outer.key:
-                    status, headers, answer = 401, {}, b'{"error": {"message": "bad key"}}'
+                    reply = 401, {}, b'{"error": {"message": "bad key"}}'
                 else:
-                    status, headers, answer = outer.answer(self.command, self.path, body)
+                    reply = outer.answer(self.command, self.path, body)
+                status, headers, answer = reply
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

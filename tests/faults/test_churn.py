@@ -130,13 +130,13 @@ async def test_churn(folders: tuple[Path, Path, Path], seed: int, seconds: float
     churn = Churn(root, outside, seed)
     async with Arriving(state, root) as service:
         await asyncio.to_thread(churn.run, seconds)
-        folders = await asyncio.to_thread(churn.probe)
+        probed = await asyncio.to_thread(churn.probe)
         await service.reconcile()
         await service.until_none_is_missed(60)
-        print(f"{churn.done} deeds, {folders} folders, {len(service.admitted)} photos")  # noqa: T201
+        print(f"{churn.done} deeds, {probed} folders, {len(service.admitted)} photos")  # noqa: T201
         assert churn.done > 20 * seconds
         probes = [path for path, _ in service.admitted if path.name == "probe.jpg"]
-        assert len(probes) == len(set(probes)) == folders
+        assert len(probes) == len(set(probes)) == probed
         # Also the watch is whole again: one more in every folder, and nobody asks for a walk.
         for path in probes:
             path.with_name("last.jpg").touch()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd import settings
+    from taggerd.arrivals import Seen
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def _nothing(folder: Path) -> Path:
     return empty
 
 
-def _seen(folder: Path, own: settings.Settings) -> list[object]:
+def _seen(folder: Path, own: settings.Settings) -> list[Seen]:
     from taggerd.arrivals.find import find  # noqa: PLC0415 - used here only
 
     return list(find([folder], own).seen)

@@ -251,7 +251,7 @@ def _words(path: Path) -> dict[str, Any]:
 
 def _edit(path: Path, *changes: str) -> None:
     """Edit a photo as a human does with exiftool."""
-    command = ["exiftool", "-q", "-overwrite_original", *changes, path]
+    command = ["exiftool", "-q", "-overwrite_original", *changes, str(path)]
     subprocess.run(command, check=True)
 
 

@@ -49,6 +49,9 @@ class Night:
     def probing(self, base_url: str) -> None:
         """Let the probe pass."""
 
+    def paused(self, reason: str) -> None:
+        """Let a pause be known."""
+
     def begun(self, todo: int, tally: Tally) -> None:
         """Let work begin."""
 

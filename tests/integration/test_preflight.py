@@ -58,7 +58,12 @@ def test_a_probe_that_fails_tells_how_long_it_took(
 ) -> None:
     """A backend that answers nothing in time has taken that time; one step is given, exit 3."""
     over = threading.Event()
-    backend.script = lambda path, _body: over.wait(30) and None if "chat" in path else None
+
+    def script(path: str, _body: bytes) -> None:
+        if "chat" in path:
+            over.wait(30)
+
+    backend.script = script
     taggerd.base_url = backend.base_url
     taggerd.environment["TAGGERD__BACKEND__TIMEOUT_SECONDS"] = "0.3"
     done = taggerd("preflight", "--json")
@@ -75,7 +80,11 @@ def test_a_backend_that_hangs_keeps_nothing_from_arriving(
 ) -> None:
     """While the first probe is silent, the daemon is ready, photos are queued, status answers."""
     over = threading.Event()
-    backend.script = lambda _path, _body: over.wait(60) and None
+
+    def script(_path: str, _body: bytes) -> None:
+        over.wait(60)
+
+    backend.script = script
     taggerd.base_url = backend.base_url
     daemon = taggerd.start("--input-dir", inbox)
     until(lambda: backend.requests)

@@ -12,7 +12,6 @@ from program import REPOSITORY, Program, photo, until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MACHINE_WIDE = ("sudo ", "python3 -m venv", "~/taggerd/bin/pip", "export PATH", "scripts/")
@@ -27,7 +26,7 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def home(taggerd: Program) -> Iterator[Program]:
+def home(taggerd: Program) -> Program:
     """Return the program with photos where the README's reader has them."""
     for number in range(3):
         photo(taggerd.home / "Pictures" / "import" / f"IMG_{number}.jpg", number)

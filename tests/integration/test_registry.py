@@ -34,7 +34,7 @@ def registry(tmp_path: Path, backend: CountingBackend) -> Path:
             **more,
         }
 
-    layers = {
+    layers: dict[str, list[dict[str, Any]]] = {
         "curated": [
             {"name": "old", "deprecated": True},
             {"name": "keys", "role_priority": {"keywords": 5}},

@@ -235,7 +235,8 @@ def test_kills_while_photos_wait_for_their_answers_charge_none(
     shutil.copytree(card, inbox / "card")
     for crash in range(1, 4):
         daemon = taggerd.start("--input-dir", inbox)
-        until(lambda asked=4 * crash: backend.photo_requests >= asked)
+        asked = 4 * crash
+        until(lambda: backend.photo_requests >= asked)  # noqa: B023 - called at once
         taggerd.stop(daemon, signal.SIGKILL)
     thinking.set()
     taggerd.start("--input-dir", inbox)

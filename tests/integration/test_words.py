@@ -7,8 +7,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.program import Program, photo, until
+from program import Program, photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,6 @@ import pytest
 from program import other_words, photo, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from program import CountingBackend, Program
@@ -97,8 +96,9 @@ class Darktable:
             (self.home / name).mkdir(parents=True)
         program = [
             "xvfb-run", "-a", "-s", "-screen 0 1280x900x24", "dbus-run-session", "--",
-            "darktable", "--configdir", self.home / "configuration", "--cachedir",
-            self.home / "cache", "--library", self.library, "--disable-opencl", folder,
+            "darktable", "--configdir", str(self.home / "configuration"), "--cachedir",
+            str(self.home / "cache"), "--library", str(self.library), "--disable-opencl",
+            str(folder),
         ]  # fmt: skip
         environment = {**os.environ, "HOME": str(self.home), "NO_AT_BRIDGE": "1"}
         with (self.home / "log").open("wb") as log:
@@ -180,7 +180,7 @@ def _groups(session: int) -> set[int]:
 
 
 @pytest.fixture
-def darktable(tmp_path: Path) -> Iterator[Darktable]:
+def darktable(tmp_path: Path) -> Darktable:
     """Return darktable, or skip."""
     if MISSING:
         pytest.skip(
@@ -193,7 +193,7 @@ def _exiftool(path: Path) -> dict[str, object]:
     program = shutil.which("exiftool")
     if program is None:
         pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
-    command = [program, "-struct", "-j", "-G1", "-a", "-u", path]
+    command = [program, "-struct", "-j", "-G1", "-a", "-u", str(path)]
     output = subprocess.run(command, capture_output=True, check=True).stdout
     found: dict[str, object] = json.loads(output)[0]
     return {k: v for k, v in found.items() if k.startswith("XMP")}

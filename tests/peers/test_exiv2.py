@@ -32,7 +32,7 @@ def _exiv2(path: Path) -> dict[str, str]:
     program = shutil.which("exiv2")
     if program is None:
         pytest.skip("exiv2 is not installed: apt-get install exiv2")
-    command = [program, "-PXkt", path]
+    command = [program, "-PXkt", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Warning" not in done.stderr, done.stderr
     lines = (line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("Xmp."))

@@ -218,7 +218,7 @@ SERVED = [_chat(c) for c in CONTENTS] + [
     b'{"detail": [{"loc": ["body", "messages"], "msg": "field required"}]}',
 ]
 BODIES = nearly(SERVED, [t.encode("utf-8", "replace") for t in TOKENS])
-REPLIES = st.one_of(
+REPLIES: st.SearchStrategy[tuple[int, dict[str, str], bytes]] = st.one_of(
     st.tuples(st.just(200), st.just({}), SAID.map(_chat)),
     st.tuples(st.just(200), st.just({}), PUT_TOGETHER.map(_chat)),
     st.tuples(st.just(200), st.just({}), _json(LEAVES).map(_chat)),

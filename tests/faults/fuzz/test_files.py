@@ -144,7 +144,7 @@ def test_any_prompt_profile(folder: Path, examples: int) -> None:
 
 # The registry: JSON that other tools write too.
 
-ENTRY = {
+ENTRY: dict[str, object] = {
     "name": "eye",
     "backend": "ollama",
     "backend_config": {"host": "::1", "port": 11434},
@@ -186,16 +186,15 @@ JSON = [
 def test_any_registry(folder: Path, examples: int) -> None:
     """Entries from which a model is chosen, or one line."""
     file = folder / "models.json"
-    real = {"curated": [ENTRY], "discovered": [{**ENTRY, "name": "b", "deprecated": True}]}
+    other: dict[str, object] = {**ENTRY, "name": "b", "deprecated": True}
+    real = {"curated": [ENTRY], "discovered": [other]}
     seeds = [json.dumps(found).encode() for found in (real, [ENTRY], {"models": [ENTRY, ENTRY]})]
     seeds += [(REPOSITORY / "config/models.example.json").read_bytes()]
     ranks = {"a": 1.0, "b": float("nan"), "c": 2.0, "d": 0.5}
     ranked = [{**ENTRY, "name": n, "role_priority": {"caption": r}} for n, r in ranks.items()]
     seeds.append(json.dumps(ranked).encode())
     for priority in ({"\n\ud800": "x"}, {"a" * 5000: "x"}):
-        seeds.append(
-            json.dumps([{**ENTRY, "role_priority": priority}, real["discovered"][0]]).encode()
-        )
+        seeds.append(json.dumps([{**ENTRY, "role_priority": priority}, other]).encode())
     seeds.append(
         json.dumps([{**ENTRY, "name": "n" * 5000}, {**ENTRY, "name": "n" * 5000}]).encode()
     )

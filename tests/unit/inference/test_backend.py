@@ -34,10 +34,11 @@ from taggerd.retry import policy_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unit.inference.conftest import Scripted
+
     from taggerd.inference.backend import Backend
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
-    from tests.unit.inference.conftest import Scripted
 
     Say = Callable[..., httpx.Response]
     Ask = Callable[..., Question]

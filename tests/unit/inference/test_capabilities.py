@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from unit.inference.conftest import Scripted
+
     from taggerd.inference.backend import Backend
     from taggerd.inference.questions import Question
     from taggerd.photo import Picture
-    from tests.unit.inference.conftest import Scripted
 
     Say = Callable[..., httpx.Response]
     Ask = Callable[..., Question]

@@ -18,11 +18,12 @@ from taggerd.settings import Roles
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unit.inference.conftest import Scripted
+
     from taggerd.inference.backend import Backend
     from taggerd.inference.capabilities import Json
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
-    from tests.unit.inference.conftest import Scripted
 
 Say = Any
 ALL = {"caption": "A red boat", "keywords": ["boat", "lake"], "description": "A boat lies there."}

@@ -19,8 +19,9 @@ from taggerd.inference.questions import offer, questions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unit.inference.conftest import Scripted
+
     from taggerd.inference.questions import Question
-    from tests.unit.inference.conftest import Scripted
 
 ENGLISH = "A red boat on a lake"
 RUSSIAN = "\u041a\u0440\u0430\u0441\u043d\u0430\u044f \u043b\u043e\u0434\u043a\u0430"

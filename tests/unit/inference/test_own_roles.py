@@ -19,8 +19,9 @@ from taggerd.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unit.inference.conftest import Scripted
+
     from taggerd.photo import Picture
-    from tests.unit.inference.conftest import Scripted
 
 ALT = {"prompt": "For {date}: {caption} {{x}}", "fields": ["Iptc4xmpCore:ExtDescrAccessibility"]}
 TOLD = {"place": "near Moab, Utah, United States", "date": "June 2024"}

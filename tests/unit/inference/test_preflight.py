@@ -25,9 +25,10 @@ from taggerd.inference.preflight import colours_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unit.inference.conftest import Scripted
+
     from taggerd.inference.questions import Question
     from taggerd.photo import Picture
-    from tests.unit.inference.conftest import Scripted
 
     Say = Callable[..., httpx.Response]
     Ask = Callable[..., Question]

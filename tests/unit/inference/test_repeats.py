@@ -22,8 +22,9 @@ from taggerd.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unit.inference.conftest import Scripted
+
     from taggerd.photo import Picture
-    from tests.unit.inference.conftest import Scripted
 
 CONTROL = base64.b64encode(control_picture().jpeg).decode()
 
