@@ -19,7 +19,7 @@ from fuzzing import explore, nearly, runs
 from hypothesis import strategies as st
 
 from taggerd.arrivals import archives
-from taggerd.arrivals.members import Limits, Order
+from taggerd.arrivals.members import Limits, UnpackRequest
 from taggerd.errors import ArchiveError, ConfigurationError
 from taggerd.inference.profiles import load_profile
 from taggerd.inference.registry import load_registry, resolve
@@ -366,18 +366,18 @@ def _unpacks_inside(data: bytes, folder: Path) -> None:
         archive = inbox / "card.zip"
         archive.write_bytes(data)
         limits = Limits(members=20, total_bytes=CAP, ratio=100)
-        order = Order(archive, Stamp.of(archive.lstat()), frozenset({"jpg"}), limits)
+        request = UnpackRequest(archive, Stamp.of(archive.lstat()), frozenset({"jpg"}), limits)
         unpacked, said = inbox / "card", ""
         try:
-            contents = archives.contents(order)
+            contents = archives.contents(request)
             begin = 0
             while begin < contents.members:
-                begin = archives.unpack(order, begin, 60).begin
+                begin = archives.unpack(request, begin, 60).begin
             if contents.members:
-                unpacked = archives.put_in_place(order, contents.identity)
+                unpacked = archives.publish(request, contents.identity)
         except ArchiveError as error:
             said = str(error)
-            archives.clear(order.scratch)
+            archives.clear(request.scratch)
         assert said.isprintable()
         assert archive.read_bytes() == data
         assert (outer / "evil.jpg").read_bytes() == TARGET
