@@ -201,11 +201,11 @@ def _keywords(question: Question, said: str, who: str, raw: str) -> tuple[Keywor
     own = tuple(k for k in kept if not _is_echo(k.word, question))
     reason = ""
     if 2 * len(kept) <= len(given):
-        reason = "the keywords are numbers or signs"
+        reason = "the keywords are only numbers or symbols"
     elif 2 * len(own) <= len(kept) or _are_echoes(own, question):
         reason = "it repeats the prompt"
     elif wrong_script(" ".join(k.word for k in own), question.language):
-        reason = f"it is not in the letters of {english_name(question.language)}"
+        reason = f"it is not in the script of {english_name(question.language)}"
     if reason:
         raise _rejected(who, reason, said, raw)
     return own
@@ -217,13 +217,13 @@ def _why_rejected(text: str, question: Question) -> str:
         return "the model refused"
     # A role of the user's own may ask for a count.
     if not (any(map(str.isalnum, text)) if question.role not in ROLES else _has_letters(text)):
-        return "it is only numbers or signs"
+        return "it is only numbers or symbols"
     if _echoes(text, question):
         return "it repeats the prompt"
     if _loops(text):
         return "it repeats one word"
     if wrong_script(text, question.language):
-        return f"it is not in the letters of {english_name(question.language)}"
+        return f"it is not in the script of {english_name(question.language)}"
     return ""
 
 

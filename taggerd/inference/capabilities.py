@@ -78,7 +78,7 @@ class Capabilities:
             return None
         simpler = dialect.without_refused(message, question.wants, guess=not proven)
         if simpler is None and self._outdated(question.model, message):
-            log.info("form of requests forgotten, it is refused now", model=question.model)
+            log.info("request form forgotten: the server refuses it now", model=question.model)
             self._dialects.pop(question.model, None)
             return Dialect()
         return simpler
@@ -105,7 +105,7 @@ class Capabilities:
         if passed != known:
             self._dialects[question.model] = self.known(question.model).merged(known, passed)
             learnt = self._dialects[question.model]
-            log.info("form of requests learnt", model=question.model, form=str(learnt))
+            log.info("request form learnt", model=question.model, form=str(learnt))
 
     def thought(self, model: str, used: Dialect) -> bool:
         """Learn from a model that thought; return whether the next request differs."""
@@ -126,7 +126,7 @@ class Capabilities:
         self._incomplete[model] = 0 if well else self._incomplete.get(model, 0) + 1
         if self._incomplete[model] >= _MOST_INCOMPLETE and self.combines(model):
             self._dialects[model] = replace(self.known(model), combined=False)
-            log.info("asked role by role from now on: answers lack keys", model=model)
+            log.info("one request per role from now on: combined answers lack keys", model=model)
 
     # Notes.
 
@@ -153,14 +153,14 @@ class Capabilities:
         try:
             await self._memory.note(self._key, kept)
         except StorageError as error:
-            log.debug("what was learnt is not kept", reason=str(error))
+            log.debug("what the server accepts cannot be saved", reason=str(error))
         else:
             self._kept = kept
 
     def server_is(self, fingerprint: str) -> None:
         """Note which server answers; if it has changed, begin to learn again."""
         if self._server and self._server != fingerprint and self._dialects:
-            log.info("the server has changed, what it accepts is learnt again")
+            log.info("the server has changed; learning what it accepts again")
             self.forget()
         self._server = fingerprint
 

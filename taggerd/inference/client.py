@@ -158,14 +158,14 @@ class Client:
         """Return the decoded body, unless it is too long."""
         if "," in response.headers.get("content-encoding", ""):
             # Unpacking grows one layer a thousandfold before it is noticed, two a millionfold.
-            message = f"{self.base_url} compresses an answer twice"
+            message = f"{self.base_url} sent an answer that is compressed twice"
             raise BackendFailed(message)
         chunks: list[bytes] = []
         length = 0
         async for chunk in response.aiter_bytes():
             length += len(chunk)
             if length > LARGEST_REPLY:
-                message = f"{self.base_url} sends more than {LARGEST_REPLY >> 20} MB as an answer"
+                message = f"{self.base_url} sent an answer of more than {LARGEST_REPLY >> 20} MB"
                 raise BackendFailed(message)
             chunks.append(chunk)
         return b"".join(chunks)
@@ -200,9 +200,9 @@ def backend_error(  # noqa: PLR0911 - a table: one return for each meaning
             "is it overloaded? see backend.timeout_seconds"
         )
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return BackendUnreachable(f"{base_url} is not an address that can be used")
+        return BackendUnreachable(f"{base_url} is not a valid address")
     if isinstance(error, httpx.TooManyRedirects):
-        return NotABackend(f"{base_url} redirects without end")
+        return NotABackend(f"{base_url} redirects endlessly")
     if isinstance(error, httpx.ProxyError):
         return BackendUnreachable(
             f"cannot connect to {base_url}: the proxy refuses; see HTTP_PROXY and NO_PROXY"
@@ -213,9 +213,9 @@ def backend_error(  # noqa: PLR0911 - a table: one return for each meaning
         reason, hint = _reason(error)
         return BackendUnreachable(f"cannot connect to {base_url}: {reason}; {hint}")
     if isinstance(error, httpx.DecodingError):
-        return BackendFailed(f"{base_url} sends an answer whose compression is damaged")
+        return BackendFailed(f"{base_url} sent an answer with damaged compression")
     # The rest are errors in the use of httpx; their texts may quote headers.
-    return BackendFailed(f"the exchange with {base_url} failed ({type(error).__name__})")
+    return BackendFailed(f"the connection to {base_url} failed ({type(error).__name__})")
 
 
 def _causes(error: BaseException | None, depth: int = 8) -> Iterator[BaseException]:
@@ -236,7 +236,10 @@ def _reason(error: Exception) -> tuple[str, str]:
         if isinstance(cause, socket.gaierror):
             return "name not found", "check backend.base_url"
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return "its certificate is not trusted", "for your own authority set SSL_CERT_FILE"
+            return (
+                "its certificate is not trusted",
+                "for a certificate authority of your own set SSL_CERT_FILE",
+            )
         if isinstance(cause, ssl.SSLError):
             return "it does not speak TLS", "try http:// in backend.base_url"
         if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:

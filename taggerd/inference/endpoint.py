@@ -220,7 +220,7 @@ class Endpoint:
             except PhotoError:
                 answered = self._answered[question.role]
                 if self._uncharged.setdefault(key, answered) >= answered:
-                    return BackendFailed(f"{error}; the same goes for a test picture")
+                    return BackendFailed(f"{error}; a test picture fails, too")
             self._uncharged.pop(key, None)
             return None
 

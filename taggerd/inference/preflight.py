@@ -216,7 +216,7 @@ async def _probe_text(backend: Probed, wanted: Sequence[str], clock: Callable[[]
         seconds += completion.seconds
         said = without_thoughts(completion.content).strip()
         if not said:
-            failed = BackendFailed(f"model {model!r} at {backend.base_url} answers nothing")
+            failed = BackendFailed(f"model {model!r} at {backend.base_url} gave no answer")
             return _failed("text", failed, seconds)
         answered = _answering(model, completion.model, answered)
     detail = f"said {quoted(said, 40)}"
@@ -241,7 +241,7 @@ async def _probe_vision(
             said = without_thoughts(completion.content)
             if colours_in(said) != {colour}:
                 blind = BackendBlind(
-                    f"model {model!r} does not see pictures: of a {colour} one it said "
+                    f"model {model!r} does not see pictures: asked about a {colour} one, it said "
                     f"{quoted(said, 60)}"
                 )
                 return _failed("vision", blind, seconds)
@@ -288,7 +288,7 @@ def _next_step(cause: type[BackendError], error: str, base_url: str, listed: Seq
     if cause is ModelNotFound:
         if not listed:
             return "Load a vision model in the backend."
-        return f"Set backend.model to a vision model that is served{example}."
+        return f"Set backend.model to a vision model that the backend serves{example}."
     if cause in {BackendBlind, BackendFailed} and _CONTEXT.search(error):
         return "Serve the model with a larger context, or lower image.max_edge."
     if cause is BackendBlind:
@@ -297,7 +297,7 @@ def _next_step(cause: type[BackendError], error: str, base_url: str, listed: Seq
     return {
         BackendUnreachable: f"Start the backend, or set backend.base_url (now {base_url}).",
         BackendTimeout: "Wait until the model is loaded, or raise backend.timeout_seconds.",
-        BackendBusy: "Wait: the backend is loading or has too much to do.",
-        BackendDenied: "Set backend.api_key to a key that this backend takes.",
+        BackendBusy: "Wait: the backend is loading or overloaded.",
+        BackendDenied: "Set backend.api_key to a key that this backend accepts.",
         NotABackend: "Set backend.base_url to the address of the API; it usually ends in /v1.",
     }.get(cause, "See the backend's own log.")

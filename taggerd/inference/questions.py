@@ -183,14 +183,16 @@ def check_own(
         prompt = role.prompt or (given.whole if given else "")
         where = f"roles.{name}.prompt"
         if not prompt.strip():
-            message = f"{where}: there is none, nor has the prompt profile {profile.name!r} one"
+            message = f"{where}: missing, and prompt profile {profile.name!r} has none"
             raise ConfigurationError(message)
         hints = [word for word in CONTEXT if word in context]
         _check_context(prompt, hints, where)
         placeholders.check(prompt, (*known, *hints), where)
         for field in role.fields:
             if field in taken:
-                message = f"roles.{name}.fields: {field} is in {taken[field]} already: keep one"
+                message = (
+                    f"roles.{name}.fields: {field} is already used by {taken[field]}: remove one"
+                )
                 raise ConfigurationError(message)
             taken[field] = f"roles.{name}.fields"
         known.append(name)
@@ -200,7 +202,7 @@ def _check_context(prompt: str, hints: Sequence[str], where: str) -> None:
     """Refuse a prompt with a placeholder for what may not be told; braces are checked elsewhere."""
     for word in CONTEXT:
         if word not in hints and f"{{{word}}}" in prompt.replace("{{", ""):
-            message = f"{where}: {{{word}}} is not told: add {word!r} to prompts.context"
+            message = f"{where}: {{{word}}} is not available: add {word!r} to prompts.context"
             raise ConfigurationError(message)
 
 

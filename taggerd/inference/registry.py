@@ -171,7 +171,7 @@ def _by_name(layer: list[object], where: str) -> dict[str, dict[str, object]]:
             message = f"{where}: model number {number} has no name"
             raise ConfigurationError(message)
         if name in entries:
-            message = f"{where}: two models are called {brief(repr(name))}"
+            message = f"{where}: two models are named {brief(repr(name))}"
             raise ConfigurationError(message)
         entries[name] = fields
     return entries
@@ -377,9 +377,9 @@ def backend_per_address(
         missing = [url for url in urls if url not in tables or tables[url].api_key is None]
         if missing:
             message = (
-                "backend.api_key is sent to one address alone, and there are several: give each "
-                "that wants a key its own, backend.endpoints = "
-                '[{base_url = "...", api_key = "..."}], and take backend.api_key out'
+                "backend.api_key is sent to one address only, and there are several: give each "
+                "endpoint that needs a key its own, backend.endpoints = "
+                '[{base_url = "...", api_key = "..."}], and remove backend.api_key'
             )
             raise ConfigurationError(message)
     return {url: _backend_at(backend, url, tables.get(url)) for url in urls}

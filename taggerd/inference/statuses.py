@@ -131,13 +131,15 @@ def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
     if status in {429, 503}:
         what = "asks for fewer requests" if status == 429 else "is busy or loading"  # noqa: PLR2004
         wait = retry_after(reply.headers, now)
-        return BackendBusy(f"{base_url} {what}{said}; it is asked again", retry_after_seconds=wait)
+        return BackendBusy(
+            f"{base_url} {what}{said}; taggerd tries again", retry_after_seconds=wait
+        )
     if 300 <= status < 400:  # noqa: PLR2004 - redirects
         target = reply.headers.get("location", "elsewhere").split("?", 1)[0][:100]
-        text = f"{base_url} redirects to {target}; set backend.base_url to where the API is"
+        text = f"{base_url} redirects to {target}; set backend.base_url to the address of the API"
         return NotABackend(text)
     if _BLIND.search(message):
-        return BackendBlind(f"model {model!r} at {base_url} takes no pictures{said}")
+        return BackendBlind(f"model {model!r} at {base_url} accepts no pictures{said}")
     if 400 <= status < 500:  # noqa: PLR2004 - client errors
         return _refused(reply, base_url, model, message)
     return BackendFailed(f"{base_url} failed{said}; see its log")
@@ -149,7 +151,9 @@ def _denied(status: int, base_url: str, message: str) -> BackendDenied:
         # Without the server's words: some repeat the key.
         return BackendDenied(f"{base_url} refuses the API key ({status}); check backend.api_key")
     said = f": {message}" if message else ""
-    return BackendDenied(f"{base_url} denies access ({status}{said}); check the key's rights")
+    return BackendDenied(
+        f"{base_url} denies access ({status}{said}); check the permissions of the key"
+    )
 
 
 def _refused(reply: Reply, base_url: str, model: str, message: str) -> BackendError | PhotoRefused:
@@ -168,7 +172,7 @@ def _refused(reply: Reply, base_url: str, model: str, message: str) -> BackendEr
         hint = "see taggerd preflight" if sure else "or the address lacks its /v1"
         return ModelNotFound(f"{base_url} does not serve model {model!r}{said}; {hint}")
     if status == 405:  # noqa: PLR2004 - Method Not Allowed
-        text = f"{base_url} takes no chat requests{said}; does the address end in /v1?"
+        text = f"{base_url} accepts no chat requests{said}; does the address end in /v1?"
         return NotABackend(text)
     return BackendFailed(f"{base_url} failed{said}; see its log")
 

@@ -196,8 +196,8 @@ WELL = 3 * PHOTOS
 QUIRKS = [
     # Answers that are none.
     Quirk("nothing, cut", said("", "length"), 1, "tagged", requests=WELL + 1),
-    Quirk("nothing but cuts", said("", "length"), 4, words="the same goes for a test picture"),
-    Quirk("no choices", (200, {}, b'{"choices": []}'), 4, words="the same goes for a test picture"),
+    Quirk("nothing but cuts", said("", "length"), 4, words="a test picture fails, too"),
+    Quirk("no choices", (200, {}, b'{"choices": []}'), 4, words="a test picture fails, too"),
     Quirk("an error in a 200", error(200, "Provider returned error"), words="Provider returned"),
     Quirk("5 MB of text", megabytes, words="more than 4 MB"),
     Quirk("a web page", page(200), words="a web page"),

@@ -92,7 +92,7 @@ def test_an_answer_in_the_wrong_script_is_shown_and_not_written(program: Program
     scanned = program("scan", program.home / "photos")
     assert scanned.returncode == 1
     (failed,) = program.status()["failed"]
-    assert "not in the letters of Japanese" in failed["reason"]
+    assert "not in the script of Japanese" in failed["reason"]
     (record,) = program.records()
     assert record["error_kind"] == "AnswerRejected"
     assert "picture" in record["raw"]["caption"]

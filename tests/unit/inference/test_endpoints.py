@@ -339,7 +339,7 @@ async def test_a_photo_pays_for_a_refusal_once_others_are_answered(
 
     here.one.fault = fault
     for _ in range(2):
-        with pytest.raises(BackendError, match="the same goes for a test picture"):
+        with pytest.raises(BackendError, match="a test picture fails, too"):
             await ask(bad)
         assert not endpoint.usable
         endpoint.health.probed(None)

@@ -111,7 +111,7 @@ async def test_a_wrong_script_is_asked_again_and_rejected(
     """Twice, then refused by name with the raw words; the second answer may be right."""
     asked = question(language="ja")
     bad = scripted(replies=[say(ENGLISH), say(ENGLISH)])  # type: ignore[list-item]
-    with pytest.raises(AnswerRejected, match="not in the letters of Japanese") as held:
+    with pytest.raises(AnswerRejected, match="not in the script of Japanese") as held:
         [a async for a in bad.backend().describe(picture, [asked])]  # type: ignore[arg-type]
     assert held.value.raw == ENGLISH
     assert len(bad.chats) == 2
@@ -125,7 +125,7 @@ def test_keywords_in_the_wrong_script_are_held_back(question: Callable[..., Ques
     asked = question("keywords", language="ja")
     mixed = '{"keywords": ["\u6e56", "\u8d64\u3044\u30dc\u30fc\u30c8", "iPhone"]}'
     assert len(read_answer(asked, Completion(content=mixed))[1]) == 3
-    with pytest.raises(AnswerRejected, match="letters of Japanese"):
+    with pytest.raises(AnswerRejected, match="script of Japanese"):
         read_answer(asked, Completion(content='["boat", "lake", "\u6e56"]'))
 
 

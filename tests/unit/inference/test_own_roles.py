@@ -101,20 +101,20 @@ def test_hints_stand_between_the_picture_and_the_task() -> None:
         ),
         (
             {"alt": ALT | {"prompt": "{folder}"}},
-            "roles.alt.prompt: {folder} is not told: add 'folder' to prompts.context",
+            "roles.alt.prompt: {folder} is not available: add 'folder' to prompts.context",
         ),
         (
             {"alt": {"fields": []}},
-            "roles.alt.prompt: there is none, nor has the prompt profile 'default' one",
+            "roles.alt.prompt: missing, and prompt profile 'default' has none",
         ),
         ({"alt": ALT | {"prompt": "{caption"}}, "roles.alt.prompt: unbalanced braces"),
         (
             {"a": ALT, "b": ALT},
-            "roles.b.fields: Iptc4xmpCore:ExtDescrAccessibility is in roles.a.fields already",
+            "roles.b.fields: Iptc4xmpCore:ExtDescrAccessibility is already used by roles.a.fields",
         ),
         (
             {"a": ALT | {"fields": ["dc:title"]}},
-            "roles.a.fields: dc:title is in metadata.fields.caption already: keep one",
+            "roles.a.fields: dc:title is already used by metadata.fields.caption: remove one",
         ),
     ],
 )

@@ -237,7 +237,7 @@ def test_other_readers_fields_and_nulls_are_no_errors(tmp_path: Path) -> None:
         ({"models": {}}, "expected a list"),
         ([{"roles": []}], "number 1 has no name"),
         ([entry("a"), 7], "number 2 has no name"),
-        ([entry("a"), entry("a")], "two models are called 'a'"),
+        ([entry("a"), entry("a")], "two models are named 'a'"),
         ([entry("a", backend_config={"port": "x"})], r"'a': backend_config\.port"),
         ([entry("a", roles=3)], "'a': roles"),
     ],
