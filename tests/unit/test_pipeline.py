@@ -58,7 +58,7 @@ def test_dry_runs_and_overwrites_take_only_the_same_question(options: RunOptions
     assert recall([held("old", 1.0, "another question")], [CAPTION], claim(), options) == {}
 
 
-def test_asked_anew_takes_only_what_was_answered_since() -> None:
+def test_asked_again_takes_only_what_was_answered_since() -> None:
     """A kill in the middle of an overwrite does not pay twice, and earlier answers do not count."""
     options = RunOptions(run="r", ask_again=True)
     since = claim(asked_again_since=5.0)
@@ -79,7 +79,7 @@ def test_asked_anew_takes_only_what_was_answered_since() -> None:
 def test_when_a_sidecar_of_ours_ends_the_way(
     of: Claim, answers: list[Held], options: RunOptions, may: bool
 ) -> None:
-    """Never where a record is still owed, a dry run wants to see, or it is asked for anew."""
+    """Never where a record is still owed, a dry run wants to see, or it is asked for again."""
     assert _is_done(of, answers, options) is may
 
 
@@ -103,8 +103,8 @@ def test_when_a_sidecar_of_ours_ends_the_way(
 )
 def test_what_a_scan_takes(state: str, options: RunOptions, taken: bool) -> None:
     """What needs nothing is left, with a reason."""
-    standing = {PHOTO.primary.path: FileState(state, "why", 1.0)}  # type: ignore[arg-type]  # a State
-    assert (needless(PHOTO, standing, options) == "") is taken
+    states = {PHOTO.primary.path: FileState(state, "why", 1.0)}  # type: ignore[arg-type]  # a State
+    assert (needless(PHOTO, states, options) == "") is taken
 
 
 def test_a_record_names_only_the_files_that_hold_the_tags() -> None:
