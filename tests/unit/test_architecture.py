@@ -31,12 +31,35 @@ SHARED = frozenset({"__version__", "errors", "files", "photo", "retry", "setting
 """What each of them may use; it uses nothing but itself."""
 ROOT_MODULES = 15
 """More than fit one glance belong into packages."""
+LAYERS = (
+    {"testing"},  # fakes for tests: used by nothing here
+    {"__main__"},
+    {"cli"},
+    {"daemon", "scan", "show", "undo"},
+    {"runner"},
+    {"pipeline"},
+    {"context"},
+    {"services"},
+    {"relay"},
+    PACKAGES | {"workers"},
+    {"files", "logs", "retry", "settings"},
+    {"photo"},
+    {"__version__", "errors"},
+)
+"""From top to bottom: a part imports parts further down."""
 HOMES = {
+    "babel": ("inference/languages.py", "settings/metadata.py"),
     "httpx": ("inference/",),
-    "PIL": ("imaging/", "inference/describer/"),
+    "inflect": ("metadata/keywords/",),
+    "jinja2": ("journal/",),
+    "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG
     "pillow_heif": ("imaging/",),
+    "pillow_jxl": ("imaging/",),
+    "pydantic_settings": ("settings/",),
     "pyexiv2": ("metadata/",),
     "rawpy": ("imaging/",),
+    "rich": ("cli/",),
+    "sdnotify": ("daemon/systemd.py",),
     "sqlite3": ("ledger/",),
     "typer": ("cli/",),
     "watchdog": ("arrivals/inotify.py",),
@@ -92,6 +115,16 @@ def test_a_package_imports_no_other_package() -> None:
     assert met > PACKAGES
 
 
+def test_imports_go_down() -> None:
+    """The command line is at the top, values are at the bottom, and nothing looks up."""
+    depth = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+    for path, name in _imports():
+        part = _part(path)
+        if name.startswith("taggerd.") and part != "__init__":
+            used = name.split(".")[1]
+            assert used == part or depth[used] > depth[part], f"{path} imports {name}"
+
+
 def test_nothing_but_the_program_itself_imports_the_command_line() -> None:
     """Commands call; nobody calls them."""
     users = {path for path, name in _imports() if name.startswith("taggerd.cli")}
@@ -106,8 +139,8 @@ def test_a_foreign_library_stays_at_home(library: str) -> None:
     assert [path for path in sorted(users) if not path.startswith(HOMES[library])] == []
 
 
-def test_no_module_imports_itself_over_others() -> None:
-    """In a circle nothing can be understood, tested or changed alone."""
+def test_there_are_no_import_cycles() -> None:
+    """In a cycle no module can be understood, tested or changed alone."""
     modules = _modules()
     names = {file.relative_to(PACKAGE).as_posix(): name for name, file in modules.items()}
     users: dict[str, set[str]] = {name: set() for name in modules}
@@ -119,8 +152,8 @@ def test_no_module_imports_itself_over_others() -> None:
     while free := {name for name, used in users.items() if not used & users.keys()}:
         for name in free:
             del users[name]
-    circles = {name: sorted(used & users.keys()) for name, used in users.items()}
-    assert circles == {}, "each of these is part of a circle or leads into one"
+    cycles = {name: sorted(used & users.keys()) for name, used in users.items()}
+    assert cycles == {}, "each of these is part of a cycle or leads into one"
 
 
 def test_the_root_of_the_package_fits_one_glance() -> None:
