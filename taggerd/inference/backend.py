@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -13,25 +13,22 @@ import structlog
 
 from taggerd.errors import (
     AnswerError,
-    BackendError,
     BackendFailed,
     BackendTimeout,
     ModelNotFound,
-    NotABackend,
     PhotoRefused,
 )
 from taggerd.inference import dialect as dialects
 from taggerd.inference.answers import answer_of, read_answer, read_combined, split_combined
 from taggerd.inference.capabilities import Capabilities, fingerprint
 from taggerd.inference.client import json_of
-from taggerd.inference.completion import Completion, read_completion, without_thoughts
-from taggerd.inference.concurrency import Limit
+from taggerd.inference.completion import read_completion, without_thoughts
 from taggerd.inference.connection import Connection
 from taggerd.inference.discovery import first_chat_model, listed_models
-from taggerd.inference.health import Health, is_probing, probing
+from taggerd.inference.health import probing
 from taggerd.inference.preflight import PreflightReport, probe_all
 from taggerd.inference.questions import combinable, combine
-from taggerd.inference.statuses import chat_error, error_in_200, is_html, listing_error, message_in
+from taggerd.inference.statuses import not_a_backend
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
@@ -42,8 +39,11 @@ if TYPE_CHECKING:
 
     from taggerd import settings
     from taggerd.inference.capabilities import Memory
-    from taggerd.inference.client import Client, Reply
+    from taggerd.inference.completion import Completion
+    from taggerd.inference.concurrency import Limit
+    from taggerd.inference.connection import Exchange
     from taggerd.inference.dialect import Dialect
+    from taggerd.inference.health import Health
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
 
@@ -54,9 +54,10 @@ log = structlog.get_logger(__name__)
 
 
 class Backend:
-    """One OpenAI-compatible endpoint, which gets at most ``max_concurrency`` requests at once.
+    """What one OpenAI-compatible endpoint is asked, and in which form.
 
-    ``base_url`` "auto" is looked up when it is first needed; "builtin:" is the describer.
+    The connection sends the requests. The rest stays in one class: a question, its form, its
+    repetition and the model's capabilities all decide about the next request.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -84,10 +85,13 @@ class Backend:
         """
         self._options = options
         self._connection = Connection(
-            options, transport=transport, slots_folder=slots_folder, clock=clock
+            options,
+            transport=transport,
+            slots_folder=slots_folder,
+            clock=clock,
+            wall_clock=wall_clock,
         )
         self._clock = clock
-        self._wall_clock = wall_clock
         self._random = random or Random()  # noqa: S311 - chooses colours
         self._recalling = asyncio.Lock()
         self._capabilities = Capabilities()
@@ -95,13 +99,21 @@ class Backend:
         """Where capabilities are kept over restarts."""
         self._recalled = False
         self._chosen = ""
-        self.health = Health(lambda: self.base_url)
-        self.limit = Limit(options.max_concurrency, clock=clock)
 
     @property
     def base_url(self) -> str:
         """The endpoint's address without credentials; ``"auto"`` until it is found."""
         return self._connection.base_url
+
+    @property
+    def health(self) -> Health:
+        """Whether it may be asked about photos."""
+        return self._connection.health
+
+    @property
+    def limit(self) -> Limit:
+        """How many requests it gets at once."""
+        return self._connection.limit
 
     @property
     def model(self) -> str:
@@ -191,15 +203,11 @@ class Backend:
 
     async def list_models(self) -> tuple[str, ...]:
         """Return the ids of the models that the endpoint lists. Raises :class:`BackendError`."""
-        client = await self._reach()
-        async with self._permitted():
-            reply = await client.send("/models")
-        if reply.status != 200:  # noqa: PLR2004 - OK
-            message = client.redacted(message_in(reply))
-            raise listing_error(reply, client.base_url, message, self._wall_clock())
+        await self._recall()
+        reply = await self._connection.list_models()
         listed = listed_models(json_of(reply))
         if listed is None:
-            raise self._not_a_backend(reply, "a list of models")
+            raise not_a_backend(reply, self.base_url, "a list of models")
         self._capabilities.server_is(fingerprint(reply, listed))
         return listed
 
@@ -220,17 +228,39 @@ class Backend:
             BackendError: the backend is at fault.
             PhotoRefused: the request was refused, whatever was left out of it.
         """
-        for _ in range(_MOST_ROUNDS):
-            completion, used = await self._accepted(question, image, again=again)
-            if not completion.thought or not self._capabilities.thought(question.model, used):
+        await self._recall()
+        known = dialect = self._capabilities.known(question.model)
+        rounds = 0
+        while True:
+            body = partial(dialects.body, question, image, dialect, again=again)
+            sent = await self._connection.chat(question.model, body)
+            if sent.refusal is not None:
+                dialect = self._simpler(question, dialect, sent)
+                continue
+            completion = read_completion(json_of(sent.reply), sent.reply.seconds)
+            if completion is None:
+                raise not_a_backend(sent.reply, self.base_url, "a chat completion")
+            self._capabilities.passed(question, known, dialect)
+            rounds += 1
+            thought = completion.thought and self._capabilities.thought(question.model, dialect)
+            cut = completion.finish_reason == "length"
+            answered = not cut and without_thoughts(completion.content).strip()
+            if not thought or answered or rounds == _MOST_ROUNDS:
                 break
-            if (
-                completion.finish_reason != "length"
-                and without_thoughts(completion.content).strip()
-            ):
-                break
+            known = dialect = self._capabilities.known(question.model)
         await self._capabilities.keep()
         return completion
+
+    def _simpler(self, question: Question, dialect: Dialect, sent: Exchange) -> Dialect:
+        """Return what to try after a refusal. Raises the refusal if there is nothing."""
+        refusal, simpler = sent.refusal, None
+        if isinstance(refusal, PhotoRefused | BackendFailed):
+            status = sent.reply.status
+            simpler = self._capabilities.simpler(question, dialect, status, sent.message)
+        if simpler is None:
+            raise refusal or BackendFailed
+        log.debug("request refused, another form is tried", reason=str(refusal))
+        return simpler
 
     async def _together(self, group: Sequence[Question], image: bytes) -> list[Answer] | None:
         """Ask the questions of *group* in one request.
@@ -239,7 +269,7 @@ class Backend:
             the answers that can be used; None if the request was refused or failed.
         """
         model = group[0].model or await self.choose_model()
-        await self._reach()  # which recalls what the model can do
+        await self._recall()
         if not self._capabilities.combines(model):
             return []
         asked = combine([replace(question, model=model) for question in group])
@@ -275,97 +305,10 @@ class Backend:
             else:
                 return answer_of(asked, said, spent, question.identity)
 
-    async def _accepted(
-        self, question: Question, image: bytes | None, *, again: bool
-    ) -> tuple[Completion, Dialect]:
-        """Send a request, leaving out what the server refuses until it passes."""
-        client = await self._reach()
-        known = dialect = self._capabilities.known(question.model)
-        while True:
-            async with self._admitted():
-                begun = self._clock()
-                # Made only now, so that those who wait for a permit hold no copy of their picture.
-                body = dialects.body(question, image, dialect, again=again)
-                try:
-                    reply = await client.send("/chat/completions", body)
-                except BackendError as error:
-                    self._adapt(begun, error)
-                    raise
-                ok = 200 <= reply.status < 300  # noqa: PLR2004 - success
-                message = "" if ok else client.redacted(message_in(reply))
-                refusal = None if ok else self._refusal(question, reply, message)
-                self._adapt(begun, refusal)
-            if refusal is None:
-                completion = self._completion(client, reply)
-                self._capabilities.passed(question, known, dialect)
-                return completion, dialect
-            simpler = None
-            if isinstance(refusal, PhotoRefused | BackendFailed):
-                simpler = self._capabilities.simpler(question, dialect, reply.status, message)
-            if simpler is None:
-                raise refusal
-            log.debug("request refused, another form is tried", reason=str(refusal))
-            dialect = simpler
-
-    def _refusal(
-        self, question: Question, reply: Reply, message: str
-    ) -> BackendError | PhotoRefused:
-        """Return what a reply that is not a success means."""
-        return chat_error(reply, self.base_url, question.model, message, self._wall_clock())
-
-    @asynccontextmanager
-    async def _admitted(self) -> AsyncIterator[None]:
-        """Hold a permit, and a slot of this machine's, for a request that may be sent.
-
-        Raises:
-            BackendError: the endpoint is at fault, which was found while the request waited.
-        """
-        while True:
-            await self.health.wait_for_verdict()
-            async with self._permitted():
-                if self.health.may_send():
-                    yield
-                    return
-
-    @asynccontextmanager
-    async def _permitted(self) -> AsyncIterator[None]:
-        """Hold a permit among our own requests, and then a slot among all of this machine's."""
-        async with self.limit.permit(), self._connection.slot():
-            yield
-
-    def _adapt(self, begun: float, error: BackendError | PhotoRefused | None) -> None:
-        """Learn from a request about a photo how many requests to send at once."""
-        if is_probing():
-            return  # a server that is down or loading refuses these, however few they are
-        if error is None:
-            self.limit.answered()
-        elif policy_of(error).throttles:
-            self.limit.refused(begun)
-
-    def _completion(self, client: Client, reply: Reply) -> Completion:
-        """Read a reply of status 200."""
-        parsed = json_of(reply)
-        if (problem := error_in_200(parsed)) is not None:
-            message = f"{client.base_url} answered with an error: {client.redacted(problem)[:200]}"
-            raise BackendFailed(" ".join(message.split()))
-        completion = read_completion(parsed, reply.seconds)
-        if completion is None:
-            raise self._not_a_backend(reply, "a chat completion")
-        return completion
-
-    def _not_a_backend(self, reply: Reply, wanted: str) -> NotABackend:
-        """Return the error for a reply that is not *wanted*."""
-        came = "a web page" if is_html(reply) else "something else"
-        return NotABackend(
-            f"{self.base_url} answers with {came} instead of {wanted}; "
-            "is it an OpenAI-compatible API, and does the address end in /v1?"
-        )
-
-    async def _reach(self) -> Client:
-        """Return the endpoint's client; recall its capabilities the first time."""
-        client = await self._connection.client()
+    async def _recall(self) -> None:
+        """Recall the endpoint's capabilities the first time, once its address is known."""
         async with self._recalling:
             if self._memory is not None and not self._recalled:
                 self._recalled = True
-                await self._capabilities.recall(self._memory, client.base_url)
-        return client
+                base_url = (await self._connection.client()).base_url
+                await self._capabilities.recall(self._memory, base_url)

@@ -1,17 +1,20 @@
-"""The connection to one endpoint: its address, its client, and the slots shared with others."""
+"""The connection to one endpoint: what a request has to pass, and the client that sends it."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from taggerd.errors import BackendTimeout, BackendUnreachable
+from taggerd.errors import BackendError, BackendTimeout, BackendUnreachable
 from taggerd.inference.client import Client
-from taggerd.inference.concurrency import Slots
+from taggerd.inference.concurrency import Limit, Slots
 from taggerd.inference.discovery import discover
+from taggerd.inference.health import Health, is_probing
+from taggerd.inference.statuses import chat_error, is_success, listing_error, message_in
+from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,12 +23,26 @@ if TYPE_CHECKING:
     import httpx
 
     from taggerd import settings
+    from taggerd.errors import PhotoRefused
+    from taggerd.inference.client import Reply
 
 log = structlog.get_logger(__name__)
 
 
+class Exchange(NamedTuple):
+    """A request's reply, and why it was refused, if it was."""
+
+    reply: Reply
+    refusal: BackendError | PhotoRefused | None
+    message: str
+    """The server's words about the refusal, without secrets."""
+
+
 class Connection:
-    """One endpoint's client and slots; "auto" is looked up when it is first needed."""
+    """One endpoint's client, with the health and the limits that a request has to pass.
+
+    ``base_url`` "auto" is looked up when it is first needed; "builtin:" is the describer.
+    """
 
     def __init__(
         self,
@@ -34,16 +51,20 @@ class Connection:
         transport: httpx.AsyncBaseTransport | None,
         slots_folder: Path | None,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
     ) -> None:
         """Prepare to connect; nothing is sent. For the arguments see :class:`Backend`.
 
         Raises:
             ConfigurationError: the address or the key cannot be used.
         """
+        self.health = Health(lambda: self.base_url)
+        self.limit = Limit(options.max_concurrency, clock=clock)
         self._options = options
         self._transport = transport
         self._slots_folder = slots_folder
         self._clock = clock
+        self._wall_clock = wall_clock
         self._locating = asyncio.Lock()
         self._slots: Slots | None = None
         self._abandoned: list[tuple[Client, Slots | None]] = []
@@ -69,14 +90,36 @@ class Connection:
                 self._client = self._client_for(found.base_url)
         return self._client
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold one of this machine's slots for the endpoint."""
-        if self._slots is None:
-            yield
-        else:
-            async with self._slots.slot():
-                yield
+    async def list_models(self) -> Reply:
+        """Ask for the models. Raises :class:`BackendError`."""
+        client = await self.client()
+        async with self._permitted():
+            reply = await client.send("/models")
+        if is_success(reply):
+            return reply
+        message = client.redacted(message_in(reply))
+        raise listing_error(reply, client.base_url, message, self._wall_clock())
+
+    async def chat(self, model: str, body: Callable[[], bytes]) -> Exchange:
+        """Send a chat request for *model* as soon as one may be sent.
+
+        *body* is called only then, so that those who wait hold no copy of their picture.
+
+        Raises:
+            BackendError: no reply came, or the endpoint was found to be at fault meanwhile.
+        """
+        client = await self.client()
+        async with self._admitted():
+            begun = self._clock()
+            try:
+                reply = await client.send("/chat/completions", body())
+            except BackendError as error:
+                self._adapt(begun, error)
+                raise
+            message = client.redacted(message_in(reply))
+            refusal = chat_error(reply, client.base_url, model, message, self._wall_clock())
+            self._adapt(begun, refusal)
+        return Exchange(reply, refusal, message)
 
     async def relocate(self) -> bool:
         """Forget the endpoint that "auto" found if it no longer answers; return whether."""
@@ -102,6 +145,39 @@ class Connection:
             await client.close()
             if slots is not None:
                 slots.close()
+
+    @asynccontextmanager
+    async def _admitted(self) -> AsyncIterator[None]:
+        """Wait until the endpoint may be asked, and hold a permit and a slot.
+
+        Raises:
+            BackendError: the endpoint is at fault, which was found while the request waited.
+        """
+        while True:
+            await self.health.wait_for_verdict()
+            async with self._permitted():
+                if self.health.may_send():
+                    yield
+                    return
+
+    @asynccontextmanager
+    async def _permitted(self) -> AsyncIterator[None]:
+        """Hold a permit of this program, and then one of this machine's slots."""
+        async with self.limit.permit():
+            if self._slots is None:
+                yield
+            else:
+                async with self._slots.slot():
+                    yield
+
+    def _adapt(self, begun: float, error: BackendError | PhotoRefused | None) -> None:
+        """Learn from a request about a photo how many requests to send at once."""
+        if is_probing():
+            return  # a server that is down or loading refuses these, however few they are
+        if error is None:
+            self.limit.answered()
+        elif policy_of(error).throttles:
+            self.limit.refused(begun)
 
     def _client_for(self, base_url: str) -> Client:
         """Return a client for an address."""

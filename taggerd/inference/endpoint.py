@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import nullcontext
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -234,6 +235,62 @@ class Endpoint:
                     return True
                 self.health.fault(error)
             return False
+
+
+class Recovery:
+    """Probes endpoints that are not usable in the background, each until it is."""
+
+    def __init__(
+        self, endpoints: Sequence[Endpoint], *, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """Probe none of *endpoints* yet; *sleep* waits between probes."""
+        self._endpoints = endpoints
+        self._sleep = sleep
+        self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
+        self._paused = False
+        self._changed = asyncio.Event()
+        self._broken: BaseException | None = None
+
+    def start(self) -> None:
+        """Probe what is not usable, unless paused."""
+        for endpoint in self._endpoints if not self._paused else ():
+            if not endpoint.usable and endpoint not in self._tasks:
+                recovery = endpoint.health.recover(endpoint.probe_again, sleep=self._sleep)
+                task = asyncio.create_task(recovery, name=f"recover {endpoint.base_url}")
+                self._tasks[endpoint] = task
+                task.add_done_callback(partial(self._ended, endpoint))
+
+    async def wait(self, done: Callable[[], bool]) -> None:
+        """Return once it is *done*; what is not usable is probed meanwhile."""
+        self.start()
+        while not done():
+            self._changed.clear()
+            await self._changed.wait()
+            if self._broken is not None:
+                raise self._broken
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop all probes, or go on with what is not usable."""
+        if paused == self._paused:
+            return
+        self._paused = paused
+        self.start()
+        for task in self._tasks.values() if paused else ():
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop all probes and wait for their end."""
+        self.pause(paused=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _ended(self, endpoint: Endpoint, task: asyncio.Task[None]) -> None:
+        """Note that a recovery ended; start again if the pause ended before its cancellation."""
+        del self._tasks[endpoint]
+        if not task.cancelled():
+            self._broken = self._broken or task.exception()
+        else:
+            self.start()
+        self._changed.set()
 
 
 def control_picture() -> Picture:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from taggerd.errors import BackendError, NotProbed
-from taggerd.inference.endpoint import Endpoint
+from taggerd.inference.endpoint import Endpoint, Recovery
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import offer, questions
 
@@ -28,7 +28,10 @@ _REMEMBERED_PHOTOS = 256
 
 
 class InferenceService:
-    """What the rest of the program knows of inference."""
+    """What the rest of the program knows of inference: a facade, which is why it stays whole.
+
+    It knows the questions and chooses endpoints; these know their health, and backends the API.
+    """
 
     def __init__(  # noqa: PLR0913 - all by name
         self,
@@ -58,7 +61,6 @@ class InferenceService:
         self._vocabulary = vocabulary
         self._roles = (*ROLES, *settings.roles.own)
         self._own_model = {role for role in self._roles if settings.roles.named(role).model}
-        self._sleep = sleep
         self.profile = profile
         base_urls = base_urls or {}
         by_url = {
@@ -69,11 +71,8 @@ class InferenceService:
         self.endpoints = tuple(by_url.values())
         self._by_role = {role: by_url[url] for role, url in base_urls.items()}
         self._questions: tuple[Question, ...] = ()
-        self._recovering: dict[Endpoint, asyncio.Task[None]] = {}
+        self._recovery = Recovery(self.endpoints, sleep=sleep)
         self._asked_at: dict[str, Endpoint] = {}
-        self._paused = False
-        self._changed = asyncio.Event()
-        self._broken: BaseException | None = None
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -152,8 +151,7 @@ class InferenceService:
                     identity = identities.get(answer.question, answer.question)
                     yield replace(answer, question=identity)
             finally:
-                if not endpoint.usable:
-                    self._recover(endpoint)
+                self._recovery.start()
 
     def _remember_endpoint(self, digest: str, chosen: Sequence[Endpoint]) -> None:
         """Remember for a while where a photo is asked about: more questions of it may follow."""
@@ -199,59 +197,22 @@ class InferenceService:
         errors = await asyncio.gather(*map(self._probe, untried))
         for endpoint, error in zip(untried, errors, strict=True):
             endpoint.health.probed(error)
-            if error is not None:
-                self._recover(endpoint)
+        self._recovery.start()
         return self.error
 
     async def wait_usable(self) -> None:
         """Return once photos can be asked about; endpoints at fault are probed meanwhile."""
-        self._recover_all()
-        while self.error is not None:
-            self._changed.clear()
-            await self._changed.wait()
-            if self._broken is not None:
-                raise self._broken
+        await self._recovery.wait(lambda: self.error is None)
 
     def pause(self, *, paused: bool) -> None:
         """Probe nothing while paused; go on with what has to be probed afterwards."""
-        if paused == self._paused:
-            return
-        self._paused = paused
-        if not paused:
-            self._recover_all()
-        for task in self._recovering.values() if paused else ():
-            task.cancel()
+        self._recovery.pause(paused=paused)
 
     async def close(self) -> None:
         """Stop probing and close all connections."""
-        self.pause(paused=True)
-        await asyncio.gather(*self._recovering.values(), return_exceptions=True)
+        await self._recovery.close()
         for endpoint in self.endpoints:
             await endpoint.backend.close()
-
-    def _recover_all(self) -> None:
-        """Probe in the background what is not usable."""
-        for endpoint in self.endpoints:
-            if not endpoint.usable:
-                self._recover(endpoint)
-
-    def _recover(self, endpoint: Endpoint) -> None:
-        """Probe *endpoint* in the background until it is usable again."""
-        if self._paused or endpoint in self._recovering:
-            return
-
-        def ended(task: asyncio.Task[None]) -> None:
-            del self._recovering[endpoint]
-            if not task.cancelled():
-                self._broken = self._broken or task.exception()
-            elif not self._paused:
-                self._recover(endpoint)  # the pause was over before it had begun
-            self._changed.set()
-
-        recovery = endpoint.health.recover(endpoint.probe_again, sleep=self._sleep)
-        task = asyncio.create_task(recovery, name=f"recover {endpoint.base_url}")
-        self._recovering[endpoint] = task
-        task.add_done_callback(ended)
 
     async def _preflight(self, endpoint: Endpoint) -> PreflightReport:
         """Probe one endpoint for every model that it will be asked for."""

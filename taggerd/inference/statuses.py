@@ -48,6 +48,11 @@ _NO_SUCH_KEY = re.compile(r"no_db_connection|no connected db", re.IGNORECASE)
 """What LiteLLM without a database answers, with 400, to any key but its master key."""
 
 
+def is_success(reply: Reply) -> bool:
+    """Return whether the status says that all is well."""
+    return 200 <= reply.status < 300  # noqa: PLR2004 - success
+
+
 def is_html(reply: Reply) -> bool:
     """Return whether a reply is a web page."""
     kind = reply.headers.get("content-type", "").lower()
@@ -61,7 +66,12 @@ def message_in(reply: Reply) -> str:
     if is_html(reply):
         return ""
     body = json_of(reply)
-    text = _message(body) if body is not None else reply.content[:2000].decode("utf-8", "ignore")
+    if is_success(reply):
+        text = _error_in_success(body) or ""
+    elif body is not None:
+        text = _message(body)
+    else:
+        text = reply.content[:2000].decode("utf-8", "ignore")
     line = one_line(visible(text[: 10 * _LONGEST_MESSAGE]))
     return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
 
@@ -82,8 +92,8 @@ def _message(body: object, depth: int = 0) -> str:
     return ""
 
 
-def error_in_200(body: object) -> str | None:
-    """Return the error in a reply of status 200; None without one."""
+def _error_in_success(body: object) -> str | None:
+    """Return the error in the body of a success: some proxies answer so; None without one."""
     if not isinstance(body, dict):
         return None
     choices = body.get("choices")
@@ -102,7 +112,18 @@ def listing_error(reply: Reply, base_url: str, message: str, now: float) -> Back
         text = f"{base_url} has no /models ({reply.status}); does the address end in /v1?"
         return NotABackend(text)
     error = chat_error(reply, base_url, "", message, now)
-    return error if isinstance(error, BackendError) else without_picture(error)
+    if isinstance(error, PhotoRefused):
+        return without_picture(error)
+    return error or not_a_backend(reply, base_url, "a list of models")
+
+
+def not_a_backend(reply: Reply, base_url: str, wanted: str) -> NotABackend:
+    """Return the error for a reply that is not what was *wanted*."""
+    came = "a web page" if is_html(reply) else "something else"
+    return NotABackend(
+        f"{base_url} answers with {came} instead of {wanted}; "
+        "is it an OpenAI-compatible API, and does the address end in /v1?"
+    )
 
 
 def without_picture(error: PhotoRefused) -> BackendFailed:
@@ -112,17 +133,20 @@ def without_picture(error: PhotoRefused) -> BackendFailed:
 
 def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
     reply: Reply, base_url: str, model: str, message: str, now: float
-) -> BackendError | PhotoRefused:
-    """Return what a refusal of a chat request means.
+) -> BackendError | PhotoRefused | None:
+    """Return what a refusal of a chat request means; None if it was not refused.
 
     Args:
-        reply: anything but a 200.
+        reply: whatever came.
         base_url: as it may be shown.
         model: the one that was asked.
         message: the server's words, without secrets (:func:`message_in`).
         now: seconds since the epoch, for dates in ``Retry-After``.
     """
     status = reply.status
+    if is_success(reply):
+        text = f"{base_url} answered with an error: {message}"
+        return BackendFailed(text) if message else None
     said = f" ({status}: {message})" if message else f" ({status})"
     if status in {401, 402, 403, 407} or (status == 400 and _NO_SUCH_KEY.search(message)):  # noqa: PLR2004 - Bad Request
         return _denied(status, base_url, message)
