@@ -266,7 +266,7 @@ def test_a_signal_ends_the_command_and_frees_the_slot(
         (["slot", "--wait", "-1", "--", "true"], 2, "--wait"),
         (["slot", "--endpoint", "http://u:pw@h:99999/v1", "--", "true"], 2, "'h:99999/v1'"),
         (["slot", "--", "true"], 2, "--endpoint"),
-        (["slot", "--endpoint", "http://h:1/v1", "--", "no-such-command"], 127, "cannot be run"),
+        (["slot", "--endpoint", "http://h:1/v1", "--", "no-such-command"], 127, "cannot run"),
         (["pause", "--for", "2h", "--until", "22:00"], 2, "one of the two"),
     ],
 )
