@@ -129,12 +129,19 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
         message = "is read-only"
         raise SidecarUnwritable(message)
     kept: Path | None = None
-    with _temporary(path, data, old.stat, mode=stat.S_IMODE(old.stat.st_mode) & 0o777) as temporary:
+    mode = stat.S_IMODE(old.stat.st_mode) & 0o777
+
+    def copy(free: Path) -> None:
+        with _written(free, old.data, old.stat, mode) as made:
+            os.utime(made, ns=(old.stat.st_atime_ns, old.stat.st_mtime_ns))
+            _link(made, free)
+
+    with _written(path, data, old.stat, mode) as temporary:
         try:
             copy_attributes(path, temporary)
             _check_unchanged(path, old)
             if backup is not None:
-                kept = _keep(backup, old)
+                kept = keep(path, backup, copy)
                 _check_unchanged(path, old)
             _swap(temporary, path, old)
         except BaseException as error:
@@ -155,7 +162,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
         SidecarUnwritable, PhotosDiskError: as :func:`replace`.
     """
     mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
-    with _temporary(path, data, photo, mode=mode) as temporary:
+    with _written(path, data, photo, mode) as temporary:
         try:
             _link(temporary, path)
         except FileExistsError:
@@ -295,49 +302,82 @@ def _link(temporary: Path, path: Path) -> None:
         temporary.rename(path)
 
 
-def _keep(backup: Path, old: Old) -> Path:
-    """Write the old bytes to a new file beside the sidecar."""
-    free = backup
-    for number in range(1, 1000):
-        if not os.path.lexists(free):
-            break
-        free = backup.with_name(f"{backup.name}-{number}")
-    mode = stat.S_IMODE(old.stat.st_mode) & 0o777
-    with _temporary(free, old.data, old.stat, mode=mode) as temporary:
-        with contextlib.suppress(OSError):
-            os.utime(temporary, ns=(old.stat.st_atime_ns, old.stat.st_mtime_ns))
-        _link(temporary, free)
-    return free
+def keep(path: Path, backup: Path, copy: Callable[[Path], None]) -> Path:
+    """Give the file at *path* a second name, *backup* or one like it that is free.
+
+    Args:
+        path: the file.
+        backup: the name.
+        copy: makes a copy under the name it is given, where the file system has no hard links.
+
+    Returns:
+        The name.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    for number in range(1000):
+        free = backup.with_name(f"{backup.name}-{number}") if number else backup
+        try:
+            os.link(path, free, follow_symlinks=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if os.path.lexists(free):
+                continue
+            copy(free)
+        return free
+    raise FileExistsError(errno.EEXIST, "too many backups", str(backup))
 
 
 @contextlib.contextmanager
-def _temporary(path: Path, data: bytes, like: os.stat_result, *, mode: int) -> Iterator[Path]:
-    """Give a synced file with *data* beside *path*, owned as *like*; it is gone afterwards."""
+def temporary_file(path: Path) -> Iterator[tuple[Path, int]]:
+    """Give the name and a locked, open descriptor of a hidden file beside *path*.
+
+    Its name is gone afterwards. It is unlocked only when it is done with: :func:`clear` removes
+    what a process that died left behind.
+
+    Raises:
+        SidecarChanged: another process is writing it.
+        SidecarUnwritable, PhotosDiskError: it cannot be made.
+    """
     clear(path)
     temporary = temporary_name(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
     except OSError as error:
         raise_mapped(error, path, "cannot be written")
-    # Closed, and so unlocked, only when it is done with.
-    # Unbuffered: what found no room would be tried again as it closes, in place of our own error.
-    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened exclusively
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remaining = memoryview(data)
-            while remaining:
-                remaining = remaining[file.write(remaining) :]
+            yield temporary, descriptor
+        finally:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
+                    temporary.unlink()
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _written(path: Path, data: bytes, like: os.stat_result, mode: int) -> Iterator[Path]:
+    """Give the name of a synced file with *data* beside *path*, owned as *like*."""
+    with temporary_file(path) as (temporary, descriptor):
+        try:
+            # Unbuffered: what found no room would be tried again on close, hiding our own error.
+            with open(descriptor, "wb", buffering=0, closefd=False) as file:
+                remaining = memoryview(data)
+                while remaining:
+                    remaining = remaining[file.write(remaining) :]
             copy_owner(descriptor, like, mode)
             os.fsync(descriptor)
             yield temporary
         except OSError as error:
             raise_mapped(error, path, "cannot be written")
-        finally:
-            with contextlib.suppress(OSError):
-                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
-                    temporary.unlink()
 
 
 def clear(path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -92,7 +91,7 @@ def exchange(
     _check_may_change(path, old)
     kept: Path | None = None
     try:
-        with _copy(path) as (temporary, descriptor):
+        with atomic.temporary_file(path) as (temporary, descriptor):
             try:
                 make(descriptor)
                 _copy_attributes(path, temporary, descriptor, old)
@@ -102,7 +101,7 @@ def exchange(
                 # Also where the copy is refused: it may be because of that.
                 _check_unchanged(path, Stamp.of(old))
             if backup is not None:
-                kept = _keep(path, original, backup)
+                kept = atomic.keep(path, backup, lambda free: _copy_to(original, free))
             made = Stamp.of(os.fstat(descriptor))
             try:
                 _swap(temporary, path, Stamp.of(old))
@@ -126,26 +125,6 @@ def _check_may_change(path: Path, old: os.stat_result) -> None:
     if not old.st_mode & 0o222 or not atomic.may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
-
-
-@contextlib.contextmanager
-def _copy(path: Path) -> Iterator[tuple[Path, int]]:
-    """Give the name and an open descriptor of an empty hidden file; its name is gone afterwards."""
-    atomic.clear(path)
-    temporary = atomic.temporary_name(path)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            yield temporary, descriptor
-        finally:
-            with contextlib.suppress(OSError):
-                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
-                    temporary.unlink()
-    finally:
-        os.close(descriptor)
 
 
 def _copy_attributes(path: Path, temporary: Path, descriptor: int, old: os.stat_result) -> None:
@@ -179,25 +158,6 @@ def _check_unchanged(path: Path, stamp: Stamp) -> None:
         raise PhotoGone(message) from None
     if now != stamp:
         raise _changed(path)
-
-
-def _keep(path: Path, original: int, backup: Path) -> Path:
-    """Give the old photo a second name, or copy it where the file system has no links."""
-    for number in range(1000):
-        free = backup.with_name(f"{backup.name}-{number}") if number else backup
-        if os.path.lexists(free):
-            continue
-        try:
-            os.link(path, free, follow_symlinks=False)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            if error.errno not in atomic.NO_LINKS:
-                raise
-            _copy_to(original, free)
-        return free
-    message = "has too many backups beside it"
-    raise SidecarUnwritable(message)
 
 
 def _copy_to(original: int, free: Path) -> None:
