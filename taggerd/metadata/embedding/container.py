@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd.metadata.xmp import refuse
+from taggerd.metadata.xmp.encoding import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 20
 """Bytes read at once."""
+
+
+C2PA = "has Content Credentials (C2PA), which a change would invalidate"
 
 
 class Span(NamedTuple):
@@ -114,33 +119,6 @@ class Edited:
         return b"".join(parts)
 
 
-Fingerprint = tuple[object, ...]
-"""Everything in a file but its XMP packet, comparable."""
-
-
-class Container(Protocol):
-    """A parsed photo file."""
-
-    packet: bytes | None
-    """The XMP packet, with its padding; None if there is none."""
-    span: Span | None
-    """The bytes that change with the packet and nothing else (a checksum over it included)."""
-
-    def edits(self, packet: bytes | None) -> list[Edit]:
-        """Return the edits that make *packet* the file's only packet; None: that it has none.
-
-        Raises:
-            SidecarRefused: it cannot be done without a doubt about something else in the file.
-        """
-
-    def fingerprint(self) -> Fingerprint:
-        """Return all else that is in the file."""
-
-
-C2PA = "has Content Credentials (C2PA), which a change would invalidate"
-TWO_PACKETS = "has more than one XMP packet"
-
-
 def exactly(source: Source, offset: int, length: int) -> bytes:
     """Return just *length* bytes at *offset*.
 
@@ -191,3 +169,40 @@ def digest_without(source: Source, without: Collection[Span]) -> str:
         kept.append(Span(position, max(position, span.start)))
         position = max(position, span.end)
     return digest_of(source, *kept, Span(position, source.size))
+
+
+Fingerprint = tuple[object, ...]
+"""Everything in a file but its XMP packet, comparable."""
+
+
+class Container(ABC):
+    """A parsed photo file; making one raises SidecarRefused where it is damaged."""
+
+    def __init__(self, source: Source) -> None:
+        """Start without a packet."""
+        self._source = source
+        self.packet: bytes | None = None
+        """The XMP packet, with its padding; None if there is none."""
+        self.span: Span | None = None
+        """The bytes that change with the packet and nothing else (a checksum over it included)."""
+
+    @abstractmethod
+    def edits(self, packet: bytes | None) -> list[Edit]:
+        """Return the edits that make *packet* the file's only packet; None: that it has none.
+
+        Raises:
+            SidecarRefused: it cannot be done without risk to something else in the file.
+        """
+
+    def fingerprint(self) -> Fingerprint:
+        """Return everything else that is in the file."""
+        return (digest_without(self._source, [self.span] if self.span else []),)
+
+    def _take_packet(self, packet: Span, span: Span) -> None:
+        """Read the *packet*, which changes together with the bytes of *span*."""
+        if self.packet is not None:
+            refuse("has more than one XMP packet")
+        if packet.size > LARGEST:
+            refuse("has an XMP packet that is too large")
+        self.packet = exactly(self._source, packet.start, packet.size)
+        self.span = span

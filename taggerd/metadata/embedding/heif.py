@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd.errors import SidecarRefused, SidecarUnwritable
 from taggerd.metadata.embedding.container import (
     C2PA,
-    TWO_PACKETS,
+    Container,
     Span,
     check_effort,
     digest_of,
     exactly,
 )
 from taggerd.metadata.xmp import refuse
-from taggerd.metadata.xmp.encoding import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,12 +64,12 @@ class _Item:
         return self.kind == b"mime" and self.said.split(b"\0")[1:2] == [_CONTENT_TYPE]
 
 
-class Heif:
+class Heif(Container):
     """A parsed HEIF file."""
 
     def __init__(self, source: Source) -> None:
         """Read the ``meta`` box; raises SidecarRefused for a file that is damaged or strange."""
-        self._source = source
+        super().__init__(source)
         self._boxes = list(_boxes(source, 0, source.size))
         for box in self._boxes:
             if box.kind == b"uuid" and source.read(box.body, 16) == _C2PA:
@@ -89,8 +88,6 @@ class Heif:
         except (struct.error, IndexError):
             message = "has damaged lists of its parts"
             raise SidecarRefused(message) from None
-        self.packet: bytes | None = None
-        self.span: Span | None = None
         self._read_packet()
 
     def edits(self, packet: bytes | None) -> list[Edit]:  # noqa: ARG002 - only exiftool can
@@ -98,7 +95,7 @@ class Heif:
         refuse("is not written by a splice")
 
     def fingerprint(self) -> Fingerprint:
-        """See :class:`.embedding.container.Container`."""
+        """See :class:`Container`."""
         spans = [span for item in self._items.values() for span in item.spans]
         check_effort(self._source, spans)
         items = {
@@ -142,19 +139,12 @@ class Heif:
 
     def _read_packet(self) -> None:
         found = [item for item in self._items.values() if item.is_xmp]
-        if len(found) > 1:
-            refuse(TWO_PACKETS)
-        # exiftool leaves an empty item of a packet that it removes.
-        if not found or not any(span.size for span in found[0].spans):
-            return
-        spans, parts = found[0].spans, found[0].said.split(b"\0")
-        if len(spans) != 1 or any(parts[2:]) or found[0].protected:
-            refuse("has an XMP packet in a form that is not written to")
-        (span,) = spans
-        if span.size > LARGEST:
-            refuse("has an XMP packet that is too large")
-        self.packet = exactly(self._source, span.start, span.size)
-        self.span = span
+        if len(found) == 1 and not any(span.size for span in found[0].spans):
+            return  # exiftool leaves an empty item of a packet that it removes
+        for item in found:
+            if len(item.spans) != 1 or any(item.said.split(b"\0")[2:]) or item.protected:
+                refuse("has an XMP packet in a form that is not written to")
+            self._take_packet(item.spans[0], item.spans[0])
 
     def _read_items(self) -> dict[int, _Item]:
         items = dict(self._infos())

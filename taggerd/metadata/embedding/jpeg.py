@@ -1,8 +1,8 @@
 """XMP in JPEG: one APP1 segment (XMP part 3, clause 1.1.3), put in or replaced by a splice.
 
-Offsets that others keep stay true. Those of a multi-picture file (MPF: gain maps, second pictures)
-count from inside its APP2 segment to behind it, and the packet always lies before that. A motion
-photo counts from the end. A camera's own notes may count from the Exif header or from the start of
+Offsets that are stored elsewhere must stay true. Those of a multi-picture file (MPF: gain maps,
+second pictures) count from inside its APP2 segment, and the packet always lies before that. A
+motion photo counts from the end. A camera's notes may count from the Exif header or the start of
 the file to a preview behind the picture: where such a number is found, a packet may only be
 replaced by one of the same length.
 """
@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.metadata.embedding.container import (
     C2PA,
-    TWO_PACKETS,
+    Container,
     Span,
     blocks,
-    digest_without,
     exactly,
 )
+from taggerd.metadata.keywords.fields import WRITTEN
+from taggerd.metadata.texts import TEXT_FIELDS
 from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.namespaces import TAGGERD, named
 from taggerd.metadata.xmp.splice import Edit
 from taggerd.metadata.xmp.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taggerd.metadata.embedding.container import Fingerprint, Source
+    from taggerd.metadata.embedding.container import Source
     from taggerd.metadata.xmp.tree import Node
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -43,15 +45,7 @@ _START_OF_SCAN, _END, _COMMENT = 0xDA, 0xD9, 0xFE
 _EXTENSION_HEAD = len(_EXTENSION) + 32 + 8
 _FILE_END_NOTES = (b"AXS!", b"AXS*")
 """Marks of AFCP 12 bytes before the end: it keeps offsets from the start of the file."""
-_TOUCHED = frozenset({
-    "http://purl.org/dc/elements/1.1/",
-    "http://ns.adobe.com/photoshop/1.0/",
-    "http://ns.adobe.com/tiff/1.0/",
-    "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
-    "http://ns.adobe.com/lightroom/1.0/",
-    "http://www.digikam.org/ns/1.0/",
-    "http://taggerd.org/ns/1.0/",
-})  # fmt: skip
+_TOUCHED = frozenset({TAGGERD, *(named(field).uri for field in (*TEXT_FIELDS, *WRITTEN))})
 """Namespaces that a merge writes into."""
 
 
@@ -62,24 +56,23 @@ class _Segment(NamedTuple):
     data: bytes
 
 
-class Jpeg:
+class Jpeg(Container):
     """A parsed JPEG."""
 
     def __init__(self, source: Source) -> None:
         """Read the segments before the picture; raises SidecarRefused for one that is damaged."""
-        self._source = source
+        super().__init__(source)
         self._segments = list(_segments(source))
         if any(s.marker == _APP11 and b"c2pa" in s.data for s in self._segments):
             refuse(C2PA)
-        packets = [s for s in self._applications(_APP1) if s.data.startswith(_XMP)]
-        if len(packets) > 1:
-            refuse(TWO_PACKETS)
-        self._segment = packets[0] if packets else None
-        self.packet = self._segment.data[len(_XMP) :] if self._segment else None
-        self.span = self._segment.span if self._segment else None
+        for segment in self._applications(_APP1):
+            if segment.data.startswith(_XMP):
+                end = segment.span.end
+                start = end - len(segment.data) + len(_XMP)
+                self._take_packet(Span(start, end), segment.span)
 
     def edits(self, packet: bytes | None) -> list[Edit]:
-        """See :class:`.embedding.container.Container`."""
+        """See :class:`Container`."""
         self._check_extension()
         new = b""
         if packet is not None:
@@ -91,10 +84,6 @@ class Jpeg:
         if len(new) != span.size:
             self._check_offsets(span)
         return [Edit(span.start, span.end, new)]
-
-    def fingerprint(self) -> Fingerprint:
-        """See :class:`.embedding.container.Container`."""
-        return (digest_without(self._source, [self.span] if self.span else []),)
 
     def _applications(self, marker: int) -> list[_Segment]:
         return [s for s in self._segments if s.marker == marker]
@@ -117,7 +106,7 @@ class Jpeg:
         )
 
     def _check_extension(self) -> None:
-        """Refuse an extended packet that holds words which a merge would have to know."""
+        """Refuse an extended packet with fields that a merge would have to know."""
         parts: dict[bytes, dict[int, bytes]] = {}
         for segment in self._applications(_APP1):
             if segment.data.startswith(_EXTENSION):
@@ -132,7 +121,7 @@ class Jpeg:
                 refuse(_EXTENDED)
 
     def _check_offsets(self, span: Span) -> None:
-        """Refuse where somebody counts bytes across *span*, which is to change its length."""
+        """Refuse where an offset counts across *span*, whose length is to change."""
         if any(
             s.data.startswith(_MPF) and s.span.start < span.start for s in self._applications(_APP2)
         ):

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.metadata.embedding.container import (
     C2PA,
-    TWO_PACKETS,
+    Container,
     Span,
-    digest_without,
     exactly,
 )
 from taggerd.metadata.xmp import refuse
@@ -20,7 +19,7 @@ from taggerd.metadata.xmp.splice import Edit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taggerd.metadata.embedding.container import Fingerprint, Source
+    from taggerd.metadata.embedding.container import Source
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"XML:com.adobe.xmp\0"
@@ -34,23 +33,21 @@ class _Chunk(NamedTuple):
     """From its length to its checksum, both included."""
 
 
-class Png:
+class Png(Container):
     """A parsed PNG."""
 
     def __init__(self, source: Source) -> None:
         """Read the chunks' heads; raises SidecarRefused for one that is damaged."""
-        self._source = source
+        super().__init__(source)
         self._chunks = list(_chunks(source))
         if any(chunk.kind == b"caBX" for chunk in self._chunks):
             refuse(C2PA)
-        self.packet: bytes | None = None
-        self.span: Span | None = None
         for chunk in self._chunks:
             if chunk.kind in _TEXTS:
                 self._read_text(chunk)
 
     def edits(self, packet: bytes | None) -> list[Edit]:
-        """See :class:`.embedding.container.Container`."""
+        """See :class:`Container`."""
         span = self.span or Span(self._chunks[0].span.end, self._chunks[0].span.end)
         new = b""
         if packet is not None:
@@ -60,10 +57,6 @@ class Png:
             new = struct.pack(">I", len(body) - 4) + body + checksum
         return [Edit(span.start, span.end, new)]
 
-    def fingerprint(self) -> Fingerprint:
-        """See :class:`.embedding.container.Container`."""
-        return (digest_without(self._source, [self.span] if self.span else []),)
-
     def _read_text(self, chunk: _Chunk) -> None:
         """Take the packet if *chunk* is one."""
         start, end = chunk.span.start + 8, chunk.span.end - 4
@@ -72,15 +65,10 @@ class Png:
             refuse("keeps its XMP in an old form (a raw profile)")
         if chunk.kind != b"iTXt" or not name.startswith(_KEYWORD):
             return
-        if self.packet is not None:
-            refuse(TWO_PACKETS)
-        if end - start > LARGEST:
-            refuse("has an XMP packet that is too large")
-        data = exactly(self._source, start, end - start)[len(_KEYWORD) :]
-        compressed, (_, *rest) = data[:1] == b"\1", data[2:].partition(b"\0")
-        packet = rest[1].partition(b"\0")[2]
-        self.packet = _inflated(packet) if compressed else packet
-        self.span = chunk.span
+        self._take_packet(Span(start + len(_KEYWORD), end), chunk.span)
+        data = self.packet or b""
+        packet = data[2:].partition(b"\0")[2].partition(b"\0")[2]  # behind two texts that end so
+        self.packet = _inflated(packet) if data[:1] == b"\1" else packet
 
 
 def _chunks(source: Source) -> Iterator[_Chunk]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.metadata.embedding.container import (
     C2PA,
+    Container,
     Span,
     check_effort,
     digest_of,
@@ -61,12 +62,12 @@ class _Directory(NamedTuple):
     next: int
 
 
-class Tiff:
+class Tiff(Container):
     """A parsed TIFF or DNG."""
 
     def __init__(self, source: Source) -> None:
         """Read the first directory; raises SidecarRefused for one that is damaged."""
-        self._source = source
+        super().__init__(source)
         self._order = _order(source)
         self._first = self._directory(self._number(_HEAD))
         tags = [entry.tag for entry in self._first.entries]
@@ -75,13 +76,11 @@ class Tiff:
         if tags.count(_XMP) > 1:
             refuse("has XMP twice in its first directory")
         self._entry = next((e for e in self._first.entries if e.tag == _XMP), None)
-        self.packet: bytes | None = None
-        self.span: Span | None = None
         if self._entry is not None:
             self._read_packet(self._entry)
 
     def edits(self, packet: bytes | None) -> list[Edit]:
-        """See :class:`.embedding.container.Container`."""
+        """See :class:`Container`."""
         self._check_alone()
         if packet is None:
             return self._removed()
@@ -102,7 +101,7 @@ class Tiff:
         return [Edit(*entry_span, entry), Edit(self._source.size, self._source.size, tail)]
 
     def fingerprint(self) -> Fingerprint:
-        """See :class:`.embedding.container.Container`."""
+        """See :class:`Container`."""
         found = [(d, [e for e in d.entries if e is not self._entry]) for d in self._directories()]
         values = [[self._inside(self._span(e)) for e in entries] for _, entries in found]
         data = [self._data(entries) for _, entries in found]
@@ -165,13 +164,11 @@ class Tiff:
 
     def _read_packet(self, entry: _Entry) -> None:
         span = self._span(entry)
-        size = span.size
-        if entry.kind not in {_BYTE, _UNDEFINED} or not 8 < size <= LARGEST:  # noqa: PLR2004 - what fits into an entry is no packet
+        if entry.kind not in {_BYTE, _UNDEFINED} or not 8 < span.size <= LARGEST:  # noqa: PLR2004 - what fits into an entry is no packet
             refuse("has an XMP packet of a strange kind or size")
-        self.packet = exactly(self._source, span.start, size)
+        self._take_packet(span, span)
         if span.start < _HEAD or (span.start < self._first.end and self._first.at < span.end):
             refuse("has an XMP packet that overlaps its directory")
-        self.span = span
 
     def _numbers(self, entry: _Entry) -> list[int]:
         """Return the values of *entry* as whole numbers; none where it holds something else."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.metadata.embedding.container import C2PA, TWO_PACKETS, Span, digest_of, exactly
+from taggerd.metadata.embedding.container import C2PA, Container, Span, digest_of, exactly
 from taggerd.metadata.xmp import refuse
-from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.splice import Edit
 
 if TYPE_CHECKING:
@@ -37,31 +36,24 @@ class _Chunk(NamedTuple):
         return self.span.end + self.span.size % 2
 
 
-class Webp:
+class Webp(Container):
     """A parsed WebP."""
 
     def __init__(self, source: Source) -> None:
         """Read the chunks' heads; raises SidecarRefused for a file that is damaged."""
-        self._source = source
+        super().__init__(source)
         self._end, self._chunks = _chunks(source)
         kinds = [chunk.kind for chunk in self._chunks]
         if b"C2PA" in kinds:
             refuse(C2PA)
-        if kinds.count(b"XMP ") > 1:
-            refuse(TWO_PACKETS)
         self._head = exactly(source, 20, 10) if kinds[0] == b"VP8X" else b""
-        self._xmp = next((c for c in self._chunks if c.kind == b"XMP "), None)
-        self.packet: bytes | None = None
-        self.span: Span | None = None
-        if self._xmp is not None:
-            start, end = self._xmp.span
-            if end - start > LARGEST:
-                refuse("has an XMP packet that is too large")
-            self.packet = exactly(source, start + 8, end - start - 8)
-            self.span = Span(start, self._xmp.end)
+        for chunk in self._chunks:
+            if chunk.kind == b"XMP ":
+                start, end = chunk.span
+                self._take_packet(Span(start + 8, end), Span(start, chunk.end))
 
     def edits(self, packet: bytes | None) -> list[Edit]:
-        """See :class:`.embedding.container.Container`."""
+        """See :class:`Container`."""
         edits: list[Edit] = []
         new = b""
         if packet is not None:
@@ -105,7 +97,7 @@ class Webp:
         return bytes([flag, 0, 0, 0]) + sides
 
     def fingerprint(self) -> Fingerprint:
-        """See :class:`.embedding.container.Container`."""
+        """See :class:`Container`."""
         head = self._head or self._made_head(0)
         chunks = tuple(
             (chunk.kind, digest_of(self._source, chunk.span))
