@@ -61,7 +61,7 @@ async def inspected(photo: Photo, services: Services) -> Inspection:
         try:
             return await run(metadata.inspect, photo, options, wanted)
         except PhotoError as error:
-            log.info("asked without context", photo=photo.name, reason=str(error))
+            log.info("no context for this photo", photo=photo.name, reason=str(error))
     return await run(metadata.inspect, photo, options)
 
 

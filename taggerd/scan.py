@@ -120,7 +120,7 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     states = await _file_states(configuration.settings, [seen.file for seen in found.seen])
     taken, left = [], found.skipped
-    left += [Skip(a.file.path, "an archive: a scan unpacks it once") for a in found.archives]
+    left += [Skip(a.file.path, "an archive; a scan unpacks it once") for a in found.archives]
     for photo in found.photos:
         reason = needless(photo, states, request.options)
         if reason:
@@ -185,7 +185,9 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
     """Unpack the archives in *found* as they settle, and add their photos to it."""
     arrivals = services.settings.arrivals
     if options.dry_run:
-        found.skipped += [Skip(a.file.path, "an archive: not unpacked now") for a in found.archives]
+        found.skipped += [
+            Skip(a.file.path, "an archive; not unpacked in a dry run") for a in found.archives
+        ]
         return
     unpacking = Unpacking(arrivals, services.ledger, services.workers)
     await unpacking.remove_leftovers()
@@ -232,7 +234,7 @@ def needless(photo: Photo, states: Mapping[Path, FileState], options: RunOptions
     if options.ask_again:
         return ""
     when = time.strftime("%Y-%m-%d", time.localtime(first.since))
-    return _DONE.get(first.state, "asked and recorded on {}").format(when)
+    return _DONE.get(first.state, "answered on {}, not written").format(when)
 
 
 _DONE = {

@@ -80,7 +80,7 @@ def _words(error: Exception) -> str:
     """Return a decoder's message as one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = " ".join(said.split()).partition(". Please")[0]  # libjxl's advice to builders
-    return text[:200] or f"the decoder gave up ({type(error).__name__})"
+    return text[:200] or f"the decoder failed ({type(error).__name__})"
 
 
 def _encoded(image: Image.Image, quality: int) -> bytes:

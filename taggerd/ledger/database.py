@@ -57,21 +57,21 @@ CHECKED_BYTES = 64 * 1024 * 1024
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: "another program holds it",
-    sqlite3.SQLITE_LOCKED: "another program holds it",
-    sqlite3.SQLITE_PROTOCOL: "another program holds it",
+    sqlite3.SQLITE_BUSY: "another program has locked it",
+    sqlite3.SQLITE_LOCKED: "another program has locked it",
+    sqlite3.SQLITE_PROTOCOL: "another program has locked it",
     sqlite3.SQLITE_FULL: "make room on its disk",
-    sqlite3.SQLITE_IOERR: "its disk is full or failing: make room, or mend it",
-    sqlite3.SQLITE_NOMEM: "memory is short",
-    sqlite3.SQLITE_READONLY: "let this user write there",
-    sqlite3.SQLITE_PERM: "let this user write there",
-    sqlite3.SQLITE_CANTOPEN: "let this user write there",
-    sqlite3.SQLITE_CORRUPT: "restart taggerd, which sets it aside",
-    sqlite3.SQLITE_NOTADB: "restart taggerd, which sets it aside",
+    sqlite3.SQLITE_IOERR: "its disk is full or failing: make room or repair it",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+    sqlite3.SQLITE_READONLY: "give this user write access",
+    sqlite3.SQLITE_PERM: "give this user write access",
+    sqlite3.SQLITE_CANTOPEN: "give this user write access",
+    sqlite3.SQLITE_CORRUPT: "restart taggerd, which replaces it",
+    sqlite3.SQLITE_NOTADB: "restart taggerd, which replaces it",
 }
 """What the disk may do, and what to do then."""
 
-_OUR_FAULT = "this should not be: please report it"
+_OUR_FAULT = "this is a bug: please report it"
 
 
 class Database:
@@ -84,9 +84,9 @@ class Database:
         set aside under a name that tells the time *now*, and a new one is made.
 
         Raises:
-            StartError: it cannot be used, or was made by a newer taggerd.
-            StorageError: the disk is full or failing, another program holds it, or it is damaged
-                and in use: this passes, and it may be opened again after a while.
+            StartError: it cannot be used, or was created by a newer taggerd.
+            StorageError: the disk is full or failing, another program has locked it, or it is
+                damaged and in use: this passes, and it may be opened again after a while.
             OSError: its folder cannot be written to.
         """
         self._path = path
@@ -114,9 +114,9 @@ class Database:
     def _unopened(self, error: sqlite3.Error) -> StorageError | StartError:
         """Return why the database could not be opened, as what passes or as what does not."""
         code = _primary_code(error)
-        advice = _ADVICE.get(code, "it is not a ledger that taggerd made")
+        advice = _ADVICE.get(code, "it was not created by taggerd")
         if code in _DAMAGED:
-            advice = "it is set aside once no other taggerd uses it"
+            advice = "it is replaced once no other taggerd uses it"
             with suppress(OSError):
                 self._suspicion.touch()
         message = f"the ledger {printable(self._path)} cannot be used ({error}): {advice}"
@@ -238,8 +238,8 @@ class Database:
             version: int = self._pragma("user_version")
             if version > len(scripts):
                 message = (
-                    f"the ledger {printable(self._path)} was made by a newer taggerd "
-                    f"(schema {version}, this one knows {len(scripts)}): update this one"
+                    f"the ledger {printable(self._path)} was created by a newer taggerd "
+                    f"(schema {version}, this one knows {len(scripts)}): update taggerd"
                 )
                 raise StartError(message)
             teach(connection)

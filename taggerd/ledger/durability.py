@@ -54,7 +54,7 @@ class Durability:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._sync)
             except OSError as error:
-                message = f"{printable(self._log)} cannot be synced ({error}): look at its disk"
+                message = f"{printable(self._log)} cannot be synced ({error}): check its disk"
                 raise StorageError(message) from error
 
     def _sync(self) -> None:

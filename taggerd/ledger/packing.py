@@ -70,7 +70,7 @@ def unpack(packed: bytes) -> list[Packed]:
         ValueError: it is damaged, or a newer taggerd's.
     """
     if packed[:1] != _FORM:
-        message = f"answers in a form that is not known here ({packed[:1].hex() or 'empty'})"
+        message = f"answers in an unknown form ({packed[:1].hex() or 'empty'})"
         raise ValueError(message)
     try:
         inflate = zlib.decompressobj(-15, _dictionary())

@@ -44,7 +44,7 @@ def probe(directory: Path) -> Probe:
             counts = _counts(path, "mode=ro&immutable=1")
         return Probe(counts, daemon_pid(directory, Owners(directory / "owners")))
     except (sqlite3.Error, OSError) as error:
-        message = f"the ledger {printable(path)} cannot be read ({error}): look at its disk"
+        message = f"the ledger {printable(path)} cannot be read ({error}): check its disk"
         raise StorageError(message) from error
 
 

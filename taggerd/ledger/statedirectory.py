@@ -72,8 +72,9 @@ class StateDirectory:
                 raise StartError(message) from error
             self._opened = opened.pop_all()
         if aside := self.database.set_aside:
+            kept = printable(aside)
             self.notices = (
-                f"the ledger was damaged: it is kept as {printable(aside)}, a new one is made",
+                f"the ledger was damaged: it is kept as {kept}, and a new one is created",
             )
 
     @classmethod

@@ -38,12 +38,12 @@ _RENAME_EXCHANGE = 2
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
 """Network file systems, FAT and old kernels: there the check and the rename are two steps."""
 _STORAGE = {
-    errno.ENOSPC: "make room and work goes on by itself",
-    errno.EDQUOT: "make room and work goes on by itself",
-    errno.EROFS: "remount it and work goes on by itself",
-    errno.EIO: "look into the kernel log",
+    errno.ENOSPC: "make room, then work continues by itself",
+    errno.EDQUOT: "make room, then work continues by itself",
+    errno.EROFS: "remount it, then work continues by itself",
+    errno.EIO: "see the kernel log",
     errno.EFBIG: "raise the limit on file sizes",
-    errno.ENODEV: "look into the kernel log",
+    errno.ENODEV: "see the kernel log",
 }
 """Faults of a disk, which hit every photo on it, and what a person can do about each."""
 NO_LINKS = frozenset(
@@ -91,7 +91,7 @@ def read(path: Path) -> Old | None:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            message = "is a symbolic link, which is not written through"
+            message = "is a symbolic link, which taggerd does not write through"
             raise SidecarRefused(message) from None
         raise_mapped(error, path, "cannot be read")
     try:
@@ -166,7 +166,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
         try:
             _link(temporary, path)
         except FileExistsError:
-            message = "has just been made by another program"
+            message = "was just created by another program"
             raise SidecarChanged(message) from None
         except OSError as error:
             raise_mapped(error, path, "cannot be written")
@@ -448,7 +448,7 @@ def raise_mapped(error: OSError, path: Path, what: str) -> NoReturn:
         message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"
         raise PhotosDiskError(message) from error
     if error.errno == errno.ENOENT:
-        message = f"{what}: its folder or temporary file has just gone"
+        message = f"{what}: its folder or temporary file has just disappeared"
         raise SidecarChanged(message) from error
     if error.errno == errno.ENAMETOOLONG:
         message = "has a name too long for this file system: give the photo a shorter one"

@@ -107,15 +107,15 @@ def _embed_all(
         try:
             done.append(embed(file, tags, provenance, options))
         except SidecarError as error:
-            refused[path] = f"{printable(path.name)} is not embedded into: it {error}"
+            refused[path] = f"{printable(path.name)} was not embedded into: it {error}"
             # What an earlier pass embedded must not contradict the sidecar.
             earlier = undo_embedded(path, UndoOptions(), options)
             if earlier.stamp is not None:
-                refused[path] += "; what was embedded into it before is taken out"
+                refused[path] += "; tags embedded earlier were removed"
                 emptied = Sidecar(path=path, written=True, embedded=True, emptied=True)
                 done.append(replace(emptied, stamp=earlier.stamp))
             elif earlier.end == "refused":
-                refused[path] += "; what was embedded into it before is still in it"
+                refused[path] += "; tags embedded earlier are still in it"
     return done, refused
 
 
@@ -142,7 +142,7 @@ def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Opti
             reason = f"{name} {error}; make it writable, then run taggerd retry"
             break
         except SidecarError as error:
-            reason = f"{name} {error}; left as it was: mend or remove it, then run taggerd retry"
+            reason = f"{name} {error}; left unchanged: repair or remove it, then run taggerd retry"
             if not options.retries.may_grow(target.path):
                 break
         target = target._replace(old=None)
@@ -191,7 +191,7 @@ def _stat(photo: Path) -> os.stat_result:
     try:
         return photo.stat()
     except OSError:
-        message = f"is not made: {printable(photo.name)} is gone"
+        message = f"was not created: {printable(photo.name)} is gone"
         raise SidecarUnwritable(message) from None
 
 

@@ -112,7 +112,7 @@ def write_texts(draft: Draft, tags: Tags, options: Options, ownership: Ownership
             texts.replaced.update(_put_back_later(name, state, ownership))
             texts.notes.extend(_replaced(name, state))
         else:
-            texts.notes.append(f"kept {name}: it is in a form that is not overwritten")
+            texts.notes.append(f"kept {name}: it is in a form that taggerd does not overwrite")
     return texts
 
 

@@ -141,7 +141,7 @@ def sidecar_view(path: Path, document: Document) -> tuple[SidecarView, Source]:
     ours = any(name.uri == TAGGERD for name in document.names)
     before = origin(document)
     done = "made" if before.made else "merged"
-    edited = "nobody has edited it since" if before.intact else "edited since"
+    edited = "not edited since" if before.intact else "edited since"
 
     def said(local: str) -> str:
         return "".join(document.texts(Name(TAGGERD, local))[:1])

@@ -95,7 +95,7 @@ class Workers:
                 except _LostBeforeBegun:
                     continue
                 return cast("T", self._outcome(tag, content))
-        message = f"{_STARTS_PER_TASK} processes in a row were lost before they could begin"
+        message = f"{_STARTS_PER_TASK} processes in a row died before they could start"
         raise StartError(message)
 
     async def close(self) -> None:
@@ -325,7 +325,7 @@ def _cause(returncode: int) -> str:
     if -returncode == signal.SIGKILL:
         return "its process was killed (SIGKILL), perhaps because the machine ran out of memory"
     if -returncode == signal.SIGXCPU:
-        return "its process used up its processor time, twice workers.deadline_seconds"
+        return "its process used up its CPU time, twice workers.deadline_seconds"
     try:
         name = signal.Signals(-returncode).name
     except ValueError:  # a real-time signal

@@ -135,7 +135,7 @@ def test_an_undo_gives_the_photos_back(
     assert all(tagged[name] != before[name] for name in before)
     (shown,) = json.loads(embedding("show", "--json", card / "a.png").stdout)
     assert [packet["touched"] for packet in shown["embedded"]] == [
-        "made by taggerd, nobody has edited it since"
+        "made by taggerd, not edited since"
     ]
     assert (shown["sidecars"], shown["own"]["texts"]) == ([], [])
     assert all(each["keywords"] for each in shown["readers"])

@@ -55,7 +55,7 @@ def _parsed(path: Path, source: Source) -> Container:
     """Parse the photo *source*. Its first bytes decide, and the name in *path*."""
     head = source.read(0, 12)
     if is_raw(path) and extension(path) not in _TIFF_EXTENSIONS:
-        refuse("is a proprietary raw file, which is never written to")
+        refuse("is a proprietary raw file, which taggerd never writes to")
     if head.startswith(jpeg.SIGNATURE):
         return Jpeg(source)
     if head.startswith(png.SIGNATURE):
@@ -65,7 +65,7 @@ def _parsed(path: Path, source: Source) -> Container:
     if head.startswith(tiff.SIGNATURES) and extension(path) in _TIFF_EXTENSIONS:
         return Tiff(source)
     if not is_heif(head) or extension(path) not in _EXTENSIONS:
-        refuse("is of a format that is not written to")
+        refuse("has a format that taggerd does not write to")
     return Heif(source)
 
 

@@ -75,14 +75,14 @@ class Heif(Container):
             if box.kind == b"uuid" and source.read(box.body, 16) == _C2PA:
                 refuse(C2PA)
         if any(box.kind in {b"moov", b"moof"} for box in self._boxes):
-            refuse("is a sequence of pictures, which is not written to")
+            refuse("is a sequence of pictures, which taggerd does not write to")
         metas = [box for box in self._boxes if box.kind == b"meta"]
         if len(metas) != 1 or metas[0].end - metas[0].start > _LARGEST_META:
-            refuse("is damaged or of a strange kind")
+            refuse("is damaged or of an unknown kind")
         inner = list(_boxes(source, metas[0].body + 4, metas[0].end))
         self._inner = {box.kind: box for box in inner}
         if len(self._inner) != len(inner):
-            refuse("has a part twice that may be there once")
+            refuse("has a part twice that may occur only once")
         try:
             self._items = self._read_items()
         except (struct.error, IndexError):
@@ -143,7 +143,7 @@ class Heif(Container):
             return  # exiftool leaves an empty item of a packet that it removes
         for item in found:
             if len(item.spans) != 1 or any(item.said.split(b"\0")[2:]) or item.protected:
-                refuse("has an XMP packet in a form that is not written to")
+                refuse("has an XMP packet in a form that taggerd does not write")
             self._take_packet(item.spans[0], item.spans[0])
 
     def _read_items(self) -> dict[int, _Item]:
@@ -196,7 +196,7 @@ class Heif(Container):
                 at = base + reader.next(offset_size)
                 spans.append(self._span(method, at, reader.next(length_size)))
             if elsewhere or method > 1:
-                refuse("keeps parts of it elsewhere")
+                refuse("keeps parts of it in other files")
             yield number, tuple(spans)
 
     def _span(self, method: int, at: int, length: int) -> Span:
@@ -285,7 +285,7 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            message = "took exiftool too long"
+            message = "kept exiftool busy for too long"
             raise SidecarRefused(message) from None
         except OSError as error:
             message = f"cannot be written: exiftool does not start: {error.strerror}"

@@ -125,7 +125,7 @@ class Jpeg(Container):
         if any(
             s.data.startswith(_MPF) and s.span.start < span.start for s in self._applications(_APP2)
         ):
-            refuse("has its XMP behind its list of pictures (MPF), whose offsets would go wrong")
+            refuse("has its XMP after its list of pictures (MPF), whose offsets would become wrong")
         if self._source.read(max(0, self._source.size - 12), 4) in _FILE_END_NOTES:
             refuse(_COUNTED)
         exif = [s for s in self._applications(_APP1) if s.data.startswith(_EXIF)]
@@ -143,14 +143,14 @@ class Jpeg(Container):
 
 
 _EXTENDED = "has an extended XMP packet that cannot be merged safely"
-_COUNTED = "holds offsets to what lies behind the picture, which would go wrong"
+_COUNTED = "contains offsets to data after the picture, which would become wrong"
 _FURTHEST = 1 << 32
 
 
 def _segments(source: Source) -> Iterator[_Segment]:
     """Yield the segments before the first scan, and the scan's own head as the last."""
     if source.read(0, 3) != SIGNATURE:
-        refuse("is not a JPEG inside")
+        refuse("contains no JPEG")
     position = 2
     while True:
         start = position

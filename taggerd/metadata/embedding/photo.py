@@ -82,7 +82,7 @@ def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options)
         backup = atomic.backup_name(path, provenance.date) if options.backup_originals else None
         stamp, kept = _replace(path, original, container, native, merged.data, backup=backup)
     if native[1]:
-        notes.append(f"{printable(path.name)}: its IPTC-IIM is left as it was")
+        notes.append(f"{printable(path.name)}: its IPTC-IIM was left unchanged")
     return replace(done, written=True, stamp=stamp, backup=kept, notes=tuple(notes))
 
 
@@ -259,9 +259,9 @@ def _replace(  # noqa: PLR0913 - the photo, what is in it, and what is to be
     def check(descriptor: int) -> None:
         made = container_of(path, FileSource(descriptor))
         if made.packet != packet:
-            refuse("could not be verified: the packet in its copy is not the one meant")
+            refuse("could not be verified: the packet in its copy is not the intended one")
         if made.fingerprint() != container.fingerprint():
-            refuse("could not be verified: something besides XMP came out different")
+            refuse("could not be verified: something besides XMP differs in its copy")
         if isinstance(made, Tiff) and isinstance(container, Tiff) and not made.keeps(container):
             refuse("could not be verified: its copy differs in other places")
         if comparable(native_of(descriptor)) != comparable(native):

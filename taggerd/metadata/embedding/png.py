@@ -74,7 +74,7 @@ class Png(Container):
 def _chunks(source: Source) -> Iterator[_Chunk]:
     """Yield the chunks up to ``IEND``."""
     if source.read(0, 8) != SIGNATURE:
-        refuse("is not a PNG inside")
+        refuse("contains no PNG")
     position, kind = 8, b""
     while kind != b"IEND":
         length, kind = struct.unpack(">I4s", exactly(source, position, 8))

@@ -47,7 +47,7 @@ def opened(path: Path, stamp: Stamp) -> Iterator[int]:
         raise PhotoGone(message) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            message = "is a symbolic link, which is not written through"
+            message = "is a symbolic link, which taggerd does not write through"
             raise SidecarRefused(message) from None
         atomic.raise_mapped(error, path, "cannot be read")
     try:
@@ -121,7 +121,7 @@ def _changed(path: Path) -> PhotoChanged:
 
 def _check_may_change(path: Path, old: os.stat_result) -> None:
     if old.st_nlink > 1:
-        refuse("has more than one name (hard links), which would part")
+        refuse("has several names (hard links), which would be separated")
     if not old.st_mode & 0o222 or not atomic.may_be_written(path):
         message = "is read-only"
         raise SidecarUnwritable(message)
@@ -133,10 +133,10 @@ def _copy_attributes(path: Path, temporary: Path, descriptor: int, old: os.stat_
     atomic.copy_attributes(path, temporary)
     made = os.fstat(descriptor)
     if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
-        message = "belongs to another user, who could not be kept as its owner"
+        message = "belongs to another user, and a copy would not"
         raise SidecarUnwritable(message)
     if _attributes(path) != _attributes(temporary):
-        message = "has access lists or attributes that could not be kept"
+        message = "has access lists or attributes that a copy would lose"
         raise SidecarUnwritable(message)
     os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns + _LATER_NS))
 

@@ -165,7 +165,7 @@ class Tiff(Container):
     def _read_packet(self, entry: _Entry) -> None:
         span = self._span(entry)
         if entry.kind not in {_BYTE, _UNDEFINED} or not 8 < span.size <= LARGEST:  # noqa: PLR2004 - what fits into an entry is no packet
-            refuse("has an XMP packet of a strange kind or size")
+            refuse("has an XMP packet of an unusual kind or size")
         self._take_packet(span, span)
         if span.start < _HEAD or (span.start < self._first.end and self._first.at < span.end):
             refuse("has an XMP packet that overlaps its directory")
@@ -244,7 +244,7 @@ class Tiff(Container):
 
     def _refuse_beyond(self, end: int) -> None:
         if end > _LARGEST_FILE:
-            refuse("is too large for anything more (4 GB)")
+            refuse("is too large to grow (4 GB)")
 
     def _new_directory(self, packet: bytes) -> list[Edit]:
         """Return the edits that add a directory with tag 700, and the packet behind it."""
@@ -293,5 +293,5 @@ def _order(source: Source) -> str:
     if head[:4] in _BIG:
         refuse("is a BigTIFF, which Exiv2 cannot verify")
     if head[:4] not in _SMALL:
-        refuse("is not a TIFF inside")
+        refuse("contains no TIFF")
     return "<" if head[:2] == b"II" else ">"

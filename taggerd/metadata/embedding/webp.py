@@ -112,7 +112,7 @@ def _chunks(source: Source) -> tuple[int, list[_Chunk]]:
     """Return where the RIFF ends, and its chunks."""
     riff, size, kind = struct.unpack("<4sI4s", exactly(source, 0, 12))
     if (riff, kind) != (b"RIFF", b"WEBP"):
-        refuse("is not a WebP inside")
+        refuse("contains no WebP")
     end = size + 8
     chunks = list(_walk(source, end))
     if not chunks or end > source.size or chunks[-1].end != end:

@@ -154,7 +154,7 @@ def _partly(
     if left.empty:
         return None
     if not draft.changed:
-        reason = "nothing of that in it is taggerd's"
+        reason = "none of that in it is taggerd's"
         return Undone("nothing", document.data, reason=reason, untagged=False)
     put_record(draft, left.words())
     data = document.encoding.encode(sealed_text(draft, before))

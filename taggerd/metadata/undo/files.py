@@ -67,7 +67,7 @@ def undo_sidecar(path: Path, wanted: UndoOptions, options: Options) -> UndoOutco
         except SidecarUnwritable as error:
             return UndoOutcome(path=path, end="refused", reason=f"{error}; make it writable")
         except SidecarError as error:
-            reason = f"{error}; left as it was"
+            reason = f"{error}; left unchanged"
             if not options.retries.may_grow(path):
                 break
     return UndoOutcome(path=path, end="refused", reason=reason)
@@ -126,7 +126,7 @@ def undo_embedded(path: Path, wanted: UndoOptions, options: Options) -> UndoOutc
     except SidecarUnwritable as error:
         refused = replace(refused, reason=f"{error}; make it writable")
     except SidecarError as error:
-        refused = replace(refused, reason=f"{error}; left as it was")
+        refused = replace(refused, reason=f"{error}; left unchanged")
     if file_mentions_us(path):
         return refused
     return replace(refused, end="nothing", reason=not_ours(b"").reason, untagged=True)
@@ -142,7 +142,9 @@ def _undo_embedded(path: Path, wanted: UndoOptions, options: Options) -> UndoOut
     end, reason = done.undone.end, done.undone.reason
     if end in {"removed", "restored"}:
         end = "restored" if done.exact else "cleaned"
-        inexact = "nothing of taggerd's is left in it, but it is not byte for byte what it was"
+        inexact = (
+            "nothing from taggerd is left in it, but it is not byte for byte what it was before"
+        )
         reason = "" if done.exact else inexact
     return UndoOutcome(
         path=path,

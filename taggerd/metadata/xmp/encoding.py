@@ -73,7 +73,7 @@ def decode(data: bytes) -> tuple[bytes, Encoding]:
         text = body.decode(codec)
         utf8 = text.encode("utf-8")
     except UnicodeError:
-        message = f"says it is {codec}, but its bytes are not"
+        message = f"claims to be {codec}, but its bytes are not"
         raise SidecarRefused(message) from None
     if text.encode(codec) != body:
         refuse(f"cannot be kept exactly in its encoding, {codec}")

@@ -65,7 +65,7 @@ async def test_damage_met_later_is_set_aside_at_the_next_start(state: State) -> 
     damaged = damage(await filled(state))
     ledger = await state.open()
     assert ledger.notices == ()
-    with pytest.raises(LedgerDamaged, match="restart taggerd, which sets it aside"):
+    with pytest.raises(LedgerDamaged, match="restart taggerd, which replaces it"):
         await touch_all(ledger)
     with pytest.raises(LedgerDamaged):
         await ledger.counts()  # nothing more is read of it, nor written

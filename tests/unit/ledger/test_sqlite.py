@@ -126,7 +126,7 @@ async def test_somebody_else_s_database_is_refused_and_left_alone(state: State) 
     with sqlite3.connect(state.directory / "ledger.sqlite") as connection:
         connection.execute("CREATE TABLE photos (mine TEXT)")
     connection.close()
-    with pytest.raises(StartError, match="not a ledger"):
+    with pytest.raises(StartError, match="not created by taggerd"):
         await state.open()
     with sqlite3.connect(state.directory / "ledger.sqlite") as connection:
         assert connection.execute("SELECT count(*) FROM photos").fetchone() == (0,)
@@ -227,7 +227,7 @@ async def test_a_ledger_held_by_another_program_is_a_storage_error(
     )
     other = sqlite3.connect(state.directory / "ledger.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StorageError, match="another program holds it"):
+    with pytest.raises(StorageError, match="another program has locked it"):
         await ledger.admit([file()])
     other.execute("ROLLBACK")
     other.close()

@@ -153,7 +153,7 @@ def test_a_damaged_sidecar_is_waited_for_only_while_it_is_fresh(
         now = path.stat().st_mtime + age
         retries = Retries(clock=lambda now=now: now, wait=waits.append)
         (left,) = write(photo, tags, provenance, Options(retries=retries))
-        assert "left as it was" in left.error
+        assert "left unchanged" in left.error
         assert len(waits) == pauses
     assert path.read_bytes() == b"<x:xmpmeta"
 

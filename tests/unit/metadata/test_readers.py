@@ -114,7 +114,7 @@ def test_a_jpeg_is_shown_with_all_its_words(
         assert shows[name].keywords == ("dog", "beach", "car park"), name
     assert shows["Lightroom"] == Shown("Lightroom", None, "", camera, ())
     assert not seen.sidecars[0].refused
-    assert seen.sidecars[0].touched == "made by taggerd, nobody has edited it since"
+    assert seen.sidecars[0].touched == "made by taggerd, not edited since"
     assert seen.sidecars[0].models == {"caption": "eye-2", "keywords": "eye-2"}
 
 

@@ -195,7 +195,7 @@ def test_words_in_iptc_are_not_hidden(tmp_path: Path, embedded: Run, texts: Read
     path = embeddable.made(tmp_path, "iptc.jpg")
     (done,) = embedded(path)
     assert embeddable.iptc("Caf\xe9") in path.read_bytes()
-    assert "iptc.jpg: its IPTC-IIM is left as it was" in done.notes
+    assert "iptc.jpg: its IPTC-IIM was left unchanged" in done.notes
     found = read_packet(path)
     assert found is not None
     assert texts(found, "dc:subject")[0] == "Caf\xe9"
@@ -333,7 +333,7 @@ REFUSED = {
     "credentials.webp": (_c2pa_webp, "C2PA"),
     "credentials.tif": (_c2pa_tiff, "C2PA"),
     "credentials.heic": (_c2pa_heic, "C2PA"),
-    "counted.jpg": (_preview_counted_from_exif, "offsets to what lies behind"),
+    "counted.jpg": (_preview_counted_from_exif, "offsets to data after the picture"),
     "behind.jpg": (_xmp_behind_mpf, "MPF"),
     "extended.jpg": (_extended, "extended XMP"),
     "two.jpg": (_two_packets, "more than one XMP packet"),
@@ -362,7 +362,7 @@ def test_what_could_be_harmed_gets_a_sidecar(tmp_path: Path, embedded: Run, name
     before, times = path.read_bytes(), path.stat().st_mtime_ns
     (done,) = embedded(path)
     assert (done.path.name, done.embedded, done.written) == (name + ".xmp", False, True)
-    assert f"{name} is not embedded into: it " in done.notes[0]
+    assert f"{name} was not embedded into: it " in done.notes[0]
     assert reason in done.notes[0]
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, times)
     assert {p.name for p in tmp_path.iterdir()} == {name, name + ".xmp"}

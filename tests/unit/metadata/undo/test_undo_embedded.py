@@ -182,7 +182,7 @@ def test_what_is_not_ours_is_nobodys_business(tmp_path: Path, embed: Embedding) 
     before = whole.read_bytes()
     done = undo_embedded(whole, EVERYTHING, EMBED)
     assert (done.end, done.untagged) == ("refused", False)
-    assert "left as it was" in done.reason
+    assert "left unchanged" in done.reason
     assert whole.read_bytes() == before
 
 
@@ -212,7 +212,7 @@ def test_words_that_no_longer_fit_leave_no_old_ones(tmp_path: Path, embed: Embed
     inside, sidecar = done
     assert (inside.path, inside.emptied, inside.stamp) == (path, True, Stamp.of(path.lstat()))
     assert (sidecar.path.name, sidecar.error) == ("a.jpg.xmp", "")
-    assert "what was embedded into it before is taken out" in sidecar.notes[0]
+    assert "tags embedded earlier were removed" in sidecar.notes[0]
     assert path.read_bytes() == before
 
 
@@ -224,7 +224,7 @@ def test_words_that_cannot_be_taken_out_are_spoken_of(tmp_path: Path, embed: Emb
     path.chmod(0o444)
     (sidecar,) = embed(path, "cat")
     assert sidecar.path.name == "a.jpg.xmp"
-    assert "what was embedded into it before is still in it" in sidecar.notes[0]
+    assert "tags embedded earlier are still in it" in sidecar.notes[0]
 
 
 def test_a_human_title_is_not_hidden_in_the_photo_either(
@@ -284,7 +284,7 @@ def test_show_tells_whose_words_are_in_the_photo(
     embed(path)
     seen = view(photo_of(path), EMBED)
     (inside,) = seen.sidecars
-    assert (inside.path, inside.touched) == (path, "merged by taggerd, nobody has edited it since")
+    assert (inside.path, inside.touched) == (path, "merged by taggerd, not edited since")
     assert (inside.human, inside.machine) == (("Anna",), ("dog", "beach", "car park"))
     assert all(words.machine for words in inside.texts)
     assert (seen.own, seen.own_keywords) == ((), ("Caf\xe9",))
