@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from taggerd.errors import ConfigurationError
 from taggerd.inference.profiles import ROLES
@@ -29,64 +37,60 @@ USUAL_PORTS = {"vllm": 24001, "lmdeploy": 24001, "ollama": 11434, "triton": 9000
 USUAL_PORT_ELSE = 8000
 
 
-def _empty_if_null(value: object) -> object:
-    """Read a null text as one that is not given."""
-    return "" if value is None else value
-
-
 def _listed(value: object) -> object:
-    """Read one text as a list of one, and null as none."""
-    if value is None:
-        return []
+    """Read one text as a list of one."""
     return [value] if isinstance(value, str) else value
 
 
 def _flags(value: object) -> object:
-    """Read ``["vision"]`` as ``{"vision": true}``, and null as none."""
+    """Read ``["vision"]`` as ``{"vision": true}``."""
     if isinstance(value, list):
         return {name: True for name in value if isinstance(name, str)}
-    return {} if value is None else value
+    return value
 
 
-def _table(value: object) -> object:
-    """Read null as an empty table."""
-    return {} if value is None else value
-
-
-_Text = Annotated[str, BeforeValidator(_empty_if_null)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
-class BackendConfig(BaseModel):
-    """Where an entry's model is served."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    base_url: _Text = ""
-    host: _Text = ""
-    port: int | None = Field(None, ge=1, le=65535)
-    model_path: _Text = ""
-
-
-class Entry(BaseModel):
-    """One model of the registry."""
+class _Table(BaseModel):
+    """A table of the file: other programs' fields are ignored, and null is as good as absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: object) -> object:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class BackendConfig(_Table):
+    """Where an entry's model is served."""
+
+    base_url: str = ""
+    host: str = ""
+    port: int | None = Field(None, ge=1, le=65535)
+    model_path: str = ""
+
+
+class Entry(_Table):
+    """One model of the registry."""
+
     name: str = Field(min_length=1)
     """Its logical name, unique."""
-    display_name: _Text = ""
-    backend: _Text = ""
+    display_name: str = ""
+    backend: str = ""
     """Kind of backend: vllm, lmdeploy, ollama, triton, ..."""
-    backend_config: Annotated[BackendConfig, BeforeValidator(_table)] = BackendConfig()
+    backend_config: BackendConfig = BackendConfig()
     capabilities: Annotated[dict[str, object], BeforeValidator(_flags)] = {}
     roles: _Names = ()
-    role_priority: Annotated[dict[str, FiniteFloat], BeforeValidator(_table)] = {}
-    served_model_id: _Text = ""
+    role_priority: dict[str, FiniteFloat] = {}
+    served_model_id: str = ""
     model_aliases: _Names = ()
     deprecated: bool = False
-    generation_defaults: Annotated[dict[str, object], BeforeValidator(_table)] = {}
-    metadata: Annotated[dict[str, object], BeforeValidator(_table)] = {}
+    generation_defaults: dict[str, object] = {}
+    metadata: dict[str, object] = {}
 
     @property
     def served(self) -> str:
@@ -105,9 +109,9 @@ class Entry(BaseModel):
             host = f"[{host}]"
         return f"http://{host}:{port}/v1"
 
-    def is_called(self, name: str) -> bool:
-        """Return whether *name* is its name or one of its aliases."""
-        return name == self.name or name in self.model_aliases
+    def priority(self, role: str) -> float:
+        """Return its priority for *role*; 0 where it gives none."""
+        return self.role_priority.get(role, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,18 +203,16 @@ def _entry(fields: dict[str, object], where: str) -> Entry:
         raise ConfigurationError(message) from None
 
 
-def resolve(
-    entries: Sequence[Entry], role: str, preferred: str = "", *, capability: str = "vision"
-) -> Resolution:
+def resolve(entries: Sequence[Entry], role: str, preferred: str = "") -> Resolution:
     """Choose the model for *role*; the same registry always gives the same one.
 
-    It is the *preferred* name or alias if that entry has the role and the capability and is not
+    It is the *preferred* name or alias if that entry has the role, sees pictures and is not
     deprecated; else the highest ``role_priority``, ties by name.
     """
-    unfit = {entry.name: _why_unfit(entry, role, capability) for entry in entries}
+    unfit = {entry.name: _why_unfit(entry, role) for entry in entries}
     fit = sorted(
         (entry for entry in entries if not unfit[entry.name]),
-        key=lambda entry: (-_priority(entry, role), entry.name),
+        key=lambda entry: (-entry.priority(role), entry.name),
     )
     wished = entry_called(entries, preferred) if preferred else None
     chosen = wished if wished in fit else next(iter(fit), None)
@@ -223,26 +225,17 @@ def resolve(
     return Resolution(role=role, entry=chosen, reason=reason, rejected=rejected)
 
 
-def _priority(entry: Entry, role: str) -> float:
-    """Return an entry's priority for a role; 0 where it gives none."""
-    return entry.role_priority.get(role, 0.0)
-
-
-def _why_unfit(entry: Entry, role: str, capability: str) -> str:
+def _why_unfit(entry: Entry, role: str) -> str:
     """Return why an entry cannot serve a role at all; empty if it can."""
     if entry.deprecated:
         return "deprecated"
     if role not in entry.roles:
         return f"lacks the role {role}"
-    return "" if entry.capabilities.get(capability) is True else f"lacks {capability}"
+    return "" if entry.capabilities.get("vision") is True else "lacks vision"
 
 
 def _reason(
-    role: str,
-    preferred: str,
-    wished: Entry | None,
-    chosen: Entry | None,
-    unfit: dict[str, str],
+    role: str, preferred: str, wished: Entry | None, chosen: Entry | None, unfit: dict[str, str]
 ) -> str:
     """Say why an entry was chosen."""
     if chosen is None:
@@ -250,22 +243,20 @@ def _reason(
     if chosen is wished:
         alias = "" if preferred == chosen.name else f" (alias {preferred})"
         return f"preferred{alias}"
-    why = f"highest priority for {role}: {_priority(chosen, role):g}"
+    why = f"highest priority for {role}: {chosen.priority(role):g}"
     if preferred and wished is None:
         return f"{why}; the preferred {preferred!r} is not in the registry"
-    return f"{why}; the preferred {preferred!r} {_as_verb(unfit[wished.name])}" if wished else why
-
-
-def _as_verb(reason: str) -> str:
-    """Make the *reason* why an entry is unfit follow its name."""
-    return f"is {reason}" if reason == "deprecated" else reason
+    if wished is None:
+        return why
+    bar = "is deprecated" if wished.deprecated else unfit[wished.name]
+    return f"{why}; the preferred {preferred!r} {bar}"
 
 
 def _passed_over(entry: Entry, chosen: Entry | None, wished: Entry | None, role: str) -> str:
     """Return why an entry that could serve was not taken."""
     if chosen is None or chosen is wished:
         return "another is preferred"
-    own, taken = _priority(entry, role), _priority(chosen, role)
+    own, taken = entry.priority(role), chosen.priority(role)
     if own < taken:
         return f"lower priority: {own:g}"
     return f"same priority, {chosen.name} comes first by name"
@@ -275,7 +266,7 @@ def entry_called(entries: Sequence[Entry], name: str) -> Entry | None:
     """Return the entry of that name, else the first by name with that alias; None without one."""
     ordered = sorted(entries, key=lambda entry: entry.name)
     exact = next((entry for entry in ordered if entry.name == name), None)
-    return exact or next((entry for entry in ordered if entry.is_called(name)), None)
+    return exact or next((entry for entry in ordered if name in entry.model_aliases), None)
 
 
 def _unknown(entries: Sequence[Entry], name: str) -> str:

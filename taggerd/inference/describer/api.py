@@ -1,11 +1,14 @@
-"""The describer's API: one request in, one reply out, whatever carries them."""
+"""The describer's API: one request in, one reply out; and a transport for httpx in this process."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
 from typing import TYPE_CHECKING
+
+import httpx
 
 from taggerd.inference.describer import sentences
 from taggerd.inference.describer.pixels import UnreadablePicture, summarise
@@ -17,7 +20,7 @@ MODEL = "taggerd-describer-pixels-only"
 _DATA_URL = re.compile(r"data:image/jpe?g;base64,", re.IGNORECASE)
 
 
-class Refusal(Exception):
+class _Refusal(Exception):
     """A request that cannot be answered, with its HTTP status."""
 
     def __init__(self, status: int, message: str, code: str = "") -> None:
@@ -33,7 +36,7 @@ def respond(method: str, path: str, body: bytes) -> tuple[int, dict[str, object]
     """Answer one HTTP request with a status and a JSON body."""
     try:
         return 200, _routed(method, path.split("?", 1)[0].rstrip("/"), body)
-    except Refusal as refusal:
+    except _Refusal as refusal:
         return refusal.status, refusal.body
 
 
@@ -41,10 +44,10 @@ def _routed(method: str, route: str, body: bytes) -> dict[str, object]:
     """Answer a request by its route."""
     if route not in {"/v1/models", "/v1/chat/completions"}:
         message = f"no {route or '/'} here; there are /v1/models and /v1/chat/completions"
-        raise Refusal(404, message)
+        raise _Refusal(404, message)
     if method != ("GET" if route == "/v1/models" else "POST"):
         message = f"{route} does not take {method}"
-        raise Refusal(405, message)
+        raise _Refusal(405, message)
     return _listing() if method == "GET" else _chat(body)
 
 
@@ -60,16 +63,16 @@ def _chat(body: bytes) -> dict[str, object]:
         request = json.loads(body)
     except (ValueError, RecursionError):
         message = "the body is not JSON"
-        raise Refusal(400, message) from None
+        raise _Refusal(400, message) from None
     if not isinstance(request, dict):
         message = "the body is not a JSON object"
-        raise Refusal(400, message)
+        raise _Refusal(400, message)
     if request.get("model") != MODEL:
         message = f"model {request.get('model')!r:.100} not found; there is {MODEL!r}"
-        raise Refusal(404, message, "model_not_found")
+        raise _Refusal(404, message, "model_not_found")
     if request.get("stream"):
         message = "stream is not supported"
-        raise Refusal(400, message)
+        raise _Refusal(400, message)
     prompt, jpeg = _asked(request.get("messages"))
     keys = _keys(request.get("response_format"))
     words, cut = _limited(_answer(prompt, jpeg, keys), _token_limit(request))
@@ -97,7 +100,7 @@ def _asked(messages: object) -> tuple[str, bytes | None]:
     users = [m for m in given if isinstance(m, dict) and m.get("role") == "user"]
     if not users:
         message = "messages has no message of the user"
-        raise Refusal(400, message)
+        raise _Refusal(400, message)
     content = users[-1].get("content")
     if isinstance(content, str):
         return content, None
@@ -118,12 +121,12 @@ def _picture(image_url: object) -> bytes:
     match = _DATA_URL.match(url) if isinstance(url, str) else None
     if not isinstance(url, str) or not match:
         message = "image_url must be a data URL of a JPEG: data:image/jpeg;base64,..."
-        raise Refusal(400, message)
+        raise _Refusal(400, message)
     try:
         return base64.b64decode(url[match.end() :], validate=True)
     except ValueError:
         message = "the picture's base64 is damaged"
-        raise Refusal(400, message) from None
+        raise _Refusal(400, message) from None
 
 
 def _token_limit(request: Mapping[str, object]) -> int:
@@ -154,7 +157,22 @@ def _answer(prompt: str, jpeg: bytes | None, keys: Sequence[str] = ()) -> str:
         summary = summarise(jpeg)
     except UnreadablePicture as error:
         message = f"the picture cannot be read: {error}"
-        raise Refusal(400, message) from None
+        raise _Refusal(400, message) from None
     if len(keys) > 1:
         return sentences.answers(keys, summary)
     return sentences.answer(prompt, summary)
+
+
+class _DescriberTransport(httpx.AsyncBaseTransport):
+    """Carries requests to the describer in this process."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        path = request.url.raw_path.decode("ascii", "replace")
+        status, answer = await asyncio.to_thread(respond, request.method, path, body)
+        return httpx.Response(status, json=answer, request=request)
+
+
+def describer_transport() -> httpx.AsyncBaseTransport:
+    """Return a transport for httpx that answers in this process; decoding runs in a thread."""
+    return _DescriberTransport()

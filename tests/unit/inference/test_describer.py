@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +13,13 @@ from PIL import Image, ImageDraw, ImageOps
 
 from taggerd import settings
 from taggerd.inference import Backend, load_profile
-from taggerd.inference.describer import MODEL, DescriberServer, describer_transport
+from taggerd.inference.describer import MODEL, describer_transport
 from taggerd.inference.describer.pixels import UnreadablePicture, summarise
 from taggerd.inference.questions import questions
 from taggerd.photo import Picture, Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 
 def jpeg_of(image: Image.Image) -> bytes:
@@ -38,23 +36,11 @@ def scene(sky: str, ground: str, size: tuple[int, int] = (300, 200)) -> bytes:
     return jpeg_of(image)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[DescriberServer]:
-    """The describer on a port."""
-    with DescriberServer() as running:
-        yield running
-
-
-@pytest.fixture(params=["in process", "on a port"])
-async def client(
-    request: pytest.FixtureRequest, server: DescriberServer
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A bare HTTP client to either."""
-    if request.param == "on a port":
-        made = httpx.AsyncClient(base_url=server.base_url, trust_env=False)
-    else:
-        made = httpx.AsyncClient(base_url="http://builtin/v1", transport=describer_transport())
-    async with made:
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """A bare HTTP client."""
+    transport = describer_transport()
+    async with httpx.AsyncClient(base_url="http://builtin/v1", transport=transport) as made:
         yield made
 
 
@@ -71,20 +57,19 @@ async def said(jpeg: bytes) -> dict[str, Any]:
     }
 
 
-async def test_preflight_passes_in_process_and_on_a_port(server: DescriberServer) -> None:
+async def test_preflight_passes() -> None:
     """The describer sees the probes' colours, and its model id says what it is."""
-    for base_url in ("builtin:", server.base_url):
-        backend = Backend(settings.Backend(base_url=base_url))
-        report = await backend.preflight()
-        assert report.ok, report
-        assert report.base_url == base_url
-        assert report.model == backend.model == MODEL
-        assert "pixels-only" in report.model
-        await backend.close()
+    backend = Backend(settings.Backend(base_url="builtin:"))
+    report = await backend.preflight()
+    assert report.ok, report
+    assert report.base_url == "builtin:"
+    assert report.model == backend.model == MODEL
+    assert "pixels-only" in report.model
+    await backend.close()
 
 
 async def test_what_is_said_is_true_of_the_pixels() -> None:
-    """Colours, their base_urls and the shape are in all three answers."""
+    """Colours, their positions and the shape are in all three answers."""
     answers = await said(scene("deepskyblue", "forestgreen"))
     assert (
         answers["caption"]
@@ -230,18 +215,6 @@ async def test_bad_requests_get_error_bodies(
     assert response.status_code == status
     assert response.json()["error"]["message"]
     assert (await client.get("/models")).status_code == 200
-
-
-def test_it_runs_as_a_program() -> None:
-    """``python -m taggerd.inference.describer`` says where it answers, and answers."""
-    command = [sys.executable, "-m", "taggerd.inference.describer", "--port", "0"]
-    root = Path(__file__).parents[3]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as program:
-        assert program.stdout is not None
-        base_url = program.stdout.readline().split(" at ")[1].strip()
-        listed = httpx.get(f"{base_url}/models", trust_env=False).json()
-        program.terminate()
-    assert listed["data"][0]["id"] == MODEL
 
 
 def corpus() -> Path:
