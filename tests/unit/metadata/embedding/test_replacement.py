@@ -73,7 +73,7 @@ def test_what_cannot_be_kept_is_not_risked(
     path: Path, embedded: Run, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """The photo stays as it is, its sidecar is written, the note says why."""
-    expected = {"hard link": "more than one name", "read-only": "read-only"}
+    expected = {"hard link": "several names", "read-only": "read-only"}
     if trouble == "hard link":
         (path.parent / "b").hardlink_to(path)
     elif trouble == "read-only":
