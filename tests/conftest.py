@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from program import CountingBackend, Program, photo
+from support.program import CountingBackend, Program, photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

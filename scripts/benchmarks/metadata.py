@@ -3,7 +3,7 @@
 
 The real sidecars of ../shared/corpus are merged into, in this process and in memory, for what is
 measured is the merge; a new sidecar is made on disk and its fsync is measured apart, in the same
-run. Foreign bytes are counted by a reader that is not taggerd's, tests/foreign.py.
+run. Foreign bytes are counted by a reader that is not taggerd's, tests/support/foreign.py.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, os.fspath(REPOSITORY / "tests"))
 
-import foreign  # noqa: E402 - it lies beside the tests
 from _figures import Figure, print_table  # noqa: E402 - as below
+from support import foreign  # noqa: E402 - it lies beside the tests
 
 from taggerd.errors import SidecarRefused  # noqa: E402 - as above
 from taggerd.metadata import Options, write  # noqa: E402 - as above

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from arriving import TIMING, Arriving, on_disk
+from support.arriving import TIMING, Arriving, on_disk
 
 from taggerd.arrivals import inotify
 from taggerd.arrivals.reconciler import Reconciler

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo, until
+from support.program import photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 MEGABYTE = 1_000_000
 

@@ -8,13 +8,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo, until
+from support.program import photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from program import CountingBackend, Program, Reply
+    from support.program import CountingBackend, Program, Reply
 
 
 def one_line(done: CompletedProcess[str], code: int, *words: str) -> None:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from arriving import Arriving
+from support.arriving import Arriving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

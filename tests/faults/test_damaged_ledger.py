@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from program import CountingBackend, Program, photo, until
+from support.program import CountingBackend, Program, photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

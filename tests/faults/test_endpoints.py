@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from program import CountingBackend, Program, photo, until
+from support.program import CountingBackend, Program, photo, until
 
 from taggerd.inference import Backend, InferenceService, describer, load_profile
 from taggerd.pipeline import RunOptions

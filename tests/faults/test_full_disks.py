@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from program import photo, until
+from support.program import photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 pytestmark = pytest.mark.long
 

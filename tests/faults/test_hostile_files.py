@@ -6,16 +6,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import bombs
 import pytest
-from program import corpus, photo, until
+from support import bombs
+from support.program import corpus, photo, until
 
 from taggerd.photo import IMAGE_EXTENSIONS, extension
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    from program import Program
+    from support.program import Program
 
 GOOD = 12
 LARGEST_MEGABYTES = 400

@@ -8,13 +8,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from crashing import Trial, fill
-from dying import BOUNDARIES, IN_AN_ATTEMPT
+from support.crashing import Trial, fill
+from support.dying import BOUNDARIES, IN_AN_ATTEMPT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend
+    from support.program import CountingBackend
 
 KILLS = 100
 """At random instants, of each command."""

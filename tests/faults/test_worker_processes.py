@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from program import photo, until
+from support.program import photo, until
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 PHOTOS = 6
 PROCESSES = 2

@@ -9,7 +9,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo, until
+from support.program import photo, until
 
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.namespaces import named
@@ -17,7 +17,7 @@ from taggerd.metadata.xmp.namespaces import named
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 
 @pytest.fixture

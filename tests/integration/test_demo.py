@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from program import REPOSITORY
-from test_scan import exiftool
+from support.foreign import exiftool
+from support.program import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

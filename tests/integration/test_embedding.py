@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from program import CountingBackend, Program, corpus, otherwise, photo, until
+from support.program import CountingBackend, Program, corpus, otherwise, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path

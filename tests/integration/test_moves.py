@@ -8,13 +8,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo, until
+from support.program import photo, until
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 ASKED = 3
 """Requests that one photo costs."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from program import photo
+from support.program import photo
 
 from taggerd.arrivals.find import find
 from taggerd.arrivals.walk import Seen, see

@@ -7,14 +7,14 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo, until
+from support.program import photo, until
 
 from taggerd.inference import describer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program, Reply
+    from support.program import CountingBackend, Program, Reply
 
 
 def test_probes_latencies_lessons_and_another_model_are_told(

@@ -8,12 +8,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo, until
+from support.program import photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import Program
+    from support.program import Program
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import pytest
 import pytest_asyncio
-from program import photo
+from support.program import photo
 
 from taggerd import settings
 from taggerd.arrivals import find

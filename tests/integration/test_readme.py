@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from program import REPOSITORY, Program, photo, until
+from support.program import REPOSITORY, Program, photo, until
 
 if TYPE_CHECKING:
     import subprocess

@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from program import REPOSITORY
+from support.program import REPOSITORY
 
 from taggerd.inference import describer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program, Reply
+    from support.program import CountingBackend, Program, Reply
 
 EXAMPLE = REPOSITORY / "config" / "models.example.json"
 

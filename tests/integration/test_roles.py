@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from program import CountingBackend, Program, corpus, photo
+from support.program import CountingBackend, Program, corpus, photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

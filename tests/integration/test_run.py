@@ -10,12 +10,12 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from program import SECONDS, photo, until
+from support.program import SECONDS, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 
 def sidecars(folder: Path) -> int:

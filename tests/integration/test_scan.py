@@ -11,22 +11,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from PIL import Image
+from support.foreign import exiftool
 
 if TYPE_CHECKING:
-    from program import CountingBackend, Program
-
-
-def exiftool(path: Path) -> dict[str, object]:
-    """Return what the independent reader sees in a sidecar."""
-    if shutil.which("exiftool") is None:
-        pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
-    shown = subprocess.run(
-        ["exiftool", "-j", "-struct", path], capture_output=True, text=True, check=True
-    )
-    fields: dict[str, object] = json.loads(shown.stdout)[0]
-    return fields
+    from support.program import CountingBackend, Program
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -378,7 +367,7 @@ def test_a_registry_names_the_model_of_each_role(
 
 def test_every_photo_of_the_corpus_is_tagged_or_named(taggerd: Program, tmp_path: Path) -> None:
     """On real files of every format: each is tagged, or named with a reason."""
-    from program import corpus  # noqa: PLC0415 - skips where it is absent
+    from support.program import corpus  # noqa: PLC0415 - skips where it is absent
 
     photos = tmp_path / "photos"
     shutil.copytree(corpus("photos"), photos)

@@ -9,12 +9,12 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from program import otherwise, photo, until
+from support.program import otherwise, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 SIDECAR = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

@@ -9,12 +9,12 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from program import other_words, photo
+from support.program import other_words, photo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 BEFORE = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

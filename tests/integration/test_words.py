@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
-from program import Program, photo, until
+from support.program import Program, photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

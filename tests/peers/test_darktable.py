@@ -22,12 +22,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from program import other_words, photo, until
+from support.program import other_words, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import CountingBackend, Program
+    from support.program import CountingBackend, Program
 
 pytestmark = pytest.mark.long
 

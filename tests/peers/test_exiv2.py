@@ -7,12 +7,12 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from program import photo
+from support.program import photo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from program import Program
+    from support.program import Program
 
 HUMAN = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from program import CountingBackend, photo
-from serving import peer, served
+from support.program import CountingBackend, photo
+from support.serving import peer, served
 
 from taggerd.inference import describer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from program import Program, Reply
+    from support.program import Program, Reply
 
 KEY = "sk-master"
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from program import REPOSITORY
-from serving import peer, served
+from support.program import REPOSITORY
+from support.serving import peer, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from program import Program
+    from support.program import Program
 
 MODEL = "local/tiny-color"
 REVISION = "0" * 40

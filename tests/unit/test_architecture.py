@@ -337,7 +337,6 @@ def _scope(path: str) -> str:
 PENDING: frozenset[str] = frozenset(
     {
         "taggerd/ledger",
-        "tests/support",
         "tests/unit/ledger",
     }
 )

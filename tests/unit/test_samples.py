@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import rawpy
 from PIL import ExifTags, Image
-from program import REPOSITORY
 from samples.photos import SAMPLES, make_samples
+from support.program import REPOSITORY
 
 from taggerd import settings
 from taggerd.imaging import prepare

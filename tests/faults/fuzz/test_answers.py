@@ -8,9 +8,9 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 import httpx
-from fuzzing import explore, nearly, runs
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from support.fuzzing import explore, nearly, runs
 
 from taggerd import settings
 from taggerd.errors import AnswerError, BackendError, PhotoRefused

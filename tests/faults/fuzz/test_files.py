@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fuzzing import explore, nearly, runs
 from hypothesis import strategies as st
+from support.fuzzing import explore, nearly, runs
 
 from taggerd.arrivals import archives
 from taggerd.arrivals.members import Limits, UnpackRequest

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from fuzzing import explore, nearly, runs
 from hypothesis import strategies as st
+from support.fuzzing import explore, nearly, runs
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import WRITTEN

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 import structlog
-from arriving import InProcess, Records, reconcile
+from support.arriving import InProcess, Records, reconcile
 
 from taggerd import settings
 from taggerd.arrivals import Arrivals, Timing

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from arriving import Records
+from support.arriving import Records
 
 from taggerd.arrivals.executor import Executor
 from taggerd.arrivals.filters import Filters

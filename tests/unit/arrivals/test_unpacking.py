@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from arriving import InProcess
+from support.arriving import InProcess
 
 from taggerd import settings
 from taggerd.arrivals import archives

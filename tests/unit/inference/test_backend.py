@@ -34,7 +34,7 @@ from taggerd.retry import policy_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unit.inference.conftest import Scripted
+    from support.scripted import Scripted
 
     from taggerd.inference.backend import Backend
     from taggerd.inference.questions import Question

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from unit.inference.conftest import Scripted
+    from support.scripted import Scripted
 
     from taggerd.inference.backend import Backend
     from taggerd.inference.questions import Question

@@ -18,7 +18,7 @@ from taggerd.settings import Roles
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unit.inference.conftest import Scripted
+    from support.scripted import Scripted
 
     from taggerd.inference.backend import Backend
     from taggerd.inference.capabilities import Json

@@ -19,7 +19,7 @@ from taggerd.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unit.inference.conftest import Scripted
+    from support.scripted import Scripted
 
     from taggerd.photo import Picture
 

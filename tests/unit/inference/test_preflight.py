@@ -25,7 +25,7 @@ from taggerd.inference.preflight import colours_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unit.inference.conftest import Scripted
+    from support.scripted import Scripted
 
     from taggerd.inference.questions import Question
     from taggerd.photo import Picture

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from records import DAY, MakesEntries, record_of
+from support.records import DAY, MakesEntries, record_of
 
 from taggerd.journal import Entry, Journal
 

@@ -20,7 +20,7 @@ from taggerd.journal.dayfile import DayFile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from records import MakesEntries
+    from support.records import MakesEntries
 
 DAY = "2025-11-20"
 

@@ -16,7 +16,7 @@ from taggerd.journal import Journal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from records import MakesEntries
+    from support.records import MakesEntries
 
 DIGEST = "ab" + "0" * 62
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from records import record_of
+from support.records import record_of
 
 from taggerd.journal.record import parse
 

@@ -15,7 +15,7 @@ from taggerd.journal import check_scan_file, write_jsonl, write_summary
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from records import MakesEntries
+    from support.records import MakesEntries
 
     from taggerd.journal import Journal
 

@@ -20,7 +20,7 @@ from taggerd.journal.summary import escaped
 from taggerd.photo import Keyword, Tags
 
 if TYPE_CHECKING:
-    from records import MakesEntries
+    from support.records import MakesEntries
 
     from taggerd.journal import Journal
 

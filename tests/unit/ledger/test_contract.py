@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ledger import DIGEST, ROOT, answer, file, names, record
 
 from taggerd.ledger import (
     Admitted,
@@ -28,12 +29,10 @@ from taggerd.ledger import (
 )
 from taggerd.photo import PhotoFile, Sidecar, Stamp, group
 
-from .conftest import DIGEST, ROOT, answer, file, names, record
-
 if TYPE_CHECKING:
-    from taggerd.ledger import SqliteLedger
+    from support.ledger import State
 
-    from .conftest import State
+    from taggerd.ledger import SqliteLedger
 
 OTHER = "ef" * 32
 

@@ -10,19 +10,18 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ledger import DIGEST, ROOT, answer, file
 
 from taggerd.errors import LedgerDamaged, StorageError
 from taggerd.ledger import Counts, database
-
-from .conftest import DIGEST, ROOT, answer, file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from taggerd.ledger import SqliteLedger
+    from support.ledger import State
 
-    from .conftest import State
+    from taggerd.ledger import SqliteLedger
 
 DEEP = 40
 """Of the pages of a ledger of 2,000 photos, one that no look at the first pages meets."""

@@ -7,19 +7,18 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ledger import DIGEST, answer, file, record
 
 from taggerd.errors import StorageError
 from taggerd.ledger import Failed, Finished, Released
 from taggerd.ledger.durability import Durability
 
-from .conftest import DIGEST, answer, file, record
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from taggerd.ledger import SqliteLedger
+    from support.ledger import State
 
-    from .conftest import State
+    from taggerd.ledger import SqliteLedger
 
 
 class Slow(Durability):

@@ -7,11 +7,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ledger import DIGEST, State, file, record
 
 from taggerd.errors import LedgerDamaged
 from taggerd.ledger import Finished, Outgoing
-
-from .conftest import DIGEST, State, file, record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ledger import DIGEST, QUESTION, ROOT, file, names
 
 from taggerd.errors import StartError
 from taggerd.ledger import Counts, Released, database
@@ -20,13 +21,11 @@ from taggerd.ledger.database import Database, statements
 from taggerd.ledger.queries import migrations
 from taggerd.photo import Answer, Keyword
 
-from .conftest import DIGEST, QUESTION, ROOT, file, names
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .conftest import State
+    from support.ledger import State
 
 NEWEST = len(migrations())
 STAMP = (1000, 1_700_000_000_000_000_000, 42, 64)

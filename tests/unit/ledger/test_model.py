@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.ledger import DIGEST, ROOT, file, record
 
 from taggerd.ledger import Counts, Deferred, Failed, Finished, Moved, Pause, Released, SqliteLedger
 from taggerd.photo import PhotoFile, Sidecar, group
-
-from .conftest import DIGEST, ROOT, file, record
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable

@@ -16,20 +16,19 @@ from random import Random
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from support.ledger import DIGEST, ROOT, answer, file, names, record
 
 from taggerd.errors import LedgerDamaged, StartError, StorageError
 from taggerd.ledger import Counts, Finished
 from taggerd.ledger.owners import Lock, Owners
 from taggerd.ledger.queries import queries
 
-from .conftest import DIGEST, ROOT, answer, file, names, record
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from taggerd.ledger import SqliteLedger
+    from support.ledger import State
 
-    from .conftest import State
+    from taggerd.ledger import SqliteLedger
 
 # ── Opening ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from rewriting import rewritten
+from support.rewriting import rewritten
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import WRITTEN

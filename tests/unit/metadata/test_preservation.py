@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-import foreign
 import pytest
 from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as testing
 from hypothesis import strategies as st
+from support import foreign
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.options import Options

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import embeddable
 import pytest
-from embeddable import (
+from support import embeddable
+from support.embeddable import (
     KINDS,
     NEEDS_EXIFTOOL,
     behind_start,

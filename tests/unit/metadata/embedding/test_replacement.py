@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from embeddable import replace_packet
 from PIL import Image
+from support.embeddable import replace_packet
 
 from taggerd.errors import PhotoChanged, StorageError
 from taggerd.metadata import Options, atomic, write
@@ -221,7 +221,7 @@ _EMPTY = (
 _LOOP = f"""
 import sys, itertools
 from pathlib import Path
-from embeddable import replace_packet
+from support.embeddable import replace_packet
 from taggerd.photo import Stamp
 path = Path(sys.argv[1])
 old = {_EMPTY!r}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 import pytest
-from rewriting import as_sequence, rewritten
+from support.rewriting import as_sequence, rewritten
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata import Options, UndoOptions, write

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-import embeddable
 import pytest
-from embeddable import KINDS, behind_start, change_core, jpeg, packet, replace_packet
+from support import embeddable
+from support.embeddable import KINDS, behind_start, change_core, jpeg, packet, replace_packet
 
 from taggerd.metadata import (
     Options,

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from program import Program, photo, until
 from samples import dng
+
+from support.program import Program, photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from program import CountingBackend
+    from support.program import CountingBackend
 
 PHOTOS = 60
 IN_FLIGHT = 8
@@ -113,8 +114,8 @@ class Trial:
         environment = self.program.full_environment()
         environment["TAGGERD__BACKEND__API_KEY"] = key
         environment["TAGGERD__ARRIVALS__SETTLE_SECONDS"] = "0.02"
-        environment["PYTHONPATH"] += f":{Path(__file__).parent}"
-        module = ["dying", *dying] if dying else ["taggerd"]
+        environment["PYTHONPATH"] += f":{Path(__file__).parents[1]}"
+        module = ["support.dying", *dying] if dying else ["taggerd"]
         with (self.program.home / "log").open("ab") as log:
             life = subprocess.Popen(
                 [sys.executable, "-m", *module, *self._arguments],

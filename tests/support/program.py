@@ -23,7 +23,7 @@ from taggerd.inference import describer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 T = TypeVar("T")
 Reply = tuple[int, dict[str, str], bytes]
 """Status, headers and body of a scripted answer."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from program import REPOSITORY, until
+
+from support.program import REPOSITORY, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,9 +7,18 @@ shares no line with the package, so a mistake there is not repeated here.
 from __future__ import annotations
 
 import codecs
+import json
 import re
+import shutil
+import subprocess
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from xml.parsers import expat
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 TAGGERD = "http://taggerd.org/ns/1.0/"
@@ -174,3 +183,14 @@ def _attributes(sidecar: Sidecar, element: Element) -> list[tuple[str, tuple[int
         (name, (start + span[0], start + span[1]))
         for name, (_, span) in zip(names, written, strict=True)
     ]
+
+
+def exiftool(path: Path) -> dict[str, object]:
+    """Return what the independent reader sees in a sidecar."""
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
+    shown = subprocess.run(
+        ["exiftool", "-j", "-struct", path], capture_output=True, text=True, check=True
+    )
+    fields: dict[str, object] = json.loads(shown.stdout)[0]
+    return fields

@@ -1,8 +1,8 @@
 """taggerd as it is, but killed by SIGKILL at a named instant.
 
-``python -m dying WHERE COUNT ARGUMENTS…`` runs ``taggerd ARGUMENTS…`` and dies the COUNTth time
-that it comes to WHERE, one of :data:`BOUNDARIES`. Inside the worker process both die at once, as in
-a power cut. The program itself knows nothing of this: its functions are wrapped from here.
+``python -m support.dying WHERE COUNT ARGUMENTS…`` runs ``taggerd ARGUMENTS…`` and dies the COUNTth
+time that it comes to WHERE, one of :data:`BOUNDARIES`. Inside the worker process both die at once,
+as in a power cut. The program itself knows nothing of this: its functions are wrapped from here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -271,6 +272,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    import dying  # workers import it by this name, to find `dying_call`
-
-    sys.exit(dying.main())
+    # Workers import it by this name, to find `dying_call`.
+    sys.exit(import_module("support.dying").main())

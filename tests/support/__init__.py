@@ -1,0 +1,1 @@
+"""What the tests share: fakes, the program itself, damage, and the means to wait."""
