@@ -340,7 +340,7 @@ async def test_no_photo_is_lost_and_none_pays(
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    asking = services.inference = InferenceService(
+    service = services.inference = InferenceService(
         services.settings, load_profile("default", None), {"": Backend(backend)}, sleep=sleep
     )
     files = [seen.file for seen in find([tmp_path], services.settings).seen]
@@ -348,7 +348,7 @@ async def test_no_photo_is_lost_and_none_pays(
     options = RunOptions(run=quirk.name, within=(tmp_path,))
     runner = Runner(services, options, on_outcome=[outcomes.append], more_to_come=lambda: False)
     await asyncio.wait_for(runner.work(drain_seconds=0), 50)
-    await asking.close()
+    await service.close()
     server.close()
     for connection in served.connections:
         connection.transport.abort()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -39,9 +39,9 @@ def asked(role: str = "caption") -> Question:
     )
 
 
-def text_of(content: str, role: str = "caption", **rest: object) -> str:
+def text_of(content: str, role: str = "caption", **rest: Any) -> str:  # noqa: ANN401 - fields of several types
     """Read a text answer."""
-    return read_answer(asked(role), Completion(content=content, **rest))[0]  # type: ignore[arg-type]
+    return read_answer(asked(role), Completion(content=content, **rest))[0]
 
 
 def words_of(content: str) -> list[str]:
@@ -170,7 +170,7 @@ def test_a_caption_that_never_ends_is_cut_after_a_sentence() -> None:
     ],
 )
 def test_what_is_no_caption_is_refused_by_name(
-    content: str, rest: dict[str, object], error: type[AnswerError]
+    content: str, rest: dict[str, Any], error: type[AnswerError]
 ) -> None:
     """Each way of not answering has an error of its own, which keeps the raw words on one line."""
     with pytest.raises(error) as caught:

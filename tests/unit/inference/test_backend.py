@@ -152,7 +152,7 @@ async def test_what_is_no_completion_is_the_backends_fault(
     kind: type[Exception],
 ) -> None:
     """Web pages, other JSON, errors in a 200 and megabytes never look like an answer."""
-    copies = [
+    copies: list[httpx.Response | Exception] = [
         httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
         for _ in range(8)
     ]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
 
-Say = Any
+    Say = Callable[..., httpx.Response]
+
 ALL = {"caption": "A red boat", "keywords": ["boat", "lake"], "description": "A boat lies there."}
 ALONE = {"caption": "A red boat", "keywords": '{"keywords": ["boat"]}', "description": "It lies."}
 

@@ -76,7 +76,7 @@ async def test_nothing_found_tells_where_was_looked(replies: dict[str, httpx.Res
 async def test_no_key_is_sent_to_whoever_listens() -> None:
     """The key goes to the place that was taken, never to those that were looked at."""
     transport, seen = machine(p11434=serves("llava"), p8080=PAGE)
-    options = settings.Backend(base_url="auto", api_key="sk-1")  # type: ignore[arg-type]
+    options = settings.Backend(base_url="auto", api_key="sk-1")
     backend = Backend(options, transport=transport)
     assert backend.base_url == "auto"
     assert await backend.choose_model() == "llava"

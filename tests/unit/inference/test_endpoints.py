@@ -47,7 +47,7 @@ PROBES = {
 
 def asks_about_a_photo(body: Mapping[str, Any]) -> bool:
     """Preflight's requests have no system text."""
-    return body["messages"][0]["role"] == "system"
+    return bool(body["messages"][0]["role"] == "system")
 
 
 @dataclass
@@ -95,24 +95,24 @@ class Host(httpx.AsyncBaseTransport):
 
 
 @dataclass
-class Town:
+class Cluster:
     """Two hosts, and what asks them."""
 
     one: Host
     two: Host
-    asking: InferenceService
+    service: InferenceService
     slept: list[float]
 
     async def ask(self, picture: Picture) -> list[Answer]:
         """Ask all the questions about a picture."""
-        return [a async for a in self.asking.describe(picture, self.asking.questions)]
+        return [a async for a in self.service.describe(picture, self.service.questions)]
 
 
 @pytest.fixture
-def town(say: Say) -> Callable[..., Town]:
+def cluster(say: Say) -> Callable[..., Cluster]:
     """Make two hosts."""
 
-    def make(*, preflight: bool = False, **given: Any) -> Town:  # noqa: ANN401 - InferenceService's
+    def make(*, preflight: bool = False, **given: Any) -> Cluster:  # noqa: ANN401 - InferenceService's
         slept: list[float] = []
 
         async def sleep(seconds: float) -> None:
@@ -125,10 +125,10 @@ def town(say: Say) -> Callable[..., Town]:
             url: Backend(settings.Backend(base_url=url, max_concurrency=2), transport=host)
             for url, host in hosts.items()
         }
-        asking = InferenceService(
+        service = InferenceService(
             own, load_profile("default", None), backends, **({"sleep": sleep} | given)
         )
-        return Town(hosts[ONE], hosts[TWO], asking, slept)
+        return Cluster(hosts[ONE], hosts[TWO], service, slept)
 
     return make
 
@@ -140,53 +140,53 @@ def pictures(jpeg: Callable[..., bytes], picture: Picture) -> list[Picture]:
 
 
 async def test_all_questions_about_a_photo_go_to_one_endpoint_and_photos_to_both(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """Three questions each, never shared out; the photos go where the load is least."""
-    here = town()
-    assert await here.asking.probe() is None
+    here = cluster()
+    assert await here.service.probe() is None
     for host in (here.one, here.two):
         host.requests.clear()
     answers = await asyncio.gather(*map(here.ask, pictures))
     assert all(len(given) == 3 for given in answers)
     assert set(here.one.photos.values()) | set(here.two.photos.values()) == {3}
     assert len(here.one.photos) == len(here.two.photos) == 5
-    await here.asking.close()
+    await here.service.close()
 
 
 async def test_to_the_ledger_it_is_one_question_wherever_it_is_asked(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """The answer names the model that gave it, and the question as it is known everywhere."""
-    here = town()
-    await here.asking.probe()
-    asked = [question.identity for question in here.asking.questions]
+    here = cluster()
+    await here.service.probe()
+    asked = [question.identity for question in here.service.questions]
     for _ in range(4):
         given = await asyncio.gather(here.ask(pictures[0]), here.ask(pictures[1]))
         assert [[a.question for a in answers] for answers in given] == [asked, asked]
     bodies = [json.loads(r.content) for r in here.two.requests if r.method == "POST"]
     assert {body["model"] for body in bodies} == {"eye2"}
-    await here.asking.close()
+    await here.service.close()
 
 
 async def test_a_dead_one_is_left_out_and_probed_back(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """Photos go on at the other; when the dead one answers again it gets its share."""
-    here = town()
-    await here.asking.probe()
+    here = cluster()
+    await here.service.probe()
     here.one.down = True
     with pytest.raises(BackendUnreachable):
         await here.ask(pictures[0])
-    assert here.asking.error is None, "the other is usable"
+    assert here.service.error is None, "the other is usable"
     for picture in pictures:
         assert len(await here.ask(picture)) == 3
     here.one.down = False
-    await asyncio.wait_for(_until(lambda: here.asking.endpoints[0].usable), 5)
+    await asyncio.wait_for(_until(lambda: here.service.endpoints[0].usable), 5)
     here.one.requests.clear()
     await asyncio.gather(*map(here.ask, pictures))
     assert here.one.photos
-    await here.asking.close()
+    await here.service.close()
 
 
 async def _until(what: Callable[[], bool]) -> None:
@@ -195,48 +195,48 @@ async def _until(what: Callable[[], bool]) -> None:
 
 
 async def test_with_both_dead_it_says_why_and_waits_for_the_first(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """``error`` while none can be asked; as soon as one can, waiting is over."""
-    here = town()
+    here = cluster()
     here.one.down = here.two.down = True
-    assert isinstance(await here.asking.probe(), BackendUnreachable)
-    waiting = asyncio.create_task(here.asking.wait_usable())
+    assert isinstance(await here.service.probe(), BackendUnreachable)
+    waiting = asyncio.create_task(here.service.wait_usable())
     await _until(lambda: len(here.slept) > 6)
     assert not waiting.done()
     assert here.slept[0] < here.slept[-1], "waits grow"
     here.two.down = False
     await asyncio.wait_for(waiting, 5)
     assert len(await here.ask(pictures[0])) == 3
-    await here.asking.close()
+    await here.service.close()
 
 
-async def test_while_paused_nothing_is_probed(town: Callable[..., Town]) -> None:
+async def test_while_paused_nothing_is_probed(cluster: Callable[..., Cluster]) -> None:
     """A dead endpoint is left alone too, until work goes on."""
-    here = town()
+    here = cluster()
     here.one.down = here.two.down = True
-    await here.asking.probe()
-    here.asking.pause(paused=True)
+    await here.service.probe()
+    here.service.pause(paused=True)
     await asyncio.sleep(0)
     before = len(here.one.requests), len(here.two.requests)
     for _ in range(200):
         await asyncio.sleep(0)
     assert (len(here.one.requests), len(here.two.requests)) == before
     here.one.down = here.two.down = False
-    here.asking.pause(paused=False)
-    await asyncio.wait_for(_until(lambda: all(e.usable for e in here.asking.endpoints)), 5)
-    await here.asking.close()
+    here.service.pause(paused=False)
+    await asyncio.wait_for(_until(lambda: all(e.usable for e in here.service.endpoints)), 5)
+    await here.service.close()
 
 
 async def test_a_role_is_asked_at_its_own_endpoint(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """Captions at one, the rest at the other, each with its own model; one dead stops the photo."""
-    here = town(
+    here = cluster(
         models={"caption": "seer"},
         base_urls={"caption": TWO, "keywords": ONE, "description": ONE},
     )
-    assert await here.asking.probe() is None
+    assert await here.service.probe() is None
     here.one.requests.clear()
     here.two.requests.clear()
     assert [a.role for a in await here.ask(pictures[0])] == ["caption", "keywords", "description"]
@@ -245,59 +245,59 @@ async def test_a_role_is_asked_at_its_own_endpoint(
     here.two.down = True
     with pytest.raises(BackendUnreachable):
         await here.ask(pictures[0])
-    assert here.asking.error is not None, "no other endpoint may be asked for captions"
-    await here.asking.close()
+    assert here.service.error is not None, "no other endpoint may be asked for captions"
+    await here.service.close()
 
 
 async def test_an_outage_lets_those_who_wait_for_a_permit_not_even_ask(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """What was in flight fails, one control picture is asked about, and that is all."""
-    here = town(sleep=lambda _: asyncio.Event().wait())
-    await here.asking.probe()
+    here = cluster(sleep=lambda _: asyncio.Event().wait())
+    await here.service.probe()
     here.one.down = here.two.down = True
     before = len(here.one.requests), len(here.two.requests)
     failed = await asyncio.gather(*map(here.ask, pictures), return_exceptions=True)
-    here.asking.pause(paused=True)
+    here.service.pause(paused=True)
     assert all(isinstance(error, BackendError) for error in failed)
     for host, count in zip((here.one, here.two), before, strict=True):
         assert len(host.requests) - count == 2 + 1  # in flight, and the control
-    await here.asking.close()
+    await here.service.close()
 
 
 async def test_a_photo_that_a_healthy_endpoint_fails_on_is_told_apart(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """The control picture is shown to the very endpoint that failed; it stays open."""
-    here = town(base_urls={"caption": ONE, "keywords": ONE, "description": ONE})
-    await here.asking.probe()
+    here = cluster(base_urls={"caption": ONE, "keywords": ONE, "description": ONE})
+    await here.service.probe()
     poison = pictures[3]
     mark = b64encode(poison.jpeg).decode()
     here.one.fault = lambda body: httpx.Response(500) if mark in json.dumps(body) else None
     with pytest.raises(FailsOnThisPhoto):
         await here.ask(poison)
-    assert here.asking.endpoints[0].usable
+    assert here.service.endpoints[0].usable
     assert here.two.requests == []
     assert len(await here.ask(pictures[4])) == 3
-    await here.asking.close()
+    await here.service.close()
 
 
 async def test_a_busy_one_is_asked_one_thing_after_the_wait_it_asked_for(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """Retry-After is kept to; then a single picture shows whether it goes on; the limit shrank."""
-    here = town(preflight=True)
-    await here.asking.probe()
+    here = cluster(preflight=True)
+    await here.service.probe()
     busy = [httpx.Response(429, headers={"retry-after": "77"}) for _ in range(2)]
     here.one.fault = lambda _: busy.pop() if busy else None
     here.one.requests.clear()
     gone = await asyncio.gather(*map(here.ask, pictures[:4]), return_exceptions=True)
     assert [type(error) for error in gone if isinstance(error, BackendError)] == [BackendBusy] * 2
-    await asyncio.wait_for(_until(lambda: here.asking.endpoints[0].usable), 5)
+    await asyncio.wait_for(_until(lambda: here.service.endpoints[0].usable), 5)
     assert 77 <= here.slept[0] <= 77 * 1.25
     assert [r.method for r in here.one.requests] == ["POST"] * (2 + 1)
-    assert here.asking.endpoints[0].backend.limit.size == 1
-    await here.asking.close()
+    assert here.service.endpoints[0].backend.limit.size == 1
+    await here.service.close()
 
 
 def test_keys_are_each_endpoints_own(say: Say) -> None:
@@ -311,9 +311,9 @@ def test_keys_are_each_endpoints_own(say: Say) -> None:
             )
             for url, host in hosts.items()
         }
-        asking = InferenceService(settings.Settings(), load_profile("default", None), backends)
-        await asking.preflight()
-        await asking.close()
+        service = InferenceService(settings.Settings(), load_profile("default", None), backends)
+        await service.preflight()
+        await service.close()
 
     asyncio.run(run())
     for url, host in hosts.items():
@@ -321,12 +321,12 @@ def test_keys_are_each_endpoints_own(say: Say) -> None:
 
 
 async def test_a_photo_pays_for_a_refusal_once_others_are_answered(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """Refused like the test picture it costs nothing, until the model is seen to answer others."""
-    here = town()
-    await here.asking.probe()
-    endpoint = here.asking.endpoints[0]
+    here = cluster()
+    await here.service.probe()
+    endpoint = here.service.endpoints[0]
     bad, well = (replace(pictures[n], digest=str(n)) for n in (1, 2))
     refused = [b64encode(p.jpeg).decode() for p in (bad, control_picture())]
 
@@ -335,7 +335,7 @@ async def test_a_photo_pays_for_a_refusal_once_others_are_answered(
         return httpx.Response(413, json={"error": "too large"}) if over else None
 
     async def ask(picture: Picture) -> list[Answer]:
-        return [a async for a in endpoint.describe(picture, here.asking.questions)]
+        return [a async for a in endpoint.describe(picture, here.service.questions)]
 
     here.one.fault = fault
     for _ in range(2):
@@ -350,15 +350,15 @@ async def test_a_photo_pays_for_a_refusal_once_others_are_answered(
 
 
 async def test_a_photo_that_is_refused_alone_pays_at_once(
-    town: Callable[..., Town], pictures: list[Picture]
+    cluster: Callable[..., Cluster], pictures: list[Picture]
 ) -> None:
     """The test picture is answered, so nobody else has to wait."""
-    here = town()
-    await here.asking.probe()
+    here = cluster()
+    await here.service.probe()
     jpeg = b64encode(pictures[1].jpeg).decode()
     refusal = {"error": "cannot identify image file"}
     here.one.fault = lambda body: httpx.Response(400, json=refusal) if jpeg in str(body) else None
     with pytest.raises(PhotoRefused):
-        async for _ in here.asking.endpoints[0].describe(pictures[1], here.asking.questions):
+        async for _ in here.service.endpoints[0].describe(pictures[1], here.service.questions):
             pass
-    assert here.asking.endpoints[0].usable
+    assert here.service.endpoints[0].usable

@@ -168,14 +168,14 @@ async def test_an_own_answer_is_no_sign_of_blindness(
         "roles": {"fr": ALT | {"prompt": prompt}},
     }
     backend = server.backend()
-    asking = InferenceService(
+    service = InferenceService(
         Settings.model_validate(given), load_profile("default"), {backend.base_url: backend}
     )
-    await asking.probe()
-    question = asking.questions[-1].ready({"caption": "Two dogs run."}, {})
+    await service.probe()
+    question = service.questions[-1].ready({"caption": "Two dogs run."}, {})
     for number in range(8):
         seen = replace(picture, digest=str(number))
-        (answer,) = [answer async for answer in asking.describe(seen, [question])]
+        (answer,) = [answer async for answer in service.describe(seen, [question])]
         assert answer.text == "Deux chiens courent."
 
 

@@ -53,7 +53,7 @@ def seeing(say: Say, form: str = "{}", **message: str) -> Reply:
     def reply(body: dict[str, Any]) -> httpx.Response:
         colour = shown(body)
         said = form.replace("{}", colour) if colour else "ready"
-        return say(said, **{"model": body["model"], **message})  # type: ignore[no-any-return]
+        return say(said, **{"model": body["model"], **message})
 
     return reply
 
@@ -225,7 +225,7 @@ async def test_every_role_model_is_probed(scripted: type[Scripted], say: Say) ->
     """A second model that is blind fails the vision probe; an empty name is the default one."""
 
     def reply(body: dict[str, Any]) -> httpx.Response:
-        return say((shown(body) if body["model"] == "eye" else "") or "ready")  # type: ignore[no-any-return]
+        return say((shown(body) if body["model"] == "eye" else "") or "ready")
 
     server = scripted(reply=reply, models=("bge-m3", "eye", "words"))
     backend = server.backend(model="")

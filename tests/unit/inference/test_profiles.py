@@ -124,7 +124,7 @@ def test_identity_is_of_what_is_asked(tmp_path: Path) -> None:
     profile = load_profile("mine", tmp_path)
 
     def identity(model: str = "m", **role: object) -> str:
-        roles = settings.Roles(caption=settings.Role(**role))  # type: ignore[arg-type]
+        roles = settings.Roles(caption=settings.Role(**role))
         return questions(roles, profile, model, 15)[0].identity
 
     assert len(identity()) == 32

@@ -110,7 +110,7 @@ def test_no_path_is_one_line() -> None:
 
 def test_own_roles_are_resolved_too(registry: Path) -> None:
     """By their own name or the role they name; one with a model of its own need not be known."""
-    table = {"fields": []}
+    table: dict[str, object] = {"fields": []}
     own = {
         "alt": {**table, "registry_role": "caption"},
         "apart": {**table, "model": "mine"},

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 CONTROL = base64.b64encode(control_picture().jpeg).decode()
 
 
-async def _said(asking: InferenceService, picture: Picture, *digests: str) -> list[str]:
+async def _said(service: InferenceService, picture: Picture, *digests: str) -> list[str]:
     """Ask for the caption of pictures that differ in their digests."""
     return [
         answer.text
         for digest in digests
-        async for answer in asking.describe(replace(picture, digest=digest), asking.questions[:1])
+        async for answer in service.describe(replace(picture, digest=digest), service.questions[:1])
     ]
 
 
@@ -43,7 +43,7 @@ async def at_once(_: float) -> None:
     await asyncio.sleep(0)
 
 
-async def _asking(
+async def _service(
     scripted: type[Scripted], reply: Callable[[dict[str, Any]], Any], *, preflight: bool = False
 ) -> tuple[InferenceService, Scripted]:
     """Ask a backend that answers as *reply* says; preflight's own questions by what it sees."""
@@ -58,12 +58,12 @@ async def _asking(
 
     server = scripted(reply=answered)
     settings = Settings.model_validate({"backend": {"preflight": preflight, "model": "eye"}})
-    asking = InferenceService(
+    service = InferenceService(
         settings, load_profile("default"), {"": server.backend()}, sleep=at_once
     )
-    assert await asking.probe() is None
+    assert await service.probe() is None
     server.requests.clear()
-    return asking, server
+    return service, server
 
 
 @pytest.mark.parametrize("preflight", [True, False])
@@ -80,15 +80,15 @@ async def test_the_same_caption_for_every_picture_is_held_back(
         seen = mended and CONTROL in json.dumps(body)
         return say("Hills under a blue sky" if seen else "A person standing outside")
 
-    asking, _ = await _asking(scripted, reply, preflight=preflight)
+    service, _ = await _service(scripted, reply, preflight=preflight)
     few = [f"{n}" for n in range(SUSPICIOUS_REPEATS - 1)]
-    assert await _said(asking, picture, *few, *few) == ["A person standing outside"] * 2 * len(few)
+    assert await _said(service, picture, *few, *few) == ["A person standing outside"] * 2 * len(few)
     with pytest.raises(BackendBlind, match=r"same caption for every picture.*person standing"):
-        await _said(asking, picture, "another")
-    assert isinstance(await asking.probe(), BackendBlind)
+        await _said(service, picture, "another")
+    assert isinstance(await service.probe(), BackendBlind)
     mended = True
-    await asyncio.wait_for(asking.wait_usable(), 5)
-    assert await _said(asking, picture, "another") == ["A person standing outside"]
+    await asyncio.wait_for(service.wait_usable(), 5)
+    assert await _said(service, picture, "another") == ["A person standing outside"]
 
 
 async def test_a_burst_of_one_scene_is_no_fault(
@@ -100,9 +100,9 @@ async def test_a_burst_of_one_scene_is_no_fault(
         control = CONTROL in json.dumps(body)
         return say("Hills under a blue sky" if control else "A grey wall")
 
-    asking, server = await _asking(scripted, reply)
+    service, server = await _service(scripted, reply)
     digests = [f"{n}" for n in range(4 * SUSPICIOUS_REPEATS)]
-    assert await _said(asking, picture, *digests) == ["A grey wall"] * len(digests)
+    assert await _said(service, picture, *digests) == ["A grey wall"] * len(digests)
     assert len(server.chats) == len(digests) + 1
 
 
@@ -111,9 +111,9 @@ async def test_captions_that_differ_cost_no_other_request(
 ) -> None:
     """One other caption in between, and the count restarts."""
     count = iter(range(1000))
-    asking, server = await _asking(
+    service, server = await _service(
         scripted, lambda _body: say("A wall" if next(count) % SUSPICIOUS_REPEATS else "A door")
     )
     digests = [f"{n}" for n in range(5 * SUSPICIOUS_REPEATS)]
-    assert len(await _said(asking, picture, *digests)) == len(digests)
+    assert len(await _said(service, picture, *digests)) == len(digests)
     assert len(server.chats) == len(digests)
