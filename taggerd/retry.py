@@ -113,6 +113,17 @@ CONCURRENCY = Backoff(30.0, 600.0)
 """How long a number of requests at once is not tried again after an endpoint could not cope with
 it; half as many go on."""
 
+ARCHIVE_SECONDS = 600.0
+"""How long an archive waits that could not be unpacked for lack of space or permission, or because
+another taggerd was unpacking it."""
+MOST_DEATHS = 10
+"""A photo that was being read at so many deaths of the program in a row is given up.
+
+Foreign code runs in processes of its own, whose loss costs an attempt. The program itself dies of
+power cuts and kills, which are no photo's fault and hit the same few photos again at every start;
+but one that cannot be got past must not stop the others for ever.
+"""
+
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 """A Retry-After beyond a day is taken for a day: a clock may be wrong."""
 SCAN_TIMEOUT_SECONDS = 300.0

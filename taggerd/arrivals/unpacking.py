@@ -23,6 +23,7 @@ from taggerd.arrivals.members import Limits, UnpackRequest
 from taggerd.arrivals.settling import Settling
 from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, WorkerLost
 from taggerd.photo import Keyword, Stamp, extension, printable
+from taggerd.retry import ARCHIVE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -37,9 +38,6 @@ log = structlog.get_logger(__name__)
 
 STEP_SECONDS = 5.0
 """How long a worker process unpacks before it may work on a photo again."""
-RETRY_SECONDS = 600.0
-"""After which an archive is tried again that could not be unpacked for lack of space or
-permission, or because another taggerd is unpacking it."""
 
 _IN_FLIGHT = "archives in flight"
 """Key of the note of the hidden folders of archives that are being unpacked."""
@@ -187,7 +185,7 @@ class Unpacking:
         return known.get(archive.path) == archive.stamp
 
     def _postpone(self, file: PhotoFile) -> None:
-        self._postponed[file.path] = (file.stamp, self._clock() + RETRY_SECONDS)
+        self._postponed[file.path] = (file.stamp, self._clock() + ARCHIVE_SECONDS)
 
     async def _archives(self, folder: Path) -> dict[Path, Stamp]:
         """Return the archives in *folder* itself that need nothing, or nothing for now."""

@@ -13,19 +13,11 @@ from taggerd.ledger.admission import drop_if_fileless, forget
 from taggerd.ledger.atrest import file_of, path_of, unpack_sidecars
 from taggerd.ledger.port import Claim, Deferred, Failed, Finished, Moved, Released
 from taggerd.photo import Photo, group
+from taggerd.retry import MOST_DEATHS
 
 if TYPE_CHECKING:
     from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Ending
-
-
-MOST_DEATHS = 10
-"""A photo whose bytes were being read at so many deaths of the program in a row is given up.
-
-Foreign code runs in processes of its own, whose loss is charged as an attempt; the program itself
-dies of power cuts and kills, which are no photo's fault, and strike the same few photos again at
-every start. Only one that cannot be got past is set aside.
-"""
 
 
 def begin(  # noqa: PLR0913  # what a claim is made of

@@ -15,10 +15,11 @@ from support.arriving import InProcess
 
 from taggerd import settings
 from taggerd.arrivals import archives
-from taggerd.arrivals.unpacking import RETRY_SECONDS, Unpacking, keywords_of_archive
+from taggerd.arrivals.unpacking import Unpacking, keywords_of_archive
 from taggerd.errors import StorageError, WorkerLost
 from taggerd.ledger import SqliteLedger
 from taggerd.photo import Keyword, Photo, PhotoFile, Stamp
+from taggerd.retry import ARCHIVE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,9 +110,9 @@ async def test_a_disk_without_room_is_tried_again_later(machine: Machine) -> Non
     machine.workers.failure = StorageError("no room")
     assert await machine.unpacking.unpack(file) == (None, "no room")
     assert await machine.knows(file)
-    machine.now = RETRY_SECONDS - 1
+    machine.now = ARCHIVE_SECONDS - 1
     assert await machine.knows(file)
-    machine.now = RETRY_SECONDS + 1
+    machine.now = ARCHIVE_SECONDS + 1
     assert not await machine.knows(file)
     machine.workers.failure = None
     assert (await machine.unpacking.unpack(file)).folder is not None
