@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
 from taggerd.metadata.keywords.fields import WRITTEN
-from taggerd.metadata.keywords.lists import has_list, shadowing_note, write_keywords
-from taggerd.metadata.keywords.normalise import is_english
+from taggerd.metadata.keywords.lists import has_list, shadowing, shadowing_note, write_keywords
 from taggerd.metadata.options import Options
 from taggerd.metadata.ownership import DATE, DIGEST, Ownership
 from taggerd.metadata.texts import lacking_texts, write_texts
@@ -119,32 +118,17 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     ownership = Ownership.read(document)
     draft = Draft(document)
     texts = write_texts(draft, tags, options, ownership)
-    union = write_keywords(
-        draft,
-        tags.keywords,
-        options.fields.keywords,
-        ownership,
-        root=options.root,
-        english=is_english(options.language),
-    )
-    record = Ownership(
-        keywords=union.machine.words,
-        paths=union.machine.paths,
-        root=union.machine.root,
-        rejected=union.rejected,
-        lists=union.lists,
-        mirrored=union.mirrored,
-        written=texts.written,
-        replaced=texts.replaced,
-    )
+    keywords = write_keywords(draft, tags.keywords, options, ownership)
+    record = replace(keywords, written=texts.written, replaced=texts.replaced)
     put_record(draft, record.properties(provenance))
-    notes = (*texts.notes, *map(shadowing_note, union.shadowing))
+    lists = shadowing(document)
+    notes = (*texts.notes, *map(shadowing_note, lists))
     if draft.changed <= {DATE}:
-        return Merged(old.data, notes, union.shadowing)
+        return Merged(old.data, notes, lists)
     data = document.encoding.encode(sealed_text(draft, before))
     if len(data) > LARGEST:  # nobody, ourselves included, would read it again
         refuse(f"would become larger than {LARGEST // (1024 * 1024)} MB")
-    return Merged(data, notes, union.shadowing)
+    return Merged(data, notes, lists)
 
 
 def unhidden(data: bytes) -> bytes:

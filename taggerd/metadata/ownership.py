@@ -94,6 +94,12 @@ class Ownership:
         """Say whether taggerd wrote *text*, whichever field it is in now."""
         return text_hash(text) in self.written.values()
 
+    def leaves(self) -> list[tuple[str, ...]]:
+        """Return each keyword with its levels, without the parents that are only above others."""
+        paths = {path[-1]: path for path in self.paths}
+        above = {level for path in self.paths for level in path[:-1]}
+        return [paths.get(w, (w,)) for w in self.keywords if w in paths or w not in above]
+
     @property
     def empty(self) -> bool:
         """Say whether no word in the sidecar is taggerd's."""

@@ -15,7 +15,7 @@ from taggerd.metadata.embedded import Embedded, embedded
 from taggerd.metadata.embedding.photo import embedded_core
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import shadowing, shadowing_note
-from taggerd.metadata.keywords.owners import told_apart
+from taggerd.metadata.keywords.owners import by_owner
 from taggerd.metadata.ownership import DATE, Ownership
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
 from taggerd.metadata.texts import field_texts
@@ -48,11 +48,11 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SidecarView:
-    """One sidecar, its words told apart."""
+    """One sidecar, its words by owner."""
 
     path: Path
     refused: str = ""
-    """Why nothing can be said of it."""
+    """Why it cannot be read."""
     touched: str = ""
     """What taggerd did, and whether somebody edited it since; empty: taggerd never wrote in it."""
     version: str = ""
@@ -137,7 +137,7 @@ def _packet_view(path: Path) -> SidecarView | None:
 def sidecar_view(path: Path, document: Document) -> tuple[SidecarView, Source]:
     """Return what the sidecar at *path* says, for people and for readers."""
     ownership = Ownership.read(document)
-    machine, human = told_apart(document, ownership)
+    machine, human = by_owner(document, ownership)
     ours = any(name.uri == TAGGERD for name in document.names)
     before = origin(document)
     done = "made" if before.made else "merged"

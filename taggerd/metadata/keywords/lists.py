@@ -1,4 +1,4 @@
-"""The keyword lists of a sidecar: every one that is there or written holds the whole union.
+"""The keyword lists of a sidecar: each one that exists or is written holds all keywords.
 
 Nothing a human wrote is ever taken out of a list.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import unicodedata
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, READ_ONLY, WRITTEN, KeywordField, Use
-from taggerd.metadata.keywords.normalise import alike
+from taggerd.metadata.keywords.normalise import alike, is_english
+from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Form, Item, Property
 from taggerd.metadata.xmp.namespaces import named
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
-    from taggerd.metadata.ownership import Ownership
+    from taggerd.metadata.options import Options
     from taggerd.metadata.xmp.document import Document
     from taggerd.metadata.xmp.splice import Draft
 
@@ -34,59 +35,22 @@ Path = tuple[str, ...]
 """A keyword from its root down; a flat word is a path of one."""
 
 
-class Union(NamedTuple):
-    """What the lists hold now that is not a human's own entry."""
-
-    machine: Machine
-    rejected: tuple[str, ...]
-    lists: frozenset[str]
-    mirrored: frozenset[tuple[str, str]]
-    shadowing: tuple[str, ...]
-
-
-class Machine(NamedTuple):
-    """Machine keywords, exactly as they stand in the lists."""
-
-    words: tuple[str, ...] = ()
-    """In flat lists: the keywords, then those of their parents that are written too."""
-    paths: tuple[Path, ...] = ()
-    """Of two levels or more: the keywords that stand in a hierarchy."""
-    root: str = ""
-    """Where there are levels, every entry is there a second time below this word."""
-
-    @classmethod
-    def of(cls, ownership: Ownership) -> Machine:
-        """Return what an earlier pass wrote."""
-        return cls(ownership.keywords, ownership.paths, ownership.root)
-
-    def entries(self, kind: KeywordField) -> list[Path]:
-        """Return every entry that a list of this *kind* has of them."""
-        if not kind.separator:
-            return [(word,) for word in self.words]
-        filed = {path[-1]: path for path in self.paths}
-        above = {level for path in self.paths for level in path[:-1]}
-        entries = [
-            filed.get(word, (word,)) for word in self.words if word in filed or word not in above
-        ]
-        return entries + [(self.root, *path) for path in entries if self.root]
-
-
 @dataclass(slots=True)
 class KeywordList:
-    """One list as it stands, its items told apart."""
+    """One list and its items, sorted by who wrote them."""
 
     kind: KeywordField
     found: Property | None
     human: list[tuple[Item | None, Path]] = field(default_factory=list)
-    """None: text in a form without items."""
+    """None: text where an array was expected."""
     machine: dict[Path, Item] = field(default_factory=dict)
-    """By their entry."""
+    """By their path."""
     mirrored: list[tuple[Item, Path]] = field(default_factory=list)
     _said: tuple[frozenset[str], frozenset[str]] | None = None
-    """Entries and levels, once they have been asked for: a list may hold 100,000 items."""
+    """Entries and levels, computed once: a list may hold 100,000 items."""
 
     def path(self, text: str) -> Path:
-        """Take an item's text apart into levels."""
+        """Split an item's text into levels."""
         if not self.kind.separator:
             return (text.strip(BLANK),)
         levels = (level.strip(BLANK) for level in text.split(self.kind.separator))
@@ -99,17 +63,24 @@ class KeywordList:
 
     @property
     def machine_words(self) -> frozenset[str]:
-        """Every word of ours that is in this list, on whichever level."""
+        """Every machine keyword in this list, on any level."""
         return frozenset(level for path in self.machine for level in path)
 
     def entry(self, path: Path) -> str:
-        """Return *path* as this list writes it: the leaf alone where the list is flat."""
+        """Return *path* as this list writes it: only its leaf where the list is flat."""
         if not self.kind.separator:
             return path[-1]
         return self.kind.separator.join(p.replace(self.kind.separator, "-") for p in path)
 
+    def paths_of(self, ownership: Ownership) -> list[Path]:
+        """Return what this list holds of the machine keywords where nobody touched it."""
+        if not self.kind.separator:
+            return [(word,) for word in ownership.keywords]
+        leaves = ownership.leaves()
+        return leaves + [(ownership.root, *path) for path in leaves if ownership.root]
+
     def has(self, path: Path) -> bool:
-        """Say whether a human's entry in this list already says *path*."""
+        """Say whether a human's entry in this list already holds *path*."""
         if self._said is None:
             held = [p for _, p in self.human] + [p for _, p in self.mirrored]
             self._said = (
@@ -122,51 +93,44 @@ class KeywordList:
 
 
 def machine_entries(name: str, ownership: Ownership) -> frozenset[str]:
-    """Return the items that an earlier pass put into the list *name*, as they stand there."""
+    """Return the items that an earlier pass put into the list *name*, as written there."""
     if name not in ownership.lists or name not in WRITTEN:
         return frozenset()
     empty = KeywordList(KEYWORD_FIELDS[name], None)
-    return frozenset(empty.entry(path) for path in Machine.of(ownership).entries(empty.kind))
+    return frozenset(map(empty.entry, empty.paths_of(ownership)))
 
 
 def same(word: str) -> str:
-    """Return what two spellings of one human keyword share: case, composition, white space."""
+    """Return *word* without case, composition and white space, to compare human keywords."""
     return " ".join(unicodedata.normalize("NFC", word).casefold().split())
 
 
-def write_keywords(  # noqa: PLR0913 - the switches are named
-    draft: Draft,
-    given: Sequence[Keyword],
-    fields: Sequence[str],
-    ownership: Ownership,
-    *,
-    root: str = "",
-    english: bool = True,
-) -> Union:
+def write_keywords(
+    draft: Draft, given: Sequence[Keyword], options: Options, ownership: Ownership
+) -> Ownership:
     """Put the machine keywords *given* and every human keyword into every list of *draft*.
 
     Args:
         draft: the sidecar.
-        given: cleaned machine keywords; none: the earlier ones stay.
-        fields: lists to be made where they are missing.
+        given: normalised machine keywords; none: the earlier ones stay.
+        options: lists to be made where they are missing; the root; the language.
         ownership: what earlier passes wrote.
-        root: see :class:`Machine`.
-        english: words are compared by English rules.
+
+    Returns:
+        What the record says about keywords now.
 
     Raises:
-        SidecarRefused: a list has a form in which words cannot be added without a loss.
+        SidecarRefused: a list has a form to which keywords cannot be added without a loss.
     """
     lists = [
         read_list(draft.document, name, ownership)
         for name in WRITTEN
-        if name in fields or named(name) in draft.document
+        if name in options.fields.keywords or named(name) in draft.document
     ]
     if not lists:
-        return Union(
-            Machine(), ownership.rejected, frozenset(), frozenset(), shadowing(draft.document)
-        )
-    key = partial(alike, english=english)
-    gone = _taken_out(lists, ownership)
+        return Ownership(rejected=ownership.rejected)
+    key = partial(alike, english=is_english(options.language))
+    gone = _removed(lists, ownership)
     rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
     sources = [] if ownership.lists else read_only(draft.document, ownership)
     paths = human_paths([*lists, *sources], ownership)
@@ -174,16 +138,16 @@ def write_keywords(  # noqa: PLR0913 - the switches are named
     taken = refused | {key(level) for path in paths for level in path}
     withheld = _withheld(lists, ownership, key)
     machine = _machine(given or _earlier(ownership), taken, refused, withheld, key)
-    machine = machine._replace(root=root if machine.words else "")
+    machine = replace(machine, root=options.root if machine.keywords else "")
     mirrored: set[tuple[str, str]] = set()
     for each in lists:
         mirrored |= _update(draft, each, paths, machine)
     names = frozenset(each.name for each in lists)
-    return Union(machine, rejected, names, frozenset(mirrored), shadowing(draft.document))
+    return replace(machine, rejected=rejected, lists=names, mirrored=frozenset(mirrored))
 
 
 def has_list(document: Document) -> bool:
-    """Say whether *document* has any keyword list, or had one that somebody has since emptied."""
+    """Say whether *document* has any keyword list, or had one that was emptied since."""
     lists = (*WRITTEN, *READ_ONLY, "taggerd:lists")
     return any(named(name) in document for name in lists)
 
@@ -199,7 +163,7 @@ def read_only(document: Document, ownership: Ownership) -> list[KeywordList]:
 
 
 def read_list(document: Document, name: str, ownership: Ownership) -> KeywordList:
-    """Tell the items of one list apart: machine, mirrored, human."""
+    """Read one list and sort its items: machine, mirrored, human."""
     kind = KEYWORD_FIELDS[name]
     found = document.read(named(name))
     each = KeywordList(kind, found)
@@ -209,7 +173,7 @@ def read_list(document: Document, name: str, ownership: Ownership) -> KeywordLis
         refuse(f"has {name} in a form to which no keyword can be added")
     if found.text.strip(BLANK):
         each.human.append((None, each.path(found.text)))
-    ours = {each.entry(entry): entry for entry in Machine.of(ownership).entries(kind)}
+    ours = {each.entry(path): path for path in each.paths_of(ownership)}
     for item in found.items:
         entry = ours.get(item.text) if item.plain and name in ownership.lists else None
         path = each.path(item.text)
@@ -222,12 +186,12 @@ def read_list(document: Document, name: str, ownership: Ownership) -> KeywordLis
     return each
 
 
-def _taken_out(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[str]:
-    """Return the machine keywords that somebody has taken out since they were written.
+def _removed(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[str]:
+    """Return the machine keywords that were removed since they were written.
 
-    A word is taken out if no list has it any more, or if a complete list lacks it and still has
-    others of ours. A list that lost all of them was written by a program that never read them.
-    A parent is taken out if no list has it: digiKam writes none into ``dc:subject``.
+    A word was removed if no list has it any more, or if a complete list lacks it and still has
+    others of ours. A list that lost all of ours was written by a program that never read them.
+    A parent was removed only if no list has it: digiKam writes no parents into ``dc:subject``.
     """
     recorded = [each for each in lists if each.name in ownership.lists]
     telling = [each.machine_words for each in recorded if each.kind.complete and each.machine]
@@ -243,7 +207,7 @@ def _taken_out(lists: Sequence[KeywordList], ownership: Ownership) -> frozenset[
 def _withheld(
     lists: Sequence[KeywordList], ownership: Ownership, key: Callable[[str], str]
 ) -> frozenset[str]:
-    """Return keys of the levels that flat lists did not get, or lost since: they get none now."""
+    """Return the keys of levels that the flat lists never got, or lost: they get none now."""
     flat = [
         each.machine_words
         for each in lists
@@ -255,14 +219,10 @@ def _withheld(
 
 def _earlier(ownership: Ownership) -> list[Keyword]:
     """Return the keywords of an earlier pass."""
-    filed = {path[-1]: path for path in ownership.paths}
-    above = {level for path in ownership.paths for level in path[:-1]}
     written = frozenset(ownership.keywords)
     return [
-        Keyword(word, None, path[:-1], tuple(level for level in path[:-1] if level in written))
-        for word in ownership.keywords
-        if word in filed or word not in above
-        for path in [filed.get(word, (word,))]
+        Keyword(path[-1], None, path[:-1], tuple(level for level in path[:-1] if level in written))
+        for path in ownership.leaves()
     ]
 
 
@@ -272,15 +232,15 @@ def _machine(
     refused: AbstractSet[str],
     withheld: AbstractSet[str],
     key: Callable[[str], str],
-) -> Machine:
-    """Return what of the *given* keywords may be written.
+) -> Ownership:
+    """Return the *given* keywords that may be written.
 
     Args:
         given: keywords, each with its levels.
-        taken: keys of what humans wrote and of what was rejected; no word of ours is one of them.
-        refused: keys of the words that are no level above others either.
-        withheld: keys of the levels that are no words of their own.
-        key: what spellings of one word share.
+        taken: keys of what humans wrote and of what was rejected: these are not written.
+        refused: keys of what was rejected, which is not written as a level either.
+        withheld: keys of levels that are not written as keywords of their own.
+        key: returns what different spellings of one word share.
     """
     words: dict[str, str] = {}
     paths: dict[str, Path] = {}
@@ -295,15 +255,15 @@ def _machine(
             paths[key(word)] = (*above, word)
         parents |= {key(level): one_line(level) for level in keyword.parents}
     words |= {k: parents[k] for k in parents if k not in taken | withheld and k not in words}
-    return Machine(tuple(words.values()), tuple(paths.values()))
+    return Ownership(keywords=tuple(words.values()), paths=tuple(paths.values()))
 
 
 def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path]:
     """Return every human keyword once, with its hierarchy where any list knows it.
 
-    A copy that taggerd made of a word, and that somebody has since taken out of a complete list,
-    stays where it is but is not spread again; nor is one of a word that still stands, which may be
-    spelled otherwise there ("AC-DC" for "AC/DC").
+    A copy that taggerd made of a word stays where it is but is not copied again if a complete list
+    has lost the word since. Nor is a copy of a word that is still there, because it may be spelled
+    differently ("AC-DC" for "AC/DC").
     """
     originals = [path for each in lists for _, path in each.human]
     telling = [e for e in lists if e.kind.complete and e.found is not None]
@@ -325,7 +285,7 @@ def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path
 
 
 def _update(
-    draft: Draft, each: KeywordList, paths: Sequence[Path], machine: Machine
+    draft: Draft, each: KeywordList, paths: Sequence[Path], machine: Ownership
 ) -> set[tuple[str, str]]:
     """Bring one list up to date; return what is mirrored in it."""
     new: dict[str, str] = {}
@@ -334,7 +294,7 @@ def _update(
             new.setdefault(same(each.entry(path)), each.entry(path))
     mirrored = {(each.name, item.text) for item, _ in each.mirrored}
     mirrored |= {(each.name, text) for text in new.values()}
-    ours = dict.fromkeys(machine.entries(each.kind))
+    ours = dict.fromkeys(each.paths_of(machine))
     add = [*new.values(), *(each.entry(path) for path in ours if path not in each.machine)]
     drop = [item for path, item in each.machine.items() if path not in ours]
     rewrite(draft, each, drop, add)
@@ -357,7 +317,7 @@ def rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequence
 
 
 def _unique(words: Iterable[str], key: Callable[[str], str]) -> tuple[str, ...]:
-    """Return *words* without those that are alike to an earlier one."""
+    """Return *words* without those that are like an earlier one."""
     first: dict[str, str] = {}
     for word in words:
         if word:
@@ -366,7 +326,7 @@ def _unique(words: Iterable[str], key: Callable[[str], str]) -> tuple[str, ...]:
 
 
 def shadowing(document: Document) -> tuple[str, ...]:
-    """Name the lists that some program may read before ours and that are not kept up to date."""
+    """Return the lists that a program may read before ours and that are not kept up to date."""
     return tuple(
         field.variant_of or name
         for name, field in KEYWORD_FIELDS.items()

@@ -1,4 +1,4 @@
-"""The keywords of a sidecar seen from their owners: ours taken out, or told from a human's."""
+"""The keywords of a sidecar by owner: machine keywords removed, or listed apart from human ones."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 def undo_keywords(draft: Draft, ownership: Ownership) -> list[str]:
-    """Take every machine keyword out of every list, and every copy that taggerd made of a word.
+    """Remove every machine keyword from every list, and every copy that taggerd made of a word.
 
-    A copy stays where its original is gone: then it is the only one left of a human's word.
+    A copy stays where its original is gone: it is all that is left of a human's word.
 
     Returns:
         the machine keywords that were there.
 
     Raises:
-        SidecarRefused: a list has a form out of which nothing can be taken without a loss.
+        SidecarRefused: a list has a form from which nothing can be removed without a loss.
     """
     everywhere = replace(ownership, lists=frozenset({*WRITTEN, *READ_ONLY}))
     document = draft.document
@@ -52,13 +52,13 @@ def undo_keywords(draft: Draft, ownership: Ownership) -> list[str]:
 
 
 def _is_said(each: KeywordList, path: Path, human: Iterable[Path]) -> bool:
-    """Say whether a human's own entry in some list says *path*, as the list *each* writes it."""
+    """Say whether a human's own entry in any list holds *path*, as the list *each* writes it."""
     wanted = same(each.entry(path))
     return any(wanted in {same(each.entry(held)), *map(same, held)} for held in human)
 
 
-def told_apart(document: Document, ownership: Ownership) -> tuple[list[str], list[str]]:
-    """Return the machine keywords and the human ones that the lists hold, levels by ``/``.
+def by_owner(document: Document, ownership: Ownership) -> tuple[list[str], list[str]]:
+    """Return the machine and the human keywords in the lists, levels separated by ``/``.
 
     A list that cannot be understood is left out.
     """
