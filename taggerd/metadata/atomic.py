@@ -109,7 +109,7 @@ def read(path: Path) -> Old | None:
 
 
 def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) -> Path | None:
-    """Put *data* in the place of *old* at *path*.
+    """Replace *old* at *path* by *data*.
 
     Args:
         path: the sidecar.
@@ -158,7 +158,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
     """Make a new sidecar at *path*, with the owner and mode of the *photo* but for execute bits.
 
     Raises:
-        SidecarChanged: one has appeared meanwhile.
+        SidecarChanged: another program has just made one.
         SidecarUnwritable, PhotosDiskError: as :func:`replace`.
     """
     mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
@@ -174,7 +174,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
 
 
 def remove(path: Path, old: Old) -> None:
-    """Take the sidecar *path*, which is *old*, off the disk.
+    """Remove the sidecar *path*, which must be *old*.
 
     Raises:
         SidecarChanged, SidecarUnwritable, StorageError: as :func:`replace`.
@@ -186,12 +186,12 @@ def remove(path: Path, old: Old) -> None:
     _check_unchanged(path, old)
     temporary = temporary_name(path)
     try:
-        path.rename(temporary)  # and not unlinked at once: somebody may write at this moment
+        path.rename(temporary)  # not unlinked at once: another program may write at this moment
         try:
             _check_unchanged(temporary, old)
             temporary.unlink()
         except BaseException:
-            with contextlib.suppress(FileExistsError):  # a later one of theirs
+            with contextlib.suppress(FileExistsError):  # another program has written a new one
                 _link(temporary, path)
             temporary.unlink(missing_ok=True)
             raise
@@ -252,7 +252,7 @@ def exchanged(one: Path, other: Path) -> bool:
 
 
 def may_be_written(path: Path) -> bool:
-    """Say whether the file *path* may be written, on a file system that may.
+    """Say whether the file *path* may be written.
 
     Raises:
         PhotosDiskError: its file system is read-only.
@@ -275,7 +275,7 @@ def _check_unchanged(path: Path, old: Old) -> None:
 
 
 def _is(path: Path, old: Old) -> bool:
-    """Say whether what lies at *path* is *old*."""
+    """Say whether the file at *path* is *old*."""
     try:
         now = read(path)
     except SidecarRefused:  # a link, or something very large
@@ -288,7 +288,7 @@ def _changed() -> SidecarChanged:
 
 
 def _link(temporary: Path, path: Path) -> None:
-    """Name *temporary* *path*, which must be free."""
+    """Give *temporary* the name *path*, which must be free."""
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
@@ -368,7 +368,7 @@ def _written(path: Path, data: bytes, like: os.stat_result, mode: int) -> Iterat
     """Give the name of a synced file with *data* beside *path*, owned as *like*."""
     with temporary_file(path) as (temporary, descriptor):
         try:
-            # Unbuffered: what found no room would be tried again on close, hiding our own error.
+            # Unbuffered: on a full disk close() would try again and hide our own error.
             with open(descriptor, "wb", buffering=0, closefd=False) as file:
                 remaining = memoryview(data)
                 while remaining:
@@ -381,7 +381,7 @@ def _written(path: Path, data: bytes, like: os.stat_result, mode: int) -> Iterat
 
 
 def clear(path: Path) -> None:
-    """Remove the temporary file that a process which died left beside the sidecar *path*.
+    """Remove the temporary file that a dead process left beside the sidecar *path*.
 
     Removed, never written to: it may be a second name of the sidecar itself.
 
@@ -407,7 +407,7 @@ def clear(path: Path) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return the one name that a sidecar's temporary file has; hidden, so nobody reads it."""
+    """Return the name of a sidecar's temporary file: always the same, and hidden."""
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
     return path.with_name(f".{name}.taggerd-tmp")
 
@@ -418,7 +418,7 @@ def backup_name(path: Path, now: datetime) -> Path:
 
 
 def copy_attributes(path: Path, temporary: Path) -> None:
-    """Copy extended attributes (tags of file managers, access lists), as far as is permitted."""
+    """Copy extended attributes (file managers' tags, access lists), as far as is permitted."""
     with contextlib.suppress(OSError):
         for name in os.listxattr(path, follow_symlinks=False):
             with contextlib.suppress(OSError):
@@ -429,7 +429,7 @@ def copy_attributes(path: Path, temporary: Path) -> None:
 def fsync_name(path: Path) -> None:
     """Sync the folder of *path*, so that the new name survives a power cut.
 
-    A folder that is writable but not readable, or on a network file system without sync, is left.
+    A folder that cannot be read, or a network file system without sync, is left.
 
     Raises:
         PhotosDiskError: the disk fails.
@@ -442,7 +442,7 @@ def fsync_name(path: Path) -> None:
 
 
 def raise_mapped(error: OSError, path: Path, what: str) -> NoReturn:
-    """Raise *error* as one of taggerd's: the disk's fault or the sidecar's."""
+    """Raise *error* as the disk's fault or the sidecar's."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _STORAGE:
         message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"

@@ -44,7 +44,7 @@ _PLAIN = (*_PLAIN_TEXTS,
 _LISTS = (*((name, KEYWORD_FIELDS[name].array) for name in WRITTEN), ("dc:creator", "Seq"))
 
 Fields = dict[str, Value]
-"""Property → what it is to be in the new sidecar."""
+"""Property → its value in a new sidecar."""
 
 _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
@@ -55,7 +55,7 @@ class Embedded:
     """What a photo file itself says."""
 
     fields: Fields = dataclasses.field(default_factory=dict)
-    """As a new sidecar has them."""
+    """In the form of a new sidecar."""
     description: str = ""
     """EXIF's ImageDescription as it is, also a camera's."""
     keywords: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, o
 
 
 def _decoded(read: Callable[..., Mapping[str, object]]) -> Mapping[str, object]:
-    """Have texts read as UTF-8, else as Latin-1, in which IPTC was written for decades."""
+    """Read texts as UTF-8, else as Latin-1, in which IPTC was written for decades."""
     try:
         return read(encoding="utf-8")
     except UnicodeDecodeError:
@@ -125,7 +125,7 @@ def _decoded(read: Callable[..., Mapping[str, object]]) -> Mapping[str, object]:
 
 
 def _trimmed_packet(packet: bytes) -> bytes:
-    """Return the packet without a byte order mark and the padding that cameras leave."""
+    """Return the packet without byte order mark and padding."""
     return packet.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0")
 
 
@@ -147,7 +147,7 @@ def _xmp_fields(document: Document, *, with_ours: bool) -> Fields:
 
 
 def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
-    """Leave out what taggerd embedded itself."""
+    """Return *fields* without what taggerd embedded."""
     kept: Fields = {}
     for field, value in fields.items():
         if isinstance(value, str):
@@ -166,7 +166,7 @@ def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
 
 
 def _add_seeds(fields: Fields, document: Document) -> None:
-    """Add the keywords of lists that taggerd does not write to the lists that take them."""
+    """Add keywords from lists that taggerd does not write to the lists that take them."""
     for lesser in KEYWORD_FIELDS.values():
         if not lesser.seeds:
             continue
@@ -180,7 +180,7 @@ def _add_seeds(fields: Fields, document: Document) -> None:
 
 
 def _is_camera(value: Value) -> bool:
-    """Say whether no human wrote any of *value*."""
+    """Say whether a camera wrote all of *value*."""
     texts = [value] if isinstance(value, str) else [entry.text for entry in value.entries]
     return all(is_camera_text(text) for text in texts)
 
@@ -237,7 +237,7 @@ def _alt(texts: list[str]) -> Value:
 
 
 def _human(text: str) -> str:
-    """Return *text* as it can be written, or nothing if only a camera could have put it there."""
+    """Return *text* as it can be written; empty if a camera wrote it."""
     text = xml_text(text.replace("\0", " "))
     return "" if is_camera_text(text) or "\ufffd" in text else text
 
@@ -265,7 +265,7 @@ def exif_fields(exif: Mapping[str, object]) -> Fields:
 
 
 def _capture_time(text: Callable[[str], str]) -> str:
-    """Return EXIF's capture time as ISO 8601, with what it has of a fraction and an offset."""
+    """Return EXIF's capture time as ISO 8601, with fraction and offset where it has them."""
     found = _TIME.match(text("Photo.DateTimeOriginal"))
     if found is None or found[1] == "0000":
         return ""
@@ -295,7 +295,7 @@ def _position(text: Callable[[str], str]) -> Fields:
 
 
 def _angle(text: str, reference: str, references: str) -> str:
-    """Return ``"41/1 13/1 1308/100"`` as ``41,13.21800000N``; empty if it is not an angle."""
+    """Return ``"41/1 13/1 1308/100"`` as ``41,13.21800000N``; empty if it is no angle."""
     parts = [_fraction(part) for part in text.split()]
     if len(parts) != 3 or reference not in tuple(references):  # noqa: PLR2004 - degrees, minutes, seconds
         return ""

@@ -1,4 +1,4 @@
-"""What a photo's files and sidecars say before it is asked about, in one look.
+"""What a photo's files and sidecars say before it is asked about, in one call.
 
 The digest that the file had before taggerd embedded anything into it, the digest that its sidecars
 record, and, as hints for a prompt, where and when it was taken and which keywords humans gave it.
@@ -39,7 +39,7 @@ _POSITION = re.compile(
 """XMP part 2: ``DDD,MM,SSk`` or ``DDD,MM.mmk``."""
 _DAY = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?(?:T|$| )")
 _FIRST_YEAR, _LAST_YEAR = 1826, 2200
-"""Of photography; a clock that was never set says others."""
+"""Of photography. A clock that was never set gives others."""
 _INTERNAL = "_Digikam_Internal_Tags_"
 _MOST_KEYWORDS = 30
 _LONGEST_KEYWORD = 60
@@ -57,7 +57,7 @@ class Circumstances:
     month: tuple[int, int] | None = None
     """Year and month (1 to 12; 0: unknown), by the camera's clock."""
     keywords: tuple[str, ...] = ()
-    """The humans' own, without their levels."""
+    """Human keywords, without their levels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,9 @@ def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()
     """Look into the sidecars and the files of *photo*; each sidecar is parsed once.
 
     Args:
-        photo: whose.
-        options: how its sidecars are called, and where tags go.
-        wanted: the circumstances to look for; no others are given.
+        photo: the photo.
+        options: how its sidecars are named, and where tags go.
+        wanted: the circumstances to look for.
 
     Raises:
         PhotosDiskError: the disk fails.
@@ -129,7 +129,7 @@ def _circumstances(
 
 
 _Source = dict[str, tuple[str, ...]]
-"""Property → texts; under the empty name the humans' keywords."""
+"""Property → texts; under the empty name the human keywords."""
 
 
 def _sources(photo: Photo, documents: Iterable[Document]) -> Iterator[_Source]:
@@ -157,7 +157,7 @@ def _from_file(fields: Fields) -> _Source:
 
 
 def _leaves(said: Mapping[str, tuple[str, ...]], machine: Iterable[str]) -> tuple[str, ...]:
-    """Return the last levels of all keywords that are not the machine's, each once."""
+    """Return the last level of every human keyword, each once."""
     ours = {word.casefold() for word in machine}
     kept: dict[str, str] = {}
     for name in WRITTEN:
@@ -171,7 +171,7 @@ def _leaves(said: Mapping[str, tuple[str, ...]], machine: Iterable[str]) -> tupl
 
 
 def _position(said: _Source) -> tuple[float, float] | None:
-    """Return latitude and longitude in degrees; None if one of them is missing or no angle."""
+    """Return latitude and longitude in degrees; None if either is missing or no angle."""
     latitude = _degrees("".join(said.get(_LATITUDE, ())[:1]), "NS", 90)
     longitude = _degrees("".join(said.get(_LONGITUDE, ())[:1]), "EW", 180)
     return None if latitude is None or longitude is None else (latitude, longitude)

@@ -1,7 +1,7 @@
 """Which sidecars a photo has or gets.
 
-One that exists is updated, under either name (``IMG.CR3.xmp`` or ``IMG.xmp``); both exist: both.
-None exists: the setting ``sidecar.naming`` decides.
+Every one that exists is updated, under either name (``IMG.CR3.xmp`` or ``IMG.xmp``). If there is
+none, the setting ``sidecar.naming`` decides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SIDECAR_FOR = named("photoshop:SidecarForExtension")
 _OPEN_RAW = frozenset({"dng"})
-"""Raw formats that Lightroom writes into instead of beside."""
+"""Raw formats that Lightroom writes into, without a sidecar."""
 
 
 class Target(NamedTuple):
@@ -33,11 +33,11 @@ class Target(NamedTuple):
     path: Path
     files: tuple[Path, ...]
     old: Old | None = None
-    """What was read of it, where its content decided whose it is."""
+    """Its content, where that was read to find out whose it is."""
 
 
 def targets(photo: Photo, naming: Naming) -> tuple[Target, ...]:
-    """Return the sidecars of *photo*, each once, those that exist under their name on disk."""
+    """Return the sidecars of *photo*, each once, with the name they have on disk."""
     members = [file.path for file in photo.files]
     found: dict[Path, list[Path]] = {}
     read: dict[Path, Old | None] = {}
@@ -65,13 +65,13 @@ def _stem(path: Path) -> Path:
 
 
 def _existing(sidecar: Path) -> list[Path]:
-    """Return the names under which *sidecar* exists, the extension in either case."""
+    """Return the names under which *sidecar* exists, with its extension in either case."""
     names = (sidecar, sidecar.with_suffix(".XMP"))
     return [name for name in names if os.path.lexists(name)]
 
 
 def _once(found: dict[Path, list[Path]]) -> Iterable[tuple[Path, list[Path]]]:
-    """Drop a second name of the same file (file systems that ignore case)."""
+    """Drop second names of the same file (on file systems that ignore case)."""
     seen: set[tuple[int, int]] = set()
     for sidecar, files in found.items():
         try:
@@ -85,7 +85,7 @@ def _once(found: dict[Path, list[Path]]) -> Iterable[tuple[Path, list[Path]]]:
 
 
 def _new(path: Path, naming: Naming, shared: _Shared) -> Path:
-    """Return the name of a sidecar that is to be made for *path*."""
+    """Return the name of a new sidecar for *path*."""
     proprietary = is_raw(path) and extension(path) not in _OPEN_RAW
     wants_stem = naming == "stem" or (naming == "auto" and proprietary)
     if wants_stem and not _existing(_stem(path)) and not shared.ambiguous:
@@ -96,9 +96,9 @@ def _new(path: Path, naming: Naming, shared: _Shared) -> Path:
 class _Shared:
     """Whether ``IMG.xmp`` describes one file of a photo.
 
-    It may be another picture's: ``IMG.JPG`` and ``IMG.PNG`` from two phones lie in one folder and
-    are two photos; and beside ``IMG.CR3.jpg``, ``IMG.CR3.xmp`` is that of ``IMG.CR3``. Then its own
-    ``photoshop:SidecarForExtension`` decides, else it is left alone.
+    It may be another picture's: ``IMG.JPG`` and ``IMG.PNG`` in one folder are two photos, and
+    beside ``IMG.CR3.jpg`` ``IMG.CR3.xmp`` belongs to ``IMG.CR3``. Then its own
+    ``photoshop:SidecarForExtension`` decides; without one it is left alone.
     """
 
     def __init__(self, path: Path, members: list[Path], read: dict[Path, Old | None]) -> None:
@@ -109,7 +109,7 @@ class _Shared:
 
     @property
     def ambiguous(self) -> bool:
-        """Say whether a picture that is not of this photo has the same stem, or is the stem."""
+        """Say whether a picture of another photo has the same stem, or is named by it."""
         if self._known_ambiguous is None:
             try:
                 names = [path.name for path in self._path.parent.iterdir()]
@@ -142,5 +142,5 @@ class _Shared:
             old = self._read[sidecar]
             texts = old.document.texts(_SIDECAR_FOR) if old is not None else ()
         except (SidecarError, OSError):
-            return ""  # it will be refused, and said so, when it is merged
+            return ""  # the merge refuses it and says why
         return texts[0].strip().lower().lstrip(".") if texts else ""

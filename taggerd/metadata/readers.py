@@ -1,7 +1,7 @@
 """What five programs show of a photo: which sidecar they read, and which property first.
 
-The rules are data; the source of each stands beside it. They are the programs' defaults: most of
-them can be told otherwise by their user.
+The rules are data, each with its source. They are the programs' defaults; users can change most of
+them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a file says, by property, and the form of its arrays."""
+    """The content of a file by property, and the form of its arrays."""
 
     texts: Mapping[str, Sequence[Text]]
     ordered: frozenset[str] = frozenset()
-    """Properties whose array is an ``rdf:Seq``; in a photo itself all: they are read otherwise."""
+    """Properties whose array is an ``rdf:Seq``; in a photo itself all, where it does not matter."""
 
     def text(self, field: str) -> str:
         """Return the text that is shown of *field*: ``x-default``, else the first."""
@@ -58,23 +58,23 @@ class Reader:
 
     name: str
     sidecars: tuple[Name, ...]
-    """Names looked for; the first that is there is read."""
+    """The first of these that exists is read."""
     raw_only: bool
-    """Only beside proprietary raw files: of others it reads the file itself."""
+    """It reads sidecars of proprietary raw files only, and other files themselves."""
     title: tuple[str, ...]
-    """Properties, the first that says something is shown; empty: it shows none."""
+    """The first of these that has a text is shown; empty: it shows no title."""
     description: tuple[str, ...]
     keywords: tuple[str, ...]
-    """Lists; the first that is there is taken."""
+    """The first of these lists that exists is shown."""
     all_lists: bool = False
-    """Every list of ``keywords`` is taken, not the first."""
+    """All of these lists are shown, not the first."""
     keeps_file: Literal["fields", "tags", "nothing"] = "fields"
-    """What of the photo file itself still counts beside a sidecar: each field that the sidecar
-    lacks; the same before the order of fields is looked at; or nothing at all."""
+    """What of the photo file still counts beside a sidecar. ``fields``: each field that the sidecar
+    lacks. ``tags``: each property that it lacks, before the order of properties. ``nothing``."""
     bag_note: str = ""
-    """Said of keywords that stand in an ``rdf:Bag``, as they should: not every release reads it."""
+    """Note on keywords in an ``rdf:Bag``, the correct form, which not every release reads."""
     source: str = ""
-    """Where the rules stand."""
+    """Where the rules come from."""
 
 
 READERS = (
@@ -155,14 +155,14 @@ class Shown(NamedTuple):
 
     reader: str
     sidecar: Path | None
-    """The one it reads; None: none, but the photo itself."""
+    """The one it reads; None: the photo itself."""
     title: str | None
     """None: the program has no titles."""
     description: str
     keywords: tuple[str, ...]
     """Levels by ``/``."""
     note: str = ""
-    """What is to be said of the keywords."""
+    """A note on the keywords."""
 
 
 def shown(reader: Reader, photo: Path, own: Source, sidecars: Mapping[Path, Source]) -> Shown:
@@ -171,8 +171,8 @@ def shown(reader: Reader, photo: Path, own: Source, sidecars: Mapping[Path, Sour
     Args:
         reader: the program.
         photo: the file.
-        own: what the file itself says.
-        sidecars: what each of its sidecars says; one that cannot be read says nothing.
+        own: the file's own metadata.
+        sidecars: the content of each sidecar; empty for one that cannot be read.
     """
     path = _sidecar(reader, photo, sidecars)
     beside = sidecars[path] if path is not None else None
@@ -192,7 +192,7 @@ def _in_a_bag(reader: Reader, source: Source) -> bool:
 
 
 def _sidecar(reader: Reader, photo: Path, sidecars: Mapping[Path, Source]) -> Path | None:
-    """Return the sidecar that *reader* takes of those that are there."""
+    """Return the sidecar that *reader* reads."""
     if reader.raw_only and not (is_raw(photo) and extension(photo) != "dng"):
         return None
     names = {"full": f"{photo.name}.xmp", "stem": f"{photo.stem}.xmp"}
@@ -204,7 +204,7 @@ def _sidecar(reader: Reader, photo: Path, sidecars: Mapping[Path, Source]) -> Pa
 
 
 def _layers(reader: Reader, own: Source, beside: Source | None) -> list[Source]:
-    """Return the sources that *reader* asks one after the other."""
+    """Return the sources that *reader* uses, first to last."""
     if beside is None:
         return [own]
     if reader.keeps_file == "nothing":
@@ -224,7 +224,7 @@ def _text(fields: Sequence[str], layers: Sequence[Source]) -> str:
 
 
 def _keywords(reader: Reader, layers: Sequence[Source]) -> tuple[str, ...]:
-    """Return the keywords of the first list that is there, or of all; the file's own come last."""
+    """Return the keywords of the first list that exists, or of all; the file's own come last."""
     lists = [
         ["/".join(levels(field, word)) for word in layer.words(field)]
         for layer in layers
@@ -235,7 +235,7 @@ def _keywords(reader: Reader, layers: Sequence[Source]) -> tuple[str, ...]:
 
 
 def _together(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Join lists: a flat word that is a level of an earlier keyword is that keyword."""
+    """Join lists. A flat word that is a level of an earlier keyword is dropped."""
     words: dict[str, None] = {}
     known: set[str] = set()
     for each in lists:

@@ -27,7 +27,7 @@ class TextRule(NamedTuple):
 
     name: TextField
     holds: Literal["caption", "description", "neither"] = "neither"
-    """What stands in it where the settings do not say."""
+    """What it holds where the settings do not say."""
     languages: bool = True
     """It is a language alternative (Alt); else plain text."""
     lines: bool = False
@@ -69,7 +69,7 @@ class _State(NamedTuple):
     copies: tuple[Item, ...] = ()
     """Our words in other languages than the one that readers show."""
     others: tuple[Item, ...] = ()
-    """All that is in such languages and not ours."""
+    """All other words in such languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,14 @@ def write_texts(draft: Draft, tags: Tags, options: Options, ownership: Ownership
 
 
 def field_texts(document: Document, ownership: Ownership) -> list[tuple[str, str, bool]]:
-    """Return per text field what it says, and whether it is taggerd's own."""
+    """Return the content of each text field, and whether it is taggerd's."""
     states = {name: _state(document, name, ownership) for name in TEXT_FIELDS}
     shown = [(name, _shown(state).strip(), state.ours) for name, state in states.items()]
     return [(name, text, ours) for name, text, ours in shown if text]
 
 
 def lacking_texts(document: Document, tags: Tags, options: Options) -> list[str]:
-    """Return the fields that are to be written and of which *document* has nothing at all."""
+    """Return the fields that will be written and that *document* lacks, twins included."""
     return [
         name
         for name in wanted_texts(tags, options)
@@ -182,7 +182,7 @@ def _replaced(field: str, state: _State) -> list[str]:
 
 
 def wanted_texts(tags: Tags, options: Options) -> dict[str, str]:
-    """Return the text that each field is to hold; the caption's fields win a tie."""
+    """Return the text for each field; where two answers go there, the caption wins."""
     wanted: dict[str, str] = {}
     pairs: list[tuple[str, str]] = [(f, text) for f, text in tags.own.items() if f in TEXT_FIELDS]
     pairs += [(f, tags.description) for f in options.fields.description]
@@ -237,7 +237,7 @@ def _drop_copies(draft: Draft, state: _State) -> None:
 
 
 def _write(draft: Draft, field: str, state: _State, text: str, language: str) -> bool:
-    """Make *field* say *text*; False if its form does not allow that without a loss."""
+    """Write *text* into *field*; return False if its form does not allow that without a loss."""
     found, item = state.found, state.item
     rule = TEXT_FIELDS[field]
     language = language if rule.languages else ""
@@ -259,7 +259,7 @@ def _write(draft: Draft, field: str, state: _State, text: str, language: str) ->
 
 
 def _reword(draft: Draft, state: _State, text: str, language: str) -> None:
-    """Say *text* in an array of languages that has items which stay."""
+    """Write *text* into an array of languages that has items to keep."""
     found, item = state.found, state.item
     if found is None:
         return

@@ -14,8 +14,7 @@ from taggerd.metadata.copies import with_record
 from taggerd.metadata.embedded import Embedded, embedded
 from taggerd.metadata.embedding.photo import embedded_core
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
-from taggerd.metadata.keywords.lists import shadowing, shadowing_note
-from taggerd.metadata.keywords.owners import by_owner
+from taggerd.metadata.keywords.lists import by_owner, shadowing, shadowing_note
 from taggerd.metadata.ownership import DATE, Ownership
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
 from taggerd.metadata.texts import field_texts
@@ -54,7 +53,7 @@ class SidecarView:
     refused: str = ""
     """Why it cannot be read."""
     touched: str = ""
-    """What taggerd did, and whether somebody edited it since; empty: taggerd never wrote in it."""
+    """What taggerd did, and whether it was edited since; empty: taggerd never wrote to it."""
     version: str = ""
     date: str = ""
     profile: str = ""
@@ -75,16 +74,16 @@ class View:
 
     photo: Path
     sidecars: tuple[SidecarView, ...]
-    """First, under the photo's own path, its XMP packet if taggerd embedded anything into it."""
+    """First, under the photo's own path, its XMP packet, if taggerd embedded anything in it."""
     own: tuple[Words, ...]
-    """What else the photo file itself says: texts, none of them taggerd's."""
+    """The other texts in the photo file, none of them taggerd's."""
     own_keywords: tuple[str, ...]
     readers: tuple[Shown, ...]
     notes: tuple[str, ...] = ()
 
 
 def view(photo: Photo, options: Options) -> View:
-    """Look at *photo* and its sidecars; changes nothing.
+    """Read *photo* and its sidecars; nothing is changed.
 
     Raises:
         StorageError: the disk fails.
@@ -124,7 +123,7 @@ _LISTS = (*WRITTEN, "iptc:Keywords")
 
 
 def _packet_view(path: Path) -> SidecarView | None:
-    """Return whose words the photo's own XMP packet holds, if any are taggerd's."""
+    """Return the words in the photo's own XMP packet by owner, if any are taggerd's."""
     try:
         core = embedded_core(path)
         return sidecar_view(path, Document.load(core))[0] if core else None
@@ -194,7 +193,7 @@ def _own(said: Embedded) -> Source:
         if name in _READ:
             entries = ((value, ""),) if isinstance(value, str) else value.entries
             texts[name] = tuple(Text(*entry) for entry in entries)
-    if said.description:  # of two, exiftool gives EXIF's
+    if said.description:  # where both exist, exiftool returns EXIF's
         texts["tiff:ImageDescription"] = (Text(said.description),)
     if said.keywords:
         texts["iptc:Keywords"] = tuple(map(Text, said.keywords))

@@ -41,7 +41,7 @@ _MPF = b"MPF\0"
 _LARGEST_PACKET = 65502
 """Bytes (XMP part 3, 1.1.3.1)."""
 _APP0, _APP1, _APP2, _APP11, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEF
-_START_OF_SCAN, _END, _COMMENT = 0xDA, 0xD9, 0xFE
+_START_OF_SCAN, _END = 0xDA, 0xD9
 _EXTENSION_HEAD = len(_EXTENSION) + 32 + 8
 _FILE_END_NOTES = (b"AXS!", b"AXS*")
 """Marks of AFCP 12 bytes before the end: it keeps offsets from the start of the file."""

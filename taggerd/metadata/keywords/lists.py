@@ -84,11 +84,11 @@ class KeywordList:
         if self._said is None:
             held = [p for _, p in self.human] + [p for _, p in self.mirrored]
             self._said = (
-                frozenset(same(self.entry(p)) for p in held),
-                frozenset(same(level) for p in held for level in p),
+                frozenset(_same(self.entry(p)) for p in held),
+                frozenset(_same(level) for p in held for level in p),
             )
         entries, levels = self._said
-        wanted = same(self.entry(path))
+        wanted = _same(self.entry(path))
         return wanted in entries or (len(path) == 1 and wanted in levels)
 
 
@@ -100,7 +100,7 @@ def machine_entries(name: str, ownership: Ownership) -> frozenset[str]:
     return frozenset(map(empty.entry, empty.paths_of(ownership)))
 
 
-def same(word: str) -> str:
+def _same(word: str) -> str:
     """Return *word* without case, composition and white space, to compare human keywords."""
     return " ".join(unicodedata.normalize("NFC", word).casefold().split())
 
@@ -123,7 +123,7 @@ def write_keywords(
         SidecarRefused: a list has a form to which keywords cannot be added without a loss.
     """
     lists = [
-        read_list(draft.document, name, ownership)
+        _read(draft.document, name, ownership)
         for name in WRITTEN
         if name in options.fields.keywords or named(name) in draft.document
     ]
@@ -132,8 +132,8 @@ def write_keywords(
     key = partial(alike, english=is_english(options.language))
     gone = _removed(lists, ownership)
     rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
-    sources = [] if ownership.lists else read_only(draft.document, ownership)
-    paths = human_paths([*lists, *sources], ownership)
+    sources = [] if ownership.lists else _readable(READ_ONLY, draft.document, ownership)
+    paths = _human_paths([*lists, *sources], ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
     withheld = _withheld(lists, ownership, key)
@@ -146,23 +146,71 @@ def write_keywords(
     return replace(machine, rejected=rejected, lists=names, mirrored=frozenset(mirrored))
 
 
+def undo_keywords(draft: Draft, ownership: Ownership) -> list[str]:
+    """Remove every machine keyword from every list, and every copy that taggerd made of a word.
+
+    A copy stays where its original is gone: it is all that is left of a human's word.
+
+    Returns:
+        the machine keywords that were there.
+
+    Raises:
+        SidecarRefused: a list has a form from which nothing can be removed without a loss.
+    """
+    everywhere = replace(ownership, lists=frozenset({*WRITTEN, *READ_ONLY}))
+    document = draft.document
+    lists = [_read(document, name, everywhere) for name in WRITTEN if named(name) in document]
+    lists += _readable(READ_ONLY, document, everywhere)
+    human = [path for each in lists for _, path in each.human]
+    here: dict[str, None] = {}
+    for each in lists:
+        here.update((each.path(item.text)[-1], None) for item in each.machine.values())
+        copies = [item for item, path in each.mirrored if _is_said(each, path, human)]
+        _rewrite(draft, each, [*each.machine.values(), *copies], [])
+    return list(here)
+
+
+def _is_said(each: KeywordList, path: Path, human: Iterable[Path]) -> bool:
+    """Say whether a human's own entry in any list holds *path*, as the list *each* writes it."""
+    wanted = _same(each.entry(path))
+    return any(wanted in {_same(each.entry(held)), *map(_same, held)} for held in human)
+
+
+def by_owner(document: Document, ownership: Ownership) -> tuple[list[str], list[str]]:
+    """Return the machine and the human keywords in the lists, levels separated by ``/``.
+
+    A list that cannot be understood is left out.
+    """
+    lists = _readable(WRITTEN, document, ownership)
+    machine = {"/".join(each.path(i.text)) for each in lists for i in each.machine.values()}
+    words = [word for word in ownership.keywords if word in machine]
+    sources = [
+        *lists,
+        *_readable(READ_ONLY, document, replace(ownership, lists=frozenset(READ_ONLY))),
+    ]
+    human = [
+        "/".join(path) for path in _human_paths(sources, replace(ownership, lists=frozenset()))
+    ]
+    return [*words, *sorted(machine - set(words))], human
+
+
 def has_list(document: Document) -> bool:
     """Say whether *document* has any keyword list, or had one that was emptied since."""
     lists = (*WRITTEN, *READ_ONLY, "taggerd:lists")
     return any(named(name) in document for name in lists)
 
 
-def read_only(document: Document, ownership: Ownership) -> list[KeywordList]:
-    """Read the lists that are never written, as far as they can be read."""
+def _readable(names: Iterable[str], document: Document, ownership: Ownership) -> list[KeywordList]:
+    """Read the lists *names*, as far as they can be read."""
     lists = []
-    for name in READ_ONLY:
+    for name in names:
         if named(name) in document:
             with suppress(SidecarRefused):
-                lists.append(read_list(document, name, ownership))
+                lists.append(_read(document, name, ownership))
     return lists
 
 
-def read_list(document: Document, name: str, ownership: Ownership) -> KeywordList:
+def _read(document: Document, name: str, ownership: Ownership) -> KeywordList:
     """Read one list and sort its items: machine, mirrored, human."""
     kind = KEYWORD_FIELDS[name]
     found = document.read(named(name))
@@ -258,7 +306,7 @@ def _machine(
     return Ownership(keywords=tuple(words.values()), paths=tuple(paths.values()))
 
 
-def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path]:
+def _human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path]:
     """Return every human keyword once, with its hierarchy where any list knows it.
 
     A copy that taggerd made of a word stays where it is but is not copied again if a complete list
@@ -270,16 +318,16 @@ def human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Path
     first_pass = not ownership.lists
     paths: dict[Path, Path] = {}
     for each in lists:
-        spelled = {same(each.entry(path)) for path in originals}
+        spelled = {_same(each.entry(path)) for path in originals}
         held = [path for _, path in each.human]
         held += [
             path
             for _, path in each.mirrored
-            if same(each.entry(path)) not in spelled
+            if _same(each.entry(path)) not in spelled
             and (first_pass or all(other.has(path) for other in telling))
         ]
         for path in held:
-            paths.setdefault(tuple(same(level) for level in path), path)
+            paths.setdefault(tuple(_same(level) for level in path), path)
     levels = {key for keys in paths if len(keys) > 1 for key in keys}
     return [path for keys, path in paths.items() if len(keys) > 1 or keys[0] not in levels]
 
@@ -291,17 +339,17 @@ def _update(
     new: dict[str, str] = {}
     for path in paths:
         if not each.has(path):
-            new.setdefault(same(each.entry(path)), each.entry(path))
+            new.setdefault(_same(each.entry(path)), each.entry(path))
     mirrored = {(each.name, item.text) for item, _ in each.mirrored}
     mirrored |= {(each.name, text) for text in new.values()}
     ours = dict.fromkeys(each.paths_of(machine))
     add = [*new.values(), *(each.entry(path) for path in ours if path not in each.machine)]
     drop = [item for path, item in each.machine.items() if path not in ours]
-    rewrite(draft, each, drop, add)
+    _rewrite(draft, each, drop, add)
     return mirrored
 
 
-def rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequence[str]) -> None:
+def _rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequence[str]) -> None:
     """Make the edits on one list."""
     name = named(each.name)
     if not add and not drop:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, get_args
 
-from taggerd.metadata.keywords.owners import undo_keywords
+from taggerd.metadata.keywords.lists import undo_keywords
 from taggerd.metadata.merge import put_record, sealed_text
 from taggerd.metadata.ownership import DATE, Ownership
 from taggerd.metadata.texts import TEXT_FIELDS, undo_texts

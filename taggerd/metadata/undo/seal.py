@@ -1,4 +1,4 @@
-"""What a merge leaves in a sidecar, so that an undo gives back its very bytes.
+"""What a merge leaves in a sidecar, so that an undo restores its very bytes.
 
 The property ``taggerd:undo`` is a seal over the file as taggerd left it, in one of these forms:
 
@@ -9,7 +9,7 @@ The property ``taggerd:undo`` is a seal over the file as taggerd left it, in one
     text from this one: ``[start, length]`` is a run of bytes to keep, a string is what was there
     before taggerd changed it. Nothing else is stored, so a patch has a few hundred bytes.
 ``made``
-    taggerd made the file, and somebody has edited it since.
+    taggerd made the file, and it was edited since.
 
 A seal that no longer fits says nothing: then only what is known as taggerd's own is taken out (see
 :mod:`.undo.content`). Everything refers to the text as UTF-8 (see :mod:`.xmp.encoding`).
@@ -62,11 +62,11 @@ class Origin:
     spans: tuple[Span, ...] = ()
     """What of it is in the present text."""
     intact: bool = True
-    """Nobody edited the file since taggerd wrote it."""
+    """The file was not edited since taggerd wrote it."""
 
 
 def origin(document: Document) -> Origin:
-    """Return what the seal in *document* says of the time before taggerd."""
+    """Return what *document* was before taggerd, as its seal says."""
     if not any(name.uri == TAGGERD for name in document.names):
         text = document.text
         return Origin(text=text, digest=_hash(document.data), spans=(Span(0, 0, len(text)),))
@@ -109,8 +109,8 @@ def sealed(before: Origin, text: bytes, edits: Sequence[Edit]) -> tuple[bytes, s
     return text[:at] + says.encode() + text[at:], says
 
 
-def kept(edits: Iterable[Edit], size: int = LARGEST * 4) -> list[Span]:
-    """Return what *edits* leave as it is of a text of *size* bytes, or of any."""
+def kept(edits: Iterable[Edit]) -> list[Span]:
+    """Return what *edits* leave as it is of a text of any size."""
     spans: list[Span] = []
     start = position = 0
     for edit in sorted(edits, key=lambda edit: edit[:2]):
@@ -118,9 +118,7 @@ def kept(edits: Iterable[Edit], size: int = LARGEST * 4) -> list[Span]:
             spans.append(Span(start, position, edit.start - position))
         start += edit.start - position + len(edit.new)
         position = edit.end
-    if size > position:
-        spans.append(Span(start, position, size - position))
-    return spans
+    return [*spans, Span(start, position, LARGEST * 4)]
 
 
 def joined(newer: Sequence[Span], older: Sequence[Span]) -> list[Span]:
@@ -159,7 +157,7 @@ def _seal_offset(edits: Sequence[Edit]) -> int:
 
 
 def _patch(text: bytes, spans: Iterable[Span]) -> str:
-    """Say how *text* is built out of *spans* of another one."""
+    """Say how to build *text* from *spans* of another one."""
     parts: list[str | tuple[int, int]] = []
     position = 0
     for span in spans:

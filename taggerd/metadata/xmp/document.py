@@ -1,8 +1,7 @@
-"""A sidecar as XMP understands it: properties, each with the position where it is written.
+"""A sidecar as XMP understands it: properties, each with its position in the bytes.
 
-The few rules of XMP (part 1, clause 7) that decide whether a sidecar can be understood safely are
-here: one ``rdf:RDF``, one ``rdf:about``, no property twice. What is not understood is refused, not
-guessed.
+The rules of XMP (part 1, clause 7) that decide whether a sidecar can be understood safely are here:
+one ``rdf:RDF``, one ``rdf:about``, no property twice. What is not understood is refused.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Item(NamedTuple):
     language: str
     """Its ``xml:lang``, lower case; empty for none."""
     plain: bool
-    """It is text with nothing but perhaps a language to it."""
+    """It is text without qualifiers other than a language."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,16 +68,7 @@ class Property:
     """The Bag, Seq or Alt in array form."""
     items: tuple[Item, ...] = ()
     replaceable: bool = True
-    """No qualifier would be lost if it were written again."""
-
-    @property
-    def blank(self) -> bool:
-        """It says nothing at all."""
-        if self.form is Form.OTHER:
-            return False
-        return not self.text.strip(BLANK) and all(
-            item.plain and not item.text.strip(BLANK) for item in self.items
-        )
+    """Writing it again would lose no qualifier."""
 
 
 class Document:
@@ -97,7 +87,7 @@ class Document:
         self.text = text
         self.encoding = encoding
         tree = Tree(text)
-        self.remarks = tree.remarks
+        self.remarks = tuple(tree.remarks)
         self.rdf = _only_rdf(tree.root)
         self.about = self._subject()
         self.descriptions = [n for n in self.rdf.children if _describes_photo(n)]
@@ -191,7 +181,7 @@ class Document:
 
 
 def _describes_photo(node: Node) -> bool:
-    """Say whether *node* is a description of the photo itself, not of something named beside it."""
+    """Say whether *node* describes the photo itself, not another named thing."""
     return node.name == DESCRIPTION and not _NODE_NAMES & node.attributes.keys()
 
 
@@ -252,7 +242,7 @@ def _item(node: Node) -> Item:
 
 
 def _value(node: Node) -> str:
-    """Return the ``rdf:value`` of a qualified value, else the text of a reference, else nothing."""
+    """Return the ``rdf:value`` of a qualified value, else the target of a reference, else ""."""
     for child in node.children:
         if child.name == _VALUE:
             return child.text

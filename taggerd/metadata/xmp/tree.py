@@ -100,6 +100,17 @@ def canonical(node: Node, without: frozenset[Name] = frozenset()) -> Canonical:
     )
 
 
+def attribute_span(data: bytes, node: Node, name: Name) -> tuple[int, int]:
+    """Return the byte span of the attribute *name* in *node*'s start tag, white space before it."""
+    written = node.attributes[name].written.encode()
+    first = node.start + 1 + len(node.written.encode())
+    found = _ATTRIBUTE.finditer(data, first, node.tag_end)
+    span = next((match.span() for match in found if match[1] == written), None)
+    if span is None:
+        refuse(f"has an attribute {written.decode()} that cannot be found again")
+    return span
+
+
 class Tree:
     """A parsed XML document.
 
@@ -112,32 +123,12 @@ class Tree:
 
     def __init__(self, data: bytes) -> None:
         """Parse *data*."""
-        reader = _Reader(data)
-        self.root = reader.root
-        self.remarks = tuple(reader.remarks)
-        """Comments and processing instructions in their order."""
-
-
-def attribute_span(data: bytes, node: Node, name: Name) -> tuple[int, int]:
-    """Return the byte span of the attribute *name* in *node*'s start tag, white space before it."""
-    written = node.attributes[name].written.encode()
-    first = node.start + 1 + len(node.written.encode())
-    found = _ATTRIBUTE.finditer(data, first, node.tag_end)
-    span = next((match.span() for match in found if match[1] == written), None)
-    if span is None:
-        refuse(f"has an attribute {written.decode()} that cannot be found again")
-    return span
-
-
-class _Reader:
-    """One run of expat over *data*."""
-
-    def __init__(self, data: bytes) -> None:
         self._data = data
         self._open: list[Node] = []
         self._bindings: dict[str, str] = {}
         self._root: Node | None = None
         self.remarks: list[tuple[str, ...]] = []
+        """Comments and processing instructions in their order."""
         parser = expat.ParserCreate("UTF-8", _SEPARATOR)
         parser.namespace_prefixes = True
         parser.ordered_attributes = True
@@ -158,7 +149,7 @@ class _Reader:
 
     @property
     def root(self) -> Node:
-        """The document's element; expat has seen to it that there is one."""
+        """The root element."""
         if self._root is None:
             refuse("has no element in it")
         return self._root
