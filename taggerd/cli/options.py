@@ -58,12 +58,12 @@ class Switch(NamedTuple):
     def parameter(self) -> inspect.Parameter:
         """The parameter from which Typer makes the switch; None: not given."""
         option = typer.Option(self.flags, help=self.help, metavar=self.metavar, readable=False)
-        return inspect.Parameter(
-            self.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[self.kind | None, option],  # type: ignore[operator]  # a type
-        )
+        return _parameter(self.name, Annotated[self.kind | None, option], None)  # type: ignore[operator]  # a type
+
+
+def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=default, annotation=annotation)
 
 
 BASE_URL = Switch(
@@ -115,19 +115,16 @@ class Load:
         try:
             loaded = configuration.load(nested(self.given), config=self.config)
         except ConfigurationError as error:
-            raise ConfigurationError(self._with_flags(str(error))) from error
+            complaints = str(error)
+            for key, flag in self.flags.items():
+                complaints = complaints.replace(f"command line: {key}:", f"{flag}:")
+            raise ConfigurationError(complaints) from error
         service = loaded.settings.service
         if loaded.origins["service.log_level"] != "default":
             log_level = None
         level = "debug" if self.verbose else log_level or service.log_level
         logs.set_up(service.log_format, level)  # type: ignore[arg-type]  # one of the Literal's
         return loaded
-
-    def _with_flags(self, complaints: str) -> str:
-        """Name the switch where a complaint about the command line names a setting."""
-        for key, flag in self.flags.items():
-            complaints = complaints.replace(f"command line: {key}:", f"{flag}:")
-        return complaints
 
 
 def nested(values: Mapping[str, object]) -> dict[str, Any]:
@@ -155,18 +152,8 @@ _CONFIG = typer.Option(
 )
 _VERBOSE = typer.Option("--verbose", "-v", help="Log more; show the traceback of an error.")
 _COMMON = (
-    inspect.Parameter(
-        "config",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[Path | None, _CONFIG],
-    ),
-    inspect.Parameter(
-        "verbose",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False,
-        annotation=Annotated[bool, _VERBOSE],
-    ),
+    _parameter("config", Annotated[Path | None, _CONFIG], None),
+    _parameter("verbose", Annotated[bool, _VERBOSE], default=False),
 )
 
 

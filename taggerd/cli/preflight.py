@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from taggerd.settings.configuration import Configuration
 
 
+Learnt = dict[str, str]
+"""What a backend needs that differs from the usual request, by model."""
+
+
 @options.configured(options.BASE_URL, options.API_KEY, options.MODEL)
 def preflight(load: options.Load, *, as_json: options.AsJson = False) -> int:
     """Check whether the backend can be used.
@@ -27,37 +31,29 @@ def preflight(load: options.Load, *, as_json: options.AsJson = False) -> int:
     Probes each backend: is it reachable, which models does it serve, does it answer a text, and
     does the model see a picture. Exit code 0: usable; 3: not.
     """
-    found = asyncio.run(_preflight(load(log_level="error")))
+    usable, reports = asyncio.run(_probe(load(log_level="error")))
     if as_json:
-        typer.echo(json.dumps(_as_json(found), indent=2))
+        # The first backend's report as if it were the only one, with those of all below it.
+        every = [_as_json(report, learnt) for report, learnt in reports]
+        typer.echo(json.dumps(every[0] | {"ok": usable, "endpoints": every}, indent=2))
     else:
-        for report, learnt in zip(found.reports, found.learnt, strict=True):
+        for report, learnt in reports:
             _print(report, learnt)
-    return 0 if found.usable else BackendError.exit_code
+    return 0 if usable else BackendError.exit_code
 
 
-class Found(NamedTuple):
-    """The results of the probes."""
-
-    reports: list[PreflightReport]
-    """One per backend."""
-    learnt: list[dict[str, str]]
-    """What each needs that differs from the usual request, by model."""
-    usable: bool
-    """Whether every role has a usable backend."""
-
-
-async def _preflight(loaded: Configuration) -> Found:
+async def _probe(loaded: Configuration) -> tuple[bool, list[tuple[PreflightReport, Learnt]]]:
+    """Return whether every role has a usable backend, and a report on each backend."""
     inference = make_inference(loaded)
     try:
         reports = await inference.preflight()
         learnt = [endpoint.backend.learnt for endpoint in inference.endpoints]
-        return Found(reports, learnt, inference.usable_by(reports))
+        return inference.usable_by(reports), list(zip(reports, learnt, strict=True))
     finally:
         await inference.close()
 
 
-def _print(report: PreflightReport, learnt: dict[str, str]) -> None:
+def _print(report: PreflightReport, learnt: Learnt) -> None:
     """Print a table of the probes, and what to do next."""
     table = Table(title=f"{report.base_url}  {report.model}", title_justify="left")
     for column in ("probe", "result", "seconds", "detail"):
@@ -76,30 +72,19 @@ def _print(report: PreflightReport, learnt: dict[str, str]) -> None:
         console.print(f"next: {escape(report.next_step)}")
 
 
-def _as_json(found: Found) -> dict[str, object]:
-    """Return the report of the first backend, with those of all below it."""
-    pairs = zip(found.reports, found.learnt, strict=True)
-    every = [_report_as_json(report) | {"learnt": learnt} for report, learnt in pairs]
-    return every[0] | {"ok": found.usable, "endpoints": every}
-
-
-def _report_as_json(report: PreflightReport) -> dict[str, object]:
+def _as_json(report: PreflightReport, learnt: Learnt) -> dict[str, object]:
+    fields = ("name", "ok", "detail", "model", "error")
     return {
         "ok": report.ok,
         "base_url": report.base_url,
         "model": report.model,
         "models": list(report.listed),
         "probes": [
-            {
-                "name": probe.name,
-                "ok": probe.ok,
-                "seconds": round(probe.seconds, 3),
-                "detail": probe.detail,
-                "model": probe.model,
-                "error": probe.error,
-            }
+            {field: getattr(probe, field) for field in fields}
+            | {"seconds": round(probe.seconds, 3)}
             for probe in report.probes
         ],
         "warnings": list(report.warnings),
         "next_step": report.next_step,
+        "learnt": learnt,
     }

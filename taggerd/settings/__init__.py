@@ -5,28 +5,10 @@
 """
 
 from taggerd.settings.arrivals import Arrivals, Root
-from taggerd.settings.backend import Backend, Endpoint, Schedule
-from taggerd.settings.metadata import (
-    Fields,
-    KeywordField,
-    Keywords,
-    Metadata,
-    Ownership,
-    SidecarNames,
-    TextField,
-    VocabularyMode,
-)
-from taggerd.settings.roles import ContextWord, OwnRole, Prompts, Role, Roles
-from taggerd.settings.section import Folder, Section
-from taggerd.settings.tree import (
-    Image,
-    Journal,
-    Queue,
-    Service,
-    Settings,
-    Workers,
-    default_state_directory,
-)
+from taggerd.settings.backend import Backend, Endpoint
+from taggerd.settings.metadata import Fields, Keywords, Metadata, TextField, VocabularyMode
+from taggerd.settings.roles import ContextWord, Role, Roles
+from taggerd.settings.tree import Image, Service, Settings, Workers
 
 __all__ = [
     "Arrivals",
@@ -34,26 +16,15 @@ __all__ = [
     "ContextWord",
     "Endpoint",
     "Fields",
-    "Folder",
     "Image",
-    "Journal",
-    "KeywordField",
     "Keywords",
     "Metadata",
-    "OwnRole",
-    "Ownership",
-    "Prompts",
-    "Queue",
     "Role",
     "Roles",
     "Root",
-    "Schedule",
-    "Section",
     "Service",
     "Settings",
-    "SidecarNames",
     "TextField",
     "VocabularyMode",
     "Workers",
-    "default_state_directory",
 ]

@@ -57,17 +57,13 @@ def literal(value: object) -> str:
     match value:
         case None:
             return '""'
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return str(value)
         case BaseModel():
             pairs = value.model_dump(mode="python", exclude_none=True).items()
             return "{" + ", ".join(f"{key} = {literal(item)}" for key, item in pairs) + "}"
         case list() | tuple():
             return "[" + ", ".join(literal(item) for item in value) + "]"
         case _:
-            return json.dumps(str(value), ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def template() -> str:

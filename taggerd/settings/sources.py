@@ -121,39 +121,23 @@ def credentials() -> Iterator[Layer]:
     Raises:
         ConfigurationError: one names no setting, or cannot be read.
     """
-    for path in _credential_files():
-        keys = path.name.split(".")
-        if len(keys) == 1:
-            continue  # another program's: the name of a setting has a dot
-        _check_key(keys, f"credential {path.name}", ".")
-        value: Any = _credential(path)
-        for key in reversed(keys):
-            value = {key: value}
-        yield Layer(f"credential {path.name}", value)
-
-
-def _credential_files() -> list[Path]:
-    """Return the credentials that systemd passed: files in ``$CREDENTIALS_DIRECTORY``."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not folder:
-        return []
     try:
-        return sorted(Path(entry) for entry in os.scandir(folder) if entry.is_file())
+        for path in sorted(Path(entry) for entry in os.scandir(folder or "") if entry.is_file()):
+            keys = path.name.split(".")
+            if len(keys) == 1:
+                continue  # another program's: the name of a setting has a dot
+            _check_key(keys, f"credential {path.name}", ".")
+            value: Any = path.read_bytes().decode().strip()
+            for key in reversed(keys):
+                value = {key: value}
+            yield Layer(f"credential {path.name}", value)
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
-        message = f"cannot read the credentials in {folder}: {error.strerror}"
+        message = f"cannot read the credential {error.filename}: {error.strerror}"
         raise ConfigurationError(message) from error
-
-
-def _credential(path: Path) -> str:
-    """Return a credential without white space around it; no message quotes it."""
-    try:
-        return path.read_bytes().decode().strip()
-    except OSError as error:
-        message = f"cannot read the credential {path}: {error.strerror}"
-        raise ConfigurationError(message) from error
-    except UnicodeDecodeError:
+    except UnicodeDecodeError:  # no message quotes it
         message = f"the credential {path} is not UTF-8 text; write it again"
         raise ConfigurationError(message) from None
 
