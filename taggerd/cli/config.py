@@ -26,7 +26,10 @@ app = typer.Typer(
 @app.command()
 def init(
     path: Annotated[
-        Path | None, typer.Argument(help="File to write; default: ~/.config/taggerd/taggerd.toml.")
+        Path | None,
+        typer.Argument(
+            help="File to write; default: ~/.config/taggerd/taggerd.toml.", metavar="FILE"
+        ),
     ] = None,
 ) -> None:
     """Write a settings file with all defaults, explained."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def pause(
     load: options.Load,
     reason: Annotated[
-        list[str] | None, typer.Argument(help="Why; shown in taggerd status.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Why; shown in taggerd status.", metavar="REASON", show_default=False),
     ] = None,
     *,
     length: Annotated[

@@ -17,7 +17,8 @@ from taggerd.photo import printable
 def report(
     load: options.Load,
     day: Annotated[
-        str | None, typer.Argument(help="YYYY-MM-DD; default: the latest.", show_default=False)
+        str | None,
+        typer.Argument(help="YYYY-MM-DD; default: the latest.", metavar="DAY", show_default=False),
     ] = None,
 ) -> None:
     """Rebuild a day's summary, metrics and report page.

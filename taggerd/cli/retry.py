@@ -21,7 +21,9 @@ def retry(
     load: options.Load,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Photos or folders.", show_default=False, readable=False),
+        typer.Argument(
+            help="Photos or folders.", metavar="PATH", show_default=False, readable=False
+        ),
     ] = None,
     *,
     everything: Annotated[

@@ -104,7 +104,10 @@ def scan(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folders or photos; default: arrivals.roots.", show_default=False, readable=False
+            help="Folders or photos; default: arrivals.roots.",
+            metavar="PATH",
+            show_default=False,
+            readable=False,
         ),
     ] = None,
     *,

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def show(
     load: options.Load,
     paths: Annotated[
-        list[Path], typer.Argument(help="Photos, sidecars or folders.", readable=False)
+        list[Path],
+        typer.Argument(help="Photos, sidecars or folders.", metavar="PATH", readable=False),
     ],
     *,
     as_json: options.AsJson = False,

@@ -27,7 +27,8 @@ class NoSlot(TaggerdError):
 def slot(
     load: options.Load,
     command: Annotated[
-        list[str] | None, typer.Argument(help="The command, after --.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="The command, after --.", metavar="COMMAND", show_default=False),
     ] = None,
     *,
     endpoint: Annotated[

@@ -38,7 +38,9 @@ def undo(
     load: options.Load,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Photos, sidecars or folders.", show_default=False, readable=False),
+        typer.Argument(
+            help="Photos, sidecars or folders.", metavar="PATH", show_default=False, readable=False
+        ),
     ] = None,
     *,
     everything: Annotated[
@@ -54,7 +56,7 @@ def undo(
     ] = None,
     field: Annotated[
         list[Field] | None,
-        typer.Option(help="Only this part; may be repeated."),
+        typer.Option(help="Only this part; may be repeated.", metavar="|".join(Field)),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Change nothing; say what would happen to each file.")
