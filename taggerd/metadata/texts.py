@@ -160,7 +160,7 @@ def _undo(draft: Draft, name: str, state: _State, before: str) -> None:
     found, item = state.found, state.item
     ours = [*state.copies, *([item] if item is not None and state.ours else [])]
     if found is not None and found.form is Form.ARRAY and len(ours) < len(found.items):
-        draft.relist(found, ours, [])
+        draft.change_items(found, [(item, None) for item in ours])
     else:
         draft.remove(named(name))
 
@@ -233,7 +233,7 @@ def _shown(state: _State) -> str:
 def _drop_copies(draft: Draft, state: _State) -> None:
     """Take out our words in other languages: some readers would show them, not the human's."""
     if state.found is not None and state.copies:
-        draft.reword(state.found, [(item, None) for item in state.copies])
+        draft.change_items(state.found, [(item, None) for item in state.copies])
 
 
 def _write(draft: Draft, field: str, state: _State, text: str, language: str) -> bool:
@@ -270,4 +270,4 @@ def _reword(draft: Draft, state: _State, text: str, language: str) -> None:
     if language and all(each.language != spoken for each in found.items):
         new.append(Entry(text, language))
     if new or any(each.text != wanted for each, wanted in said):
-        draft.reword(found, said, new)
+        draft.change_items(found, said, new)

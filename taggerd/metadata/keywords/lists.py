@@ -358,7 +358,7 @@ def _rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequenc
         if len(drop) == len(each.found.items) and not add and each.found.replaceable:
             draft.remove(name)
         else:
-            draft.relist(each.found, drop, add)
+            draft.change_items(each.found, [(item, None) for item in drop], map(Entry, add))
         return
     kept = [each.found.text] if each.found is not None and each.found.text.strip(BLANK) else []
     draft.put(name, Array(each.kind.array, tuple(Entry(text) for text in [*kept, *add])))

@@ -18,7 +18,7 @@ from taggerd.metadata.xmp.namespaces import PREFIXES, RDF, XML, Name, prefix_of,
 from taggerd.metadata.xmp.tree import BLANK, Canonical, Node, attribute_span, canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _LI = Name(RDF, "li")
 _LANGUAGE = Name(XML, "lang")
@@ -41,7 +41,7 @@ class Array:
 
 
 Value = str | Array
-"""What a property is to be: plain text or an array."""
+"""The value of a property to be written: plain text or an array."""
 
 
 class Edit(NamedTuple):
@@ -71,7 +71,7 @@ def splice(data: bytes, edits: Collection[Edit]) -> bytes:
 
 
 def escaped(text: str) -> str:
-    """Return *text* as XML character data that every parser gives back as it is."""
+    """Return *text* as XML character data that every parser reads as *text*."""
     return (
         text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
     )
@@ -95,7 +95,7 @@ class Draft:
         return frozenset(self._expected)
 
     def put(self, name: Name, value: Value) -> None:
-        """Write *name* as *value*, in the place of what it was or new."""
+        """Write *name* as *value*: replace the property, or add it."""
         self._expect(name, _meaning(value))
         old = self.document.read(name)
         if old is None or old.node is None:
@@ -107,7 +107,7 @@ class Draft:
         self._edits.append(Edit(old.node.start, old.node.end, element.encode()))
 
     def remove(self, name: Name) -> None:
-        """Take the property *name* out."""
+        """Remove the property *name*."""
         self._expect(name, None)
         old = self.document.read(name)
         if old is None:
@@ -117,56 +117,45 @@ class Draft:
         else:
             self._cut(old.node)
 
-    def reword(
-        self, old: Property, said: Sequence[tuple[Item, str | None]], new: Sequence[Entry] = ()
+    def change_items(
+        self, old: Property, texts: Iterable[tuple[Item, str | None]], new: Iterable[Entry] = ()
     ) -> None:
-        """Give items of the array *old* new texts, and add *new* ones.
+        """Give items of the array *old* other texts, and add *new* ones.
 
         Args:
-            old: an array of languages.
-            said: items with their texts; None takes one out. At least one item must stay.
+            old: an array with items.
+            texts: items with their new texts; None removes one.
             new: ``x-default`` goes first, all others last.
         """
         container = _container(old)
-        texts = {id(item.node): text for item, text in said}
-        kept = [item for item in old.items if texts.get(id(item.node), "") is not None]
+        given = {id(item.node): text for item, text in texts}
+        kept = [item for item in old.items if given.get(id(item.node), "") is not None]
         meanings: list[Canonical] = []
-        for item in kept:
+        for item in old.items:
+            text = given.get(id(item.node), item.text)
             meaning = canonical(item.node)
-            text = texts.get(id(item.node))
-            if text is not None and text != item.text:
+            if text is None:
+                self._cut(item.node)
+                continue
+            if text != item.text:
                 self._fill(item.node, escaped(text))
                 meaning = (*meaning[:2], text, ())
             meanings.append(meaning)
-        for item in old.items:
-            if texts.get(id(item.node), "") is None:
-                self._cut(item.node)
-        first, last = kept[0].node, kept[-1].node
+        first, last = (kept or old.items)[0].node, (kept or old.items)[-1].node
+        head = tail = ""
         for entry in new:
-            tag, language = f"{container.prefix}li", quoteattr(entry.language)
-            li = f"<{tag} xml:lang={language}>{escaped(entry.text)}</{tag}>"
+            li = f"{container.prefix}li"
+            language = f" xml:lang={quoteattr(entry.language)}" if entry.language else ""
+            element = f"<{li}{language}>{escaped(entry.text)}</{li}>"
             if entry.language == "x-default":
                 meanings.insert(0, _li_meaning(entry))
-                self._edits.append(Edit(first.start, first.start, (li + self._gap(first)).encode()))
+                head = element + self._gap(first)
             else:
                 meanings.append(_li_meaning(entry))
-                self._edits.append(Edit(last.end, last.end, (self._gap(last) + li).encode()))
+                tail += self._gap(last) + element
+        self._edits += [Edit(first.start, first.start, head.encode())] if head else []
+        self._edits += [Edit(last.end, last.end, tail.encode())] if tail else []
         self._expect(old.name, (container.name.local, *meanings))
-
-    def relist(self, old: Property, drop: Collection[Item], add: Sequence[str]) -> None:
-        """Take the items *drop* out of the array *old* and put *add* at its end."""
-        container = _container(old)
-        dropped = {id(item.node) for item in drop}
-        kept = [canonical(i.node) for i in old.items if id(i.node) not in dropped]
-        new = [_li_meaning(Entry(word)) for word in add]
-        self._expect(old.name, (container.name.local, *kept, *new))
-        for item in drop:
-            self._cut(item.node)
-        if add:
-            last = old.items[-1].node
-            gap, tag = self._gap(last), f"{container.prefix}li"
-            lines = "".join(f"{gap}<{tag}>{escaped(word)}</{tag}>" for word in add)
-            self._edits.append(Edit(last.end, last.end, lines.encode()))
 
     def edits(self) -> list[Edit]:
         """Return the edits, with new text as it will be read back from the sidecar's encoding."""
@@ -268,7 +257,7 @@ class Draft:
             self._edits.append(Edit(node.tag_end, node.close, content.encode()))
 
     def _cut(self, node: Node) -> None:
-        """Take *node* out with the white space before it."""
+        """Remove *node* and the white space before it."""
         start = node.start - len(self._gap(node).encode())
         self._edits.append(Edit(start, node.end, b""))
 
