@@ -10,7 +10,7 @@ import struct
 import subprocess
 import zlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pillow_heif
@@ -205,7 +205,7 @@ def seen(path: Path) -> tuple[list[str], str]:
     return frames, profile
 
 
-Shown = dict[str, tuple[dict[str, object], dict[str, object]]]
+Shown = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 """Name → the XMP, and all else but names, times and places."""
 
 _ASIDE = ("System:", "File:", "ExifTool:", "SourceFile", "XMP", "QuickTime:MediaData",
@@ -219,7 +219,7 @@ def exiftool(folder: Path) -> Shown:
         pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
     options = ["-config", "", "-struct", "-j", "-G1", "-a", "-u", "-b", "-q"]
     shown = subprocess.run([program, *options, str(folder)], capture_output=True, check=False)
-    files: list[dict[str, object]] = json.loads(shown.stdout)
+    files: list[dict[str, Any]] = json.loads(shown.stdout)
     return {
         str(fields["System:FileName"]): (
             {key: value for key, value in fields.items() if key.startswith("XMP-")},

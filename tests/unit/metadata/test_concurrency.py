@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -150,8 +151,8 @@ def test_a_damaged_sidecar_is_waited_for_only_while_it_is_fresh(
     path.write_bytes(b"<x:xmpmeta")
     for age, pauses in ((0.1, 4), (5.0, 0)):
         waits: list[float] = []
-        now = path.stat().st_mtime + age
-        retries = Retries(clock=lambda now=now: now, wait=waits.append)
+        clock = partial(float, path.stat().st_mtime + age)
+        retries = Retries(clock=clock, wait=waits.append)
         (left,) = write(photo, tags, provenance, Options(retries=retries))
         assert "left unchanged" in left.error
         assert len(waits) == pauses
@@ -256,7 +257,7 @@ def test_a_program_that_never_stops_writing(
     body = path.with_name("body.txt")
     body.write_bytes(path.read_bytes())
     program = _PROGRAM.format(here=os.fspath(Path(__file__).parent))
-    line = [sys.executable, "-c", program, path, how, str(_SECONDS), body]
+    line = [sys.executable, "-c", program, str(path), how, str(_SECONDS), str(body)]
     theirs = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     chance, written = random.Random(2), 0  # noqa: S311 - pauses
     while theirs.poll() is None:

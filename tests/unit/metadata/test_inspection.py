@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.photo import Photo, Provenance, Tags
+    from taggerd.settings import ContextWord
 
 PhotoOf = Callable[..., "Photo"]
 Make = Callable[..., bytes]
-ALL = ("place", "date", "keywords")
+ALL: tuple[ContextWord, ...] = ("place", "date", "keywords")
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
     'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '

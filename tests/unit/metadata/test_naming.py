@@ -13,6 +13,8 @@ from taggerd.photo import Photo
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from taggerd.metadata.options import Naming
+
 PhotoOf = Callable[..., Photo]
 
 
@@ -29,7 +31,7 @@ PhotoOf = Callable[..., Photo]
     ],
 )
 def test_new_names(
-    tmp_path: Path, photo_of: PhotoOf, naming: str, files: list[str], expected: list[str]
+    tmp_path: Path, photo_of: PhotoOf, naming: Naming, files: list[str], expected: list[str]
 ) -> None:
     """Without a sidecar the setting decides; a shared one is named once."""
     photo = photo_of(*(tmp_path / name for name in files))
@@ -47,7 +49,7 @@ def test_new_names(
 )
 @pytest.mark.parametrize("naming", ["auto", "full", "stem"])
 def test_existing_names_win(
-    tmp_path: Path, photo_of: PhotoOf, naming: str, existing: list[str], expected: list[str]
+    tmp_path: Path, photo_of: PhotoOf, naming: Naming, existing: list[str], expected: list[str]
 ) -> None:
     """One that exists is used under its name; both exist: both are."""
     for name in existing:
@@ -58,7 +60,7 @@ def test_existing_names_win(
 
 @pytest.mark.parametrize("naming", ["auto", "stem"])
 def test_a_stem_shared_by_two_pictures_is_left_alone(
-    tmp_path: Path, photo_of: PhotoOf, naming: str
+    tmp_path: Path, photo_of: PhotoOf, naming: Naming
 ) -> None:
     """``a.xmp`` beside ``a.jpg`` and ``a.png`` may be either's: neither takes or makes it."""
     photo = photo_of(tmp_path / "a.jpg")
@@ -70,7 +72,7 @@ def test_a_stem_shared_by_two_pictures_is_left_alone(
 
 @pytest.mark.parametrize("naming", ["auto", "stem"])
 def test_a_sidecar_of_the_picture_that_another_is_named_after(
-    tmp_path: Path, photo_of: PhotoOf, naming: str
+    tmp_path: Path, photo_of: PhotoOf, naming: Naming
 ) -> None:
     """``a.dng.xmp`` is that of ``a.dng``, never the one of ``a.dng.jpg`` beside it."""
     raw, exported = photo_of(tmp_path / "a.dng"), photo_of(tmp_path / "a.dng.jpg")

@@ -23,6 +23,7 @@ exiftool as the parser; ``taggerd show`` must say the same.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from functools import cache
@@ -103,7 +104,7 @@ def _parsed(path: Path) -> Read:
     program = shutil.which("exiftool")
     if program is None:
         pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
-    command = [program, "-j", "-G1", "-struct", path]
+    command = [program, "-j", "-G1", "-struct", os.fspath(path)]
     output = subprocess.run(command, capture_output=True, check=True).stdout
     found: Read = json.loads(output)[0]
     return found

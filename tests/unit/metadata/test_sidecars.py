@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import SidecarChanged, StorageError
-from taggerd.metadata import Options, atomic, inspect, sidecars, write
+from taggerd.metadata import Options, atomic, inspect, write
 from taggerd.photo import Photo, Provenance, Tags
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def test_a_change_at_the_same_moment_is_merged(
             path.write_bytes(theirs.pop())
         return real(path, old, data, **rest)
 
-    monkeypatch.setattr(sidecars.atomic, "replace", late)
+    monkeypatch.setattr(atomic, "replace", late)
     (done,) = write(photo, tags, provenance, Options())
     assert done.written
     assert texts(path.read_bytes(), "dc:subject") == ["Anna", "dog", "beach", "car park"]
@@ -249,7 +249,7 @@ def test_a_sidecar_that_keeps_changing_is_left(
         path.write_bytes(sidecar(f"<dc:source>{count[0]}</dc:source>"))
         return real(path, old, data, **rest)
 
-    monkeypatch.setattr(sidecars.atomic, "replace", late)
+    monkeypatch.setattr(atomic, "replace", late)
     (left,) = write(photo, tags, provenance, Options(backup_originals=True))
     assert "another program" in left.error
     assert path.read_bytes() == sidecar(f"<dc:source>{count[0]}</dc:source>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import struct
@@ -10,7 +11,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from support import embeddable
 from support.embeddable import (
@@ -73,7 +76,7 @@ class Journey:
 
     folders: dict[str, Path]
     done: dict[str, dict[str, Sidecar]]
-    shown: dict[str, dict[str, tuple[dict[str, object], dict[str, object]]]]
+    shown: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]]
 
     def path(self, stage: str, name: str) -> Path:
         """Return a file at one stage, or skip."""
@@ -82,7 +85,7 @@ class Journey:
             pytest.skip("exiftool is not installed: apt-get install libimage-exiftool-perl")
         return path
 
-    def exiftool(self, stage: str, name: str) -> tuple[dict[str, object], dict[str, object]]:
+    def exiftool(self, stage: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what exiftool finds at one stage, or skip: the XMP, and all else."""
         self.path(stage, name)
         return self.shown[stage][name]
@@ -151,8 +154,9 @@ def test_a_second_pass_changes_nothing_and_a_retag_only_xmp(journey: Journey, na
         assert origin(path) == PROVENANCE.digest
         photo = Photo((PhotoFile(path, Stamp.of(path.lstat())),))
         assert inspect(photo, EMBED).tagged == PROVENANCE.digest
-    assert journey.done[name]["embedded"].stamp is not None
-    assert journey.done[name]["embedded"].stamp.size == first.stat().st_size
+    stamp = journey.done[name]["embedded"].stamp
+    assert stamp is not None
+    assert stamp.size == first.stat().st_size
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -211,7 +215,7 @@ def test_words_elsewhere_are_not_hidden_by_a_packet_without_them(
     bare = packet("X").replace(subject, b"")
     artist = embeddable.exif()
     artist[0x013B] = "Anna"
-    made = embeddable.io.BytesIO()
+    made = io.BytesIO()
     embeddable.picture().save(made, "JPEG", exif=artist, xmp=bare)
     path.write_bytes(behind_start(made.getvalue(), embeddable.iptc("Caf\xe9")))
     embedded(path)
@@ -286,7 +290,7 @@ def _c2pa_webp() -> bytes:
 
 
 def _c2pa_tiff() -> bytes:
-    made = embeddable.io.BytesIO()
+    made = io.BytesIO()
     embeddable.picture().save(made, "TIFF", tiffinfo={0xCD41: b"jumb"})
     return made.getvalue()
 
@@ -531,7 +535,7 @@ def test_a_photo_edited_since_is_another_one(tmp_path: Path, embedded: Run) -> N
 @pytest.mark.parametrize("name", sorted(set(KINDS) - NEEDS_EXIFTOOL))
 def test_any_bytes(tmp_path: Path, name: str) -> None:
     """A damaged file is refused in our own words, or written to and found equal: nothing else."""
-    random = embeddable.np.random.default_rng(len(name))
+    random = np.random.default_rng(len(name))
     data = KINDS[name]()
     path = tmp_path / name
     for _ in range(25):
@@ -548,7 +552,7 @@ def test_any_bytes(tmp_path: Path, name: str) -> None:
 
 def test_hostile_heif(tmp_path: Path) -> None:
     """Likewise for reading the lists of a HEIF file."""
-    random = embeddable.np.random.default_rng(5)
+    random = np.random.default_rng(5)
     data = KINDS["plain.heic"]()
     path = tmp_path / "a.heic"
     for _ in range(150):

@@ -119,6 +119,7 @@ class Human:
 
     def _node(self, root: ET.Element, name: str) -> ET.Element:
         description = root.find(f".//{_qualified('rdf:Description')}")
+        assert description is not None
         found = description.find(_qualified(name))
         return found if found is not None else ET.SubElement(description, _qualified(name))
 
@@ -147,7 +148,8 @@ def test_the_humans_version_remains(
 ) -> None:
     """Tag, edit, tag again, undo: the human's texts and keywords are there, and nothing of ours."""
     human = Human(*seed)
-    data, rejected, edited = human.first, set(), False
+    data, edited = human.first, False
+    rejected: set[str] = set()
     for given_tags, wanted, overwrite in passes:
         options = Options(overwrite=overwrite, language=language, root=root)
         data = merge(data, given_tags, PROVENANCE, options).data
