@@ -10,7 +10,9 @@ import json
 import re
 from base64 import b64encode
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from taggerd.inference.questions import response_format
 
@@ -42,6 +44,8 @@ _TOO_LONG = re.compile(r"too large|context|exceed", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """What one model at one endpoint accepts."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     json: Literal["schema", "object", "none"] = "schema"
     """The strictest ``response_format`` that is accepted."""
@@ -127,32 +131,22 @@ class Dialect:
     @classmethod
     def of_json(cls, value: object) -> Dialect | None:
         """Read what :meth:`to_json` made; None if another version made it."""
-        if not isinstance(value, dict) or value.keys() != _VALUES.keys():
+        try:
+            read = _STORED.validate_python(value)
+        except ValidationError:
             return None
-        return cls(**value) if all(value[name] in _VALUES[name] for name in value) else None
+        return read if value == read.to_json() else None
 
     def merged(self, before: Dialect, after: Dialect) -> Dialect:
         """Return this dialect with what changed from *before* to *after*.
 
         Requests in flight at once each learn something; none may undo what another learnt.
         """
-        changed = {
-            name: new
-            for name in ("json", "temperature", "tokens", "system", "thinking", "combined")
-            if (new := getattr(after, name)) != getattr(before, name)
-        }
+        changed = {k: v for k, v in asdict(after).items() if v != getattr(before, k)}
         return replace(self, **changed)
 
 
-_VALUES: dict[str, tuple[str | bool, ...]] = {
-    "json": ("schema", "object", "none"),
-    "temperature": (True, False),
-    "tokens": ("max_tokens", "max_completion_tokens"),
-    "system": ("message", "inline"),
-    "thinking": ("unasked", "effort", "template", "allowed"),
-    "combined": (True, False),
-}
-"""What each field of a :class:`Dialect` may be."""
+_STORED = TypeAdapter(Dialect)
 
 
 def encoded(jpeg: bytes) -> bytes:
