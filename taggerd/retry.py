@@ -2,7 +2,7 @@
 
 :data:`POLICIES` has one row per kind of error of :mod:`taggerd.errors`; an error without a row of
 its own follows its nearest base class. Inference and the runner decide by these rows and by nothing
-else: to wait longer after a 429, change a number here.
+else. To wait longer after a 429, change a number here.
 
 Which HTTP status becomes which error is decided in :mod:`taggerd.inference.statuses`. How many
 attempts a photo has is a setting, ``queue.max_attempts``.
@@ -85,12 +85,12 @@ class Policy:
     pauses: Literal["", "photo", "endpoint", "folder", "program"] = ""
     """What waits. Empty: nothing, the photo is back in the queue."""
     backoff: Backoff | None = None
-    """How long that waits; None: no time."""
+    """How long that waits; None: not at all."""
     probe: Literal["", "preflight", "control picture", "photo"] = ""
     """What is tried after the wait to see whether the fault is over. Empty: the work itself."""
     control: bool = False
-    """Whether an endpoint is first asked about a picture that is known to be good: if it fails over
-    that as well, the endpoint is at fault and not the photo, or the other way round."""
+    """Whether the endpoint is first asked about a control picture, which is known to be good: if it
+    fails on that as well, the endpoint is at fault, otherwise the photo."""
     repeats: int = 0
     """How often a request is repeated at once, in another form, before the error counts."""
     tolerated: int | None = None
@@ -133,7 +133,7 @@ The daemon waits for ever."""
 _BACKEND = Policy("backend", pauses="endpoint", backoff=ENDPOINT, probe="preflight")
 
 POLICIES: Mapping[type[TaggerdError], Policy] = {
-    # The photo is at fault.
+    # The photo's fault.
     PhotoError: Policy("photo", "an attempt"),
     PhotoUnreadable: Policy("photo", "an attempt"),
     PhotoUndecodable: Policy("photo", "every attempt"),
@@ -146,9 +146,9 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     AnswerRejected: Policy("photo", "an attempt", repeats=1),
     SidecarError: Policy("photo", "every attempt"),
     ArchiveError: Policy("photo", "every attempt"),
-    # Nobody is: the photo has to settle again.
+    # Nobody's fault: the photo has to settle again.
     PhotoMoved: Policy("nobody"),
-    # The backend is: photos wait for it unharmed.
+    # The backend's fault: photos wait for it and pay nothing.
     BackendError: _BACKEND,
     BackendUnreachable: replace(_BACKEND, control=True),
     BackendTimeout: replace(_BACKEND, control=True, throttles=True),
@@ -159,9 +159,9 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     NotABackend: _BACKEND,
     BackendBlind: _BACKEND,
     NotProbed: replace(_BACKEND, backoff=None),
-    # The backend is, or the photo: some servers answer one that they cannot read with a plain 500.
+    # The backend's, or the photo's: some servers answer one that they cannot read with a 500.
     FailsOnThisPhoto: Policy("backend", pauses="photo", backoff=PHOTO, tolerated=2),
-    # This machine is.
+    # This machine's fault.
     StartError: Policy("machine", pauses="photo", backoff=PHOTO),
     StorageError: Policy("machine", pauses="program", backoff=DISK),
     PhotosDiskError: Policy("machine", pauses="folder", backoff=DISK, probe="photo"),
@@ -170,6 +170,6 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
 
 
 def policy_of(error: BaseException | type[BaseException]) -> Policy:
-    """Return what is done about *error*; one that nobody foresaw is the photo's fault."""
+    """Return what is done about *error*; an unexpected one is the photo's fault."""
     kind = error if isinstance(error, type) else type(error)
     return next((POLICIES[base] for base in kind.__mro__ if base in POLICIES), POLICIES[PhotoError])

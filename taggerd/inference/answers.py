@@ -58,7 +58,7 @@ _CONTROL = re.compile(
 )
 """Control characters except white space, and the replacement character, also as JSON escapes."""
 _LOOP_WORDS = 8
-"""The same word so often in a row is a model that is stuck."""
+"""The same word so often in a row means that the model is stuck."""
 
 _APOSTROPHE = "['\N{RIGHT SINGLE QUOTATION MARK}]"
 _REFUSAL = re.compile(

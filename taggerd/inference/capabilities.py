@@ -167,6 +167,6 @@ class Capabilities:
 
 def fingerprint(reply: Reply, listed: Sequence[str]) -> str:
     """Return what changes when the server does: its name, its versions, its models."""
-    told = {k: v for k, v in reply.headers.items() if k == "server" or k.endswith("version")}
-    said = json.dumps([sorted(told.items()), sorted(listed)])
+    names = {k: v for k, v in reply.headers.items() if k == "server" or k.endswith("version")}
+    said = json.dumps([sorted(names.items()), sorted(listed)])
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()

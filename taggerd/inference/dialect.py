@@ -59,7 +59,7 @@ class Dialect:
     """Whether it answers combined questions."""
 
     def __str__(self) -> str:
-        """Say how it differs from the usual form."""
+        """Describe how it differs from the usual form."""
         formats = {
             "object": "response_format json_object",
             "none": "no response_format",

@@ -155,7 +155,7 @@ class Endpoint:
         return None
 
     async def still_blind(self) -> BackendError | None:
-        """After the same answer for every picture: say whether it is still the same."""
+        """Return the fault if a model that gave every picture the same answer still does."""
         if self._repeated is None:
             return None
         error = await self._repeats_itself()
@@ -180,7 +180,7 @@ class Endpoint:
             self.health.trust(answer)
 
     async def _repeats_itself(self) -> BackendError | None:
-        """Say what is wrong if the model repeats itself about a picture it was never shown."""
+        """Return what is wrong if the model repeats itself about a picture it was never shown."""
         if self._repeated is None:
             return None
         question, repeated = self._repeated
@@ -204,8 +204,8 @@ class Endpoint:
         """Return the backend's fault if the control picture ends in *error* as well.
 
         A server that was started with too small a context, or a model that is broken, refuses or
-        spoils every picture: no photo pays for that. A model that never was up to the control
-        picture is told by its answers about other photos since: then this one is at fault.
+        spoils every picture: no photo pays for that. A model that fails on the control picture
+        alone has answered about other photos meanwhile: then this photo is at fault.
         """
         key = picture.digest, question.role
         async with self._judging:
@@ -294,7 +294,7 @@ class Recovery:
 
 
 def control_picture() -> Picture:
-    """Return a picture that is known to be good and no photo of anybody's."""
+    """Return a picture that is known to be good and is no photo of the user's."""
     jpeg = files("taggerd").joinpath("data", "probes", "control.jpg").read_bytes()
     width, height = CONTROL_SIZE
     return Picture(jpeg, width, height, b"", "", Stamp(len(jpeg), 0, 0, 0))

@@ -45,7 +45,7 @@ def probing() -> Iterator[None]:
 
 
 def is_probing() -> bool:
-    """Say whether the request at hand is a probe and not about a photo."""
+    """Return whether the request at hand is a probe and not about a photo."""
     return _probing.get()
 
 
@@ -122,7 +122,7 @@ class Health:
             await self._settled.wait()
 
     def may_send(self) -> bool:
-        """Say whether to send now, or to return the permit and wait for the verdict again.
+        """Return whether to send now, or to return the permit and wait for the verdict again.
 
         Raises:
             BackendError: the endpoint is at fault, which was found while this request waited.
@@ -145,7 +145,7 @@ class Health:
     # A model that says the same of every picture.
 
     def repeats_itself(self, digest: str, answer: Answer) -> bool:
-        """Take note of *answer* about the picture *digest*; say whether its text came too often.
+        """Take note of *answer* about the picture *digest*; return whether its text came too often.
 
         A burst of one scene is rightly described alike, so this proves nothing by itself: ask
         about a picture of another kind before blaming the model.
@@ -159,11 +159,11 @@ class Health:
         return len(self._repeats[key].digests) >= SUSPICIOUS_REPEATS
 
     def trust(self, answer: Answer) -> None:
-        """Take the text of *answer* for a genuine one from now on."""
+        """Accept the text of *answer* from now on, however often it comes."""
         self._genuine.add((answer.role, answer.model, answer.text))
 
     def forget_repeats(self) -> None:
-        """Count from zero, as after the model was mended."""
+        """Count from zero, as after the model was replaced."""
         self._repeats.clear()
 
 

@@ -56,19 +56,26 @@ class Probe:
 
     name: str
     """``"models"``, ``"text"`` or ``"vision"``."""
-    ok: bool
     seconds: float = 0.0
     """Latency of its requests, without the wait for a free slot if they were answered."""
     detail: str = ""
     """What it found, for people."""
-    error: str = ""
-    """Why it failed, one line; empty if it passed."""
     model: str = ""
     """The model that says it answered."""
-    cause: type[BackendError] | None = None
-    """The kind of error."""
-    retry_after_seconds: float | None = None
-    """How long the backend asked to be left alone, where it said so."""
+    fault: BackendError | None = None
+    """Why it failed."""
+    tried: bool = True
+    """False if an earlier failure made it pointless."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it passed."""
+        return self.tried and self.fault is None
+
+    @property
+    def error(self) -> str:
+        """Why it failed, one line; empty if it did not."""
+        return str(self.fault or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,17 +101,18 @@ class PreflightReport:
         A listing that fails does not matter if a configured model answers and sees pictures.
         """
         models, text, vision = self.probes
-        return text.ok and vision.ok and (models.ok or models.cause in _LISTING_MAY_FAIL)
+        return text.ok and vision.ok and (models.ok or _tolerated(models))
 
     @property
-    def culprit(self) -> Probe:
-        """The probe that decides: the last that failed. Those that failed before were tolerated."""
-        return next((p for p in reversed(self.probes) if p.cause), self.probes[-1])
+    def fault(self) -> BackendError | None:
+        """Why photos cannot be asked about; None if they can. Earlier failures were tolerated."""
+        faults = [probe.fault for probe in self.probes if probe.fault]
+        return None if self.ok else faults[-1]
 
     @property
     def error(self) -> str:
-        """Why photos cannot be asked about, one line; empty if they can."""
-        return "" if self.ok else self.culprit.error
+        """The same in one line; empty if they can."""
+        return str(self.fault or "")
 
 
 class Probed(Protocol):
@@ -137,8 +145,8 @@ async def probe_all(
     """
     models, listed = await _probe_models(backend, models_asked, clock)
     wanted = tuple(dict.fromkeys(model or backend.default_of(listed) for model in models_asked))
-    text, vision = _untried("text"), _untried("vision")
-    if all(wanted) and (models.ok or models.cause in _LISTING_MAY_FAIL):
+    text, vision = (Probe(name=n, tried=False, detail="not tried") for n in ("text", "vision"))
+    if all(wanted) and (models.ok or _tolerated(models)):
         text = await _probe_text(backend, wanted, clock)
         if text.ok:
             vision = await _probe_vision(backend, wanted, random, clock)
@@ -149,30 +157,14 @@ async def probe_all(
         probes=(models, text, vision),
         warnings=_warnings(models, (text, vision), wanted) if text.ok else (),
     )
-    if report.ok:
+    if report.fault is None:
         return report
-    cause = report.culprit.cause or BackendError
-    step = _next_step(cause, report.error, backend.base_url, listed)
-    return replace(report, next_step=step)
+    return replace(report, next_step=_next_step(report.fault, backend.base_url, listed))
 
 
-def _untried(name: str) -> Probe:
-    """Return a probe that an earlier failure made pointless."""
-    return Probe(name=name, ok=False, detail="not tried")
-
-
-def _failed(name: str, error: BackendError | PhotoRefused, seconds: float = 0.0) -> Probe:
-    """Return a probe that failed."""
-    cause = type(error) if isinstance(error, BackendError) else BackendBlind
-    wait = error.retry_after_seconds if isinstance(error, BackendError) else None
-    return Probe(
-        name=name,
-        ok=False,
-        seconds=seconds,
-        error=str(error),
-        cause=cause,
-        retry_after_seconds=wait,
-    )
+def _tolerated(listing: Probe) -> bool:
+    """Return whether the backend may still work although it cannot list its models."""
+    return type(listing.fault) in _LISTING_MAY_FAIL
 
 
 async def _probe_models(
@@ -183,24 +175,19 @@ async def _probe_models(
     try:
         listed = await backend.list_models()
     except BackendError as error:
-        return _failed("models", error, clock() - started), ()
+        return Probe(name="models", fault=error, seconds=clock() - started), ()
     seconds = clock() - started
     named = [model or backend.default_of(listed) for model in models_asked]
     missing = next((m for m in named if m and not serves(listed, m)), "")
-    fit = all(named)
-    if missing or not fit:
-        served = (
-            ", ".join(similar_models(listed, missing))
-            if missing
-            else ", ".join(listed[:_SHOWN_MODELS])
-        )
+    if missing or not all(named):
+        served = ", ".join(similar_models(listed, missing) if missing else listed[:_SHOWN_MODELS])
         what = f"does not serve {missing!r}" if missing else "lists no model for photos"
         more = f"; it serves: {served}" if served else "; it serves none"
         absent = ModelNotFound(f"{backend.base_url} {what}{more}")
-        return _failed("models", absent, seconds), listed
+        return Probe(name="models", fault=absent, seconds=seconds), listed
     shown = ", ".join(listed[:_SHOWN_MODELS])
     rest = f" and {len(listed) - _SHOWN_MODELS} more" if len(listed) > _SHOWN_MODELS else ""
-    return Probe(name="models", ok=True, seconds=seconds, detail=shown + rest), listed
+    return Probe(name="models", seconds=seconds, detail=shown + rest), listed
 
 
 async def _probe_text(backend: Probed, wanted: Sequence[str], clock: Callable[[], float]) -> Probe:
@@ -211,16 +198,16 @@ async def _probe_text(backend: Probed, wanted: Sequence[str], clock: Callable[[]
         try:
             completion = await backend.complete(_question(model, _TEXT_PROMPT), None)
         except (BackendError, PhotoRefused) as error:
-            failed = error if isinstance(error, BackendError) else without_picture(error)
-            return _failed("text", failed, seconds + clock() - began)
+            fault = error if isinstance(error, BackendError) else without_picture(error)
+            return Probe(name="text", fault=fault, seconds=seconds + clock() - began)
         seconds += completion.seconds
         said = without_thoughts(completion.content).strip()
         if not said:
-            failed = BackendFailed(f"model {model!r} at {backend.base_url} gave no answer")
-            return _failed("text", failed, seconds)
+            fault = BackendFailed(f"model {model!r} at {backend.base_url} gave no answer")
+            return Probe(name="text", fault=fault, seconds=seconds)
         answered = _answering(model, completion.model, answered)
     detail = f"said {quoted(said, 40)}"
-    return Probe(name="text", ok=True, seconds=seconds, detail=detail, model=answered)
+    return Probe(name="text", seconds=seconds, detail=detail, model=answered)
 
 
 async def _probe_vision(
@@ -236,7 +223,8 @@ async def _probe_vision(
             try:
                 completion = await backend.complete(question, encoded(picture))
             except (BackendError, PhotoRefused) as error:
-                return _failed("vision", error, seconds + clock() - began)
+                fault = error if isinstance(error, BackendError) else BackendBlind(str(error))
+                return Probe(name="vision", fault=fault, seconds=seconds + clock() - began)
             seconds += completion.seconds
             said = without_thoughts(completion.content)
             if colours_in(said) != {colour}:
@@ -244,10 +232,10 @@ async def _probe_vision(
                     f"model {model!r} does not see pictures: asked about a {colour} one, it said "
                     f"{quoted(said, 60)}"
                 )
-                return _failed("vision", blind, seconds)
+                return Probe(name="vision", fault=blind, seconds=seconds)
             answered = _answering(model, completion.model, answered)
     detail = f"saw {' and '.join(shown)}"
-    return Probe(name="vision", ok=True, seconds=seconds, detail=detail, model=answered)
+    return Probe(name="vision", seconds=seconds, detail=detail, model=answered)
 
 
 def colours_in(text: str) -> set[str]:
@@ -281,15 +269,15 @@ def _warnings(models: Probe, probes: Sequence[Probe], wanted: Sequence[str]) -> 
     return tuple(warnings)
 
 
-def _next_step(cause: type[BackendError], error: str, base_url: str, listed: Sequence[str]) -> str:
-    """Return one sentence: what to try first after an *error* of kind *cause*."""
-    seeing = vision_models(listed)
+def _next_step(fault: BackendError, base_url: str, listed: Sequence[str]) -> str:
+    """Return one sentence: what to try first."""
+    cause, seeing = type(fault), vision_models(listed)
     example = f", e.g. {(seeing or listed)[0]!r}" if listed else ""
     if cause is ModelNotFound:
         if not listed:
             return "Load a vision model in the backend."
         return f"Set backend.model to a vision model that the backend serves{example}."
-    if cause in {BackendBlind, BackendFailed} and _CONTEXT.search(error):
+    if cause in {BackendBlind, BackendFailed} and _CONTEXT.search(str(fault)):
         return "Serve the model with a larger context, or lower image.max_edge."
     if cause is BackendBlind:
         known = f", e.g. {seeing[0]!r}" if seeing else ""

@@ -22,7 +22,7 @@ HINTS = (
     "Hints from the file, perhaps wrong: {}. "
     "Use a hint only where the picture agrees with it, and invent nothing from it."
 )
-"""How the context of a photo is told. No word of it may look like a task."""
+"""The sentence that gives a model a photo's context. No word of it may look like a task."""
 _HINT_NAMES = {"place": "place", "date": "date", "folder": "folder", "keywords": "labels"}
 CONTEXT = ("place", "date", "folder")
 """Context that a prompt of the user's own may have placeholders for."""

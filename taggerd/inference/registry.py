@@ -237,7 +237,7 @@ def _why_unfit(entry: Entry, role: str) -> str:
 def _reason(
     role: str, preferred: str, wished: Entry | None, chosen: Entry | None, unfit: dict[str, str]
 ) -> str:
-    """Say why an entry was chosen."""
+    """Return why an entry was chosen."""
     if chosen is None:
         return f"no model can serve {role}"
     if chosen is wished:
@@ -270,7 +270,7 @@ def entry_called(entries: Sequence[Entry], name: str) -> Entry | None:
 
 
 def _unknown(entries: Sequence[Entry], name: str) -> str:
-    """Say that no entry is called *name*, and which name is similar."""
+    """Return the message for an unknown *name*, with a similar one."""
     names = [known for e in entries for known in (e.name, *e.model_aliases)]
     close = get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -187,7 +187,7 @@ class InferenceService:
         return list(await asyncio.gather(*map(self._preflight, self.endpoints)))
 
     def usable_by(self, reports: Sequence[PreflightReport]) -> bool:
-        """Say whether by these *reports* each role has an endpoint that can be asked."""
+        """Return whether by these *reports* each role has an endpoint that can be asked."""
         passed = [e for e, report in zip(self.endpoints, reports, strict=True) if report.ok]
         return all(any(e in passed for e in self._serving(role)) for role in self._roles)
 
@@ -258,10 +258,9 @@ class InferenceService:
 
 def _error_in(report: PreflightReport) -> BackendError | None:
     """Return why a preflight failed and what to do; None if it passed."""
-    if report.ok:
-        return None
-    culprit = report.culprit
+    fault = report.fault
+    if fault is None or not report.next_step:
+        return fault
     stop = "" if report.error.endswith((".", "?", "!")) else "."
-    step = f"{stop} {report.next_step}" if report.next_step else ""
-    cause = culprit.cause or BackendError
-    return cause(f"{report.error}{step}", retry_after_seconds=culprit.retry_after_seconds)
+    message = f"{fault}{stop} {report.next_step}"
+    return type(fault)(message, retry_after_seconds=fault.retry_after_seconds)

@@ -49,7 +49,7 @@ _NO_SUCH_KEY = re.compile(r"no_db_connection|no connected db", re.IGNORECASE)
 
 
 def is_success(reply: Reply) -> bool:
-    """Return whether the status says that all is well."""
+    """Return whether the status is one of success."""
     return 200 <= reply.status < 300  # noqa: PLR2004 - success
 
 

@@ -112,7 +112,7 @@ async def test_a_200_that_does_not_see_is_a_failure(
     report = await server.backend().preflight()
     models, text, vision = report.probes
     assert (models.ok, text.ok, vision.ok, report.ok) == (True, True, False, False)
-    assert vision.cause is BackendBlind
+    assert type(vision.fault) is BackendBlind
     assert report.error == vision.error
     assert "does not see pictures" in report.error
     assert "'qwen-vl'" in report.next_step
@@ -125,7 +125,7 @@ async def test_a_model_that_refuses_pictures_is_blind(scripted: type[Scripted], 
         return httpx.Response(400, json={"error": "nope"}) if shown(body) else say("ready")
 
     report = await scripted(reply=reply).backend().preflight()
-    assert report.probes[2].cause is BackendBlind
+    assert type(report.probes[2].fault) is BackendBlind
 
 
 def failing(status: int, **json_body: object) -> httpx.Response:
@@ -148,7 +148,7 @@ async def test_a_backend_that_cannot_be_used_is_told_with_one_step(
     """Without a model to ask, a failed listing is the end; the report says what to try."""
     report = await scripted(listing=listing).backend(model="").preflight()
     assert not report.ok
-    assert report.probes[0].cause is cause
+    assert type(report.probes[0].fault) is cause
     assert [p.detail for p in report.probes[1:]] == ["not tried", "not tried"]
     assert step in report.next_step
     assert report.error == report.probes[0].error
@@ -168,7 +168,7 @@ async def test_an_unreachable_backend_never_raises() -> None:
         transport=httpx.MockTransport(refuse),
     )
     report = await backend.preflight()
-    assert report.probes[0].cause is BackendUnreachable
+    assert type(report.probes[0].fault) is BackendUnreachable
     assert not report.probes[1].ok
     assert "http://backend.test/v1" in report.next_step
 
@@ -191,8 +191,8 @@ async def test_a_failure_after_a_failed_listing_is_the_one_that_counts(
     """The text probe's error is told, not the tolerated one before it."""
     server = scripted(reply=lambda _: failing(500, error="no GPU"), listing=failing(404))
     report = await server.backend().preflight()
-    assert report.culprit.name == "text"
-    assert report.culprit.cause is BackendFailed
+    assert report.fault is report.probes[1].fault
+    assert type(report.fault) is BackendFailed
     assert "no GPU" in report.error
 
 
@@ -200,7 +200,7 @@ async def test_a_model_that_is_not_served_is_told_with_near_names(scripted: type
     """Nothing is asked of a server that lists other models only."""
     server = scripted(models=("llava:13b", "gemma3:4b"))
     report = await server.backend(model="lava").preflight()
-    assert report.probes[0].cause is ModelNotFound
+    assert type(report.probes[0].fault) is ModelNotFound
     assert "does not serve 'lava'; it serves: llava:13b" in report.error
     assert server.chats == []
 
