@@ -34,7 +34,7 @@ from taggerd.arrivals.dirty import Dirty
 from taggerd.arrivals.filters import Filters
 from taggerd.arrivals.inotify import InotifyWatcher
 from taggerd.ledger import SqliteLedger
-from taggerd.workers import Workers
+from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -291,7 +291,7 @@ MILLION = "reconcile 1000000 250"
 def _in_a_process(part: str, top: Path, state: Path, *arguments: int) -> list[Figure]:
     """Run one part in a process of its own."""
     named = " ".join([part, *map(str, arguments)])
-    line = [sys.executable, __file__, "--part", named, "--at", top, "--state", state]
+    line = [sys.executable, __file__, "--part", named, "--at", str(top), "--state", str(state)]
     done = subprocess.run(line, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ourselves
     return [Figure(**figure) for figure in json.loads(done.stdout)]
 

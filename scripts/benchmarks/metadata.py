@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ from taggerd.photo import (  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from _typeshed import HasFileno
 
 ROUNDS = 5
 """A sidecar's time is the median of so many."""
@@ -84,8 +87,8 @@ def merges(corpus: Path) -> list[Figure]:
         except SidecarRefused:
             refused += 1
             continue
-        times.append(_milliseconds(lambda data=data: merge(data, TAGS, PROVENANCE, Options())))
-        undos.append(_milliseconds(lambda merged=merged: undo(merged, Options())))
+        times.append(_milliseconds(partial(merge, data, TAGS, PROVENANCE, Options())))
+        undos.append(_milliseconds(partial(undo, merged, Options())))
         exact += undo(merged, Options()).data == data
         changed.append(not foreign.same_outside(data, merged))
         added.append(len(merged) - len(data))
@@ -114,10 +117,10 @@ def new_sidecars(folder: Path) -> list[Figure]:
     waited = 0.0
     real = os.fsync
 
-    def timed(descriptor: int) -> None:
+    def timed(fd: int | HasFileno) -> None:
         nonlocal waited
         began = time.perf_counter()
-        real(descriptor)
+        real(fd)
         waited += time.perf_counter() - began
 
     times, syncs = [], []
