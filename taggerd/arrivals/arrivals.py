@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from taggerd.arrivals.unpacking import Unpacking, is_archive
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from taggerd import settings
@@ -37,7 +36,7 @@ class Arrivals:
     that is missing, unmounted or hung is *offline*: the others go on without it.
     """
 
-    def __init__(  # noqa: PLR0913 - what comes from outside comes in as an argument
+    def __init__(  # noqa: PLR0913 - what it works with
         self,
         arrivals: settings.Arrivals,
         record: Record,
@@ -46,9 +45,6 @@ class Arrivals:
         admit: Admit,
         own_folders: Sequence[Path] = (),
         timing: Timing | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         """Serve the roots of *arrivals*.
 
@@ -61,16 +57,10 @@ class Arrivals:
             own_folders: folders that taggerd writes into, ignored where they lie in a root: its
                 thumbnails would come as photos, whose thumbnails would come as photos.
             timing: how often things are checked.
-            clock: monotonic, seconds.
-            wall: seconds since the epoch.
-            jitter: random numbers from 0 to 1.
         """
         self._timing = timing or Timing()
-        self._clock = clock
         self._admit = admit
-        self.unpacking = Unpacking(
-            arrivals, record, workers, unpacked=self._read_below, clock=clock
-        )
+        self.unpacking = Unpacking(arrivals, record, workers, unpacked=self._read_below)
         dependencies = Dependencies(
             record=record,
             known=self.unpacking,
@@ -78,9 +68,6 @@ class Arrivals:
             report=self._report,
             own_folders=own_folders,
             timing=self._timing,
-            clock=clock,
-            wall=wall,
-            jitter=jitter,
         )
         self._roots = [WatchedRoot(root, arrivals, dependencies) for root in arrivals.roots]
         self._reported: dict[Path, tuple[str, str]] = {}
@@ -129,14 +116,14 @@ class Arrivals:
         """Keep the task of *root* going whatever happens to it."""
         retry = self._timing.first_retry
         while True:
-            began = self._clock()
+            began = time.monotonic()
             try:
                 await root.run()
             except Exception as error:  # the others must go on, and so must this one
-                log.exception("watching failed", import_folder=printable(root.path))
                 root.failed(error)
+                log.exception("watching failed", import_folder=printable(root.path))
                 self._report(root.health())
-            if self._clock() - began > _STEADY_SECONDS:
+            if time.monotonic() - began > _STEADY_SECONDS:
                 retry = self._timing.first_retry
             await asyncio.sleep(retry)
             retry = min(retry * 2, self._timing.longest_retry)

@@ -129,9 +129,3 @@ class Dependencies:
     own_folders: Sequence[Path]
     """Folders that taggerd writes into: the pictures in them are its own."""
     timing: Timing
-    clock: Callable[[], float]
-    """Monotonic, seconds."""
-    wall: Callable[[], float]
-    """Seconds since the epoch."""
-    jitter: Callable[[], float]
-    """Random, 0 to 1."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(slots=True)
@@ -55,27 +56,18 @@ class Dirty:
 
     def file(self, path: str) -> None:
         """Note that something happened to the file *path*."""
-        with self._lock:
-            was_clean = not self._batch
+        with self._changing():
             self._file(path)
-            self._bound()
-        self._rouse(was_clean=was_clean)
 
     def tree(self, path: str) -> None:
         """Note that the folder *path* appeared, with whatever is in it."""
-        with self._lock:
-            was_clean = not self._batch
-            if not self._batch.everything:
-                self._batch.trees.add(path)
-            self._bound()
-        self._rouse(was_clean=was_clean)
+        with self._changing() as batch:
+            batch.trees.add(path)
 
     def everything(self) -> None:
         """Note that anything may have changed."""
-        with self._lock:
-            was_clean = not self._batch
-            self._collapse()
-        self._rouse(was_clean=was_clean)
+        with self._changing() as batch:
+            batch.everything = True
 
     def drain(self) -> Batch:
         """Take everything out."""
@@ -100,16 +92,16 @@ class Dirty:
         self._count -= len(names)
         batch.folders.add(folder)
 
-    def _bound(self) -> None:
-        batch = self._batch
-        if len(batch.files) + len(batch.folders) + len(batch.trees) > self._folders:
-            self._collapse()
-
-    def _collapse(self) -> None:
-        self._batch = Batch(everything=True)
-        self._count = 0
-
-    def _rouse(self, *, was_clean: bool) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[Batch]:
+        """Lock the map for a change; keep it within its bounds, and wake whoever drains it."""
+        with self._lock:
+            batch = self._batch
+            was_clean = not batch
+            yield batch
+            folders = len(batch.files) + len(batch.folders) + len(batch.trees)
+            if folders > self._folders or (folders and batch.everything):
+                self._batch, self._count = Batch(everything=True), 0
         if was_clean:
             self._wake()
 

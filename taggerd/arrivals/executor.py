@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ class Executor:
     a network share that is gone may never return.
     """
 
-    def __init__(self, name: str, clock: Callable[[], float]) -> None:
-        """Name the thread *name*; *clock* is a monotonic one, in seconds."""
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Name the thread *name*."""
         self._name = name
         self._clock = clock
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -39,31 +41,20 @@ class Executor:
 
         A cancelled caller leaves the call running; the next call waits for its end.
         """
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[T] = loop.create_future()
-
-        def deliver(result: T | None, error: BaseException | None) -> None:
-            if outcome.done():
-                return
-            if error is not None:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(result)  # type: ignore[arg-type]  # a T where there is no error
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # so that a cancelled caller does not cancel the call
 
         def call() -> None:
-            result, failure = None, None
             try:
-                result = function(*args, **kwargs)
+                future.set_result(function(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
-                failure = error
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(deliver, result, failure)
+                future.set_exception(error)
 
         self._calls.put(call)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
-        return await outcome
+        return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Let the thread end after the calls it has; do not wait for it."""

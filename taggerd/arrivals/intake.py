@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from taggerd.arrivals.settling import Settling
@@ -35,7 +36,6 @@ class Intake:
         """Hold files for *settle_seconds*; tell *sweep* in which folders no file is missing."""
         self._settle_seconds = settle_seconds
         self._dependencies = dependencies
-        self._clock = dependencies.clock
         self._executor = executor
         self._sweep = sweep
         self._incomplete = False
@@ -45,9 +45,7 @@ class Intake:
     def reset(self, *, trust_times: bool | None = None) -> None:
         """Drop what is settling: a walk finds it again. *trust_times* as :class:`Settling` says."""
         trusted = self.settling.trust_times if trust_times is None else trust_times
-        self.settling = Settling(
-            self._settle_seconds, wall=self._dependencies.wall, trust_times=trusted
-        )
+        self.settling = Settling(self._settle_seconds, trust_times=trusted)
 
     def needs_walk(self) -> bool:
         """Say, once, that files were seen but not kept, and that there is room for them now."""
@@ -89,9 +87,9 @@ class Intake:
     async def release(self) -> bool:
         """Admit what has settled and is still news; say whether anything was admitted."""
         due = self.settling.next_due()
-        if due is None or due > self._clock():
+        if due is None or due > time.monotonic():
             return False
-        settled = await self._executor.run(self.settling.due, self._clock())
+        settled = await self._executor.run(self.settling.due, time.monotonic())
         news = await self._dependencies.known.unknown(settled) if settled else []
         for batch in _batches(news):
             await self._dependencies.admit(batch)
@@ -110,7 +108,7 @@ class Intake:
         return changed
 
     def _observe(self, news: Sequence[Seen], *, event: bool) -> None:
-        now = self._clock()
+        now = time.monotonic()
         for seen in news:
             if not self.settling.observe(seen, now, event=event):
                 self._incomplete = True

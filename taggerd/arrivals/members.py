@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from pathlib import Path
 
+    from taggerd import settings
     from taggerd.photo import Stamp
 
 SCRATCH = ".taggerd-unpacking-"
@@ -57,26 +58,13 @@ _KNOWN_COMPRESSION = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How large one archive may be."""
-
-    members: int
-    total_bytes: int
-    """Of what is taken, unpacked."""
-    ratio: float
-    """Unpacked to packed."""
-
-
-@dataclass(frozen=True, slots=True)
 class UnpackRequest:
     """What is to be unpacked, and how."""
 
     archive: Path
     stamp: Stamp
     """As it settled."""
-    extensions: frozenset[str]
-    """Of photos: lower case, no dot."""
-    limits: Limits
+    settings: settings.Arrivals
 
     @property
     def scratch(self) -> Path:
@@ -171,14 +159,14 @@ def select(
         ArchiveError: it has more members than it may have.
     """
     infos = archive.infolist()
-    if len(infos) > request.limits.members:
-        most = f"arrivals.unpack_members ({request.limits.members})"
+    if len(infos) > request.settings.unpack_members:
+        most = f"arrivals.unpack_members ({request.settings.unpack_members})"
         message = f"has {len(infos)} members, more than {most}"
         raise ArchiveError(message)
     taken: list[Member] = []
     left_out: list[tuple[str, str]] = []
     for info in infos:
-        member = member_of(info, request.extensions)
+        member = member_of(info, request.settings.image_extensions)
         if isinstance(member, Member):
             taken.append(member)
         elif member:
@@ -198,18 +186,18 @@ def check(request: UnpackRequest, taken: list[Member]) -> None:
 
 
 def _reason_to_refuse(request: UnpackRequest, taken: list[Member]) -> str:
-    limits, size = request.limits, request.stamp.size
+    limits, size = request.settings, request.stamp.size
     if any(member.info.flag_bits & ENCRYPTED for member in taken):
         return "is encrypted: unpack it yourself"
     methods = {member.info.compress_type for member in taken} - _KNOWN_COMPRESSION
     if methods:
         return f"uses an unknown compression method ({min(methods)}): unpack it yourself"
     total = sum(member.info.file_size for member in taken)
-    if total > limits.total_bytes:
-        most = f"arrivals.unpack_gigabytes ({limits.total_bytes / 1e9:g})"
+    if total > limits.unpack_gigabytes * 1e9:
+        most = f"arrivals.unpack_gigabytes ({limits.unpack_gigabytes:g})"
         return f"unpacks to {total / 1e9:.1f} GB, more than {most}"
-    if total > _HARMLESS_BYTES and total > limits.ratio * size:
-        most = f"arrivals.unpack_ratio ({limits.ratio:g})"
+    if total > _HARMLESS_BYTES and total > limits.unpack_ratio * size:
+        most = f"arrivals.unpack_ratio ({limits.unpack_ratio:g})"
         return f"unpacks to {total / max(size, 1):.0f} times its size, more than {most}: a bomb"
     if sum(member.info.compress_size for member in taken) > size:
         return "has members that overlap: a bomb"

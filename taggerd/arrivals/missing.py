@@ -7,14 +7,13 @@ empty folder where a disk was mounted.
 
 from __future__ import annotations
 
+import asyncio
 import os
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.arrivals.executor import Executor
 from taggerd.errors import StorageError
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.arrivals.dependencies import Record
+    from taggerd.arrivals.executor import Executor
     from taggerd.arrivals.walk import Folder, Seen
     from taggerd.photo import Stamp
 
@@ -46,7 +46,7 @@ class MissingFileSweep:
         self._root = root
         self._record = record
         self._executor = executor
-        self._grace_seconds = forget_days * DAY_SECONDS
+        self._forget_days = forget_days
         self._complete: set[Path] = set()
         self._left: deque[Path] = deque()
         self._gone: set[Path] = set()
@@ -94,34 +94,26 @@ class MissingFileSweep:
         if not self._left:
             self.in_progress = False
             if await still_there():
-                await self._report()
-
-    async def _report(self) -> None:
-        try:
-            forgotten = await self._record.missing(
-                self._root, self._gone, grace_seconds=self._grace_seconds
-            )
-        except StorageError as error:
-            log.warning("missing files could not be recorded", reason=str(error))
-            return
-        if forgotten:
-            log.info("files missing for long are forgotten", files=len(forgotten))
+                await _report(self._record, self._root, self._gone, self._forget_days)
 
 
 async def sweep_missing_files(record: Record, folder: Path, *, forget_days: float) -> None:
     """Check every file on record in and below *folder*, which has just been read, at once."""
+    missing: set[Path] = set()
+    for each in await record.folders(folder):
+        known = {each: await record.known(each)}
+        missing |= await asyncio.to_thread(gone, folder, known)
+    await _report(record, folder, missing, forget_days)
 
-    async def still_there() -> bool:
-        return True
 
-    executor = Executor(f"missing files in {folder}", time.monotonic)
-    sweep = MissingFileSweep(folder, record, executor, forget_days=forget_days)
+async def _report(record: Record, root: Path, missing: set[Path], forget_days: float) -> None:
     try:
-        await sweep.begin()
-        while sweep.in_progress:
-            await sweep.step(still_there)
-    finally:
-        executor.close()
+        forgotten = await record.missing(root, missing, grace_seconds=forget_days * DAY_SECONDS)
+    except StorageError as error:
+        log.warning("missing files could not be recorded", reason=str(error))
+        return
+    if forgotten:
+        log.info("files missing for long are forgotten", files=len(forgotten))
 
 
 def gone(root: Path, known: Mapping[Path, Mapping[Path, Stamp]]) -> set[Path]:

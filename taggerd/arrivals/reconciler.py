@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from taggerd.arrivals.walk import Folder, Skip, folders
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from taggerd.arrivals.filters import Filters
 
@@ -38,11 +39,10 @@ class Reconciler:
     It only reads; its caller compares what was found with the record. Not thread-safe.
     """
 
-    def __init__(self, root: Path, filters: Filters, clock: Callable[[], float]) -> None:
-        """Read *root* through *filters*; *clock* is a monotonic one, in seconds."""
+    def __init__(self, root: Path, filters: Filters) -> None:
+        """Read *root* through *filters*."""
         self._root = root
         self._filters = filters
-        self._clock = clock
         self._parts: deque[tuple[Path, bool]] = deque()
         """Folders to be read again, and whether with all that is below."""
         self._part_walk: Iterator[Folder] | None = None
@@ -101,10 +101,10 @@ class Reconciler:
         Raises:
             RootOffline: the root cannot be read (any more).
         """
-        end = self._clock() + _STEP_SECONDS
+        end = time.monotonic() + _STEP_SECONDS
         found: list[Folder] = []
         files = 0
-        while self.pending and files < _STEP_FILES and self._clock() < end:
+        while self.pending and files < _STEP_FILES and time.monotonic() < end:
             # Parts first, also in the middle of a long walk: they are quickly done.
             if self._parts or self._part_walk is not None:
                 folder = self._next_of_a_part()

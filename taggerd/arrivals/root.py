@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import random
+import time
 from typing import TYPE_CHECKING, Literal
 
 from taggerd.arrivals.dependencies import RootHealth
@@ -39,7 +41,6 @@ class WatchedRoot:
         """Serve *root*, with the defaults of *arrivals*."""
         self.path = root.path
         self._dependencies = dependencies
-        self._clock = dependencies.clock
         self._timing = dependencies.timing
         self._asked_mode = root.mode
         self._poll_seconds = arrivals.poll_seconds
@@ -48,16 +49,9 @@ class WatchedRoot:
         own = folders_below(self.path, dependencies.own_folders, OWN_FOLDER)
         self.filters = Filters.of(arrivals, root, others | own)
         self.dirty = Dirty(self.wake)
-        self._executor = Executor(f"arrivals {self.path}", self._clock)
-        self._watch = Watch(
-            self.path,
-            self.filters,
-            self.dirty,
-            executor=self._executor,
-            clock=self._clock,
-            timing=self._timing,
-        )
-        self._reconciler = Reconciler(self.path, self.filters, self._clock)
+        self._executor = Executor(f"arrivals {self.path}")
+        self._watch = Watch(self.path, self.filters, self.dirty, self._executor, self._timing)
+        self._reconciler = Reconciler(self.path, self.filters)
         self._sweep = MissingFileSweep(
             self.path, dependencies.record, self._executor, forget_days=arrivals.forget_days
         )
@@ -124,7 +118,7 @@ class WatchedRoot:
         self._intake.reset()
         self._reconciler.restart()
         while True:
-            if self._clock() >= self._next_probe:
+            if time.monotonic() >= self._next_probe:
                 await self._supervise()
             if not self._offline:
                 await self._take_dirty()
@@ -152,7 +146,7 @@ class WatchedRoot:
             self._reconciler.request()
         self._dependencies.report(self.health())
         self.started.set()
-        self._next_probe = self._clock() + self._timing.probe
+        self._next_probe = time.monotonic() + self._timing.probe
 
     async def _detach(self, reason: str) -> None:
         """Go offline: nothing follows from what is not there."""
@@ -184,7 +178,7 @@ class WatchedRoot:
     async def _take_dirty(self) -> None:
         """Look where something happened, and ask for the walks that are due."""
         batch = self.dirty.drain()
-        walk_due = self._clock() >= self._next_walk
+        walk_due = time.monotonic() >= self._next_walk
         if batch.everything or walk_due or self._intake.needs_walk():
             self._reconciler.request()
             self._next_walk = math.inf if walk_due else self._next_walk
@@ -196,7 +190,7 @@ class WatchedRoot:
         """Read a few folders further and compare them with the record."""
         if not self._reconciler.pending:
             return
-        before, began = self._reconciler.completed, self._clock()
+        before, began = self._reconciler.completed, time.monotonic()
         try:
             found = await self._executor.run(self._reconciler.step)
         except RootOffline:
@@ -205,13 +199,13 @@ class WatchedRoot:
         for folder in found:
             self._watch.expect(folder)
         await self._intake.compare(found)
-        self._walk_seconds += self._clock() - began
+        self._walk_seconds += time.monotonic() - began
         if self._reconciler.completed != before:
             self._watch.walked()
             if not len(self._intake.settling):
                 self._failure = ""
-            self._last_walk = self._dependencies.wall()
-            self._next_walk = self._clock() + self._interval()
+            self._last_walk = time.time()
+            self._next_walk = time.monotonic() + self._interval()
             self._walk_seconds = 0.0
             await self._sweep.begin()
 
@@ -219,7 +213,7 @@ class WatchedRoot:
         """Return the seconds until the next whole walk."""
         if self._mode == "poll" or self._watch.fault:
             return max(self._poll_seconds, _POLL_SHARE * self._walk_seconds)
-        return self._reconcile_seconds * (0.9 + 0.2 * self._dependencies.jitter())
+        return self._reconcile_seconds * (0.9 + 0.2 * random.random())  # noqa: S311 - spreads the load
 
     async def _wait(self) -> None:
         """Wait until there is something to do."""
@@ -231,11 +225,11 @@ class WatchedRoot:
             until = min(until, self._next_walk, self._intake.settling.next_due() or math.inf)
         # Not wait_for(): until Python 3.12 it loses a cancellation that comes with the wake-up.
         try:
-            async with asyncio.timeout(max(0.0, until - self._clock())):
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 await self._awake.wait()
         except TimeoutError:
             return  # something is due, and no events need gathering
         # A storm of events must not delay what is due meanwhile.
-        spare = (self._intake.settling.next_due() or math.inf) - self._clock()
+        spare = (self._intake.settling.next_due() or math.inf) - time.monotonic()
         await asyncio.sleep(min(self._timing.gather, max(spare, self._timing.gather / 5)))
         self._awake.clear()

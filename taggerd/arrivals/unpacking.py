@@ -19,7 +19,7 @@ from urllib.parse import quote_from_bytes
 import structlog
 
 from taggerd.arrivals import archives
-from taggerd.arrivals.members import Limits, UnpackRequest
+from taggerd.arrivals.members import UnpackRequest
 from taggerd.arrivals.settling import Settling
 from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, WorkerLost
 from taggerd.photo import Keyword, Stamp, extension, printable
@@ -200,7 +200,7 @@ class Unpacking:
         return known | {path: stamp for path, stamp in waiting.items() if path.parent == folder}
 
     async def _unpack(self, file: PhotoFile) -> Path | None:
-        request = self._request(file)
+        request = UnpackRequest(file.path, file.stamp, self._arrivals)
         contents = await self._workers.run(archives.contents, request)
         entries = await self._memory.entries(file.path.parent)
         if await asyncio.to_thread(_is_among, entries, file, contents.identity):
@@ -245,15 +245,6 @@ class Unpacking:
             raise
         await self._memory.note_in_flight(request.scratch, None)
         return folder
-
-    def _request(self, file: PhotoFile) -> UnpackRequest:
-        limits = Limits(
-            members=self._arrivals.unpack_members,
-            total_bytes=int(self._arrivals.unpack_gigabytes * 1e9),
-            ratio=self._arrivals.unpack_ratio,
-        )
-        extensions = frozenset(self._arrivals.image_extensions)
-        return UnpackRequest(file.path, file.stamp, extensions, limits)
 
 
 class _Memory:

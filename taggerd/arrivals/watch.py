@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from taggerd.arrivals.inotify import InotifyWatcher
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from taggerd.arrivals.dependencies import Timing
     from taggerd.arrivals.dirty import Dirty
     from taggerd.arrivals.executor import Executor
@@ -30,22 +29,14 @@ _LIST_SHARE = 500
 class Watch:
     """Keeps the inotify watcher of one root working, and says when it cannot be relied on."""
 
-    def __init__(  # noqa: PLR0913 - what it shares with its root
-        self,
-        root: Path,
-        filters: Filters,
-        dirty: Dirty,
-        *,
-        executor: Executor,
-        clock: Callable[[], float],
-        timing: Timing,
+    def __init__(
+        self, root: Path, filters: Filters, dirty: Dirty, executor: Executor, timing: Timing
     ) -> None:
         """Watch *root* through *filters* into *dirty*, blocking only in *executor*."""
         self._root = root
         self._filters = filters
         self._dirty = dirty
         self._executor = executor
-        self._clock = clock
         self._timing = timing
         self._watcher: InotifyWatcher | None = None
         self._refusal = ""
@@ -79,7 +70,7 @@ class Watch:
         except OSError as error:
             self._refusal = f"it cannot be watched: {error.strerror or error}"
             self.fault = self._refusal
-        self._rewatch_at = self._clock() + self._timing.rewatch
+        self._rewatch_at = time.monotonic() + self._timing.rewatch
 
     async def remove(self) -> None:
         """Stop watching."""
@@ -123,7 +114,7 @@ class Watch:
         """
         self._log_overflows()
         fault = await self._find_fault()
-        now = self._clock()
+        now = time.monotonic()
         if fault:
             self.fault = fault
             if now < self._retry_at:
@@ -156,11 +147,11 @@ class Watch:
 
     async def _shortfall(self, watcher: InotifyWatcher) -> str:
         """Compare the folders that walks saw with the kernel's list of what it watches."""
-        began = self._clock()
+        began = time.monotonic()
         if began < self._list_at:
             return self._short
         watched = await self._executor.run(watcher.watched)
-        self._list_at = began + _LIST_SHARE * (self._clock() - began)
+        self._list_at = began + _LIST_SHARE * (time.monotonic() - began)
         if self._by_inode:
             expected, self._expected = self._expected | self._suspects, {}
             missing = {i: p for i, p in expected.items() if i not in watched}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.fuzzing import explore, nearly, runs
 
 from taggerd.arrivals import archives
-from taggerd.arrivals.members import Limits, UnpackRequest
+from taggerd.arrivals.members import UnpackRequest
 from taggerd.errors import ArchiveError, ConfigurationError
 from taggerd.inference.profiles import load_profile
 from taggerd.inference.registry import load_registry, resolve
@@ -27,7 +27,7 @@ from taggerd.journal import Journal
 from taggerd.journal.dayfile import DayFile, Entry
 from taggerd.journal.record import identity
 from taggerd.photo import Stamp
-from taggerd.settings import configuration, display
+from taggerd.settings import Arrivals, configuration, display
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -365,8 +365,8 @@ def _unpacks_inside(data: bytes, folder: Path) -> None:
         (outer / "evil.jpg").write_bytes(TARGET)
         archive = inbox / "card.zip"
         archive.write_bytes(data)
-        limits = Limits(members=20, total_bytes=CAP, ratio=100)
-        request = UnpackRequest(archive, Stamp.of(archive.lstat()), frozenset({"jpg"}), limits)
+        arrivals = Arrivals(image_extensions=["jpg"], unpack_members=20, unpack_gigabytes=CAP / 1e9)
+        request = UnpackRequest(archive, Stamp.of(archive.lstat()), arrivals)
         unpacked, said = inbox / "card", ""
         try:
             contents = archives.contents(request)

@@ -17,20 +17,31 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taggerd.arrivals import archives, members
-from taggerd.arrivals.members import Limits, UnpackRequest
+from taggerd.arrivals.members import UnpackRequest
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError
 from taggerd.photo import Stamp
+from taggerd.settings import Arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LIMITS = Limits(members=100, total_bytes=500_000_000, ratio=50)
-EXTENSIONS = frozenset({"jpg", "cr3"})
+
+def limits(members: int = 100, gigabytes: float = 0.5, ratio: float = 50) -> Arrivals:
+    """Return the settings by which archives are unpacked."""
+    return Arrivals(
+        image_extensions=["jpg", "cr3"],
+        unpack_members=members,
+        unpack_gigabytes=gigabytes,
+        unpack_ratio=ratio,
+    )
 
 
-def requested(path: Path, limits: Limits = LIMITS) -> UnpackRequest:
+LIMITS = limits()
+
+
+def requested(path: Path, limits: Arrivals = LIMITS) -> UnpackRequest:
     """Return the request to unpack the archive at *path* as it is now."""
-    return UnpackRequest(path, Stamp.of(path.lstat()), EXTENSIONS, limits)
+    return UnpackRequest(path, Stamp.of(path.lstat()), limits)
 
 
 def zipped(path: Path, members: Mapping[str, bytes] | list[tuple[str, bytes]]) -> Path:
@@ -42,7 +53,7 @@ def zipped(path: Path, members: Mapping[str, bytes] | list[tuple[str, bytes]]) -
     return path
 
 
-def unpacked(path: Path, limits: Limits = LIMITS, seconds: float = 60) -> Path:
+def unpacked(path: Path, limits: Arrivals = LIMITS, seconds: float = 60) -> Path:
     """Unpack the archive at *path* as the service does, step by step."""
     request = requested(path, limits)
     contents = archives.contents(request)
@@ -247,7 +258,7 @@ def test_bombs_are_refused_before_a_byte_is_written(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="unpack_ratio"):
         archives.contents(requested(packed))
     with pytest.raises(ArchiveError, match="unpack_gigabytes"):
-        archives.contents(requested(packed, Limits(100, 100_000_000, 10_000)))
+        archives.contents(requested(packed, limits(gigabytes=0.1, ratio=10_000)))
     many = zipped(tmp_path / "b.zip", {f"{number}.jpg": b"" for number in range(101)})
     with pytest.raises(ArchiveError, match="unpack_members"):
         archives.contents(requested(many))

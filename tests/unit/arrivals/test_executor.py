@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -13,7 +12,7 @@ from taggerd.arrivals.executor import Executor
 
 async def test_calls_run_in_order_in_one_thread() -> None:
     """Calls run one after the other in the same thread, so that they may share state."""
-    executor = Executor("executor", time.monotonic)
+    executor = Executor("executor")
     seen: list[tuple[int, str]] = []
 
     def call(number: int) -> int:
@@ -27,7 +26,7 @@ async def test_calls_run_in_order_in_one_thread() -> None:
 
 async def test_errors_reach_the_caller_and_the_thread_goes_on() -> None:
     """Whatever a call raises is its caller's; the next call is served."""
-    executor = Executor("executor", time.monotonic)
+    executor = Executor("executor")
 
     def broken() -> None:
         raise SystemExit(3)

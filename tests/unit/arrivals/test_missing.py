@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,7 +114,7 @@ def test_the_sweep_checks_where_something_may_be_missing(root: Path) -> None:
         return there
 
     async def walk_and_sweep() -> None:
-        executor = Executor("test", time.monotonic)
+        executor = Executor("test")
         sweep = MissingFileSweep(root, records, executor, forget_days=2)
         for folder in folders(root, Filters()):
             news = [s for s in folder.files if known[folder.path].get(s.file.path) != s.file.stamp]
