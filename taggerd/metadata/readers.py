@@ -17,22 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from taggerd.metadata.xmp.splice import Entry
+
 Name = Literal["full", "stem"]
 """``IMG.CR3.xmp`` or ``IMG.xmp``."""
-
-
-class Text(NamedTuple):
-    """One value of a property."""
-
-    text: str
-    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """The content of a file by property, and the form of its arrays."""
 
-    texts: Mapping[str, Sequence[Text]]
+    texts: Mapping[str, Sequence[Entry]]
     ordered: frozenset[str] = frozenset()
     """Properties whose array is an ``rdf:Seq``; in a photo itself all, where it does not matter."""
 

@@ -16,11 +16,12 @@ from taggerd.metadata.embedding.photo import embedded_core
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import by_owner, shadowing, shadowing_note
 from taggerd.metadata.ownership import DATE, Ownership
-from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
+from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, shown
 from taggerd.metadata.texts import field_texts
 from taggerd.metadata.undo.seal import origin
 from taggerd.metadata.xmp.document import Document, Form
 from taggerd.metadata.xmp.namespaces import PREFIXES, TAGGERD, Name, named
+from taggerd.metadata.xmp.splice import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,13 +146,14 @@ def sidecar_view(path: Path, document: Document) -> tuple[SidecarView, Source]:
     def said(local: str) -> str:
         return "".join(document.texts(Name(TAGGERD, local))[:1])
 
+    models = (text.partition("=") for text in document.texts(Name(TAGGERD, "models")))
     seen = SidecarView(
         path,
         touched=f"{done} by taggerd, {edited}" if ours else "",
         version=said("version"),
         date="".join(document.texts(DATE)[:1]),
         profile=said("profile"),
-        models=dict(_models(document)),
+        models={role: model for role, _, model in models},
         texts=tuple(Words(*words) for words in field_texts(document, ownership)),
         machine=tuple(machine),
         human=tuple(human),
@@ -162,39 +164,33 @@ def sidecar_view(path: Path, document: Document) -> tuple[SidecarView, Source]:
     return seen, _source(document)
 
 
-def _models(document: Document) -> list[tuple[str, str]]:
-    pairs = (text.partition("=") for text in document.texts(Name(TAGGERD, "models")))
-    return [(role, model) for role, _, model in pairs]
-
-
 def _source(document: Document) -> Source:
     """Return what *document* says to the readers."""
-    texts: dict[str, tuple[Text, ...]] = {}
+    texts: dict[str, tuple[Entry, ...]] = {}
     ordered = set()
     for name in _READ:
         found = document.read(named(name))
         if found is None:
             continue
-        items = tuple(Text(item.text, item.language) for item in found.items)
-        texts[name] = items or (Text(found.text),)
+        items = tuple(Entry(item.text, item.language) for item in found.items)
+        texts[name] = items or (Entry(found.text),)
         if found.form is Form.ARRAY and found.container is not None:
             ordered |= {name} if found.container.name.local == "Seq" else set()
     for name, variant in KEYWORD_FIELDS.items():
         usual = variant.variant_of
         if usual and usual not in texts and (words := document.texts(named(name))):
-            texts[usual] = tuple(map(Text, words))
+            texts[usual] = tuple(map(Entry, words))
     return Source(texts, frozenset(ordered))
 
 
 def _own(said: Embedded) -> Source:
     """Return what the photo itself says to the readers."""
-    texts: dict[str, tuple[Text, ...]] = {}
+    texts: dict[str, tuple[Entry, ...]] = {}
     for name, value in said.fields.items():
         if name in _READ:
-            entries = ((value, ""),) if isinstance(value, str) else value.entries
-            texts[name] = tuple(Text(*entry) for entry in entries)
+            texts[name] = (Entry(value),) if isinstance(value, str) else value.entries
     if said.description:  # where both exist, exiftool returns EXIF's
-        texts["tiff:ImageDescription"] = (Text(said.description),)
+        texts["tiff:ImageDescription"] = (Entry(said.description),)
     if said.keywords:
-        texts["iptc:Keywords"] = tuple(map(Text, said.keywords))
+        texts["iptc:Keywords"] = tuple(map(Entry, said.keywords))
     return Source(texts, frozenset(texts))

@@ -14,16 +14,14 @@ BLAKE2b-256 of the whole file as it was: an undo that gives it back can prove it
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.metadata.embedded import exif_fields, iptc_fields, names_of
 from taggerd.metadata.merge import Merged, merge, new_sidecar
 from taggerd.metadata.ownership import BODY, DIGEST
+from taggerd.metadata.undo.seal import packed, unpacked
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.tree import BLANK
@@ -94,8 +92,7 @@ class Recorded(NamedTuple):
     @property
     def around(self) -> str:
         """All but ``body``, in the form of ``taggerd:body``."""
-        packed = base64.b64encode(zlib.compress(self.tail, 9)).decode("ascii")
-        return f"{self.size} {packed} {self.original}".strip()
+        return f"{self.size} {packed(self.tail)} {self.original}".strip()
 
 
 _LONGEST_SIZE = len(str(LARGEST))
@@ -111,17 +108,7 @@ def recorded(core: bytes) -> Recorded:
     digest = "".join(document.texts(DIGEST)[:1])
     body, size, tail, original, *_ = ("".join(document.texts(BODY)[:1]) + "    ").split(" ")
     known = size.isascii() and size.isdecimal() and len(size) <= _LONGEST_SIZE
-    return Recorded(digest, body, int(size) if known else 0, _unpacked(tail), original)
-
-
-def _unpacked(packed: str) -> bytes:
-    """Return what :attr:`Recorded.around` packed; nothing where somebody else wrote it."""
-    try:
-        unpacking = zlib.decompressobj()
-        tail = unpacking.decompress(base64.b64decode(packed, validate=True), LARGEST)
-    except (binascii.Error, zlib.error, ValueError):
-        return b""
-    return tail if unpacking.eof else b""
+    return Recorded(digest, body, int(size) if known else 0, unpacked(tail) or b"", original)
 
 
 def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own name

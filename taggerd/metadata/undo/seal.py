@@ -140,6 +140,21 @@ def joined(newer: Sequence[Span], older: Sequence[Span]) -> list[Span]:
     return spans
 
 
+def packed(data: bytes) -> str:
+    """Return *data* as short text: base64 of zlib."""
+    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+
+
+def unpacked(text: str) -> bytes | None:
+    """Return what :func:`packed` packed; None where it did not make *text*."""
+    try:
+        unpacking = zlib.decompressobj()
+        data = unpacking.decompress(base64.b64decode(text, validate=True), LARGEST)
+    except (binascii.Error, zlib.error, ValueError):
+        return None
+    return data if unpacking.eof else None
+
+
 def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
@@ -168,16 +183,14 @@ def _patch(text: bytes, spans: Iterable[Span]) -> str:
     if position < len(text):
         parts.append(text[position:].decode())
     plain = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()
-    return base64.b64encode(zlib.compress(plain, 9)).decode("ascii")
+    return packed(plain)
 
 
 def _build(blank: bytes, patch: str) -> tuple[bytes, list[Span]] | None:
     """Build the older text; None if *patch* is none."""
     try:
-        unpacking = zlib.decompressobj()
-        plain = unpacking.decompress(base64.b64decode(patch, validate=True), LARGEST)
-        parts = json.loads(plain) if unpacking.eof else None
-    except (binascii.Error, zlib.error, ValueError, RecursionError):
+        parts = json.loads(unpacked(patch) or b"null")
+    except (ValueError, RecursionError):
         return None
     if not isinstance(parts, list):
         return None

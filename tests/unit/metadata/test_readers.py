@@ -9,9 +9,10 @@ from PIL import Image
 
 from taggerd.metadata import Options, write
 from taggerd.metadata.merge import merge
-from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, Text, shown
+from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, shown
 from taggerd.metadata.view import View, sidecar_view, view
 from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.splice import Entry
 from taggerd.photo import Photo, PhotoFile, Provenance, Stamp, Tags
 
 BY_NAME = {reader.name: reader for reader in READERS}
@@ -20,7 +21,7 @@ RAW, JPEG = Path("/p/IMG.CR3"), Path("/p/IMG.JPG")
 
 def said(**texts: str) -> Source:
     """Return a source that says *texts*; ``dc_title`` is ``dc:title``."""
-    return Source({k.replace("_", ":"): (Text(v),) for k, v in texts.items()})
+    return Source({k.replace("_", ":"): (Entry(v),) for k, v in texts.items()})
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_what_the_photo_itself_says() -> None:
 
 def test_several_languages() -> None:
     """All show x-default."""
-    words = (Text("Hund", "de"), Text("Dog", "x-default"), Text("Chien", "fr"))
+    words = (Entry("Hund", "de"), Entry("Dog", "x-default"), Entry("Chien", "fr"))
     beside = {Path("/p/IMG.JPG.xmp"): Source({"dc:description": words})}
     seen = {n: shown(r, JPEG, NOTHING, beside).description for n, r in BY_NAME.items()}
     assert seen == {
