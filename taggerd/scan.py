@@ -228,7 +228,7 @@ def needless(photo: Photo, states: Mapping[Path, FileState], options: RunOptions
         return ""
     first = of_photo[0]
     if first.state == "quarantined":
-        return f"failed before: {first.reason}; taggerd retry puts it back"
+        return f"failed before: {first.reason}; taggerd retry PATH tries it again"
     if first.state == "claimed":
         return "in flight in another taggerd"
     if options.ask_again:

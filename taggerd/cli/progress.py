@@ -140,7 +140,7 @@ class Progress:
             return
         for word, skips in (
             ("failed", [skip for skip in tally.failed if skip.path not in self._shown]),
-            ("failed before", tally.quarantined),
+            ("skipped", tally.quarantined),
             ("still in the queue", tally.elsewhere),
         ):
             for skip in skips:

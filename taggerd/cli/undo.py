@@ -78,9 +78,9 @@ def undo(
         now=local_now(),
     )
     request = UndoRequest(_paths(paths or [], loaded, everything=everything), wanted)
-    lines = _Lines(dry_run=dry_run, verbose=load.verbose)
-    tally = asyncio.run(undo_photos(loaded, request, lines.told))
-    lines.conclude(tally)
+    report = _Report(dry_run=dry_run, verbose=load.verbose)
+    tally = asyncio.run(undo_photos(loaded, request, report.outcome))
+    report.conclude(tally)
     return 0 if tally.all_well else 1
 
 
@@ -106,16 +106,16 @@ def _paths(named: list[Path], loaded: Configuration, *, everything: bool) -> lis
     raise ConfigurationError(message)
 
 
-class _Lines:
+class _Report:
     """What a person sees: a line per file, and the totals."""
 
     def __init__(self, *, dry_run: bool, verbose: bool) -> None:
         self._would = "would be " if dry_run else ""
-        self._tells_all = dry_run or verbose
+        self._verbose = dry_run or verbose
 
-    def told(self, done: UndoOutcome, named: bool) -> None:  # noqa: FBT001 - the form that is called
+    def outcome(self, done: UndoOutcome, named: bool) -> None:  # noqa: FBT001 - the form that is called
         """Print what happened to one sidecar; one without taggerd's words is left out."""
-        if done.end == "nothing" and not (named or self._tells_all):
+        if done.end == "nothing" and not (named or self._verbose):
             return
         words = {"nothing": "left", "refused": "refused"}
         word = words.get(done.end) or self._would + _ENDS[done.end]
@@ -123,8 +123,8 @@ class _Lines:
         if done.end == "cleaned" and not done.reason:
             parts = f"edited since; removed: {parts or 'only the record'}"
         backup = f"backup: {printable(done.backup.name)}" if done.backup else ""
-        said = "; ".join(part for part in (done.reason, parts, backup) if part)
-        typer.echo(f"{word}: {printable(done.path)}" + (f": {said}" if said else ""))
+        text = "; ".join(part for part in (done.reason, parts, backup) if part)
+        typer.echo(f"{word}: {printable(done.path)}" + (f": {text}" if text else ""))
 
     def conclude(self, tally: Tally) -> None:
         """Print the totals."""
