@@ -98,16 +98,16 @@ def read_answer(question: Question, completion: Completion) -> tuple[str, tuple[
         message = f"{who} was cut at its token limit{when}; raise roles.{question.role}.max_tokens"
         raise AnswerCut(message, raw=raw)
     unwrapped = without_thoughts(raw[:LONGEST_CONTENT])
-    said = unfenced(unwrapped)
-    if not said:
+    answer = unfenced(unwrapped)
+    if not answer:
         only = " but its thoughts" if completion.thought else ""
         message = f"{who} answered nothing{only}"
         raise AnswerEmpty(message, raw=raw)
     if _CONTROL.search(unwrapped):
         raise _rejected(who, "it contains control characters", unwrapped, raw)
     if question.wants == "keywords":
-        return "", _keywords(question, said, who, raw)
-    return _text(question, said, who, raw), ()
+        return "", _keywords(question, answer, who, raw)
+    return _text(question, answer, who, raw), ()
 
 
 def _rejected(who: str, reason: str, shown: str, raw: str) -> AnswerRejected:
@@ -117,7 +117,7 @@ def _rejected(who: str, reason: str, shown: str, raw: str) -> AnswerRejected:
 
 def answer_of(
     question: Question,
-    said: tuple[str, tuple[Keyword, ...]],
+    read: tuple[str, tuple[Keyword, ...]],
     spent: Sequence[Completion],
     identity: str,
 ) -> Answer:
@@ -125,7 +125,7 @@ def answer_of(
 
     *identity* is the question's before it had a model.
     """
-    text, keywords = said
+    text, keywords = read
     return Answer(
         role=question.role,
         question=identity,
@@ -140,19 +140,19 @@ def answer_of(
     )
 
 
-def _text(question: Question, said: str, who: str, raw: str) -> str:
+def _text(question: Question, answer: str, who: str, raw: str) -> str:
     """Read a text answer, which may be in JSON: some models answer everything in JSON."""
-    found = find_json(said)
-    if isinstance(found, list) and not said.startswith("["):
+    found = find_json(answer)
+    if isinstance(found, list) and not answer.startswith("["):
         found = None  # brackets within a sentence belong to the sentence
     inner = _text_in_json(found, question.role)
-    damaged = found is None and _JSON_BEGINS.match(said) is not None
+    damaged = found is None and _JSON_BEGINS.match(answer) is not None
     if damaged:
-        inner = _text_in_damaged_json(said, question.role)
+        inner = _text_in_damaged_json(answer, question.role)
     if (isinstance(found, dict) or damaged) and inner is None:
-        raise _rejected(who, "the JSON has no text", said, raw)
+        raise _rejected(who, "the JSON has no text", answer, raw)
     names = question.role, question.role.replace("_", " ")
-    text = unlabelled(unfenced(inner) if inner is not None else said, *names)
+    text = unlabelled(unfenced(inner) if inner is not None else answer, *names)
     limit = question.longest or LONGEST_TEXT.get(question.role, LONGEST_TEXT_ELSE)
     if question.role == "caption":
         text = text.split("\n", 1)[0]
@@ -178,21 +178,21 @@ def _text_in_json(found: object, role: str) -> str | None:
     return next(iter(texts.values())) if len(texts) == 1 else None
 
 
-def _text_in_damaged_json(said: str, role: str) -> str | None:
+def _text_in_damaged_json(answer: str, role: str) -> str | None:
     """Return the text under *role* in JSON that begins well and is damaged later."""
-    texts = {key.casefold(): text for key, text in _MEMBER.findall(said)}
+    texts = {key.casefold(): text for key, text in _MEMBER.findall(answer)}
     text = next((texts[key] for key in (role.casefold(), *_TEXT_KEYS) if key in texts), None)
     return text.replace('\\"', '"') if text else None
 
 
-def _keywords(question: Question, said: str, who: str, raw: str) -> tuple[Keyword, ...]:
+def _keywords(question: Question, answer: str, who: str, raw: str) -> tuple[Keyword, ...]:
     """Read a list of keywords in any form."""
-    found = find_json(said)
-    if found is None and _REFUSAL.search(said):
-        raise _rejected(who, "the model refused", said, raw)
-    given = keywords_in_json(found) if found is not None else keywords_in_prose(said)
+    found = find_json(answer)
+    if found is None and _REFUSAL.search(answer):
+        raise _rejected(who, "the model refused", answer, raw)
+    given = keywords_in_json(found) if found is not None else keywords_in_prose(answer)
     if given is None:
-        message = f"{who} was asked for JSON and answered: {quoted(said)}"
+        message = f"{who} was asked for JSON and answered: {quoted(answer)}"
         raise AnswerNotJson(message, raw=raw)
     if not given:
         message = f"{who} gave no keywords"
@@ -207,7 +207,7 @@ def _keywords(question: Question, said: str, who: str, raw: str) -> tuple[Keywor
     elif wrong_script(" ".join(k.word for k in own), question.language):
         reason = f"it is not in the script of {english_name(question.language)}"
     if reason:
-        raise _rejected(who, reason, said, raw)
+        raise _rejected(who, reason, answer, raw)
     return own
 
 
@@ -250,32 +250,32 @@ def _is_echo(word: str, question: Question) -> bool:
 
     What is in quotes in a prompt is an example, which a model may take up.
     """
-    said = _WORDS.findall(word.casefold())
-    return len(said) > 1 and f" {' '.join(said)} " in _asked(question, examples=False)
+    words = _WORDS.findall(word.casefold())
+    return len(words) > 1 and f" {' '.join(words)} " in _asked(question, examples=False)
 
 
 def _are_echoes(keywords: Sequence[Keyword], question: Question) -> bool:
     """Return whether a list of keywords comes from the prompt and not from the picture."""
-    said = [_WORDS.findall(k.word.casefold()) for k in keywords]
-    if _echoes(" ".join(word for words in said for word in words), question):
+    split = [_WORDS.findall(k.word.casefold()) for k in keywords]
+    if _echoes(" ".join(word for words in split for word in words), question):
         return True
     asked = frozenset(_asked(question).split())
-    repeated = sum(asked.issuperset(words) for words in said)
-    return len(said) >= _ECHO_KEYWORDS and 3 * repeated > 2 * len(said)
+    repeated = sum(asked.issuperset(words) for words in split)
+    return len(split) >= _ECHO_KEYWORDS and 3 * repeated > 2 * len(split)
 
 
 def _echoes(text: str, question: Question) -> bool:
     """Return whether *text* is a piece of what was asked, or has a long piece of it in it."""
-    said = _WORDS.findall(text.casefold())
+    words = _WORDS.findall(text.casefold())
     asked = _asked(question)
-    if len(said) < _ECHO_WORDS:
+    if len(words) < _ECHO_WORDS:
         # Short pieces are also how people write: "main subject" is an echo, "photo" a word.
         # A role of the user's own may name what to choose from: "in broad daylight, or at night?"
         shortest = 2 if question.role in ROLES else _CHOICE_WORDS
-        return len(said) > shortest and f" {' '.join(said)} " in asked
+        return len(words) > shortest and f" {' '.join(words)} " in asked
     return any(
-        f" {' '.join(said[i : i + _ECHO_WORDS])} " in asked
-        for i in range(len(said) - _ECHO_WORDS + 1)
+        f" {' '.join(words[i : i + _ECHO_WORDS])} " in asked
+        for i in range(len(words) - _ECHO_WORDS + 1)
     )
 
 

@@ -296,14 +296,14 @@ class Backend:
         while True:
             spent.append(await self.complete(asked, image, again=bool(spent)))
             try:
-                said = read_answer(asked, spent[-1])
+                read = read_answer(asked, spent[-1])
             except AnswerError as error:
                 if len(spent) > policy_of(error).repeats:
                     error.role = question.role
                     raise
                 log.info("asked again", reason=str(error))
             else:
-                return answer_of(asked, said, spent, question.identity)
+                return answer_of(asked, read, spent, question.identity)
 
     async def _recall(self) -> None:
         """Recall the endpoint's capabilities the first time, once its address is known."""

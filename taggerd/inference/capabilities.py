@@ -168,5 +168,5 @@ class Capabilities:
 def fingerprint(reply: Reply, listed: Sequence[str]) -> str:
     """Return what changes when the server does: its name, its versions, its models."""
     names = {k: v for k, v in reply.headers.items() if k == "server" or k.endswith("version")}
-    said = json.dumps([sorted(names.items()), sorted(listed)])
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+    identity = json.dumps([sorted(names.items()), sorted(listed)])
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()

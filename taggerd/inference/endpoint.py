@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 CONTROL_SIZE = (1024, 683)
 """Pixels of ``data/probes/control.jpg`` (made by ``scripts/samples``). It has the size of a real
-photo: a server short of memory fails over it as well."""
+photo: a server short of memory fails on it as well."""
 
 
 class Endpoint:
@@ -166,8 +166,8 @@ class Endpoint:
     async def _control_answer(self, question: Question) -> str:
         """Ask *question* about the control picture, whatever the health, and return the text."""
         with probing():
-            said = [a.text async for a in self.backend.describe(control_picture(), [question])]
-        return said[0]
+            texts = [a.text async for a in self.backend.describe(control_picture(), [question])]
+        return texts[0]
 
     # Whose fault is it? One photo asks at a time; the others learn from what it found.
 
@@ -185,10 +185,10 @@ class Endpoint:
             return None
         question, repeated = self._repeated
         try:
-            said = await self._control_answer(question)
+            text = await self._control_answer(question)
         except PhotoError:
-            said = ""
-        if said == repeated.text:
+            text = ""
+        if text == repeated.text:
             message = (
                 f"model {quoted(repeated.model, 80)} gives the same {repeated.role} for every "
                 f"picture, so it sees none: {quoted(repeated.text)}; "

@@ -192,7 +192,7 @@ async def _probe_models(
 
 async def _probe_text(backend: Probed, wanted: Sequence[str], clock: Callable[[], float]) -> Probe:
     """Have every model answer one word."""
-    seconds, answered, said = 0.0, "", ""
+    seconds, answered, answer = 0.0, "", ""
     for model in wanted:
         began = clock()
         try:
@@ -201,12 +201,12 @@ async def _probe_text(backend: Probed, wanted: Sequence[str], clock: Callable[[]
             fault = error if isinstance(error, BackendError) else without_picture(error)
             return Probe(name="text", fault=fault, seconds=seconds + clock() - began)
         seconds += completion.seconds
-        said = without_thoughts(completion.content).strip()
-        if not said:
+        answer = without_thoughts(completion.content).strip()
+        if not answer:
             fault = BackendFailed(f"model {model!r} at {backend.base_url} gave no answer")
             return Probe(name="text", fault=fault, seconds=seconds)
         answered = _answering(model, completion.model, answered)
-    detail = f"said {quoted(said, 40)}"
+    detail = f"said {quoted(answer, 40)}"
     return Probe(name="text", seconds=seconds, detail=detail, model=answered)
 
 
@@ -226,11 +226,11 @@ async def _probe_vision(
                 fault = error if isinstance(error, BackendError) else BackendBlind(str(error))
                 return Probe(name="vision", fault=fault, seconds=seconds + clock() - began)
             seconds += completion.seconds
-            said = without_thoughts(completion.content)
-            if colours_in(said) != {colour}:
+            answer = without_thoughts(completion.content)
+            if colours_in(answer) != {colour}:
                 blind = BackendBlind(
                     f"model {model!r} does not see pictures: asked about a {colour} one, it said "
-                    f"{quoted(said, 60)}"
+                    f"{quoted(answer, 60)}"
                 )
                 return Probe(name="vision", fault=blind, seconds=seconds)
             answered = _answering(model, completion.model, answered)

@@ -147,26 +147,26 @@ def chat_error(  # noqa: PLR0911 - a table: one return for each meaning
     if is_success(reply):
         text = f"{base_url} answered with an error: {message}"
         return BackendFailed(text) if message else None
-    said = f" ({status}: {message})" if message else f" ({status})"
+    detail = f" ({status}: {message})" if message else f" ({status})"
     if status in {401, 402, 403, 407} or (status == 400 and _NO_SUCH_KEY.search(message)):  # noqa: PLR2004 - Bad Request
         return _denied(status, base_url, message)
     if status in {408, 504}:
-        return BackendTimeout(f"{base_url} gave up waiting for its model{said}")
+        return BackendTimeout(f"{base_url} gave up waiting for its model{detail}")
     if status in {429, 503}:
         what = "asks for fewer requests" if status == 429 else "is busy or loading"  # noqa: PLR2004
         wait = retry_after(reply.headers, now)
         return BackendBusy(
-            f"{base_url} {what}{said}; taggerd tries again", retry_after_seconds=wait
+            f"{base_url} {what}{detail}; taggerd tries again", retry_after_seconds=wait
         )
     if 300 <= status < 400:  # noqa: PLR2004 - redirects
         target = reply.headers.get("location", "elsewhere").split("?", 1)[0][:100]
         text = f"{base_url} redirects to {target}; set backend.base_url to the address of the API"
         return NotABackend(text)
     if _BLIND.search(message):
-        return BackendBlind(f"model {model!r} at {base_url} accepts no pictures{said}")
+        return BackendBlind(f"model {model!r} at {base_url} accepts no pictures{detail}")
     if 400 <= status < 500:  # noqa: PLR2004 - client errors
         return _refused(reply, base_url, model, message)
-    return BackendFailed(f"{base_url} failed{said}; see its log")
+    return BackendFailed(f"{base_url} failed{detail}; see its log")
 
 
 def _denied(status: int, base_url: str, message: str) -> BackendDenied:
@@ -174,31 +174,31 @@ def _denied(status: int, base_url: str, message: str) -> BackendDenied:
     if status in {400, 401}:
         # Without the server's words: some repeat the key.
         return BackendDenied(f"{base_url} refuses the API key ({status}); check backend.api_key")
-    said = f": {message}" if message else ""
+    detail = f": {message}" if message else ""
     return BackendDenied(
-        f"{base_url} denies access ({status}{said}); check the permissions of the key"
+        f"{base_url} denies access ({status}{detail}); check the permissions of the key"
     )
 
 
 def _refused(reply: Reply, base_url: str, model: str, message: str) -> BackendError | PhotoRefused:
     """Distinguish a missing model, a wrong address and a refused picture."""
     status = reply.status
-    said = f" ({status}: {message})" if message else f" ({status})"
+    detail = f" ({status}: {message})" if message else f" ({status})"
     if is_html(reply):
         text = f"{base_url} answers with a web page ({status}); does the address end in /v1?"
         return NotABackend(text)
     if status in {400, 422} and not _MODEL_MISSING.search(message):
-        return PhotoRefused(f"{base_url} refuses this picture{said}")
+        return PhotoRefused(f"{base_url} refuses this picture{detail}")
     if status in {413, 415}:
-        return PhotoRefused(f"{base_url} refuses this picture{said}; see image.max_edge")
+        return PhotoRefused(f"{base_url} refuses this picture{detail}; see image.max_edge")
     if status in {400, 404, 422}:
         sure = "model" in message.lower()
         hint = "see taggerd preflight" if sure else "or the address lacks its /v1"
-        return ModelNotFound(f"{base_url} does not serve model {model!r}{said}; {hint}")
+        return ModelNotFound(f"{base_url} does not serve model {model!r}{detail}; {hint}")
     if status == 405:  # noqa: PLR2004 - Method Not Allowed
-        text = f"{base_url} accepts no chat requests{said}; does the address end in /v1?"
+        text = f"{base_url} accepts no chat requests{detail}; does the address end in /v1?"
         return NotABackend(text)
-    return BackendFailed(f"{base_url} failed{said}; see its log")
+    return BackendFailed(f"{base_url} failed{detail}; see its log")
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

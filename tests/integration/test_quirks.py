@@ -4,7 +4,7 @@ Every row is a real server on a port, the real client, queue, decoder and sideca
 between probes are skipped (and written down). In every row all photos are tagged in the end, and
 none of them has paid for what was the backend's fault.
 
-Elsewhere: one of two backends dies (``tests/faults/test_endpoints.py``), a server that fails over
+Elsewhere: one of two backends dies (``tests/faults/test_endpoints.py``), a server that fails on
 one photo alone (``tests/faults/test_bad_input.py``), servers of others (``tests/peers``).
 """
 
