@@ -109,6 +109,8 @@ PHOTO = Backoff(2.0, 300.0)
 """A photo that this machine or the backend cannot work on right now; others go on meanwhile."""
 DISK = Backoff(5.0, 5.0)
 """A disk that is full or failing: looking costs little, and people wait for it."""
+WATCH = Backoff(5.0, 600.0)
+"""An import folder that cannot be watched is polled until the next try."""
 CONCURRENCY = Backoff(30.0, 600.0)
 """How long a number of requests at once is not tried again after an endpoint could not cope with
 it; half as many go on."""

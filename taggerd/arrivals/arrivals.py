@@ -114,7 +114,7 @@ class Arrivals:
 
     async def _keep(self, root: WatchedRoot) -> None:
         """Keep the task of *root* going whatever happens to it."""
-        retry = self._timing.first_retry
+        failures = 0
         while True:
             began = time.monotonic()
             try:
@@ -123,10 +123,8 @@ class Arrivals:
                 root.failed(error)
                 log.exception("watching failed", import_folder=printable(root.path))
                 self._report(root.health())
-            if time.monotonic() - began > _STEADY_SECONDS:
-                retry = self._timing.first_retry
-            await asyncio.sleep(retry)
-            retry = min(retry * 2, self._timing.longest_retry)
+            failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
+            await asyncio.sleep(self._timing.retry.seconds(failures))
 
     async def _await_start(self) -> None:
         starting = [asyncio.create_task(root.started.wait()) for root in self._roots]

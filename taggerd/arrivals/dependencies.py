@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
+from taggerd.retry import WATCH, Backoff
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
@@ -92,9 +94,8 @@ class Timing:
     """After which a file system counts as not answering."""
     start: float = 15.0
     """After which a root that has not answered yet no longer delays the start."""
-    first_retry: float = 5.0
-    """Before something that failed is tried again; doubled each time."""
-    longest_retry: float = 600.0
+    retry: Backoff = WATCH
+    """Before something that failed is tried again."""
     rewatch: float = 60.0
     """Between two rebuilds of a watch that is only suspected to have lost track."""
 

@@ -50,18 +50,17 @@ class Reconciler:
         self._whole = _Whole(0)
         self._whole_walk: Iterator[Folder] | None = None
         self.completed = 0
-        """The newest ticket of :meth:`request` that has been served."""
+        """The number of the newest :meth:`request` that has been served."""
         self.directories = 0
         """Folders below the root, itself included, at the last whole walk."""
         self.unreadable = ""
         """One line about what could not be read in the last whole walk, or nothing."""
 
-    def request(self) -> int:
-        """Ask for a walk of the whole root that starts from now on; return its ticket."""
+    def request(self) -> None:
+        """Ask for a walk of the whole root that starts from now on."""
         # A walk in progress has passed folders in which something may have happened since.
         self._wanted += 1
         self._parts.clear()
-        return self._wanted
 
     def restart(self) -> None:
         """Drop a walk that an error may have cut short, and ask for another."""

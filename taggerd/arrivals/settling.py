@@ -43,21 +43,13 @@ class Settling:
     """
 
     def __init__(
-        self,
-        settle_seconds: float,
-        *,
-        wall: Callable[[], float] = time.time,
-        lstat: Callable[[Path], os.stat_result] = os.lstat,
-        trust_times: bool = True,
-        limit: int = 100_000,
+        self, settle_seconds: float, *, trust_times: bool = True, limit: int = 100_000
     ) -> None:
         """Hold each file for *settle_seconds*, and at most *limit* files at once.
 
         *trust_times* is False where another machine's clock sets ctime (network file systems).
         """
         self._settle_seconds = settle_seconds
-        self._wall = wall
-        self._lstat = lstat
         self.trust_times = trust_times
         self._limit = limit
         self._stems: dict[tuple[Path, str], _Stem] = {}
@@ -153,14 +145,14 @@ class Settling:
         ctime as well, because `cp -p` sets an old mtime on a file it has not finished.
         """
         newest = max(seen.file.stamp.mtime_ns, seen.ctime_ns)
-        return self.trust_times and newest / _NANOSECONDS < self._wall() - self._settle_seconds
+        return self.trust_times and newest / _NANOSECONDS < time.time() - self._settle_seconds
 
     def _unchanged(self, stem: _Stem, now: float) -> bool:
         """Check the files of *stem*; if one changed, they all wait again."""
         changed = False
         for path, stamp in list(stem.files.items()):
             try:
-                status = self._lstat(path)
+                status = os.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
                 gone = True
             except OSError:

@@ -51,7 +51,7 @@ class Watch:
         self._rewatch_at = 0.0
         self._list_at = 0.0
         self._retry_at = 0.0
-        self._retry = timing.first_retry
+        self._failures = 0
         self.fault = ""
         """Why the watch cannot be relied on; kept until it is proven to work again."""
 
@@ -87,7 +87,7 @@ class Watch:
         """Forget earlier faults: it is another root now, or the watch works again."""
         self.fault = ""
         self._retry_at = 0.0
-        self._retry = self._timing.first_retry
+        self._failures = 0
 
     def expect(self, folder: Folder) -> None:
         """Note that a walk saw *folder*, which should therefore be watched."""
@@ -119,8 +119,8 @@ class Watch:
             self.fault = fault
             if now < self._retry_at:
                 return False
-            self._retry_at = now + self._retry
-            self._retry = min(self._retry * 2, self._timing.longest_retry)
+            self._failures += 1
+            self._retry_at = now + self._timing.retry.seconds(self._failures)
             log.debug("watching again", import_folder=printable(self._root), because=fault)
         elif self.fault and self._proven:
             self.forgive()

@@ -277,7 +277,7 @@ async def test_a_thread_killed_by_an_error(
     fill(root, 5, 5)
     async with Arriving(tmp_path / "state", root) as service:
         await service.until_none_is_missed()
-        states = []
+        states: list[str] = []
         with monkeypatch.context() as fault:
             died = asyncio.Event()
             loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from taggerd import settings
 from taggerd.arrivals import Arrivals, Timing
 from taggerd.ledger import FileState, SqliteLedger
 from taggerd.photo import Stamp
+from taggerd.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-TIMING = Timing(probe=0.2, gather=0.02, hung=5, start=5, first_retry=0.2, rewatch=1)
+TIMING = Timing(probe=0.2, gather=0.02, hung=5, start=5, retry=Backoff(0.2, 600), rewatch=1)
 
 
 class InProcess:

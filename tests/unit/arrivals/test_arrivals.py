@@ -25,6 +25,7 @@ from taggerd.arrivals.probe import Probe
 from taggerd.arrivals.root import WatchedRoot
 from taggerd.arrivals.walk import walk
 from taggerd.photo import Photo
+from taggerd.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals.dependencies import RootHealth
 
-TIMING = Timing(probe=0.05, gather=0.01, hung=0.3, start=0.5, first_retry=0.05, rewatch=0.2)
+TIMING = Timing(probe=0.05, gather=0.01, hung=0.3, start=0.5, retry=Backoff(0.05, 600), rewatch=0.2)
 SETTLE_SECONDS = 0.2
 
 
@@ -272,7 +273,7 @@ async def test_a_root_that_cannot_be_watched_is_polled(
         raise OSError(errno.EMFILE, "inotify instance limit reached")
 
     monkeypatch.setattr(InotifyWatcher, "start", refuse)
-    timing = Timing(probe=0.05, gather=0.01, first_retry=60)
+    timing = Timing(probe=0.05, gather=0.01, retry=Backoff(60, 600))
     async with Service(root, timing=timing) as service:
         await service.reconcile()
         assert service.health.state == "degraded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ class Disk:
     def __init__(self) -> None:
         """Start empty."""
         self.files: dict[Path, os.stat_result] = {}
+        self.fails = False
 
     def put(
         self, name: str, size: int, mtime: float = WALL, ctime: float = WALL, inode: int = 5
@@ -41,6 +43,8 @@ class Disk:
 
     def lstat(self, path: Path) -> os.stat_result:
         """Answer like `os.lstat`."""
+        if self.fails:
+            raise OSError(5, "Input/output error")
         try:
             return self.files[path]
         except KeyError:
@@ -48,15 +52,19 @@ class Disk:
 
 
 @pytest.fixture
-def disk() -> Disk:
-    """Give an empty disk."""
-    return Disk()
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Give an empty disk, and a wall clock that stands still."""
+    disk = Disk()
+    monkeypatch.setattr(os, "lstat", disk.lstat)
+    monkeypatch.setattr(time, "time", lambda: WALL)
+    return disk
 
 
 @pytest.fixture
 def settling(disk: Disk) -> Settling:
-    """Wait five seconds on *disk*, at a wall clock that stands still."""
-    return Settling(5, wall=lambda: WALL, lstat=disk.lstat)
+    """Wait five seconds on *disk*."""
+    assert not disk.files
+    return Settling(5)
 
 
 def due(settling: Settling, now: float) -> list[tuple[str, int]]:
@@ -135,18 +143,12 @@ def test_what_is_gone_is_dropped(disk: Disk, settling: Settling) -> None:
 
 def test_a_share_that_stumbles_drops_nothing(disk: Disk) -> None:
     """An I/O error is no proof that a file is gone."""
-    fails = True
-
-    def lstat(path: Path) -> os.stat_result:
-        if fails:
-            raise OSError(5, "Input/output error")
-        return disk.lstat(path)
-
-    settling = Settling(0, wall=lambda: WALL, lstat=lstat)
+    settling = Settling(0)
     settling.observe(disk.put("a.jpg", 10), 100)
+    disk.fails = True
     assert due(settling, 100) == []
     assert due(settling, 101) == []
-    fails = False
+    disk.fails = False
     assert due(settling, 102) == [("a.jpg", 10)]
 
 
@@ -187,7 +189,7 @@ def test_an_event_is_never_due_at_once(disk: Disk, settling: Settling) -> None:
 
 def test_clocks_of_other_machines_prove_nothing(disk: Disk) -> None:
     """On a network share even old times are waited for."""
-    settling = Settling(5, wall=lambda: WALL, lstat=disk.lstat, trust_times=False)
+    settling = Settling(5, trust_times=False)
     settling.observe(disk.put("a.jpg", 10, WALL - 60, WALL - 60), 100, event=False)
     assert due(settling, 104) == []
     assert len(due(settling, 105)) == 1
@@ -202,7 +204,7 @@ def test_a_walk_does_not_put_a_release_off(disk: Disk, settling: Settling) -> No
 
 def test_memory_is_bounded(disk: Disk) -> None:
     """Past its limit it says so instead of growing; a million events on one file are one entry."""
-    settling = Settling(5, wall=lambda: WALL, lstat=disk.lstat, limit=4)
+    settling = Settling(5, limit=4)
     assert all(settling.observe(disk.put(f"{n}.jpg", 1), 100) for n in range(4))
     assert not settling.observe(disk.put("5.jpg", 1), 100)
     assert not settling.roomy
