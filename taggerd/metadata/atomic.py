@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -71,39 +70,52 @@ class Old:
         return Document.load(self.data)
 
 
-def digest_of_bytes(data: bytes) -> str:
-    """Return the BLAKE2b-256 of *data*, 64 hex digits."""
-    return hashlib.blake2b(data, digest_size=32).hexdigest()
-
-
 def read(path: Path) -> Old | None:
     """Return the sidecar at *path*; None if there is none.
 
     Raises:
-        SidecarRefused: it is not a plain file (a symbolic link may lead out of the folder, to
-            something that is shared or kept read-only, as git-annex does), or it is over 16 MB.
+        SidecarRefused: it is not a plain file, or it is over 16 MB.
+        SidecarUnwritable: it cannot be read.
+        PhotosDiskError: the disk fails.
+    """
+    try:
+        with opened(path) as descriptor:
+            found = os.fstat(descriptor)
+            if found.st_size > LARGEST:
+                refuse(f"is larger than {LARGEST // (1024 * 1024)} MB")
+            with open(descriptor, "rb", closefd=False) as file:
+                return Old(file.read(LARGEST + 1), found)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise_mapped(error, path, "cannot be read")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Give a descriptor of the plain file at *path*, for reading.
+
+    A symbolic link is refused: it may lead out of the folder, to something that is shared or kept
+    read-only, as git-annex does.
+
+    Raises:
+        FileNotFoundError: there is none.
+        SidecarRefused: it is not a plain file.
         SidecarUnwritable: it cannot be read.
         PhotosDiskError: the disk fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None
+        raise
     except OSError as error:
         if error.errno == errno.ELOOP:
-            message = "is a symbolic link, which taggerd does not write through"
-            raise SidecarRefused(message) from None
+            refuse("is a symbolic link, which taggerd does not write through")
         raise_mapped(error, path, "cannot be read")
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             refuse("is not a plain file")
-        if found.st_size > LARGEST:
-            refuse(f"is larger than {LARGEST // (1024 * 1024)} MB")
-        with open(descriptor, "rb", closefd=False) as file:
-            return Old(file.read(LARGEST + 1), found)
-    except OSError as error:
-        raise_mapped(error, path, "cannot be read")
+        yield descriptor
     finally:
         os.close(descriptor)
 

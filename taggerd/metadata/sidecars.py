@@ -5,6 +5,7 @@ Everything here runs in a worker process: Exiv2 reads the photo itself.
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from os.path import lexists
@@ -199,7 +200,7 @@ def _outcome(sidecar: Sidecar, merged: Merged, own: _Own) -> Sidecar:
     """Add to *sidecar* what is in it now, and what to say about it."""
     return replace(
         sidecar,
-        digest=atomic.digest_of_bytes(merged.data),
+        digest=hashlib.blake2b(merged.data, digest_size=32).hexdigest(),
         notes=(*own.notes, *merged.notes),
         shadowing=merged.shadowing,
     )

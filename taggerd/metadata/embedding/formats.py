@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taggerd.errors import PhotoGone, SidecarRefused
+from taggerd.errors import SidecarRefused
 from taggerd.metadata.embedded import native_read
 from taggerd.metadata.embedding import jpeg, png, tiff
 from taggerd.metadata.embedding.container import C2PA
@@ -19,7 +19,7 @@ from taggerd.metadata.embedding.png import Png
 from taggerd.metadata.embedding.tiff import Tiff
 from taggerd.metadata.embedding.webp import Webp
 from taggerd.metadata.xmp import refuse
-from taggerd.photo import Stamp, extension, is_raw, printable
+from taggerd.photo import extension, is_raw, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,12 +90,3 @@ def comparable(native: Native) -> tuple[dict[str, object], dict[str, object]]:
     """Return *native* without the tags that change with the packet."""
     exif, iptc = native
     return {tag: value for tag, value in exif.items() if tag not in _MOVING_TAGS}, dict(iptc)
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Return the stamp of the photo at *path*; raises PhotoGone where there is none."""
-    try:
-        return Stamp.of(path.lstat())
-    except OSError as error:
-        message = f"{printable(path)} is no longer there"
-        raise PhotoGone(message) from error

@@ -17,6 +17,7 @@ Runs Exiv2 on foreign bytes: call it in a worker process only.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,7 +33,6 @@ from taggerd.metadata.embedding.formats import (
     container_of,
     embeddable,
     native_of,
-    stamp_of,
 )
 from taggerd.metadata.embedding.heif import Heif
 from taggerd.metadata.embedding.packet import Parts, merged_packet, recorded, undone_packet
@@ -94,7 +94,7 @@ def read_packet(path: Path) -> bytes | None:
         PhotoMoved: it is gone.
         StorageError: the disk fails.
     """
-    with replacement.opened(path, stamp_of(path)) as original:
+    with replacement.opened(path) as original:
         return container_of(path, FileSource(original)).packet
 
 
@@ -176,8 +176,8 @@ def undo_packet(
     Raises:
         SidecarError, PhotoMoved, StorageError: as :func:`change_packet`.
     """
-    stamp = stamp_of(path)
-    with replacement.opened(path, stamp) as original:
+    with replacement.opened(path) as original:
+        stamp = Stamp.of(os.fstat(original))
         source = FileSource(original)
         container = container_of(path, source)
         if not container.packet or not mentions_us(container.packet):
@@ -206,7 +206,10 @@ def undo_packet(
 def file_mentions_us(path: Path) -> bool:
     """Say whether the bytes of *path*, of whatever format, name taggerd's namespace."""
     kept = b""
-    with suppress(TaggerdError, OSError), replacement.opened(path, stamp_of(path)) as descriptor:
+    with (
+        suppress(TaggerdError, OSError),
+        replacement.opened(path) as descriptor,
+    ):
         source = FileSource(descriptor)
         for block in blocks(source, Span(0, source.size)):
             if mentions_us(kept + block):
@@ -223,7 +226,7 @@ def origin(path: Path) -> str:
     if not embeddable(path):
         return ""
     try:
-        with replacement.opened(path, stamp_of(path)) as original:
+        with replacement.opened(path) as original:
             container = container_of(path, FileSource(original))
             if not container.packet:
                 return ""

@@ -7,13 +7,12 @@ and extended attributes, checked, and exchanged with the photo in one step (see 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from taggerd.errors import PhotoChanged, PhotoGone, SidecarRefused, SidecarUnwritable
+from taggerd.errors import PhotoChanged, PhotoGone, SidecarUnwritable
 from taggerd.files import copy_owner
 from taggerd.metadata import atomic
 from taggerd.metadata.xmp import refuse
@@ -30,8 +29,8 @@ _KEPT_ATTRIBUTES = ("user.", "system.posix_acl")
 
 
 @contextlib.contextmanager
-def opened(path: Path, stamp: Stamp) -> Iterator[int]:
-    """Give a descriptor of the photo at *path*, which must be the one with *stamp*.
+def opened(path: Path, stamp: Stamp | None = None) -> Iterator[int]:
+    """Give a descriptor of the photo at *path*, which must be the one with *stamp*, or any.
 
     Raises:
         PhotoChanged, PhotoGone: it is not.
@@ -39,26 +38,14 @@ def opened(path: Path, stamp: Stamp) -> Iterator[int]:
         SidecarUnwritable: it cannot be read.
         StorageError: the disk fails.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
+        with atomic.opened(path) as descriptor:
+            if stamp not in {None, Stamp.of(os.fstat(descriptor))}:
+                raise _changed(path)
+            yield descriptor
     except FileNotFoundError:
         message = f"{printable(path)} is no longer there"
         raise PhotoGone(message) from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            message = "is a symbolic link, which taggerd does not write through"
-            raise SidecarRefused(message) from None
-        atomic.raise_mapped(error, path, "cannot be read")
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            refuse("is not a plain file")
-        if Stamp.of(found) != stamp:
-            raise _changed(path)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def exchange(
@@ -99,7 +86,8 @@ def exchange(
                 check(descriptor)
             finally:
                 # Also where the copy is refused: it may be because of that.
-                _check_unchanged(path, Stamp.of(old))
+                with opened(path, Stamp.of(old)):
+                    pass
             if backup is not None:
                 kept = atomic.keep(path, backup, lambda free: _copy_to(original, free))
             made = Stamp.of(os.fstat(descriptor))
@@ -148,16 +136,6 @@ def _attributes(path: Path) -> dict[str, bytes]:
             if name.startswith(_KEPT_ATTRIBUTES):
                 found[name] = os.getxattr(path, name, follow_symlinks=False)
     return found
-
-
-def _check_unchanged(path: Path, stamp: Stamp) -> None:
-    try:
-        now = Stamp.of(path.lstat())
-    except FileNotFoundError:
-        message = f"{printable(path)} is no longer there"
-        raise PhotoGone(message) from None
-    if now != stamp:
-        raise _changed(path)
 
 
 def _copy_to(original: int, free: Path) -> None:
