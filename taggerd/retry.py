@@ -118,8 +118,8 @@ it; half as many go on."""
 ARCHIVE_SECONDS = 600.0
 """How long an archive waits that could not be unpacked for lack of space or permission, or because
 another taggerd was unpacking it."""
-MOST_DEATHS = 10
-"""A photo that was being read at so many deaths of the program in a row is given up.
+MOST_CRASHES = 10
+"""A photo that was being read at so many crashes of the program in a row is given up on.
 
 Foreign code runs in processes of its own, whose loss costs an attempt. The program itself dies of
 power cuts and kills, which are no photo's fault and hit the same few photos again at every start;

@@ -21,8 +21,7 @@ from taggerd.ledger.port import (
     State,
     Waiting,
 )
-from taggerd.ledger.probe import Probe, probe
-from taggerd.ledger.sqlite import SqliteLedger
+from taggerd.ledger.sqlite import Probe, SqliteLedger, probe
 
 __all__ = [
     "Admitted",

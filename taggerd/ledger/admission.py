@@ -1,7 +1,7 @@
 """Files come and go: which photos they make, and what that means for the queue.
 
-Synchronous; every function runs inside a transaction of its caller. A stem's files are always
-grouped anew as a whole, so that the photos do not depend on the order in which files arrived.
+Synchronous; every function runs in its caller's transaction. All files of a stem are always grouped
+together, so that the photos do not depend on the order in which files arrived.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from taggerd.ledger.atrest import Place, file_of, stamp_columns, stamp_of
-from taggerd.ledger.port import Admitted
+from taggerd.ledger.port import Admitted, FileState, State
+from taggerd.ledger.rows import FileKey, file_of, folder_range, path_of, stamp_columns, stamp_of
 from taggerd.photo import group
 
 if TYPE_CHECKING:
@@ -20,24 +20,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.ledger.database import Database
-    from taggerd.photo import PhotoFile, Stamp
-
-
-UNDONE = 2
-"""In the column ``recorded``: tagged, and its sidecars were taken back on request."""
+    from taggerd.ledger.port import Rewritten
+    from taggerd.photo import PhotoFile
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which terms files are admitted."""
+    """On which terms files are admitted; see :meth:`taggerd.ledger.port.Ledger.admit`."""
 
     now: float
     again: bool = False
     sidecars: bool = False
     run: str | None = None
-    """The run that asks for the photos."""
     owner: str = ""
-    """Whom that run belongs to."""
+    """The owner that the run belongs to."""
 
     @property
     def asked_again_since(self) -> float | None:
@@ -50,18 +46,21 @@ class _Photos:
     """The photos of one stem."""
 
     of: dict[PhotoFile, int] = field(default_factory=dict)
-    """Which photo a file belongs to."""
+    """The photo that a file belongs to."""
     made: set[int] = field(default_factory=set)
     joined: set[int] = field(default_factory=set)
     """Photos that were there before and got another file."""
 
 
+# ── Arrivals ─────────────────────────────────────────────────────────────────────────────────────
+
+
 def admit(database: Database, files: Sequence[PhotoFile], terms: Terms) -> Admitted:
-    """Take *files* in; see :meth:`taggerd.ledger.port.Ledger.admit`."""
+    """Admit *files*; see :meth:`taggerd.ledger.port.Ledger.admit`."""
     stems: defaultdict[tuple[bytes, bytes], dict[bytes, PhotoFile]] = defaultdict(dict)
     for file in files:
-        place = Place.of(file.path)
-        stems[place.folder, place.stem][place.suffix] = file
+        key = FileKey.of(file.path)
+        stems[key.folder, key.stem][key.suffix] = file
     folders = {path: _folder_id(database, path) for path in {path for path, _ in stems}}
     tally: Counter[str] = Counter()
     for (path, stem), arrivals in stems.items():
@@ -85,23 +84,23 @@ def _admit_stem(
         for suffix, file in arrivals.items()
         if suffix in known and stamp_of(known[suffix]) != file.stamp
     }
-    held = {arrivals.get(s) or file_of(key[0], row): row["photo"] for s, row in known.items()}
+    before = {arrivals.get(s) or file_of(key[0], row): row["photo"] for s, row in known.items()}
     for file in changed:
-        _put_file(database, (folder, key[1]), file, held[file])
-    photos = _Photos(held)
+        _put_file(database, (folder, key[1]), file, before[file])
+    photos = _Photos(before)
     if new:
-        photos = _regroup(database, (folder, key[1]), held, new | held.keys(), terms)
+        photos = _regroup(database, (folder, key[1]), before, new | before.keys(), terms)
     replaced = {photos.of[file] for file in changed}
     for photo in photos.joined | replaced:
         queue(database, photo, terms, changed=photo in replaced)
     settled = photos.made | photos.joined | replaced
     unsettled = {photos.of[file] for file in arrivals.values()} - settled
-    requeued = {photo for photo in unsettled if _wanted(database, photo, terms)}
+    requeued = {photo for photo in unsettled if _needs_queueing(database, photo, terms)}
     for photo in requeued:
         queue(database, photo, terms)
     if terms.run is not None:
         for photo in {photos.of[file] for file in arrivals.values()}:
-            database.do("mark_wanted", photo=photo, run=terms.run, owner=terms.owner)
+            database.do("request", photo=photo, run=terms.run, owner=terms.owner)
     for file in arrivals.values():
         if file in new:
             yield "new"
@@ -111,136 +110,157 @@ def _admit_stem(
             yield "requeued" if photos.of[file] in requeued else "unchanged"
 
 
-def _wanted(database: Database, photo: int, terms: Terms) -> bool:
+def _needs_queueing(database: Database, photo: int, terms: Terms) -> bool:
     """Say whether an unchanged photo is to be queued again."""
     row = database.one("photo", photo=photo)
     match row["state"]:
         case "recorded":
-            unwritten = not row["sidecars_written"] and row["recorded"] != UNDONE
+            unwritten = not row["sidecars_written"] and not row["undone"]
             return terms.again or (terms.sidecars and unwritten)
         case "quarantined":
-            return terms.sidecars and bool(row["retryable"])
+            return terms.sidecars and bool(row["sidecars_failed"])
         case "claimed":
-            return terms.again and row["anew_since"] is None
+            return terms.again and row["asked_again_since"] is None
         case _:
-            database.do("mark_asked_again", photo=photo, asked_again_since=terms.asked_again_since)
+            database.do("ask_again", photo=photo, asked_again_since=terms.asked_again_since)
             return False
 
 
 def queue(database: Database, photo: int, terms: Terms, *, changed: bool = False) -> None:
-    """Queue a photo as if it had just arrived; one that is claimed, when its claim ends."""
+    """Queue a photo as if it had just arrived; a claimed one when its claim ends."""
+    since = terms.asked_again_since
     if not database.do(
-        "queue",
-        photo=photo,
-        now=terms.now,
-        changed=changed,
-        asked_again_since=terms.asked_again_since,
+        "queue", photo=photo, now=terms.now, changed=changed, asked_again_since=since
     ):
-        database.do(
-            "queue_after_claim",
-            photo=photo,
-            changed=changed,
-            asked_again_since=terms.asked_again_since,
-        )
+        database.do("queue_after_claim", photo=photo, changed=changed, asked_again_since=since)
+
+
+# ── Files that go ────────────────────────────────────────────────────────────────────────────────
+
+
+def missing_files(database: Database, below: Path) -> dict[Path, float]:
+    """Return the files below *below* that are noted as missing, and since when."""
+    low, high = folder_range(below)
+    return {
+        path_of(row["folder"] + row["stem"] + row["suffix"]): row["missing_since"]
+        for row in database.rows("missing_files", low=low, high=high)
+    }
 
 
 def forget(database: Database, paths: Iterable[Path], now: float) -> None:
-    """Remove files; see :meth:`taggerd.ledger.port.Ledger.forget`."""
+    """Remove files, and the photos that have no file left."""
     stems: defaultdict[tuple[bytes, bytes], set[bytes]] = defaultdict(set)
     for path in paths:
-        place = Place.of(path)
-        stems[place.folder, place.stem].add(place.suffix)
-    for key, suffixes in stems.items():
-        found = database.row("folder", path=key[0])
+        key = FileKey.of(path)
+        stems[key.folder, key.stem].add(key.suffix)
+    for stem, suffixes in stems.items():
+        found = database.row("folder", path=stem[0])
         if found is not None:
-            _forget_stem(database, found["id"], key, suffixes, Terms(now))
+            _forget_stem(database, found["id"], stem, suffixes, Terms(now))
 
 
 def _forget_stem(
     database: Database, folder: int, key: tuple[bytes, bytes], suffixes: set[bytes], terms: Terms
 ) -> None:
-    held: dict[PhotoFile, int] = {}
+    before: dict[PhotoFile, int] = {}
     remaining: list[PhotoFile] = []
     for row in database.rows("stem_files", folder=folder, stem=key[1]):
         file = file_of(key[0], row)
-        held[file] = row["photo"]
+        before[file] = row["photo"]
         if row["suffix"] in suffixes:
             database.do("forget_file", folder=folder, stem=key[1], suffix=row["suffix"])
         else:
             remaining.append(file)
-    _regroup(database, (folder, key[1]), held, remaining, terms)
+    _regroup(database, (folder, key[1]), before, remaining, terms)
     database.do("drop_empty_folder", folder=folder)
 
 
 def drop_if_fileless(database: Database, photo: int) -> None:
-    """Remove a photo that has no file left; one that is claimed only when its claim has ended."""
+    """Remove a photo that has no file left; a claimed one only when its claim has ended."""
     database.do("drop_fileless_photo", photo=photo)
+
+
+# ── Photos of a stem ─────────────────────────────────────────────────────────────────────────────
 
 
 def _regroup(
     database: Database,
-    place: tuple[int, bytes],
-    held: Mapping[PhotoFile, int],
+    stem: tuple[int, bytes],
+    before: Mapping[PhotoFile, int],
     files: Iterable[PhotoFile],
     terms: Terms,
 ) -> _Photos:
-    """Make photos of a stem's present *files*; *held* says which made which photo until now.
+    """Make photos of the *files* that a stem has now; *before* says which photo had which file.
 
-    *place* is the folder's number and the stem.
+    *stem* is the folder's number and the stem itself.
 
-    A photo of the past lives on where the first of its files is now: where photos become one, in
-    the one whose file is read first; where one falls apart, with the file that was read.
+    An earlier photo lives on where the first of its files is now: where photos become one, in the
+    one whose file is read first; where one falls apart, with the file that was read.
     """
     files = set(files)
     heirs: dict[int, PhotoFile] = {}
-    for photo in group(held):
+    for photo in group(before):
         for file in photo.files:
             if file in files:
-                heirs.setdefault(held[file], file)
+                heirs.setdefault(before[file], file)
     photos = _Photos()
     for photo in group(files):
-        known = (held[file] for file in photo.files if file in heirs.values())
+        known = (before[file] for file in photo.files if file in heirs.values())
         kept = next(known, None)
         number = kept or database.insert(
             "new_photo",
-            folder=place[0],
-            stem=place[1],
+            folder=stem[0],
+            stem=stem[1],
             now=terms.now,
             asked_again_since=terms.asked_again_since,
         )
         for file in photo.files:
             photos.of[file] = number
-            if held.get(file) != number:
-                _put_file(database, place, file, number)
+            if before.get(file) != number:
+                _put_file(database, stem, file, number)
                 (photos.joined if kept else photos.made).add(number)
-    for number in set(held.values()) - set(photos.of.values()):
+    for number in set(before.values()) - set(photos.of.values()):
         drop_if_fileless(database, number)
     return photos
 
 
-def _put_file(database: Database, place: tuple[int, bytes], file: PhotoFile, photo: int) -> None:
-    """Keep a file that belongs to *photo*; its *place* is the folder's number and its stem."""
+def _put_file(database: Database, stem: tuple[int, bytes], file: PhotoFile, photo: int) -> None:
     database.do(
         "put_file",
-        folder=place[0],
-        stem=place[1],
+        folder=stem[0],
+        stem=stem[1],
         suffix=os.fsencode(file.path.suffix),
         photo=photo,
         **stamp_columns(file.stamp),
     )
 
 
-def restamp(database: Database, path: Path, before: Stamp, after: Stamp) -> None:
-    """Note that the file *path* went from one stamp to another by our own doing.
-
-    Not if it is known by another stamp than *before*: then somebody else wrote it.
-    """
-    place = Place.of(path)._asdict()
-    row = database.row("file_stamp", **place)
-    if row is not None and stamp_of(row) == before:
-        database.do("restamp_file", **place, **stamp_columns(after))
-
-
 def _folder_id(database: Database, path: bytes) -> int:
     found = database.row("folder", path=path)
     return found["id"] if found else database.insert("new_folder", path=path)
+
+
+# ── Single files ─────────────────────────────────────────────────────────────────────────────────
+
+
+def state_of(database: Database, file: PhotoFile) -> FileState:
+    """Return the state of *file*; see :meth:`taggerd.ledger.port.Ledger.file_states`."""
+    row = database.row("file_state", **FileKey.of(file.path)._asdict())
+    if row is None:
+        return FileState("new")
+    state: State = row["state"]
+    if stamp_of(row) != file.stamp:
+        state = "changed"
+    elif state == "recorded" and not row["sidecars_written"]:
+        state = "undone" if row["undone"] else "unwritten"
+    elif state == "quarantined" and row["sidecars_failed"]:
+        state = "unwritten"
+    return FileState(state, row["reason"], row["since"])
+
+
+def replace_stamp(database: Database, file: Rewritten) -> None:
+    """Know a file that taggerd changed by its new stamp, unless somebody else changed it too."""
+    key = FileKey.of(file.path)._asdict()
+    row = database.row("file_stamp", **key)
+    if row is not None and stamp_of(row) == file.before:
+        database.do("replace_stamp", **key, **stamp_columns(file.after))

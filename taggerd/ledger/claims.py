@@ -1,6 +1,6 @@
-"""Claims begin and end.
+"""Claims: a photo is claimed, its answers and sidecars are kept, and the claim ends.
 
-Synchronous; every function runs inside a transaction of its caller.
+Synchronous; every function runs in its caller's transaction.
 """
 
 from __future__ import annotations
@@ -8,19 +8,44 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Literal
 
-from taggerd.ledger import contents
-from taggerd.ledger.admission import drop_if_fileless, forget
-from taggerd.ledger.atrest import file_of, path_of, unpack_sidecars
-from taggerd.ledger.port import Claim, Deferred, Failed, Finished, Moved, Released
+import structlog
+
+from taggerd.ledger.admission import drop_if_fileless, forget, replace_stamp
+from taggerd.ledger.port import (
+    Claim,
+    Deferred,
+    Failed,
+    Finished,
+    Held,
+    Moved,
+    Released,
+    Rewritten,
+)
+from taggerd.ledger.rows import (
+    answer_json,
+    digest_bytes,
+    file_of,
+    held_of,
+    sidecars_json,
+    sidecars_of,
+)
 from taggerd.photo import Photo, group
-from taggerd.retry import MOST_DEATHS
+from taggerd.retry import MOST_CRASHES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Ending
+    from taggerd.photo import Answer, Sidecar
+
+log = structlog.get_logger(__name__)
 
 
-def begin(  # noqa: PLR0913  # what a claim is made of
+# ── A claim begins ───────────────────────────────────────────────────────────────────────────────
+
+
+def begin(  # noqa: PLR0913 - what a claim is made of
     database: Database,
     limit: int,
     *,
@@ -28,50 +53,53 @@ def begin(  # noqa: PLR0913  # what a claim is made of
     max_attempts: int,
     owner: str,
     run: str,
-    wanted: bool,
+    requested: bool,
     now: float,
 ) -> list[Claim]:
     """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
-    rows = database.rows(order, run=run, wanted=wanted, now=now, limit=limit)
-    return [_claimed(database, row, _why_spent(row, max_attempts), owner, run, now) for row in rows]
+    rows = database.rows(order, run=run, requested=requested, now=now, limit=limit)
+    claims: list[Claim] = []
+    for row in rows:
+        exhausted = why_exhausted(row["attempts"], row["crashes"], row["reason"], max_attempts)
+        claim = _claim_of(database, row, exhausted, run)
+        database.do("claim", photo=claim.id, now=now)
+        # Nobody reads the bytes of an exhausted photo: a crash now is not one of its own.
+        database.do(
+            "new_claim",
+            photo=claim.id,
+            owner=owner,
+            token=claim.token,
+            decoded=bool(exhausted),
+        )
+        claims.append(claim)
+    return claims
 
 
-def _why_spent(row: Row, max_attempts: int) -> str:
+def why_exhausted(attempts: int, crashes: int, reason: str, max_attempts: int) -> str:
     """Say why a photo has no attempt left although its last one did not fail; empty if it has."""
-    reason: str = row["reason"]
-    if row["attempts"] < max_attempts and row["deaths"] < MOST_DEATHS:
+    if attempts < max_attempts and crashes < MOST_CRASHES:
         return ""
-    if deaths := row["deaths"]:
-        times = "once" if deaths == 1 else f"{deaths} times"
+    if crashes:
+        times = "once" if crashes == 1 else f"{crashes} times"
         died = f"the program died {times} while reading it"
         return f"{died}; before that: {reason}" if reason else died
     return reason or "its attempts are used up"
 
 
-def _claimed(  # noqa: PLR0913, PLR0917  # what a claim is made of
-    database: Database, row: Row, spent: str, owner: str, run: str, now: float
-) -> Claim:
-    number: int = row["id"]
-    token = uuid.uuid4().hex
-    database.do("claim", photo=number, now=now)
-    # Nobody reads the bytes of one that is spent: to die with it in hand is no death of its own.
-    database.do("new_claim", photo=number, owner=owner, token=token, survived=bool(spent))
-    photo = photo_of(database, number)
+def _claim_of(database: Database, row: Row, exhausted: str, run: str) -> Claim:
+    photo = photo_of(database, row["id"])
     return Claim(
-        id=number,
+        id=row["id"],
         photo=photo,
-        attempt=row["attempts"] + (not spent),
+        attempt=row["attempts"] + (not exhausted),
         run=run,
-        token=token,
+        token=uuid.uuid4().hex,
         digest=(row["digest"] or b"").hex(),
         recorded=bool(row["recorded"]),
         changed=bool(row["changed"]),
-        asked_again_since=row["anew_since"],
-        exhausted=spent,
-        sidecars={
-            photo.folder / path_of(name): digest
-            for name, digest in unpack_sidecars(row["stem"], row["sidecars"]).items()
-        },
+        asked_again_since=row["asked_again_since"],
+        exhausted=exhausted,
+        sidecars=sidecars_of(photo.folder, row["sidecars"]),
     )
 
 
@@ -82,85 +110,106 @@ def photo_of(database: Database, number: int) -> Photo:
     return photo
 
 
-def put_back(  # noqa: PLR0913  # each ending differs in one of them
-    database: Database,
-    claim: Claim,
-    *,
-    now: float,
-    uncharged: bool,
-    reason: str | None = None,
-    not_before: float = 0.0,
-    released_by: str | None = None,
-) -> bool:
-    """End a claim with the photo queued; return whether it was still held.
+# ── Answers and sidecars ─────────────────────────────────────────────────────────────────────────
 
-    If a file arrived meanwhile, the photo is queued as if it had just come.
-    """
-    held = database.do(
-        "put_back",
+
+def answers(database: Database, digest: str) -> list[Held]:
+    """Return the answers held; damaged ones are as good as none: they are asked for again."""
+    held: list[Held] = []
+    for row in database.rows("answers", digest=digest_bytes(digest)):
+        try:
+            held.append(held_of(row))
+        except ValueError as error:
+            log.warning("an answer cannot be read", digest=digest, reason=str(error))
+    return held
+
+
+def keep(database: Database, digest: str, answer: Answer, now: float) -> None:
+    """Keep an answer; see :meth:`taggerd.ledger.port.Ledger.checkpoint`."""
+    database.do(
+        "put_answer",
+        content=_content(database, digest),
+        role=answer.role,
+        question=answer.question,
+        at=now,
+        answer=answer_json(answer),
+    )
+
+
+def written(database: Database, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
+    """Keep what was written; see :meth:`taggerd.ledger.port.Ledger.written`."""
+    row = database.row("sidecars", photo=claim.id, token=claim.token)
+    if row is None:
+        return
+    known = sidecars_of(claim.photo.folder, row["sidecars"])
+    stamps = {file.path: file.stamp for file in claim.photo.files}
+    for sidecar in sidecars:
+        if sidecar.stamp is not None and (before := stamps.get(sidecar.path)):
+            replace_stamp(database, Rewritten(sidecar.path, before, sidecar.stamp))
+        if not sidecar.error and not sidecar.embedded:
+            known[sidecar.path] = sidecar.digest
+    database.do(
+        "written",
         photo=claim.id,
         token=claim.token,
-        now=now,
-        uncharged=uncharged,
-        died=False,
-        reason=reason,
-        not_before=not_before,
-        released_by=released_by,
+        content=_content(database, digest),
+        sidecars=sidecars_json(claim.photo.folder, known) if known else None,
     )
-    drop_if_fileless(database, claim.id)
-    return held > 0
 
 
-def put_back_all(database: Database, owner: str, *, now: float, died: bool) -> int:
-    """End all claims of *owner*, and what it borrowed of the outbox.
+def _content(database: Database, digest: str) -> int | None:
+    """Return the number of the content with *digest*, making it if need be."""
+    known = digest_bytes(digest)
+    if not known:
+        return None
+    row = database.row("content", digest=known)
+    return row["id"] if row else database.insert("new_content", digest=known)
 
-    Where it *died*, that is counted for those whose bytes were being read.
-    """
-    rows = database.rows("claims_of", owner=owner)
-    for row in rows:
-        database.do(
-            "put_back",
-            photo=row["photo"],
-            token=row["token"],
-            now=now,
-            uncharged=True,
-            died=died and not row["survived"],
-            reason=None,
-            not_before=0.0,
-            released_by=None,
-        )
-        drop_if_fileless(database, row["photo"])
-    # What its scan wanted to be asked about anew, and was not, is tagged as it was.
-    database.do("no_longer_wanted", owner=owner)
-    database.do("drop_wanted", owner=owner)
-    database.do("take_back_lent", owner=owner)
-    return len(rows)
+
+# ── A claim ends ─────────────────────────────────────────────────────────────────────────────────
 
 
 def end(database: Database, claim: Claim, ending: Ending, *, now: float, max_attempts: int) -> bool:
     """End *claim*; see :meth:`taggerd.ledger.port.Ledger.end`."""
+    held = claim.id, claim.token
     match ending:
         case Finished():
             ended = _finish(database, claim, ending, now)
         case Released():
-            ended = put_back(database, claim, now=now, uncharged=True, released_by=claim.run)
+            ended = _put_back(database, *held, now=now, released_by=claim.run)
             if ended and ending.was_recorded:
-                database.do("as_it_was", photo=claim.id)
+                database.do("back_to_recorded", photo=claim.id)
         case Deferred(reason, until):
-            ended = put_back(
-                database, claim, now=now, uncharged=True, reason=reason, not_before=until
-            )
+            ended = _put_back(database, *held, now=now, reason=reason, not_before=until)
         case Moved():
             _forget_files(database, claim, now)
-            ended = put_back(database, claim, now=now, uncharged=True)
+            ended = _put_back(database, *held, now=now)
         case Failed():
             ended = _quarantine(database, claim, ending, now, max_attempts)
             if not ended:
-                put_back(database, claim, now=now, uncharged=False, reason=ending.reason)
+                _put_back(database, *held, now=now, uncharged=False, reason=ending.reason)
     if ended and not isinstance(ending, Deferred | Moved) and ending.record is not None:
         line = ending.record
         database.do("send", record=line.id, day=line.day, line=line.line, stream=line.stream)
+    drop_if_fileless(database, claim.id)
     return ended
+
+
+def end_all(database: Database, owner: str, *, now: float, crashed: bool) -> int:
+    """End all claims of *owner*, its requests, and what it borrowed of the outbox.
+
+    If it *crashed*, that is counted for the photos whose bytes were being read.
+    """
+    rows = database.rows("claims_of", owner=owner)
+    for row in rows:
+        reading = not row["decoded"]
+        _put_back(database, row["photo"], row["token"], now=now, crashed=crashed and reading)
+        drop_if_fileless(database, row["photo"])
+    # A scan's photos that it did not get to ask about again are tagged as they were.
+    database.do("end_requests", owner=owner)
+    database.do("drop_requests", owner=owner)
+    database.do("end_lending", owner=owner)
+    return len(rows)
 
 
 def _finish(database: Database, claim: Claim, ending: Finished, now: float) -> bool:
@@ -169,11 +218,10 @@ def _finish(database: Database, claim: Claim, ending: Finished, now: float) -> b
         photo=claim.id,
         token=claim.token,
         now=now,
-        content=contents.number_of(database, ending.digest),
+        content=_content(database, ending.digest),
         sidecars_written=ending.sidecars_written,
         asked_again_since=claim.asked_again_since,
     )
-    drop_if_fileless(database, claim.id)
     return held > 0
 
 
@@ -186,17 +234,46 @@ def _quarantine(
         token=claim.token,
         now=now,
         reason=ending.reason,
-        retryable=ending.for_sidecars,
+        sidecars_failed=ending.for_sidecars,
         final=ending.final,
         max_attempts=max_attempts,
     )
-    drop_if_fileless(database, claim.id)
     return quarantined > 0
 
 
 def _forget_files(database: Database, claim: Claim, now: float) -> None:
     row = database.row("changed_while_claimed", photo=claim.id, token=claim.token)
-    if row is not None and not row["again"]:
+    if row is not None and not row["changed"]:
         # Not all of the claim's files: one may have become a photo of its own since.
         rows = database.rows("photo_files", photo=claim.id)
         forget(database, [file_of(row["folder"], row).path for row in rows], now)
+
+
+def _put_back(  # noqa: PLR0913 - each ending differs in one of them
+    database: Database,
+    photo: int,
+    token: str,
+    *,
+    now: float,
+    uncharged: bool = True,
+    crashed: bool = False,
+    reason: str | None = None,
+    not_before: float = 0.0,
+    released_by: str | None = None,
+) -> bool:
+    """Queue a claimed photo; return whether the claim was still held.
+
+    If a file arrived meanwhile, the photo is queued as if it had just come.
+    """
+    held = database.do(
+        "put_back",
+        photo=photo,
+        token=token,
+        now=now,
+        uncharged=uncharged,
+        crashed=crashed,
+        reason=reason,
+        not_before=not_before,
+        released_by=released_by,
+    )
+    return held > 0

@@ -1,4 +1,4 @@
--- Every query by name (see queries.py). {name} stands for the text of an earlier one.
+-- Every query by name (see database.py). {name} stands for the text of an earlier one.
 
 -- ── Which photos are meant ───────────────────────────────────────────────────────────────────────
 
@@ -28,8 +28,8 @@ INSERT INTO temp.scope VALUES (:low, :high, :parent, :stem, :suffix);
 -- name: claimable
 photos INDEXED BY photos_queued CROSS JOIN folders ON folders.id = photos.folder
 WHERE photos.state = 'queued' AND photos.released_by IS NOT :run
-    AND CASE WHEN :wanted
-        THEN EXISTS (SELECT 1 FROM wanted WHERE wanted.photo = photos.id AND wanted.run = :run)
+    AND CASE WHEN :requested
+        THEN EXISTS (SELECT 1 FROM requests AS r WHERE r.photo = photos.id AND r.run = :run)
         ELSE {in_scope} END
 
 -- name: held
@@ -76,27 +76,28 @@ SELECT path FROM folders WHERE path >= :low AND path < :high ORDER BY path;
 INSERT INTO files (folder, stem, suffix, size, mtime_ns, inode, device, photo)
 VALUES (:folder, :stem, :suffix, :size, :mtime_ns, :inode, :device, :photo)
 ON CONFLICT DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,
-    inode = excluded.inode, device = excluded.device, photo = excluded.photo, gone_since = NULL;
+    inode = excluded.inode, device = excluded.device, photo = excluded.photo, missing_since = NULL;
 
--- name: restamp_file
+-- name: replace_stamp
 UPDATE files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
 WHERE stem = :stem AND suffix = :suffix
     AND folder = (SELECT id FROM folders WHERE path = :folder);
 
--- name: gone_files
-SELECT folders.path AS folder, stem, suffix, gone_since
-FROM files INDEXED BY files_gone CROSS JOIN folders ON folders.id = files.folder
-WHERE gone_since IS NOT NULL AND folders.path >= :low AND folders.path < :high;
+-- name: missing_files
+SELECT folders.path AS folder, stem, suffix, missing_since
+FROM files INDEXED BY files_missing CROSS JOIN folders ON folders.id = files.folder
+WHERE missing_since IS NOT NULL AND folders.path >= :low AND folders.path < :high;
 
--- name: set_gone
-UPDATE files SET gone_since = :gone_since
+-- name: set_missing
+UPDATE files SET missing_since = :missing_since
 WHERE folder = (SELECT id FROM folders WHERE path = :folder) AND stem = :stem AND suffix = :suffix;
 
 -- name: forget_file
 DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
 
 -- name: file_state
-SELECT size, mtime_ns, inode, device, state, retryable, sidecars_written, recorded, reason, since
+SELECT size, mtime_ns, inode, device,
+    state, sidecars_failed, sidecars_written, undone, reason, since
 FROM folders
 CROSS JOIN files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
 CROSS JOIN photos ON photos.id = files.photo
@@ -105,32 +106,36 @@ WHERE folders.path = :folder;
 -- ── Photos enter the queue ───────────────────────────────────────────────────────────────────────
 
 -- name: new_photo
--- With room for what will be written of it: a row that grows splits its page in two half-empty ones.
-INSERT INTO photos (folder, stem, state, since, settled_at, anew_since, sidecars)
-VALUES (:folder, :stem, 'queued', :now, :now, :asked_again_since, zeroblob(48));
+INSERT INTO photos (folder, stem, state, since, queued_at, asked_again_since)
+VALUES (:folder, :stem, 'queued', :now, :now, :asked_again_since);
 
 -- name: photo
-SELECT state, retryable, recorded, sidecars_written, anew_since FROM photos WHERE id = :photo;
+SELECT state, sidecars_failed, undone, sidecars_written, asked_again_since
+FROM photos WHERE id = :photo;
 
 -- name: queue
 UPDATE photos SET
-    state = 'queued', since = :now, settled_at = :now, not_before = 0, released_by = NULL,
-    attempts = 0, deaths = 0, reason = '', retryable = 0,
+    state = 'queued', since = :now, queued_at = :now, not_before = 0, released_by = NULL,
+    attempts = 0, crashes = 0, reason = '', sidecars_failed = 0,
     changed = max(changed, :changed),
-    anew_since = CASE WHEN :changed THEN :asked_again_since ELSE coalesce(anew_since, :asked_again_since) END
+    asked_again_since = CASE
+        WHEN :changed THEN :asked_again_since
+        ELSE coalesce(asked_again_since, :asked_again_since) END
 WHERE id = :photo AND state <> 'claimed';
 
 -- name: queue_after_claim
 UPDATE photos SET
-    again = max(again, 1 + :changed), anew_since = coalesce(anew_since, :asked_again_since)
+    requeue = max(requeue, 1 + :changed),
+    asked_again_since = coalesce(asked_again_since, :asked_again_since)
 WHERE id = :photo AND state = 'claimed';
 
--- name: mark_wanted
-INSERT INTO wanted (photo, run, owner) VALUES (:photo, :run, :owner)
+-- name: request
+INSERT INTO requests (photo, run, owner) VALUES (:photo, :run, :owner)
 ON CONFLICT DO UPDATE SET run = excluded.run, owner = excluded.owner;
 
--- name: mark_asked_again
-UPDATE photos SET anew_since = coalesce(anew_since, :asked_again_since) WHERE id = :photo;
+-- name: ask_again
+UPDATE photos SET asked_again_since = coalesce(asked_again_since, :asked_again_since)
+WHERE id = :photo;
 
 -- name: drop_fileless_photo
 DELETE FROM photos
@@ -142,7 +147,7 @@ WHERE id = :photo AND state <> 'claimed' AND NOT EXISTS (
 -- ── Claims ───────────────────────────────────────────────────────────────────────────────────────
 
 -- name: candidate_columns
-SELECT photos.id, stem, attempts, deaths, reason, recorded, changed, anew_since, sidecars,
+SELECT photos.id, stem, attempts, crashes, reason, recorded, changed, asked_again_since, sidecars,
     (SELECT digest FROM contents WHERE contents.id = content) AS digest
 
 -- name: is_due
@@ -152,11 +157,11 @@ SELECT photos.id, stem, attempts, deaths, reason, recorded, changed, anew_since,
 
 -- name: newest
 {candidate_columns} FROM {claimable} AND {is_due}
-ORDER BY settled_at DESC, photos.id DESC LIMIT :limit;
+ORDER BY queued_at DESC, photos.id DESC LIMIT :limit;
 
 -- name: oldest
 {candidate_columns} FROM {claimable} AND {is_due}
-ORDER BY settled_at, photos.id LIMIT :limit;
+ORDER BY queued_at, photos.id LIMIT :limit;
 
 -- name: claim
 UPDATE photos SET
@@ -164,97 +169,99 @@ UPDATE photos SET
 WHERE id = :photo;
 
 -- name: new_claim
-INSERT INTO claims (photo, owner, token, survived) VALUES (:photo, :owner, :token, :survived);
+INSERT INTO claims (photo, owner, token, decoded) VALUES (:photo, :owner, :token, :decoded);
 
 -- name: decoded
-UPDATE claims SET survived = 1 WHERE photo = :photo AND token = :token;
+UPDATE claims SET decoded = 1 WHERE photo = :photo AND token = :token;
 
 -- name: no_crashes
-UPDATE photos SET deaths = 0 WHERE id = :photo AND deaths > 0 AND {held};
+UPDATE photos SET crashes = 0 WHERE id = :photo AND crashes > 0 AND {held};
 
 -- name: finish
 UPDATE photos SET
-    state = CASE again WHEN 0 THEN 'recorded' ELSE 'queued' END,
-    since = :now, settled_at = CASE again WHEN 0 THEN settled_at ELSE :now END,
-    not_before = 0, released_by = NULL, attempts = 0, deaths = 0, reason = '',
-    content = :content, recorded = 1, changed = again = 2, sidecars_written = :sidecars_written,
-    anew_since = CASE WHEN anew_since IS :asked_again_since THEN NULL ELSE anew_since END,
-    again = 0
+    state = CASE requeue WHEN 0 THEN 'recorded' ELSE 'queued' END,
+    since = :now, queued_at = CASE requeue WHEN 0 THEN queued_at ELSE :now END,
+    not_before = 0, released_by = NULL, attempts = 0, crashes = 0, reason = '',
+    content = :content, recorded = 1, changed = requeue = 2,
+    sidecars_written = :sidecars_written, undone = 0,
+    asked_again_since = CASE
+        WHEN asked_again_since IS :asked_again_since THEN NULL ELSE asked_again_since END,
+    requeue = 0
 WHERE id = :photo AND {held};
 
 -- name: put_back
 UPDATE photos SET
     state = 'queued', since = :now,
-    not_before = CASE again WHEN 0 THEN :not_before ELSE 0 END,
-    released_by = CASE again WHEN 0 THEN coalesce(:released_by, released_by) END,
-    attempts = CASE again WHEN 0 THEN attempts - :uncharged ELSE 0 END,
-    deaths = CASE again WHEN 0 THEN deaths + :died ELSE 0 END,
-    reason = CASE again WHEN 0 THEN coalesce(:reason, reason) ELSE '' END,
-    changed = max(changed, again = 2), again = 0
+    not_before = CASE requeue WHEN 0 THEN :not_before ELSE 0 END,
+    released_by = CASE requeue WHEN 0 THEN coalesce(:released_by, released_by) END,
+    attempts = CASE requeue WHEN 0 THEN attempts - :uncharged ELSE 0 END,
+    crashes = CASE requeue WHEN 0 THEN crashes + :crashed ELSE 0 END,
+    reason = CASE requeue WHEN 0 THEN coalesce(:reason, reason) ELSE '' END,
+    changed = max(changed, requeue = 2), requeue = 0
 WHERE id = :photo AND {held};
 
--- name: as_it_was
-UPDATE photos SET state = 'recorded', anew_since = NULL
+-- name: back_to_recorded
+UPDATE photos SET state = 'recorded', asked_again_since = NULL
 WHERE id = :photo AND state = 'queued' AND recorded AND NOT changed
-    AND (sidecars_written OR recorded = 2);
+    AND (sidecars_written OR undone);
 
--- name: no_longer_wanted
+-- name: end_requests
 UPDATE photos SET
     state = CASE
-        WHEN state = 'queued' AND anew_since IS NOT NULL AND recorded AND NOT changed
-            AND (sidecars_written OR recorded = 2) THEN 'recorded' ELSE state END,
-    anew_since = CASE WHEN state = 'claimed' THEN anew_since END
-WHERE id IN (SELECT photo FROM wanted WHERE owner = :owner);
+        WHEN state = 'queued' AND asked_again_since IS NOT NULL AND recorded AND NOT changed
+            AND (sidecars_written OR undone) THEN 'recorded' ELSE state END,
+    asked_again_since = CASE WHEN state = 'claimed' THEN asked_again_since END
+WHERE id IN (SELECT photo FROM requests WHERE owner = :owner);
 
--- name: drop_wanted
-DELETE FROM wanted WHERE owner = :owner;
+-- name: drop_requests
+DELETE FROM requests WHERE owner = :owner;
 
 -- name: quarantine
 UPDATE photos SET
-    state = 'quarantined', since = :now, reason = :reason, retryable = :retryable
-WHERE id = :photo AND {held} AND again = 0
+    state = 'quarantined', since = :now, reason = :reason, sidecars_failed = :sidecars_failed
+WHERE id = :photo AND {held} AND requeue = 0
     AND (:final OR attempts >= :max_attempts);
 
 -- name: changed_while_claimed
-SELECT again > 0 AS again FROM photos WHERE id = :photo AND {held};
+SELECT requeue > 0 AS changed FROM photos WHERE id = :photo AND {held};
 
 -- name: claims_of
-SELECT photo, token, survived FROM claims WHERE owner = :owner;
+SELECT photo, token, decoded FROM claims WHERE owner = :owner;
 
 -- name: owners
 SELECT owner FROM claims
-UNION SELECT owner FROM wanted
+UNION SELECT owner FROM requests
 UNION SELECT owner FROM outbox WHERE owner IS NOT NULL;
 
 -- ── Answers and sidecars ─────────────────────────────────────────────────────────────────────────
 
 -- name: content
-SELECT id, answers FROM contents
-WHERE substr(digest, 1, 8) = substr(:digest, 1, 8) AND digest = :digest;
+SELECT id FROM contents WHERE digest = :digest;
 
 -- name: new_content
 INSERT INTO contents (digest) VALUES (:digest);
 
--- name: put_answers
-UPDATE contents SET answers = :answers WHERE id = :content;
+-- name: answers
+SELECT role, question, at, answer
+FROM contents CROSS JOIN answers ON answers.content = contents.id
+WHERE digest = :digest ORDER BY at, role, question;
 
--- name: question
-SELECT id FROM questions WHERE role = :role AND question = :question AND model = :model;
-
--- name: questions
-SELECT id FROM questions WHERE role = :role AND question = :question;
-
--- name: new_question
-INSERT INTO questions (role, question, model) VALUES (:role, :question, :model);
-
--- name: asked
-SELECT role, question, model FROM questions WHERE id = :question;
+-- name: put_answer
+INSERT INTO answers (content, role, question, at, answer)
+VALUES (:content, :role, :question, :at, :answer)
+ON CONFLICT DO UPDATE SET at = excluded.at, answer = excluded.answer;
 
 -- name: sidecars
-SELECT stem, sidecars FROM photos WHERE id = :photo AND {held};
+SELECT sidecars FROM photos WHERE id = :photo AND {held};
 
--- name: undone
-UPDATE photos SET sidecars_written = 0, recorded = 2, since = :now
+-- name: written
+UPDATE photos SET
+    recorded = recorded AND content IS :content, content = :content, changed = 0,
+    sidecars = :sidecars, undone = 0
+WHERE id = :photo AND {held};
+
+-- name: mark_undone
+UPDATE photos SET sidecars_written = 0, undone = 1, since = :now
 WHERE state = 'recorded' AND sidecars_written AND id = (
     SELECT photo FROM folders
     JOIN files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
@@ -264,13 +271,7 @@ WHERE state = 'recorded' AND sidecars_written AND id = (
 -- name: undone_within
 SELECT photos.id
 FROM photos INDEXED BY photos_unwritten CROSS JOIN folders ON folders.id = photos.folder
-WHERE state = 'recorded' AND sidecars_written = 0 AND recorded = 2 AND {in_scope};
-
--- name: written
-UPDATE photos SET
-    recorded = recorded AND content IS :content, content = :content, changed = 0,
-    sidecars = :sidecars
-WHERE id = :photo AND {held};
+WHERE state = 'recorded' AND sidecars_written = 0 AND undone AND {in_scope};
 
 -- ── The outbox ───────────────────────────────────────────────────────────────────────────────────
 
@@ -279,19 +280,19 @@ INSERT INTO outbox (record, day, line, stream) VALUES (:record, :day, :line, :st
 ON CONFLICT DO NOTHING;
 
 -- name: undelivered
-SELECT id, record, day, line, stream, owner FROM outbox
+SELECT record, day, line, stream FROM outbox
 WHERE stream = :stream AND (owner IS NULL OR owner = :owner) ORDER BY id LIMIT :limit;
 
 -- name: lend
-UPDATE outbox SET owner = :owner WHERE id = :id;
+UPDATE outbox SET owner = :owner WHERE record = :record;
 
--- name: take_back_lent
+-- name: end_lending
 UPDATE outbox SET owner = NULL WHERE owner = :owner;
 
 -- name: delivered
 DELETE FROM outbox WHERE record = :record;
 
--- ── How things stand ─────────────────────────────────────────────────────────────────────────────
+-- ── The queue as a whole ─────────────────────────────────────────────────────────────────────────
 
 -- name: count_all
 SELECT
@@ -319,7 +320,7 @@ ORDER BY since DESC, photos.id DESC LIMIT :limit;
 -- name: failed
 SELECT photos.id FROM photos CROSS JOIN folders ON folders.id = photos.folder
 WHERE (photos.state = 'quarantined'
-    OR photos.state = 'recorded' AND photos.sidecars_written = 0 AND photos.recorded <> 2
+    OR photos.state = 'recorded' AND photos.sidecars_written = 0 AND NOT photos.undone
     OR photos.state = 'queued' AND (photos.not_before > 0 OR photos.reason <> '')) AND {in_scope};
 
 -- name: pause

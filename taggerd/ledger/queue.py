@@ -1,80 +1,79 @@
-"""The queue as a whole: how it stands, what is put back into it, whether it is paused."""
+"""The queue as a whole, the outbox, the pause and the notes.
+
+Synchronous; every function that changes something runs in its caller's transaction.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from taggerd.ledger import admission, claims
-from taggerd.ledger.inthread import InThread, in_thread
-from taggerd.ledger.port import Counts, Pause, Quarantined, Waiting
+from taggerd.ledger import admission
+from taggerd.ledger.claims import photo_of
+from taggerd.ledger.port import Counts, Outgoing, Pause, Quarantined, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from taggerd.ledger.database import Database, Row
+    from taggerd.ledger.port import Json
 
 
-class Queue(InThread):
-    """The part of :class:`taggerd.ledger.port.Ledger` that looks at all photos at once."""
+def counts(row: Row) -> Counts:
+    """Return the counts of a row of ``count_all`` or ``count_within``."""
+    others = {key: int(row[key]) for key in ("queued", "claimed", "unwritten", "quarantined")}
+    return Counts(recorded=row["photos"] - sum(others.values()), **others)
 
-    @in_thread
-    def counts(self, within: Sequence[Path] | None = None) -> Counts:
-        """See the port."""
-        if within is None:
-            row = self._database.one("count_all")
-        else:
-            self._look_within(within)
-            row = self._database.one("count_within")
-        waiting = {key: row[key] for key in ("queued", "claimed", "unwritten", "quarantined")}
-        return Counts(recorded=row["photos"] - sum(waiting.values()), **waiting)
 
-    @in_thread
-    def quarantined(self, limit: int, within: Sequence[Path] | None = None) -> list[Quarantined]:
-        """See the port."""
-        self._look_within(within)
-        return [
-            Quarantined(claims.photo_of(self._database, row["id"]), row["reason"], row["since"])
-            for row in self._database.rows("quarantined", limit=limit)
-        ]
+def quarantined(database: Database, limit: int) -> list[Quarantined]:
+    """List photos in quarantine and in scope, latest first."""
+    rows = database.rows("quarantined", limit=limit)
+    return [Quarantined(photo_of(database, r["id"]), r["reason"], r["since"]) for r in rows]
 
-    @in_thread
-    def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
-        """See the port."""
-        self._look_within(within)
-        terms = admission.Terms(self._clock())
-        with self._database.transaction():
-            if failed:
-                rows = self._database.rows("failed")
-            else:
-                rows = self._database.rows("quarantined", limit=-1)
-            if within is not None and not failed:  # to be undone is no failure
-                rows += self._database.rows("undone_within")
-            for row in rows:
-                admission.queue(self._database, row["id"], terms)
-        return len(rows)
 
-    @in_thread
-    def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
-        """See the port."""
-        self._look_within(within)
-        row = self._database.one("waiting", run=run, wanted=within is None, owner=self._me)
-        due: float | None = row["due"]
-        paused = self._database.row("paused", now=self._clock()) if within is not None else None
-        if due is not None and paused is not None:
-            due = None if paused["until"] is None else max(due, paused["until"])
-        return Waiting(due, nothing_left=row["due"] is None and not row["claimed"])
+def retry(database: Database, now: float, *, failed: bool, undone: bool) -> int:
+    """Queue photos in scope again; see :meth:`taggerd.ledger.port.Ledger.retry`."""
+    rows = database.rows("failed") if failed else database.rows("quarantined", limit=-1)
+    if undone:
+        rows += database.rows("undone_within")
+    for row in rows:
+        admission.queue(database, row["id"], admission.Terms(now))
+    return len(rows)
 
-    @in_thread
-    def pause(self, pause: Pause | None) -> None:
-        """See the port."""
-        with self._database.transaction():
-            self._database.do("resume")
-            if pause is not None:
-                self._database.do(
-                    "pause", reason=pause.reason, since=pause.since, until=pause.until
-                )
 
-    @in_thread
-    def paused(self, now: float) -> Pause | None:
-        """See the port."""
-        row = self._database.row("paused", now=now)
-        return Pause(row["reason"], row["since"], row["until"]) if row else None
+def waiting(database: Database, run: str, owner: str, now: float, *, requested: bool) -> Waiting:
+    """Return what is left to claim; see :meth:`taggerd.ledger.port.Ledger.waiting`."""
+    row = database.one("waiting", run=run, requested=requested, owner=owner)
+    due: float | None = row["due"]
+    nothing_left = due is None and not row["claimed"]
+    pause = None if requested else paused(database, now)
+    if due is not None and pause is not None:
+        due = None if pause.until is None else max(due, pause.until)
+    return Waiting(due, nothing_left)
+
+
+def set_pause(database: Database, pause: Pause | None) -> None:
+    """Pause or resume."""
+    database.do("resume")
+    if pause is not None:
+        database.do("pause", reason=pause.reason, since=pause.since, until=pause.until)
+
+
+def paused(database: Database, now: float) -> Pause | None:
+    """Return the pause that holds at *now*."""
+    row = database.row("paused", now=now)
+    return Pause(row["reason"], row["since"], row["until"]) if row else None
+
+
+def undelivered(database: Database, owner: str, limit: int, stream: str) -> list[Outgoing]:
+    """Return journal lines that are lent to *owner* or to nobody."""
+    rows = database.rows("undelivered", stream=stream, owner=owner, limit=limit)
+    return [Outgoing(row["record"], row["day"], row["line"], row["stream"]) for row in rows]
+
+
+def recall(database: Database, key: str) -> Json:
+    """Return a note; a damaged one is as good as none."""
+    row = database.row("recall", key=key)
+    try:
+        value: Json = json.loads(row["value"]) if row else None
+    except ValueError:
+        return None
+    return value

@@ -1,30 +1,97 @@
-"""The ledger in an SQLite file in the state directory: the embedded default."""
+"""The ledger in an SQLite file in the state directory: the default.
+
+One thread owns the connection; the coroutines hand it whole transactions. A method marked
+``@in_thread`` is written as that thread runs it, and awaited as the port says.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, Self
+from functools import partial, wraps
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar
 
 from taggerd.errors import StorageError
-from taggerd.ledger import claims
-from taggerd.ledger.inthread import in_thread
-from taggerd.ledger.inventory import Inventory
-from taggerd.ledger.outbox import Outbox
-from taggerd.ledger.queue import Queue
-from taggerd.ledger.statedirectory import DATABASE, StateDirectory
-from taggerd.ledger.turns import Turns
+from taggerd.ledger import admission, claims, queue
+from taggerd.ledger.database import count_read_only
+from taggerd.ledger.owners import Owners, daemon_pid
+from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
+from taggerd.ledger.rows import FileKey, file_of, folder_bytes, folder_range, path_of
+from taggerd.ledger.state_directory import DATABASE, StateDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import (
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
-    from taggerd.ledger.port import Json
+    from taggerd.ledger.port import (
+        Claim,
+        Ending,
+        FileState,
+        Held,
+        Json,
+        Outgoing,
+        Pause,
+        Quarantined,
+        Rewritten,
+        Waiting,
+    )
+    from taggerd.photo import Answer, PhotoFile, Sidecar, Stamp
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BATCH = 1000
+"""Files taken in one transaction."""
 
 
-class SqliteLedger(Inventory, Turns, Outbox, Queue):
-    """Keeps :class:`taggerd.ledger.port.Ledger` in ``<state directory>/ledger.sqlite``."""
+def in_thread(
+    method: Callable[Concatenate[SqliteLedger, P], T],
+) -> Callable[Concatenate[SqliteLedger, P], Coroutine[None, None, T]]:
+    """Make a coroutine of *method* that runs it in the ledger's thread."""
+
+    @wraps(method)
+    async def call(self: SqliteLedger, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._state.run(partial(method, self, *args, **kwargs))
+
+    return call
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+class SqliteLedger:
+    """Keeps :class:`taggerd.ledger.port.Ledger` in ``<state directory>/ledger.sqlite``.
+
+    It has the port's methods and therefore more than fifteen; what they do to the database is in
+    :mod:`~taggerd.ledger.admission`, :mod:`~taggerd.ledger.claims` and
+    :mod:`~taggerd.ledger.queue`.
+    """
+
+    def __init__(
+        self, state: StateDirectory, *, max_attempts: int, order: Literal["newest", "oldest"]
+    ) -> None:
+        """Use an open *state*; see :meth:`open`."""
+        self._state = state
+        self._database = state.database
+        self._me = state.owners.me
+        self._clock = state.clock
+        self._max_attempts = max_attempts
+        self._order = order
+        self._scope: tuple[Path, ...] | None = None
 
     @classmethod
     async def open(
@@ -36,16 +103,16 @@ class SqliteLedger(Inventory, Turns, Outbox, Queue):
         order: Literal["newest", "oldest"] = "newest",
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Open the ledger in the state *directory*, making both if need be.
+        """Open the ledger in the state *directory*, creating both if need be.
 
-        A damaged database is set aside and named in :attr:`notices`. What dead owners had claimed
-        is given back.
+        A damaged database is moved aside and named in :attr:`notices`. What dead owners had claimed
+        is queued again.
 
         Args:
             directory: the state directory.
-            exclusive: this is the daemon; a state directory has one at most.
+            exclusive: this is the daemon; a state directory has at most one.
             max_attempts: a photo that failed this often is quarantined.
-            order: which settled photo comes first.
+            order: which photo is claimed first.
             clock: the time, seconds since the epoch.
 
         Raises:
@@ -78,41 +145,296 @@ class SqliteLedger(Inventory, Turns, Outbox, Queue):
     async def close(self) -> None:
         """See the port."""
         if not self._state.closed:
-            # What cannot be given or put away now is recovered like that of the dead.
+            # What cannot be put back now is recovered later, as that of a dead owner.
             with suppress(StorageError):
-                await self._give_back()
+                await self._end_all()
             with suppress(StorageError):
                 await self._state.close()
 
     @in_thread
-    def _give_back(self) -> None:
+    def _end_all(self) -> None:
         with self._database.transaction():
-            claims.put_back_all(self._database, self._me, now=self._clock(), died=False)
-
-    # Who shares the ledger.
+            claims.end_all(self._database, self._me, now=self._clock(), crashed=False)
 
     @in_thread
     def recover(self) -> int:
         """See the port."""
+        owners = self._state.owners
+        recovered = 0
         try:
-            return sum(self._give_back_of(owner) for owner in self._dead_owners())
+            named = {row["owner"] for row in self._database.rows("owners")}
+            for owner in (named | owners.all()) - {self._me}:
+                if owners.alive(owner):
+                    continue
+                with self._database.transaction():
+                    now = self._clock()
+                    recovered += claims.end_all(self._database, owner, now=now, crashed=True)
+                owners.bury(owner)  # last, so that a kill in between changes nothing
         except OSError as error:
-            message = f"the owners of the ledger cannot be told apart: {error}"
+            message = f"cannot tell which owners of the ledger are alive: {error}"
             raise StorageError(message) from error
+        return recovered
 
-    def _dead_owners(self) -> list[str]:
-        owners = {row["owner"] for row in self._database.rows("owners")}
-        others = (owners | self._state.owners.all()) - {self._me}
-        return [owner for owner in others if not self._state.owners.alive(owner)]
+    # Files.
 
-    def _give_back_of(self, owner: str) -> int:
-        """Give back what a dead owner held; its file goes last, so that a kill changes nothing."""
+    async def admit(
+        self,
+        files: Iterable[PhotoFile],
+        *,
+        again: bool = False,
+        sidecars: bool = True,
+        run: str | None = None,
+    ) -> Admitted:
+        """See the port. A thousand files make one transaction."""
+        total = Admitted()
+        for batch in _batches(files):
+            terms = admission.Terms(
+                self._clock(), again=again, sidecars=sidecars, run=run, owner=self._me
+            )
+            total += await self._admit(batch, terms)
+        return total
+
+    @in_thread
+    def _admit(self, files: Sequence[PhotoFile], terms: admission.Terms) -> Admitted:
         with self._database.transaction():
-            count = claims.put_back_all(self._database, owner, now=self._clock(), died=True)
-        self._state.owners.bury(owner)
-        return count
+            return admission.admit(self._database, files, terms)
 
-    # Small things that other rooms want to find again after a restart.
+    async def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
+        """See the port."""
+        states: dict[Path, FileState] = {}
+        for batch in _batches(files):
+            states |= await self._file_states(batch)
+        return states
+
+    @in_thread
+    def _file_states(self, files: Sequence[PhotoFile]) -> dict[Path, FileState]:
+        return {file.path: admission.state_of(self._database, file) for file in files}
+
+    @in_thread
+    def known(self, folder: Path) -> dict[Path, Stamp]:
+        """See the port."""
+        path = folder_bytes(folder)
+        files = (file_of(path, row) for row in self._database.rows("folder_files", path=path))
+        return {file.path: file.stamp for file in files}
+
+    @in_thread
+    def stamps(self, folders: Sequence[Path]) -> list[set[tuple[bytes, int, int, int, int]]]:
+        """See the port."""
+        return [self._database.tuples("folder_stamps", path=folder_bytes(path)) for path in folders]
+
+    @in_thread
+    def folders(self, below: Path) -> list[Path]:
+        """See the port."""
+        low, high = folder_range(below)
+        rows = self._database.rows("folders_below", low=low, high=high)
+        return [path_of(row["path"]) for row in rows]
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> list[Path]:
+        """See the port."""
+        now = self._clock()
+        noted = await self._noted_missing(below)
+        for batch in _batches(path for path in noted if path not in paths):
+            await self._note_missing(batch, None)
+        for batch in _batches(path for path in paths if path not in noted):
+            await self._note_missing(batch, now)
+        noted = await self._noted_missing(below)
+        overdue = [path for path, since in noted.items() if now - since >= grace_seconds]
+        for batch in _batches(overdue):
+            await self._forget(batch)
+        return overdue
+
+    @in_thread
+    def _noted_missing(self, below: Path) -> dict[Path, float]:
+        return admission.missing_files(self._database, below)
+
+    @in_thread
+    def _note_missing(self, paths: Sequence[Path], since: float | None) -> None:
+        with self._database.transaction():
+            for path in paths:
+                key = FileKey.of(path)._asdict()
+                self._database.do("set_missing", missing_since=since, **key)
+
+    @in_thread
+    def _forget(self, paths: Sequence[Path]) -> None:
+        with self._database.transaction():
+            admission.forget(self._database, paths, self._clock())
+
+    async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
+        """See the port."""
+        for changed in _batches(rewritten):
+            await self._replace_stamps(changed)
+        return sum([await self._mark_undone(batch) for batch in _batches(files)])
+
+    @in_thread
+    def _replace_stamps(self, rewritten: Sequence[Rewritten]) -> None:
+        with self._database.transaction():
+            for file in rewritten:
+                admission.replace_stamp(self._database, file)
+
+    @in_thread
+    def _mark_undone(self, files: Sequence[Path]) -> int:
+        now, database = self._clock(), self._database
+        with database.transaction():
+            keys = (FileKey.of(path)._asdict() for path in files)
+            return sum(database.do("mark_undone", now=now, **key) for key in keys)
+
+    # Claims.
+
+    async def claim(
+        self,
+        limit: int,
+        *,
+        within: Sequence[Path] | None,
+        run: str,
+        now: float,
+        ignore_pause: bool = False,
+    ) -> list[Claim]:
+        """See the port. Claims that a cancelled caller never sees are put back."""
+        pausable = within is not None and not ignore_pause
+        claiming = asyncio.ensure_future(self._claim(limit, within, run, now, pausable=pausable))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            with suppress(StorageError):  # then they are put back when this owner ends
+                for claim in await claiming:
+                    await self.end(claim, Deferred())
+            raise
+
+    @in_thread
+    def _claim(
+        self, limit: int, within: Sequence[Path] | None, run: str, now: float, *, pausable: bool
+    ) -> list[Claim]:
+        self._select(within)
+        with self._database.transaction():
+            if pausable and queue.paused(self._database, now):
+                return []
+            return claims.begin(
+                self._database,
+                limit,
+                order=self._order,
+                max_attempts=self._max_attempts,
+                owner=self._me,
+                run=run,
+                requested=within is None,
+                now=now,
+            )
+
+    @in_thread
+    def decoded(self, claim: Claim) -> None:
+        """See the port."""
+        with self._database.transaction():
+            self._database.do("decoded", photo=claim.id, token=claim.token)
+            self._database.do("no_crashes", photo=claim.id, token=claim.token)
+
+    @in_thread
+    def answers(self, digest: str) -> list[Held]:
+        """See the port."""
+        return claims.answers(self._database, digest)
+
+    async def checkpoint(self, claim: Claim, digest: str, answer: Answer) -> None:  # noqa: ARG002 - kept also if the claim is lost: it is paid for
+        """See the port. It is on the disk when this returns."""
+        await self._keep(digest, answer)
+        await self._state.durability.reached()
+
+    @in_thread
+    def _keep(self, digest: str, answer: Answer) -> None:
+        with self._database.transaction():
+            claims.keep(self._database, digest, answer, self._clock())
+
+    @in_thread
+    def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
+        """See the port."""
+        with self._database.transaction():
+            claims.written(self._database, claim, digest, sidecars)
+
+    async def end(self, claim: Claim, ending: Ending) -> bool:
+        """See the port. What was paid for is on the disk when this returns."""
+        ended = await self._end(claim, ending)
+        if not isinstance(ending, Deferred | Moved):
+            await self._state.durability.reached()
+        return ended
+
+    @in_thread
+    def _end(self, claim: Claim, ending: Ending) -> bool:
+        with self._database.transaction():
+            return claims.end(
+                self._database,
+                claim,
+                ending,
+                now=self._clock(),
+                max_attempts=self._max_attempts,
+            )
+
+    # The outbox.
+
+    async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
+        """See the port."""
+        lines = await self._lend(limit, stream)
+        if lines:  # nothing may get into the journal that a power cut could still undo
+            await self._state.durability.reached()
+        return lines
+
+    @in_thread
+    def _lend(self, limit: int, stream: str) -> list[Outgoing]:
+        database = self._database
+        if not queue.undelivered(database, self._me, limit, stream):
+            return []  # the usual case, which need not wait for its turn to write
+        with database.transaction():
+            lines = queue.undelivered(database, self._me, limit, stream)
+            for line in lines:
+                database.do("lend", record=line.id, owner=self._me)
+        return lines
+
+    @in_thread
+    def delivered(self, ids: Iterable[str]) -> None:
+        """See the port."""
+        with self._database.transaction():
+            for record in ids:
+                self._database.do("delivered", record=record)
+
+    # The queue as a whole.
+
+    @in_thread
+    def counts(self, within: Sequence[Path] | None = None) -> Counts:
+        """See the port."""
+        if within is None:
+            return queue.counts(self._database.one("count_all"))
+        self._select(within)
+        return queue.counts(self._database.one("count_within"))
+
+    @in_thread
+    def quarantined(self, limit: int, within: Sequence[Path] | None = None) -> list[Quarantined]:
+        """See the port."""
+        self._select(within)
+        return queue.quarantined(self._database, limit)
+
+    @in_thread
+    def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
+        """See the port."""
+        self._select(within)
+        undone = within is not None and not failed  # an undo is no failure
+        with self._database.transaction():
+            return queue.retry(self._database, self._clock(), failed=failed, undone=undone)
+
+    @in_thread
+    def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
+        """See the port."""
+        self._select(within)
+        now, requested = self._clock(), within is None
+        return queue.waiting(self._database, run, self._me, now, requested=requested)
+
+    @in_thread
+    def pause(self, pause: Pause | None) -> None:
+        """See the port."""
+        with self._database.transaction():
+            queue.set_pause(self._database, pause)
+
+    @in_thread
+    def paused(self, now: float) -> Pause | None:
+        """See the port."""
+        return queue.paused(self._database, now)
 
     @in_thread
     def note(self, key: str, value: Json) -> None:
@@ -123,8 +445,44 @@ class SqliteLedger(Inventory, Turns, Outbox, Queue):
     @in_thread
     def recall(self, key: str) -> Json:
         """See the port."""
-        row = self._database.row("recall", key=key)
-        value: Json = None
-        with suppress(ValueError):  # a damaged note is none
-            value = json.loads(row["value"]) if row else None
-        return value
+        return queue.recall(self._database, key)
+
+    def _select(self, within: Sequence[Path] | None) -> None:
+        """Tell the queries which folders and files are in scope."""
+        scope = (Path("/"),) if within is None else tuple(within)
+        if scope == self._scope:
+            return
+        self._scope = None
+        self._database.do("clear_scope")
+        for path in scope:
+            low, high = folder_range(path)
+            folder, stem, suffix = FileKey.of(path)
+            self._database.do(
+                "add_scope", low=low, high=high, parent=folder, stem=stem, suffix=suffix
+            )
+        self._scope = scope
+
+
+class Probe(NamedTuple):
+    """What can be read without opening the ledger."""
+
+    counts: Counts
+    daemon_pid: int | None
+    """The process id of the daemon that uses it, if one runs."""
+
+
+def probe(directory: Path) -> Probe:
+    """Read the ledger in the state *directory*, writing nothing.
+
+    Opening one creates files, takes locks and recovers the claims of dead owners; on a full or
+    read-only disk that fails, and the status command does without.
+
+    Raises:
+        StorageError: it cannot be read either.
+    """
+    counts = queue.counts(count_read_only(directory / DATABASE))
+    try:
+        return Probe(counts, daemon_pid(directory, Owners(directory / "owners")))
+    except OSError as error:
+        message = f"the ledger's owners cannot be read ({error}): check its disk"
+        raise StorageError(message) from error

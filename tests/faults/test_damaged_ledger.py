@@ -59,7 +59,7 @@ def _unreadable_role(ledger: Path) -> None:
     """The same where it is met only while a photo is on its way."""
     with closing(sqlite3.connect(ledger)) as database, database:
         database.execute("UPDATE photos SET state = 'queued'")
-        database.execute("UPDATE questions SET role = role || CAST(x'ff' AS TEXT)")
+        database.execute("UPDATE answers SET role = role || CAST(x'ff' AS TEXT)")
 
 
 def _emptied(ledger: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_photo_that_the_program_always_died_of_is_journalled_once(
     taggerd("scan", "--dry-run", card)
     known = len(taggerd.records())
     with closing(sqlite3.connect(taggerd.state / "ledger.sqlite")) as ledger, ledger:
-        ledger.execute("UPDATE photos SET deaths = 10")
+        ledger.execute("UPDATE photos SET crashes = 10")
     assert taggerd("scan", card).returncode == 1
     (last,) = taggerd.records()[known:]
     assert last["error"] == "the program died 10 times while reading it"

@@ -134,7 +134,7 @@ class Trial:
     def _serves(self, life: subprocess.Popen[bytes]) -> bool:
         """Whether the daemon *life* has come so far that it ends well on a signal."""
         said = (self.program.home / "log").read_text(errors="replace")
-        return "serving" in said.partition(f"starts pid={life.pid} ")[2]
+        return "serving" in said.partition(f"starting pid={life.pid} ")[2]
 
     @property
     def complete(self) -> bool:

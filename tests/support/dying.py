@@ -28,7 +28,7 @@ _STEPS = ("claim", "decoded", "answers", "checkpoint", "written", "end")
 _OUTBOX = ("outbox", "delivered")
 _CALLS = ("prepare", "inspect", "normalise", "write")
 """Functions that run in a worker process."""
-_STATEMENTS = ("claim", "new_claim", "decoded", "put_answers")
+_STATEMENTS = ("claim", "new_claim", "decoded", "put_answer")
 _INSIDE_WRITE = (
     "targets", "opened", "half", "written", "synced", "placed", "renamed", "unlinked", "lasting"
 )  # fmt: skip

@@ -1,13 +1,17 @@
-"""A state directory for a ledger, a clock that is set, and photos that do not exist."""
+"""Ledgers for tests, in a state directory or in memory; a clock that is set; invented photos."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from taggerd.ledger import Claim, Finished, Ledger, Outgoing, SqliteLedger
+from taggerd.ledger import Claim, Finished, Outgoing, SqliteLedger
 from taggerd.photo import Answer, Keyword, PhotoFile, Stamp
+from taggerd.testing import InMemoryLedger, InMemoryStore
+
+if TYPE_CHECKING:
+    from taggerd.ledger import Ledger
 
 ROOT = Path("/srv/import")
 DIGEST = "ab" * 32
@@ -45,35 +49,31 @@ def record(number: int = 1, *, stream: str = "") -> Outgoing:
     return Outgoing(f"record-{number}", "2025-06-30", f'{{"id": {number}}}', stream)
 
 
-@dataclass
-class State:
-    """A state directory and those who use it. A second implementation needs another of these."""
+class State(ABC):
+    """A ledger that several owners may open, and a clock that is set by hand."""
 
-    directory: Path
-    now: float = 1_000_000.0
-    opened: list[SqliteLedger] = field(default_factory=list)
+    def __init__(self) -> None:
+        """Begin with no owner."""
+        self.now = 1_000_000.0
+        self.opened: list[Ledger] = []
 
+    @abstractmethod
     async def open(
-        self,
-        *,
-        max_attempts: int = 3,
-        order: Literal["newest", "oldest"] = "oldest",
-        exclusive: bool = False,
-    ) -> SqliteLedger:
+        self, *, max_attempts: int = 3, order: Literal["newest", "oldest"] = "oldest"
+    ) -> Ledger:
         """Open the ledger as one more owner."""
-        ledger = await SqliteLedger.open(
-            self.directory,
-            exclusive=exclusive,
-            max_attempts=max_attempts,
-            order=order,
-            clock=lambda: self.now,
-        )
-        self.opened.append(ledger)
-        return ledger
 
-    async def kill(self, ledger: SqliteLedger) -> None:
-        """Let an owner die: what it holds is let go of, nothing is given back."""
-        await ledger._state.close()
+    @abstractmethod
+    async def kill(self, ledger: Ledger) -> None:
+        """Let an owner die: what it holds is let go of, nothing is put back."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Let the next owner find an empty ledger."""
+
+    async def forget(self, ledger: Ledger, *paths: Path) -> None:
+        """Let files be gone for good."""
+        await ledger.missing(Path("/"), paths, grace_seconds=0)
 
     async def claim(self, ledger: Ledger, limit: int = 100, *, run: str = "run") -> list[Claim]:
         """Claim what there is to claim below the root."""
@@ -85,7 +85,71 @@ class State:
         return claim
 
     async def tag(self, ledger: Ledger, claim: Claim, *, digest: str = DIGEST) -> None:
-        """Take a claim the whole way."""
+        """Take a claim from its first step to its last."""
         await ledger.checkpoint(claim, digest, answer())
         await ledger.written(claim, digest, [])
         await ledger.end(claim, Finished(digest))
+
+
+class SqliteState(State):
+    """A state directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Use *directory*, which need not be there."""
+        super().__init__()
+        self.directory = directory
+
+    async def open(
+        self,
+        *,
+        max_attempts: int = 3,
+        order: Literal["newest", "oldest"] = "oldest",
+        exclusive: bool = False,
+    ) -> SqliteLedger:
+        """Open the ledger as one more owner, or as the daemon."""
+        ledger = await SqliteLedger.open(
+            self.directory,
+            exclusive=exclusive,
+            max_attempts=max_attempts,
+            order=order,
+            clock=lambda: self.now,
+        )
+        self.opened.append(ledger)
+        return ledger
+
+    async def kill(self, ledger: Ledger) -> None:
+        """Let go of its lock and its database."""
+        assert isinstance(ledger, SqliteLedger)
+        await ledger._state.close()
+
+    def renew(self) -> None:
+        """Go to another directory."""
+        self.directory = self.directory.with_name(f"{self.directory.name}-again")
+
+
+class MemoryState(State):
+    """A ledger in memory."""
+
+    def __init__(self) -> None:
+        """Begin with an empty one."""
+        super().__init__()
+        self._store = InMemoryStore()
+
+    async def open(
+        self, *, max_attempts: int = 3, order: Literal["newest", "oldest"] = "oldest"
+    ) -> InMemoryLedger:
+        """Open it as one more owner."""
+        ledger = InMemoryLedger(
+            self._store, max_attempts=max_attempts, order=order, clock=lambda: self.now
+        )
+        self.opened.append(ledger)
+        return ledger
+
+    async def kill(self, ledger: Ledger) -> None:
+        """Be dead for the others."""
+        assert isinstance(ledger, InMemoryLedger)
+        ledger.kill()
+
+    def renew(self) -> None:
+        """Begin with an empty one."""
+        self._store = InMemoryStore()

@@ -1,7 +1,7 @@
 """What every implementation of the port must do.
 
 The tests speak to `taggerd.ledger.port.Ledger` alone, through the fixture ``state``: another
-implementation passes when its own `State` stands in conftest's place.
+implementation is one more `State` in conftest.py, and one more parameter here.
 """
 
 from __future__ import annotations
@@ -11,10 +11,19 @@ import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
-from support.ledger import DIGEST, ROOT, answer, file, names, record
+from support.ledger import (
+    DIGEST,
+    ROOT,
+    MemoryState,
+    SqliteState,
+    answer,
+    file,
+    names,
+    record,
+)
 
 from taggerd.ledger import (
     Admitted,
@@ -30,16 +39,34 @@ from taggerd.ledger import (
 from taggerd.photo import PhotoFile, Sidecar, Stamp, group
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from support.ledger import State
 
-    from taggerd.ledger import SqliteLedger
+    from taggerd.ledger import Ledger
 
 OTHER = "ef" * 32
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def state(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[State]:
+    """Each implementation in turn; whoever is still there at the end is closed."""
+    made = SqliteState(tmp_path / "state") if request.param == "sqlite" else MemoryState()
+    yield made
+    for ledger in made.opened:
+        await ledger.close()
+
+
+@pytest.fixture
+async def ledger(state: State) -> Ledger:
+    """An open ledger, the oldest photo first."""
+    return await state.open()
+
 
 # ── Admission ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_new_file_is_queued_once(ledger: SqliteLedger, state: State) -> None:
+async def test_a_new_file_is_queued_once(ledger: Ledger, state: State) -> None:
     """Admitting twice is admitting once."""
     assert await ledger.admit([file()]) == Admitted(new=1)
     assert await ledger.admit([file()]) == Admitted(unchanged=1)
@@ -69,8 +96,8 @@ async def test_grouping_does_not_depend_on_the_order_of_arrival(
     """One by one in any order, and all at once: the photos are those of `photo.group`."""
     files = [file(name) for name in arriving]
     want = {photo.files for photo in group(files)}
-    for number, order in enumerate(itertools.islice(itertools.permutations(files), 24)):
-        state.directory = state.directory.with_name(f"order-{number}")
+    for order in itertools.islice(itertools.permutations(files), 24):
+        state.renew()
         ledger = await state.open()
         for one in order:
             await ledger.admit([one])
@@ -79,7 +106,7 @@ async def test_grouping_does_not_depend_on_the_order_of_arrival(
 
 
 async def test_a_file_that_joins_a_tagged_photo_queues_it_with_its_answers(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """The raw was tagged; its JPEG comes: one photo, its digest known, nothing to ask again."""
     await ledger.admit([file("IMG_1.CR3")])
@@ -93,7 +120,7 @@ async def test_a_file_that_joins_a_tagged_photo_queues_it_with_its_answers(
 
 
 async def test_a_changed_file_is_queued_and_its_digest_is_in_doubt(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """Another stamp is another file, until its bytes are read."""
     await ledger.admit([file()])
@@ -111,7 +138,7 @@ async def test_a_changed_file_is_queued_and_its_digest_is_in_doubt(
 
 @pytest.mark.parametrize("part", range(4))
 async def test_any_part_of_the_stamp_tells_a_changed_file(
-    ledger: SqliteLedger, state: State, part: int
+    ledger: Ledger, state: State, part: int
 ) -> None:
     """Size, mtime, inode, device: each alone; also numbers that no database likes."""
     stamp = Stamp(2**40, -(10**18), 2**64 - 1, 2**63 + 5)
@@ -125,9 +152,7 @@ async def test_any_part_of_the_stamp_tells_a_changed_file(
     assert (await state.claim_one(ledger)).photo.primary.stamp == Stamp(*numbers)
 
 
-async def test_a_recorded_photo_stays_unless_asked_for_anew(
-    ledger: SqliteLedger, state: State
-) -> None:
+async def test_a_recorded_photo_stays_unless_asked_for_anew(ledger: Ledger, state: State) -> None:
     """``anew`` queues it once and says since when; asking twice does not move that time."""
     await ledger.admit([file()])
     await state.tag(ledger, await state.claim_one(ledger))
@@ -146,7 +171,7 @@ async def test_a_recorded_photo_stays_unless_asked_for_anew(
 
 
 async def test_anew_holds_for_waiting_files_and_survives_a_kill(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """What was asked for anew before a kill is anew after it, since the same time.
 
@@ -162,7 +187,7 @@ async def test_anew_holds_for_waiting_files_and_survives_a_kill(
 
 
 async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """A scan with --no-meta leaves it unwritten; one that writes takes it, asking nothing."""
     await ledger.admit([file()], sidecars=False)
@@ -177,7 +202,7 @@ async def test_a_photo_without_sidecars_is_queued_when_they_are_wanted(
 
 
 async def test_a_photo_that_an_undo_rewrote_is_known_by_its_new_stamp(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """It stays undone; but not if somebody else wrote it, too."""
     await ledger.admit([file()])
@@ -193,9 +218,7 @@ async def test_a_photo_that_an_undo_rewrote_is_known_by_its_new_stamp(
     assert await ledger.admit([other]) == Admitted(changed=1)
 
 
-async def test_what_was_undone_is_left_until_it_is_asked_for(
-    ledger: SqliteLedger, state: State
-) -> None:
+async def test_what_was_undone_is_left_until_it_is_asked_for(ledger: Ledger, state: State) -> None:
     """Neither another look nor a dry run queues it; a retry that names it, or asking anew, does."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -221,7 +244,7 @@ async def test_what_was_undone_is_left_until_it_is_asked_for(
 
 
 async def test_quarantine_is_left_by_change_not_by_another_look(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """The same broken file stays where it is, also when asked for anew; a replaced one is new."""
     await ledger.admit([file()])
@@ -233,7 +256,7 @@ async def test_quarantine_is_left_by_change_not_by_another_look(
 
 
 async def test_a_sidecar_failure_is_retried_by_whoever_wants_sidecars(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """A read-only folder that became writable: the next scan that writes takes the photo."""
     await ledger.admit([file()])
@@ -250,7 +273,7 @@ async def test_a_sidecar_failure_is_retried_by_whoever_wants_sidecars(
 
 @pytest.mark.parametrize("ending", ["finish", "release", "defer", "fail", "resettle", "kill"])
 async def test_a_file_that_changes_while_claimed_is_queued_when_the_claim_ends(
-    ledger: SqliteLedger, state: State, ending: str
+    ledger: Ledger, state: State, ending: str
 ) -> None:
     """However the claim ends, the new bytes get their turn, from the first attempt."""
     await ledger.admit([file()])
@@ -278,7 +301,7 @@ async def test_a_file_that_changes_while_claimed_is_queued_when_the_claim_ends(
     assert claim.changed or not claim.digest
 
 
-async def test_anew_asked_for_while_claimed_is_not_lost(ledger: SqliteLedger, state: State) -> None:
+async def test_anew_asked_for_while_claimed_is_not_lost(ledger: Ledger, state: State) -> None:
     """The claim that runs does not answer a wish that came after it; one pass more does."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -293,7 +316,7 @@ async def test_anew_asked_for_while_claimed_is_not_lost(ledger: SqliteLedger, st
 
 
 async def test_files_come_out_of_two_folders_and_odd_names_unharmed(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """Names are bytes: not UTF-8, newlines, emoji; the same name in two folders is two files."""
     odd = [
@@ -310,7 +333,7 @@ async def test_files_come_out_of_two_folders_and_odd_names_unharmed(
     assert {claim.photo.primary.path for claim in await state.claim(ledger)} == set(odd)
 
 
-async def test_many_files_are_admitted_in_batches(ledger: SqliteLedger) -> None:
+async def test_many_files_are_admitted_in_batches(ledger: Ledger) -> None:
     """More than one transaction's worth, from an iterator that can be read once."""
     files = (file(f"IMG_{n}.JPG") for n in range(2500))
     assert await ledger.admit(files) == Admitted(new=2500)
@@ -320,7 +343,7 @@ async def test_many_files_are_admitted_in_batches(ledger: SqliteLedger) -> None:
 # ── What is known ────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_standing_tells_every_state(ledger: SqliteLedger, state: State) -> None:
+async def test_standing_tells_every_state(ledger: Ledger, state: State) -> None:
     """A listing shows how each file stands, since when, why; and changes nothing."""
     await ledger.admit([file("broken.JPG")])
     state.now += 1
@@ -348,7 +371,7 @@ async def test_standing_tells_every_state(ledger: SqliteLedger, state: State) ->
 
 
 async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
-    ledger: SqliteLedger,
+    ledger: Ledger,
 ) -> None:
     """Files of one folder alone; folders at and below a path, not those beside it."""
     a, b, beside = (
@@ -366,14 +389,14 @@ async def test_known_and_folders_tell_the_reconciler_what_to_look_for(
     assert await ledger.folders(Path("/")) == [ROOT, ROOT / "sub", Path("/srv/import2")]
 
 
-async def missing(ledger: SqliteLedger, *names: str) -> list[str]:
+async def missing(ledger: Ledger, *names: str) -> list[str]:
     """Note that just the files *names* are gone; return the names of those that are forgotten."""
     paths = {ROOT / name for name in names}
     return sorted(p.name for p in await ledger.missing(ROOT, paths, grace_seconds=100))
 
 
 async def test_what_is_missing_is_forgotten_after_the_grace_time(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """Counted from when it was missed first; what is unknown or elsewhere does not matter."""
     elsewhere = file(folder=Path("/srv/important"))
@@ -392,7 +415,7 @@ async def test_what_is_missing_is_forgotten_after_the_grace_time(
 
 
 @pytest.mark.parametrize("back", ["seen again", "admitted again"])
-async def test_what_comes_back_begins_anew(ledger: SqliteLedger, state: State, back: str) -> None:
+async def test_what_comes_back_begins_anew(ledger: Ledger, state: State, back: str) -> None:
     """A file that was there in between has its whole grace time again."""
     await ledger.admit([file("a.JPG")])
     await missing(ledger, "a.JPG")
@@ -419,11 +442,11 @@ async def test_the_grace_time_runs_on_while_nobody_looks(state: State) -> None:
     assert await missing(await state.open(), "a.JPG") == ["a.JPG"]
 
 
-async def test_forgetting_leaves_answers(ledger: SqliteLedger, state: State) -> None:
+async def test_forgetting_leaves_answers(ledger: Ledger, state: State) -> None:
     """A deleted photo is gone from the queue and the folders; what was paid for stays."""
     await ledger.admit([file()])
     await state.tag(ledger, await state.claim_one(ledger))
-    await ledger.forget([file().path, ROOT / "unknown.JPG", Path("/nowhere/x.JPG")])
+    await state.forget(ledger, file().path, ROOT / "unknown.JPG", Path("/nowhere/x.JPG"))
     assert await ledger.folders(Path("/")) == []
     assert await ledger.counts() == Counts()
     assert [held.answer for held in await ledger.answers(DIGEST)] == [answer()]
@@ -431,7 +454,7 @@ async def test_forgetting_leaves_answers(ledger: SqliteLedger, state: State) -> 
 
 
 async def test_a_photo_that_falls_apart_stays_tagged_where_it_was_read(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """The raw goes: the JPEG that was looked at stays tagged, the HEIC is a picture of its own."""
     trio = [file("IMG_1.CR3"), file("IMG_1.HEIC"), file("IMG_1.JPG")]
@@ -439,7 +462,7 @@ async def test_a_photo_that_falls_apart_stays_tagged_where_it_was_read(
     claim = await state.claim_one(ledger)
     assert names(claim) == ["IMG_1.JPG", "IMG_1.HEIC", "IMG_1.CR3"]
     await state.tag(ledger, claim)
-    await ledger.forget([trio[0].path])
+    await state.forget(ledger, trio[0].path)
     claim = await state.claim_one(ledger)
     assert names(claim) == ["IMG_1.HEIC"]
     assert (claim.digest, claim.recorded) == ("", False)
@@ -447,19 +470,19 @@ async def test_a_photo_that_falls_apart_stays_tagged_where_it_was_read(
 
 
 async def test_a_photo_deleted_while_claimed_still_gets_its_record(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """Its work is done and paid for; then nothing of it is left."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
-    await ledger.forget([file().path])
+    await state.forget(ledger, file().path)
     assert await ledger.end(claim, Finished(DIGEST, record()))
     assert await ledger.outbox(10) == [record()]
     assert await ledger.counts() == Counts()
 
 
 async def test_photos_that_become_one_while_claimed_lose_no_record(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """JPEG and PNG are worked on as two when their raw arrives; then the three are one."""
     pair = [file("IMG_1.JPG"), file("IMG_1.PNG")]
@@ -478,7 +501,9 @@ async def test_photos_that_become_one_while_claimed_lose_no_record(
 
 
 @pytest.mark.parametrize(("order", "want"), [("newest", "CBA"), ("oldest", "ABC")])
-async def test_the_order_is_that_of_the_setting(state: State, order: str, want: str) -> None:
+async def test_the_order_is_that_of_the_setting(
+    state: State, order: Literal["newest", "oldest"], want: str
+) -> None:
     """Newest first: an arrival does not wait behind a backlog. Oldest first: first come."""
     ledger = await state.open(order=order)
     for name in "ABC":
@@ -488,7 +513,7 @@ async def test_the_order_is_that_of_the_setting(state: State, order: str, want: 
     assert [claim.photo.primary.path.stem for claim in claims] == list(want)
 
 
-async def test_only_photos_within_are_claimed(ledger: SqliteLedger, state: State) -> None:
+async def test_only_photos_within_are_claimed(ledger: Ledger, state: State) -> None:
     """A folder means it and those below it, a file itself; beside them nothing is touched."""
     places = ["a/1.JPG", "a/b/2.JPG", "a2/3.JPG", "c/4.JPG", "c/5.JPG"]
     await ledger.admit([file(place) for place in places])
@@ -511,7 +536,7 @@ async def test_only_photos_within_are_claimed(ledger: SqliteLedger, state: State
     assert len(everything) == 5
 
 
-async def test_a_photo_is_claimed_by_one_owner(ledger: SqliteLedger, state: State) -> None:
+async def test_a_photo_is_claimed_by_one_owner(ledger: Ledger, state: State) -> None:
     """A second owner gets none of what a living one works on, also after it looks for the dead."""
     await ledger.admit([file(f"{n}.JPG") for n in range(3)])
     first = await state.claim(ledger, 2)
@@ -524,7 +549,7 @@ async def test_a_photo_is_claimed_by_one_owner(ledger: SqliteLedger, state: Stat
 
 
 async def test_a_file_that_the_program_always_dies_of_is_set_aside(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """After ten deaths in a row, none of them an attempt, it is given out to be failed, no more.
 
@@ -565,7 +590,7 @@ async def test_a_photo_without_attempts_left_is_given_out_to_be_failed(state: St
 
 
 async def test_deaths_after_a_photo_was_read_are_not_its_fault(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """Whoever is waiting for the backend when the power fails may be so for ever."""
     await ledger.admit([file()])
@@ -576,9 +601,7 @@ async def test_deaths_after_a_photo_was_read_are_not_its_fault(
     assert (await state.claim_one(ledger)).attempt == 1
 
 
-async def test_a_living_owner_takes_over_from_a_dead_one(
-    ledger: SqliteLedger, state: State
-) -> None:
+async def test_a_living_owner_takes_over_from_a_dead_one(ledger: Ledger, state: State) -> None:
     """`recover` works while the ledger is open; the dead one's late word counts nothing."""
     await ledger.admit([file()])
     other = await state.open()
@@ -593,7 +616,7 @@ async def test_a_living_owner_takes_over_from_a_dead_one(
     assert (await ledger.counts()).claimed == 1
 
 
-async def test_an_orderly_end_costs_no_attempt(ledger: SqliteLedger, state: State) -> None:
+async def test_an_orderly_end_costs_no_attempt(ledger: Ledger, state: State) -> None:
     """Closing gives the claims back as they were."""
     await ledger.admit([file()])
     await state.claim_one(ledger)
@@ -602,7 +625,7 @@ async def test_an_orderly_end_costs_no_attempt(ledger: SqliteLedger, state: Stat
     assert (await state.claim_one(await state.open())).attempt == 1
 
 
-async def test_deferring_costs_nothing_but_time(ledger: SqliteLedger, state: State) -> None:
+async def test_deferring_costs_nothing_but_time(ledger: Ledger, state: State) -> None:
     """The backend's fault: uncharged, not given out before its time, and next_due tells when."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -616,7 +639,7 @@ async def test_deferring_costs_nothing_but_time(ledger: SqliteLedger, state: Sta
     assert (await ledger.waiting([ROOT], "run")).due is None
 
 
-async def test_a_released_photo_waits_for_another_run(ledger: SqliteLedger, state: State) -> None:
+async def test_a_released_photo_waits_for_another_run(ledger: Ledger, state: State) -> None:
     """A dry run sees each photo once and leaves it queued for those who write."""
     await ledger.admit([file("A.JPG"), file("B.JPG")])
     for claim in await state.claim(ledger, run="dry"):
@@ -630,7 +653,7 @@ async def test_a_released_photo_waits_for_another_run(ledger: SqliteLedger, stat
     assert [claim.attempt for claim in claims] == [1, 1]
 
 
-async def test_failures_add_up_to_quarantine(ledger: SqliteLedger, state: State) -> None:
+async def test_failures_add_up_to_quarantine(ledger: Ledger, state: State) -> None:
     """Three attempts, then it is set aside with the last reason; only then is it journalled."""
     await ledger.admit([file("bad.JPG")])
     for attempt in (1, 2, 3):
@@ -645,14 +668,14 @@ async def test_failures_add_up_to_quarantine(ledger: SqliteLedger, state: State)
     assert (await ledger.waiting([ROOT], "run")).nothing_left
 
 
-async def test_a_final_failure_needs_no_second_attempt(ledger: SqliteLedger, state: State) -> None:
+async def test_a_final_failure_needs_no_second_attempt(ledger: Ledger, state: State) -> None:
     """The same bytes cannot end better."""
     await ledger.admit([file()])
     assert await ledger.end(await state.claim_one(ledger), Failed("a text file", final=True))
     assert await ledger.counts() == Counts(quarantined=1)
 
 
-async def test_success_wipes_the_slate(ledger: SqliteLedger, state: State) -> None:
+async def test_success_wipes_the_slate(ledger: Ledger, state: State) -> None:
     """Two failures and a success: the next change starts from the first attempt again."""
     await ledger.admit([file()])
     for _ in range(2):
@@ -663,7 +686,7 @@ async def test_success_wipes_the_slate(ledger: SqliteLedger, state: State) -> No
     assert (await state.claim_one(ledger)).attempt == 1
 
 
-async def test_retry_puts_back_what_it_is_told_to(ledger: SqliteLedger, state: State) -> None:
+async def test_retry_puts_back_what_it_is_told_to(ledger: Ledger, state: State) -> None:
     """By file, by folder, or all; with all attempts before it again."""
     await ledger.admit([file("a/1.JPG"), file("a/2.JPG"), file("b/3.JPG"), file("b/c/4.JPG")])
     for claim in await state.claim(ledger):
@@ -677,9 +700,7 @@ async def test_retry_puts_back_what_it_is_told_to(ledger: SqliteLedger, state: S
     assert [claim.attempt for claim in await state.claim(ledger)] == [1, 1, 1, 1]
 
 
-async def test_retry_of_all_that_failed_takes_also_what_waits(
-    ledger: SqliteLedger, state: State
-) -> None:
+async def test_retry_of_all_that_failed_takes_also_what_waits(ledger: Ledger, state: State) -> None:
     """Deferred, failed once, without sidecars, set aside: all of them, but none that is well."""
     named = ["deferred", "once", "bare", "aside", "taken", "tagged", "waiting", "elsewhere/aside"]
     await ledger.admit([file(f"{name}.JPG") for name in named])
@@ -700,7 +721,7 @@ async def test_retry_of_all_that_failed_takes_also_what_waits(
     assert {claim.attempt for claim in again} == {1}
 
 
-async def test_a_pause_holds_standing_orders_alone(ledger: SqliteLedger, state: State) -> None:
+async def test_a_pause_holds_standing_orders_alone(ledger: Ledger, state: State) -> None:
     """A daemon gets nothing; what a run asked for itself goes on; held claims end as ever."""
     await ledger.admit([file("A.JPG")])
     held = await state.claim_one(ledger)
@@ -729,7 +750,7 @@ async def test_a_pause_holds_standing_orders_alone(ledger: SqliteLedger, state: 
 
 
 async def test_a_pause_outlives_everybody_and_ends_at_its_time(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """It is kept; the last word counts; next_due says when to look again."""
     await ledger.admit([file()])
@@ -746,7 +767,7 @@ async def test_a_pause_outlives_everybody_and_ends_at_its_time(
     await state.claim_one(ledger)
 
 
-async def test_times_are_kept_well_enough(ledger: SqliteLedger, state: State) -> None:
+async def test_times_are_kept_well_enough(ledger: Ledger, state: State) -> None:
     """An answer never seems older than a wish that came before it, however close they are."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -758,7 +779,7 @@ async def test_times_are_kept_well_enough(ledger: SqliteLedger, state: State) ->
 
 
 async def test_resettling_waits_for_the_file_to_be_admitted_again(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """A file that still grows costs nothing: it is forgotten, and comes back when it settled."""
     await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG")])
@@ -772,18 +793,18 @@ async def test_resettling_waits_for_the_file_to_be_admitted_again(
 
 
 async def test_resettling_leaves_alone_what_became_a_photo_of_its_own(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """The raw goes while the three are worked on: the HEIC, now its own photo, keeps its turn."""
     await ledger.admit([file("IMG_1.CR3"), file("IMG_1.HEIC"), file("IMG_1.JPG")])
     claim = await state.claim_one(ledger)
-    await ledger.forget([ROOT / "IMG_1.CR3"])
+    await state.forget(ledger, ROOT / "IMG_1.CR3")
     await ledger.end(claim, Moved())
     assert list(await ledger.known(ROOT)) == [ROOT / "IMG_1.HEIC"]
     assert names(await state.claim_one(ledger)) == ["IMG_1.HEIC"]
 
 
-async def test_an_ended_claim_has_no_further_effect(ledger: SqliteLedger, state: State) -> None:
+async def test_an_ended_claim_has_no_further_effect(ledger: Ledger, state: State) -> None:
     """Ending a claim twice, in any way, is ending it once."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -800,7 +821,7 @@ async def test_an_ended_claim_has_no_further_effect(ledger: SqliteLedger, state:
     assert (await state.claim_one(ledger)).digest == DIGEST
 
 
-async def test_a_cancelled_claim_leaves_nothing_claimed(ledger: SqliteLedger, state: State) -> None:
+async def test_a_cancelled_claim_leaves_nothing_claimed(ledger: Ledger, state: State) -> None:
     """The worker was stopped before it saw what it got: the photos wait on, uncharged."""
     await ledger.admit([file()])
     claiming = asyncio.create_task(state.claim(ledger))
@@ -814,9 +835,7 @@ async def test_a_cancelled_claim_leaves_nothing_claimed(ledger: SqliteLedger, st
 # ── Answers, sidecars, outbox ────────────────────────────────────────────────────────────────────
 
 
-async def test_an_answer_is_held_from_the_moment_it_is_paid(
-    ledger: SqliteLedger, state: State
-) -> None:
+async def test_an_answer_is_held_from_the_moment_it_is_paid(ledger: Ledger, state: State) -> None:
     """Killed between two answers: the first is there, whole, with its time."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -832,7 +851,7 @@ async def test_an_answer_is_held_from_the_moment_it_is_paid(
     assert await (await state.open()).answers(OTHER) == []
 
 
-async def test_the_last_answer_to_a_question_counts(ledger: SqliteLedger, state: State) -> None:
+async def test_the_last_answer_to_a_question_counts(ledger: Ledger, state: State) -> None:
     """One per digest, role and question; another question is another answer."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -847,7 +866,7 @@ async def test_the_last_answer_to_a_question_counts(ledger: SqliteLedger, state:
     assert short.answer == replace(answer(text="x"), raw="", model="", seconds=0.0)
 
 
-async def test_written_sidecars_are_remembered(ledger: SqliteLedger, state: State) -> None:
+async def test_written_sidecars_are_remembered(ledger: Ledger, state: State) -> None:
     """A kill after writing: the next claim knows the digest and what was written."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -862,7 +881,7 @@ async def test_written_sidecars_are_remembered(ledger: SqliteLedger, state: Stat
 
 
 async def test_a_photo_embedded_into_is_known_by_its_new_stamp(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """The file is not seen as changed, and is no sidecar; a write by others meanwhile still is."""
     await ledger.admit([file(), file("IMG_2.JPG")])
@@ -884,7 +903,7 @@ async def test_a_photo_embedded_into_is_known_by_its_new_stamp(
     assert not again.sidecars
 
 
-async def test_a_lost_claim_stamps_nothing(ledger: SqliteLedger, state: State) -> None:
+async def test_a_lost_claim_stamps_nothing(ledger: Ledger, state: State) -> None:
     """Its photo may be somebody else's by now."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -894,7 +913,7 @@ async def test_a_lost_claim_stamps_nothing(ledger: SqliteLedger, state: State) -
     assert await ledger.known(ROOT) == {file().path: file().stamp}
 
 
-async def test_written_but_not_recorded_is_not_recorded(ledger: SqliteLedger, state: State) -> None:
+async def test_written_but_not_recorded_is_not_recorded(ledger: Ledger, state: State) -> None:
     """Tagged, replaced, written, killed: the new tagging still owes its record."""
     await ledger.admit([file()])
     await state.tag(ledger, await state.claim_one(ledger))
@@ -906,7 +925,7 @@ async def test_written_but_not_recorded_is_not_recorded(ledger: SqliteLedger, st
 
 
 async def test_the_outbox_keeps_lines_until_they_are_delivered(
-    ledger: SqliteLedger, state: State
+    ledger: Ledger, state: State
 ) -> None:
     """In order, again until delivered, also after a kill; the same record is kept once."""
     await ledger.admit([file("A.JPG"), file("B.JPG")])
@@ -922,7 +941,7 @@ async def test_the_outbox_keeps_lines_until_they_are_delivered(
     assert await ledger.outbox(10) == []
 
 
-async def test_a_line_is_lent_to_one_owner(ledger: SqliteLedger, state: State) -> None:
+async def test_a_line_is_lent_to_one_owner(ledger: Ledger, state: State) -> None:
     """Two programs that deliver never both write a line; a dead or closed one lends it on."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -938,7 +957,7 @@ async def test_a_line_is_lent_to_one_owner(ledger: SqliteLedger, state: State) -
     assert await third.outbox(10) == [record()]
 
 
-async def test_streams_are_apart(ledger: SqliteLedger, state: State) -> None:
+async def test_streams_are_apart(ledger: Ledger, state: State) -> None:
     """A scan with an output file of its own sees its own lines only, and nobody else does."""
     await ledger.admit([file("A.JPG"), file("B.JPG")])
     first, second = await state.claim(ledger)
@@ -951,7 +970,7 @@ async def test_streams_are_apart(ledger: SqliteLedger, state: State) -> None:
 # ── Counts and notes ─────────────────────────────────────────────────────────────────────────────
 
 
-async def test_counts_tell_each_photo_once(ledger: SqliteLedger, state: State) -> None:
+async def test_counts_tell_each_photo_once(ledger: Ledger, state: State) -> None:
     """All states, everywhere and within a folder."""
     await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG"), *(file(f"{n}.JPG") for n in "ABC")])
     await ledger.admit([file("elsewhere.JPG", folder=Path("/srv/other"))])
@@ -967,7 +986,7 @@ async def test_counts_tell_each_photo_once(ledger: SqliteLedger, state: State) -
     assert not (await ledger.waiting([ROOT], "run")).nothing_left
 
 
-async def test_notes_are_found_again(ledger: SqliteLedger, state: State) -> None:
+async def test_notes_are_found_again(ledger: Ledger, state: State) -> None:
     """What a room noted last is there after a restart."""
     await ledger.note("preflight", {"ok": True, "at": 1.5, "models": ["a", None]})
     await ledger.note("preflight", {"ok": False, "models": []})

@@ -13,30 +13,31 @@ import pytest
 from support.ledger import DIGEST, ROOT, answer, file
 
 from taggerd.errors import LedgerDamaged, StorageError
-from taggerd.ledger import Counts, database
+from taggerd.ledger import Counts, opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.ledger import State
+    from support.ledger import SqliteState
 
     from taggerd.ledger import SqliteLedger
 
+PHOTOS = 3000
 DEEP = 40
-"""Of the pages of a ledger of 2,000 photos, one that no look at the first pages meets."""
+"""Of the pages of a ledger of so many photos, one that no look at the first pages meets."""
 
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let any ledger be too large to be checked whole at every start."""
-    monkeypatch.setattr(database, "CHECKED_BYTES", 0)
+    monkeypatch.setattr(opening, "CHECKED_BYTES", 0)
 
 
-async def filled(state: State) -> Path:
-    """Make a ledger with 2,000 photos and end it orderly."""
+async def filled(state: SqliteState) -> Path:
+    """Make a ledger with many photos and end it orderly."""
     ledger = await state.open()
-    await ledger.admit([file(f"{n}.JPG") for n in range(2000)])
+    await ledger.admit([file(f"{n}.JPG") for n in range(PHOTOS)])
     await ledger.close()
     path = state.directory / "ledger.sqlite"
     assert path.stat().st_size > 2 * DEEP * 4096
@@ -55,11 +56,11 @@ async def touch_all(ledger: SqliteLedger) -> None:
     """Read and write everything."""
     await ledger.known(ROOT)
     await ledger.retry(None, failed=True)
-    await ledger.admit([file(f"{n}.JPG", size=5) for n in range(2000)])
+    await ledger.admit([file(f"{n}.JPG", size=5) for n in range(PHOTOS)])
 
 
 @pytest.mark.usefixtures("large")
-async def test_damage_met_later_is_set_aside_at_the_next_start(state: State) -> None:
+async def test_damage_met_later_is_set_aside_at_the_next_start(state: SqliteState) -> None:
     """A large ledger is not read whole after an orderly end; what lies deep is met, and said."""
     damaged = damage(await filled(state))
     ledger = await state.open()
@@ -82,7 +83,7 @@ async def test_damage_met_later_is_set_aside_at_the_next_start(state: State) -> 
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("boot", ["another", "this"])
 async def test_after_a_power_cut_all_of_it_is_checked(
-    state: State, tmp_path: Path, boot: str
+    state: SqliteState, tmp_path: Path, boot: str
 ) -> None:
     """Nobody came to close it: what the cut may have done is found before work begins.
 
@@ -109,7 +110,7 @@ async def test_after_a_power_cut_all_of_it_is_checked(
 
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("part", ["head", "cut", "empty schema"])
-async def test_a_large_ledger_is_looked_at_all_the_same(state: State, part: str) -> None:
+async def test_a_large_ledger_is_looked_at_all_the_same(state: SqliteState, part: str) -> None:
     """Not a database, or shorter than it says: found at every start, however large it is."""
     path = await filled(state)
     whole = path.read_bytes()
@@ -126,7 +127,7 @@ async def test_a_large_ledger_is_looked_at_all_the_same(state: State, part: str)
 
 
 @pytest.mark.usefixtures("large")
-async def test_a_false_alarm_costs_one_check(state: State) -> None:
+async def test_a_false_alarm_costs_one_check(state: SqliteState) -> None:
     """A suspicion that a whole check does not confirm is dropped; nothing is set aside."""
     await filled(state)
     suspicion = state.directory / "ledger.suspect"
@@ -134,16 +135,18 @@ async def test_a_false_alarm_costs_one_check(state: State) -> None:
     ledger = await state.open()
     assert ledger.notices == ()
     assert not suspicion.exists()
-    assert await ledger.counts() == Counts(queued=2000)
+    assert await ledger.counts() == Counts(queued=PHOTOS)
 
 
-async def test_damaged_answers_are_as_good_as_none(ledger: SqliteLedger, state: State) -> None:
+async def test_damaged_answers_are_as_good_as_none(
+    ledger: SqliteLedger, state: SqliteState
+) -> None:
     """They are asked for again; the photo goes its way."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
     await ledger.checkpoint(claim, DIGEST, answer())
     with closing(sqlite3.connect(state.directory / "ledger.sqlite")) as other, other:
-        other.execute("UPDATE contents SET answers = x'01ffffff'")
+        other.execute("UPDATE answers SET answer = '[1'")
     assert await ledger.answers(DIGEST) == []
     await ledger.checkpoint(claim, DIGEST, answer("description"))
     assert [held.answer for held in await ledger.answers(DIGEST)] == [answer("description")]
@@ -177,7 +180,7 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-async def test_a_disk_that_is_full_to_the_end(state: State, tiny: Path) -> None:
+async def test_a_disk_that_is_full_to_the_end(state: SqliteState, tiny: Path) -> None:
     """Every step says StorageError; closing is quiet; with room again, nothing is lost."""
     state.directory = tiny / "state"
     ledger = await state.open()

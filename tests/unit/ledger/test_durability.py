@@ -14,9 +14,10 @@ from taggerd.ledger import Failed, Finished, Released
 from taggerd.ledger.durability import Durability
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from support.ledger import State
+    from support.ledger import SqliteState
 
     from taggerd.ledger import SqliteLedger
 
@@ -88,7 +89,7 @@ async def test_a_disk_that_cannot_sync_is_a_storage_error(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("step", ["checkpoint", "finish", "fail", "release", "outbox"])
 async def test_a_paid_step_ends_when_it_is_on_the_platter(
-    ledger: SqliteLedger, state: State, step: str
+    ledger: SqliteLedger, state: SqliteState, step: str
 ) -> None:
     """Answers, records, and lines on their way into the journal: none before the sync."""
     await ledger.admit([file()])
@@ -97,7 +98,7 @@ async def test_a_paid_step_ends_when_it_is_on_the_platter(
         await ledger.end(claim, Finished(DIGEST, record()))
     ledger._state.durability.close()
     disk = ledger._state.durability = Slow(state.directory / "ledger.sqlite")
-    steps = {
+    steps: dict[str, Callable[[], Coroutine[None, None, object]]] = {
         "checkpoint": lambda: ledger.checkpoint(claim, DIGEST, answer()),
         "finish": lambda: ledger.end(claim, Finished(DIGEST, record())),
         "fail": lambda: ledger.end(claim, Failed("bad", final=True, record=record())),

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ledger import DIGEST, State, file, record
+from support.ledger import DIGEST, SqliteState, file, record
 
 from taggerd.errors import LedgerDamaged
 from taggerd.ledger import Finished, Outgoing
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from taggerd.ledger import SqliteLedger
 
 
-def _aside(state: State) -> list[Path]:
+def _aside(state: SqliteState) -> list[Path]:
     return list(state.directory.glob("ledger.sqlite.damaged-*[0-9]"))
 
 
-async def test_text_that_is_none_is_damage(ledger: SqliteLedger, state: State) -> None:
+async def test_text_that_is_none_is_damage(ledger: SqliteLedger, state: SqliteState) -> None:
     """Met in work, the ledger is set aside at the next start, and once only."""
     await ledger.admit([file()])
     await ledger.close()
@@ -39,7 +39,9 @@ async def test_text_that_is_none_is_damage(ledger: SqliteLedger, state: State) -
     assert (await state.open()).notices == ()
 
 
-async def test_a_ledger_that_lacks_a_table_is_set_aside(ledger: SqliteLedger, state: State) -> None:
+async def test_a_ledger_that_lacks_a_table_is_set_aside(
+    ledger: SqliteLedger, state: SqliteState
+) -> None:
     """Its pages are whole, and nothing can be done with it."""
     await ledger.close()
     with closing(sqlite3.connect(state.directory / "ledger.sqlite")) as database, database:
@@ -49,7 +51,7 @@ async def test_a_ledger_that_lacks_a_table_is_set_aside(ledger: SqliteLedger, st
     await ledger.note("key", 1)
 
 
-async def test_a_note_that_cannot_be_read_is_none(ledger: SqliteLedger, state: State) -> None:
+async def test_a_note_that_cannot_be_read_is_none(ledger: SqliteLedger, state: SqliteState) -> None:
     """It does not keep the program from starting."""
     await ledger.note("key", [1])
     await ledger.close()
@@ -58,7 +60,7 @@ async def test_a_note_that_cannot_be_read_is_none(ledger: SqliteLedger, state: S
     assert await (await state.open()).recall("key") is None
 
 
-async def test_records_that_wait_are_taken_over(ledger: SqliteLedger, state: State) -> None:
+async def test_records_that_wait_are_taken_over(ledger: SqliteLedger, state: SqliteState) -> None:
     """Their photos are tagged: nobody would ask again, and the journal would lack them."""
     whole = Outgoing("a", "2025-06-30", '{"id": "a"}')
     for number, waiting in enumerate((whole, record(2))):

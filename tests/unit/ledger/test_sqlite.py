@@ -1,4 +1,4 @@
-"""What only the SQLite ledger has: files, locks, damage, migrations, two processes at once."""
+"""What only the SQLite ledger has: files, locks, damage, two processes at once."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from support.ledger import DIGEST, ROOT, answer, file, names, record
 
 from taggerd.errors import LedgerDamaged, StartError, StorageError
 from taggerd.ledger import Counts, Finished
+from taggerd.ledger.database import queries
 from taggerd.ledger.owners import Lock, Owners
-from taggerd.ledger.queries import queries
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.ledger import State
+    from support.ledger import SqliteState
 
     from taggerd.ledger import SqliteLedger
 
 # ── Opening ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_state_directory_is_made_for_this_user_alone(state: State) -> None:
+async def test_the_state_directory_is_made_for_this_user_alone(state: SqliteState) -> None:
     """It holds what was said of private photos."""
     state.directory = state.directory / "deep" / "er"
     await state.open()
     assert stat.S_IMODE(state.directory.stat().st_mode) == 0o700
 
 
-async def test_an_unusable_state_directory_is_one_clear_line(state: State) -> None:
+async def test_an_unusable_state_directory_is_one_clear_line(state: SqliteState) -> None:
     """A file in its place: named, with what to do, and nothing is left locked."""
     state.directory.write_text("not a folder")
     with pytest.raises(StartError, match=r"state.*cannot be used.*state_directory") as caught:
@@ -51,14 +51,14 @@ async def test_an_unusable_state_directory_is_one_clear_line(state: State) -> No
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: run as another user")
-async def test_a_read_only_state_directory_is_one_clear_line(state: State) -> None:
+async def test_a_read_only_state_directory_is_one_clear_line(state: SqliteState) -> None:
     """Permissions are said as such."""
     state.directory.mkdir(mode=0o500)
     with pytest.raises(StartError, match="Permission denied"):
         await state.open()
 
 
-async def test_one_daemon_on_a_state_directory(state: State) -> None:
+async def test_one_daemon_on_a_state_directory(state: SqliteState) -> None:
     """A second is refused with the first one's pid; a scan beside it works; it ends, next goes."""
     daemon = await state.open(exclusive=True)
     with pytest.raises(StartError, match=f"another taggerd uses .*, pid {os.getpid()}"):
@@ -73,7 +73,7 @@ async def test_one_daemon_on_a_state_directory(state: State) -> None:
 
 @pytest.mark.parametrize("damage", ["garbage", "middle", "cut"])
 async def test_a_damaged_ledger_is_kept_and_replaced(
-    ledger: SqliteLedger, state: State, damage: str
+    ledger: SqliteLedger, state: SqliteState, damage: str
 ) -> None:
     """Set aside byte for byte under a name that is told; work goes on in a new one."""
     await ledger.admit([file(f"{n}.JPG") for n in range(2000)])
@@ -99,7 +99,7 @@ async def test_a_damaged_ledger_is_kept_and_replaced(
 
 
 async def test_a_ledger_is_not_set_aside_under_another_s_feet(
-    ledger: SqliteLedger, state: State
+    ledger: SqliteLedger, state: SqliteState
 ) -> None:
     """While somebody uses it, a damaged one is refused, not renamed: a thing that passes."""
     await ledger.admit([file(f"{n}.JPG") for n in range(2000)])
@@ -116,30 +116,17 @@ async def test_a_ledger_is_not_set_aside_under_another_s_feet(
     assert "was damaged" in anew.notices[0]
 
 
-# ── Schema ───────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_somebody_else_s_database_is_refused_and_left_alone(state: State) -> None:
-    """A sound SQLite file that is not ours."""
-    state.directory.mkdir()
-    with sqlite3.connect(state.directory / "ledger.sqlite") as connection:
-        connection.execute("CREATE TABLE photos (mine TEXT)")
-    connection.close()
-    with pytest.raises(StartError, match="not created by taggerd"):
-        await state.open()
-    with sqlite3.connect(state.directory / "ledger.sqlite") as connection:
-        assert connection.execute("SELECT count(*) FROM photos").fetchone() == (0,)
-    connection.close()
+# ── The queue's order ────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("order", "first"), [("newest", "new.JPG"), ("oldest", "0.JPG")])
 async def test_a_backlog_does_not_hold_up_what_arrives(
-    state: State, order: Literal["newest", "oldest"], first: str
+    state: SqliteState, order: Literal["newest", "oldest"], first: str
 ) -> None:
     """Behind 100,000 photos a new one is the first by default, the last if that is wanted."""
     ledger = await state.open(order=order)
     await ledger.admit([file("folder.JPG")])
-    await ledger.forget([file("folder.JPG").path])
+    await state.forget(ledger, file("folder.JPG").path)
     with closing(sqlite3.connect(state.directory / "ledger.sqlite")) as bulk, bulk:
         numbers = "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 99999)"
         bulk.execute("INSERT INTO folders VALUES (1, ?)", [os.fsencode(ROOT) + b"/"])
@@ -148,7 +135,7 @@ async def test_a_backlog_does_not_hold_up_what_arrives(
             "SELECT 1, CAST(n AS BLOB), x'2e4a5047', 1, 2, 3, 4, n + 1, NULL FROM n"
         )
         bulk.execute(
-            f"{numbers} INSERT INTO photos (id, folder, stem, state, since, settled_at) "  # noqa: S608 - no input
+            f"{numbers} INSERT INTO photos (id, folder, stem, state, since, queued_at) "  # noqa: S608 - no input
             "SELECT n + 1, 1, CAST(n AS BLOB), 'queued', n, n FROM n"
         )
     await ledger.admit([file("new.JPG")])
@@ -162,7 +149,7 @@ async def test_the_queue_is_walked_by_its_index(ledger: SqliteLedger) -> None:
     connection = ledger._database._connection
 
     def plan(order: str, wanted: int) -> list[str]:
-        values = {"run": "", "wanted": wanted, "now": 0, "limit": 1}
+        values = {"run": "", "requested": wanted, "now": 0, "limit": 1}
         steps = connection.execute(f"EXPLAIN QUERY PLAN {queries()[order]}", values)
         return [step["detail"] for step in steps]
 
@@ -175,7 +162,9 @@ async def test_the_queue_is_walked_by_its_index(ledger: SqliteLedger) -> None:
 # ── Faults of the disk ───────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_full_disk_loses_nothing_and_passes(ledger: SqliteLedger, state: State) -> None:
+async def test_a_full_disk_loses_nothing_and_passes(
+    ledger: SqliteLedger, state: SqliteState
+) -> None:
     """No room: a StorageError that says so, nothing half-done; room again: the same call works."""
     await ledger.admit([file()])
     connection = ledger._database._connection
@@ -218,7 +207,7 @@ async def test_a_state_that_turns_read_only_passes(ledger: SqliteLedger) -> None
 
 
 async def test_a_ledger_held_by_another_program_is_a_storage_error(
-    ledger: SqliteLedger, state: State
+    ledger: SqliteLedger, state: SqliteState
 ) -> None:
     """Somebody keeps a transaction open for ever: waited for, then said; later it works."""
     await ledger._state.run(
@@ -270,7 +259,7 @@ def test_owners_are_alive_while_they_hold_their_lock(tmp_path: Path) -> None:
     assert other.all() == set()
 
 
-async def test_the_dead_leave_no_files(ledger: SqliteLedger, state: State) -> None:
+async def test_the_dead_leave_no_files(ledger: SqliteLedger, state: SqliteState) -> None:
     """An owner's file goes with it, or with whoever buries it."""
     owners = state.directory / "owners"
     (owners / ("0" * 32)).touch()
@@ -306,7 +295,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 
 
-def claimer(state: State, name: str, *, stop_after: int = -1) -> subprocess.Popen[str]:
+def claimer(state: SqliteState, name: str, *, stop_after: int = -1) -> subprocess.Popen[str]:
     """Start a process that claims and finishes all photos, or stops in the middle of a claim."""
     return subprocess.Popen(  # our own interpreter and script
         [sys.executable, "-c", CLAIMER, str(state.directory), name, str(stop_after)],
@@ -328,7 +317,7 @@ async def go(*processes: subprocess.Popen[str]) -> None:
         process.stdin.flush()
 
 
-async def test_two_processes_share_the_queue(ledger: SqliteLedger, state: State) -> None:
+async def test_two_processes_share_the_queue(ledger: SqliteLedger, state: SqliteState) -> None:
     """Every photo is finished by exactly one of them, each first time."""
     photos = 600
     await ledger.admit([file(f"{n}.JPG") for n in range(photos)])
@@ -342,7 +331,7 @@ async def test_two_processes_share_the_queue(ledger: SqliteLedger, state: State)
     assert await ledger.counts() == Counts(recorded=photos)
 
 
-async def test_a_killed_process_loses_no_photo(ledger: SqliteLedger, state: State) -> None:
+async def test_a_killed_process_loses_no_photo(ledger: SqliteLedger, state: SqliteState) -> None:
     """SIGKILL in the middle of claims: what it finished stays, the rest is done by the next."""
     await ledger.admit([file(f"{n}.JPG") for n in range(10)])
     process = claimer(state, "killed", stop_after=4)

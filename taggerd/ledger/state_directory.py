@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from taggerd.errors import StartError, StorageError
-from taggerd.ledger.database import Database
 from taggerd.ledger.durability import Durability
+from taggerd.ledger.opening import open_database
 from taggerd.ledger.owners import Lock, Owners, daemon_pid
 from taggerd.photo import printable
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
-"""Passes by itself once there is room, or the disk is mended."""
+"""Passes by itself once there is room, or the disk is repaired."""
 
 DATABASE = "ledger.sqlite"
 """Name of the ledger's file in the state directory."""
@@ -55,8 +55,8 @@ class StateDirectory:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.owners = Owners(directory / "owners")
                 if exclusive:
-                    opened.callback(self._become_daemon().release)
-                self.database = Database(directory / DATABASE, clock())
+                    opened.callback(self._lock_as_daemon().release)
+                self.database, damaged = open_database(directory / DATABASE, clock())
                 opened.callback(self.database.close)
                 self.owners.enter()
                 opened.callback(self.owners.leave)
@@ -71,8 +71,8 @@ class StateDirectory:
                 )
                 raise StartError(message) from error
             self._opened = opened.pop_all()
-        if aside := self.database.set_aside:
-            kept = printable(aside)
+        if damaged is not None:
+            kept = printable(damaged)
             self.notices = (
                 f"the ledger was damaged: it is kept as {kept}, and a new one is created",
             )
@@ -113,8 +113,8 @@ class StateDirectory:
         """Return the process id of the daemon on this directory; None if none runs."""
         return daemon_pid(self._directory, self.owners)
 
-    def _become_daemon(self) -> Lock:
-        """Take the lock that one daemon holds, and leave word of who that is."""
+    def _lock_as_daemon(self) -> Lock:
+        """Take the daemon's lock, and write into it who holds it."""
         try:
             lock = Lock(self._directory / "daemon.lock")
         except BlockingIOError:

@@ -1,0 +1,294 @@
+"""Opens the ledger's database: checks it, moves a damaged one aside, creates the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from contextlib import closing, suppress
+from functools import cache
+from importlib.resources import files
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from taggerd.errors import LedgerDamaged, StartError, StorageError
+from taggerd.ledger.database import (
+    ADVICE,
+    DAMAGED,
+    PASSING,
+    Database,
+    connect_read_only,
+    immediate,
+    named_row,
+    queries,
+    result_code,
+)
+from taggerd.ledger.owners import Lock
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUSY_SECONDS = 20.0
+"""Longest wait for another program's transaction; they take milliseconds."""
+
+_SETTINGS = (
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "temp_store = MEMORY",
+    "cache_size = -16000",
+    "journal_size_limit = 67108864",
+)
+
+_LONGEST_LOG = 1000
+"""Pages; SQLite's own default."""
+
+CHECKED_BYTES = 64 * 1024 * 1024
+"""A database up to this size is checked completely at every start: a fraction of a second."""
+
+
+class Opened(NamedTuple):
+    """An open database."""
+
+    database: Database
+    damaged: Path | None
+    """Where a damaged database was moved to."""
+
+
+def open_database(path: Path, now: float, *, busy_seconds: float = BUSY_SECONDS) -> Opened:
+    """Open *path*, creating it if need be.
+
+    If nobody else uses it, it is checked first (see :func:`_is_damaged`). A damaged one is moved
+    aside under a name with the time *now*, and a new one is created.
+
+    Raises:
+        StartError: it cannot be used, or another version of taggerd made it.
+        StorageError: the disk is full or failing, another program has locked it, or it is damaged
+            and in use: this passes, and it may be opened again after a while.
+        OSError: its folder cannot be written to.
+    """
+    in_use = path.with_name("ledger.lock")
+    try:
+        use = Lock(in_use)
+        alone = True
+    except BlockingIOError:
+        use = Lock(in_use, shared=True, wait=True)
+        alone = False
+    suspicion = path.with_name("ledger.suspect")
+    try:
+        connection, damaged = _open(path, now, use, suspicion if alone else None, busy_seconds)
+        use.change(shared=True, wait=True)
+    except BaseException as error:
+        use.release()
+        if not isinstance(error, sqlite3.Error):
+            raise
+        raise _mapped(error, path, suspicion) from error
+    return Opened(Database(path, connection, use, suspicion), damaged)
+
+
+def _mapped(error: sqlite3.Error, path: Path, suspicion: Path) -> StorageError | StartError:
+    """Return why the database could not be opened, as an error that passes or one that does not."""
+    code = result_code(error)
+    advice = ADVICE.get(code, "it was not created by taggerd")
+    if code in DAMAGED:
+        advice = "it is replaced once no other taggerd uses it"
+        with suppress(OSError):
+            suspicion.touch()
+    message = f"the ledger {printable(path)} cannot be used ({error}): {advice}"
+    if code in DAMAGED:
+        return LedgerDamaged(message)
+    return StorageError(message) if code in PASSING else StartError(message)
+
+
+def _open(
+    path: Path, now: float, use: Lock, suspicion: Path | None, busy_seconds: float
+) -> tuple[sqlite3.Connection, Path | None]:
+    """Open *path*; with *suspicion*, nobody else uses it, and it is checked."""
+    log_left = _bytes_of(path.with_name(path.name + "-wal")) > 0
+    boot = _boot()
+    interrupted = log_left and (not boot or boot != use.read())
+    damaged: Path | None = None
+    connection = _connect(path, busy_seconds)
+    try:
+        if suspicion is not None:
+            if _is_damaged(connection, path, suspicion, interrupted=interrupted):
+                damaged = _move_aside(path, now)
+                connection.close()  # after the renaming: closing would remove the log by its name
+                connection = _connect(path, busy_seconds)
+            suspicion.unlink(missing_ok=True)
+            with suppress(OSError):  # on a full disk: then the next start checks once more
+                use.write(boot)
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_longest_log(connection, path)}")
+        _create_tables(connection, path)
+        connection.execute(queries()["scope"])
+        if damaged is not None:
+            _take_over_outbox(connection, damaged)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, damaged
+
+
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+    connection.row_factory = named_row
+    return connection
+
+
+def _longest_log(connection: sqlite3.Connection, path: Path) -> int:
+    """Return how many pages the log may hold before it is brought into the file.
+
+    At most a sixteenth of the disk: a log that has filled a small one cannot be brought into the
+    file, which has to grow for it, and so never makes room again.
+    """
+    disk = os.statvfs(path.parent)
+    pages: int = _pragma(connection, "page_size")
+    return min(max(disk.f_blocks * disk.f_frsize // pages // 16, 1), _LONGEST_LOG)
+
+
+# ── The schema ───────────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def _schema() -> tuple[str, ...]:
+    """Return the statements of ``schema.sql``."""
+    return tuple((files(__package__) / "schema.sql").read_text("utf-8").split("\n\n"))
+
+
+@cache
+def _blank() -> tuple[int, frozenset[str]]:
+    """Return the version of an empty ledger, and the names of its tables and indices."""
+    with closing(sqlite3.connect(":memory:")) as blank:
+        blank.row_factory = named_row
+        for statement in _schema():
+            blank.execute(statement)
+        return _pragma(blank, "user_version"), _tables(blank)
+
+
+def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the tables in an empty database.
+
+    Raises:
+        StartError: it is not empty, and not a ledger of this version.
+    """
+    ours, _ = _blank()
+    shown = f"the ledger {printable(path)}"
+    with immediate(connection):
+        version: int = _pragma(connection, "user_version")
+        if version > ours:
+            message = (
+                f"{shown} was created by a newer taggerd (schema {version}, this one knows {ours}):"
+                " update taggerd"
+            )
+            raise StartError(message)
+        if 0 < version < ours:
+            message = (
+                f"{shown} was created by an older taggerd (schema {version}, this one needs "
+                f"{ours}): move it away; photos that are tagged already are not asked about again"
+            )
+            raise StartError(message)
+        if version == 0:
+            if _tables(connection):
+                message = f"{shown} cannot be used: it was not created by taggerd"
+                raise StartError(message)
+            for statement in _schema():
+                connection.execute(statement)
+
+
+def _tables(connection: sqlite3.Connection) -> frozenset[str]:
+    names = connection.execute("SELECT name FROM sqlite_schema")
+    return frozenset(row["name"] for row in names)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - SQLite's own, as it comes
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone().values()
+    return value
+
+
+# ── Damage ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_damaged(
+    connection: sqlite3.Connection, path: Path, suspicion: Path, *, interrupted: bool
+) -> bool:
+    """Check the database as thoroughly as there is reason to.
+
+    Reading all of one with a million photos takes seconds. So that is done if damage was met (then
+    with all indices), if the end of the whole machine *interrupted* it (its log is still there,
+    from before the last boot), and if it is small. After an orderly end, or a kill, which takes
+    nothing away that the kernel was given, the first page of every table and the file's length are
+    enough: damage deeper inside is found when it is met, see :class:`Database`.
+    """
+    try:
+        if _bytes_of(suspicion) > 0 or _lacks_tables(connection):
+            return True
+        if suspicion.exists():
+            return bool(_pragma(connection, "integrity_check(1)") != "ok")
+        if interrupted or _bytes_of(path) <= CHECKED_BYTES:
+            return bool(_pragma(connection, "quick_check(1)") != "ok")
+        whole: int = _pragma(connection, "page_count") * _pragma(connection, "page_size")
+        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        for row in names.fetchall():
+            connection.execute(f'SELECT 1 FROM "{row["name"]}" LIMIT 1').fetchall()  # noqa: S608 - as the schema itself says
+        return _bytes_of(path) < whole
+    except sqlite3.DatabaseError as error:
+        if result_code(error) in DAMAGED:
+            return True
+        raise
+
+
+def _lacks_tables(connection: sqlite3.Connection) -> bool:
+    """Say whether a table or index is gone that a ledger of this version has."""
+    version, tables = _blank()
+    return _pragma(connection, "user_version") == version and bool(tables - _tables(connection))
+
+
+def _move_aside(path: Path, now: float) -> Path:
+    """Rename the damaged file and its log; nobody else has it open."""
+    moment = time.strftime("%Y%m%dT%H%M%S", time.localtime(now))
+    aside = next(name for name in _names_aside(path, moment) if not name.exists())
+    # The log first: a kill in between must not leave it beside a new database.
+    for ending in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return aside
+
+
+def _names_aside(path: Path, moment: str) -> Iterator[Path]:
+    name = f"{path.name}.damaged-{moment}"
+    yield path.with_name(name)
+    for number in count(2):
+        yield path.with_name(f"{name}-{number}")
+
+
+def _take_over_outbox(connection: sqlite3.Connection, damaged: Path) -> None:
+    """Take what can still be read of the records that were not journalled yet.
+
+    Their photos are tagged, and nobody would ask about them again.
+    """
+    with suppress(sqlite3.Error), closing(connect_read_only(damaged)) as old:
+        for row in old.execute("SELECT record, day, line, stream FROM outbox"):
+            with suppress(ValueError, KeyError, TypeError):  # flipped bytes make no record
+                if json.loads(row["line"])["id"] == row["record"]:
+                    connection.execute(queries()["send"], row)
+
+
+def _bytes_of(path: Path) -> int:
+    """Return a file's length; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _boot() -> str:
+    """Return what tells this run of the machine from any other; empty if nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,616 @@
+"""Stand-ins for tests: a ledger in memory.
+
+:class:`InMemoryLedger` keeps every promise of :class:`taggerd.ledger.Ledger` but the one to outlive
+the process; the contract tests run against it as they do against SQLite. It is for tests of what
+stands on a ledger, and says in plain Python what the SQL does. It looks at all its photos all the
+time, so it is slow beyond some thousand::
+
+    ledger = InMemoryLedger()
+    await ledger.admit([PhotoFile(path, stamp)])
+    (claim,) = await ledger.claim(1, within=[path.parent], run="test", now=time.time())
+    await ledger.end(claim, Finished("ab" * 32))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import uuid
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Literal
+
+from taggerd.ledger import (
+    Admitted,
+    Claim,
+    Counts,
+    Deferred,
+    Failed,
+    FileState,
+    Finished,
+    Held,
+    Moved,
+    Quarantined,
+    Released,
+    Rewritten,
+    Waiting,
+)
+from taggerd.ledger.claims import why_exhausted
+from taggerd.photo import Photo, PhotoFile, group
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from taggerd.ledger import Ending, Json, Outgoing, Pause, State
+    from taggerd.photo import Answer, Sidecar, Stamp
+
+CLOCK_GRACE_SECONDS = 60.0
+"""A photo that was put back so far in the future was put back before the clock was set back."""
+
+
+@dataclass(slots=True, eq=False)
+class _Photo:
+    """A photo; the fields mean what the columns of ``schema.sql`` do."""
+
+    id: int
+    stem: bytes
+    since: float
+    queued_at: float
+    asked_again_since: float | None
+    state: Literal["queued", "claimed", "recorded", "quarantined"] = "queued"
+    not_before: float = 0.0
+    released_by: str = ""
+    attempts: int = 0
+    crashes: int = 0
+    reason: str = ""
+    digest: str = ""
+    recorded: bool = False
+    changed: bool = False
+    sidecars: dict[Path, str] = field(default_factory=dict)
+    sidecars_written: bool = False
+    sidecars_failed: bool = False
+    undone: bool = False
+    requeue: Literal[0, 1, 2] = 0
+    owner: str = ""
+    token: str = ""
+    decoded: bool = False
+    requested: tuple[str, str] = ("", "")
+    """By which run, of which owner."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was tagged as it is, so that it may count as tagged again."""
+        return self.recorded and not self.changed and (self.sidecars_written or self.undone)
+
+    def queue(self, now: float, asked: float | None, *, changed: bool = False) -> None:
+        """Queue it as if it had just arrived; if it is claimed, when the claim ends."""
+        if self.state == "claimed":
+            self.requeue = 2 if changed or self.requeue == 2 else 1  # noqa: PLR2004 - as the column
+        else:
+            self.state, self.since, self.queued_at = "queued", now, now
+            self.not_before, self.released_by = 0.0, ""
+            self.attempts, self.crashes, self.reason, self.sidecars_failed = 0, 0, "", False
+            self.changed |= changed
+            if changed:
+                self.asked_again_since = None
+        if self.asked_again_since is None:
+            self.asked_again_since = asked
+
+    def put_back(self, now: float, *, uncharged: bool = True, crashed: bool = False) -> None:
+        """End its claim with the photo queued."""
+        self.state, self.since, self.owner, self.token = "queued", now, "", ""
+        self.not_before = 0.0
+        self.attempts -= uncharged
+        self.crashes += crashed
+        if self.requeue:
+            self.released_by, self.attempts, self.crashes, self.reason = "", 0, 0, ""
+            self.changed |= self.requeue == 2  # noqa: PLR2004 - as the column
+            self.requeue = 0
+
+
+@dataclass(slots=True)
+class _File:
+    stamp: Stamp
+    photo: _Photo
+    missing_since: float | None = None
+
+
+@dataclass(slots=True)
+class InMemoryStore:
+    """What the owners of one ledger share."""
+
+    stems: defaultdict[bytes, dict[Path, _File]] = field(default_factory=lambda: defaultdict(dict))
+    photos: dict[int, _Photo] = field(default_factory=dict)
+    answers: defaultdict[str, dict[tuple[str, str], Held]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    outbox: dict[str, Outgoing] = field(default_factory=dict)
+    lent: dict[str, str] = field(default_factory=dict)
+    """Owner by journal line."""
+    sent: set[str] = field(default_factory=set)
+    pause: Pause | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    owners: set[str] = field(default_factory=set)
+    """Those that are alive."""
+    ids: count[int] = field(default_factory=lambda: count(1))
+
+
+class InMemoryLedger:
+    """One owner's view of a ledger in memory; it has the port's methods, and so more than fifteen.
+
+    Owners that are given the same *store* share a ledger. :meth:`kill` ends one as SIGKILL would.
+    """
+
+    def __init__(
+        self,
+        store: InMemoryStore | None = None,
+        *,
+        max_attempts: int = 3,
+        order: Literal["newest", "oldest"] = "newest",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open a ledger; the arguments are those of :meth:`taggerd.ledger.SqliteLedger.open`."""
+        self._store = store or InMemoryStore()
+        self._max_attempts = max_attempts
+        self._order = order
+        self._clock = clock
+        self._me = uuid.uuid4().hex
+        self._store.owners.add(self._me)
+        self._recover()
+
+    def kill(self) -> None:
+        """Be dead: what is claimed stays claimed until another owner recovers it."""
+        self._store.owners.discard(self._me)
+
+    async def close(self) -> None:
+        """See the port."""
+        if self._me in self._store.owners:
+            self._end_all(self._me, crashed=False)
+            self.kill()
+
+    async def recover(self) -> int:
+        """See the port."""
+        return self._recover()
+
+    def _recover(self) -> int:
+        store = self._store
+        owners = {photo.owner for photo in store.photos.values()} | {*store.lent.values()}
+        owners |= {photo.requested[1] for photo in store.photos.values()}
+        return sum(self._end_all(owner, crashed=True) for owner in owners - store.owners - {""})
+
+    def _end_all(self, owner: str, *, crashed: bool) -> int:
+        held = [photo for photo in self._store.photos.values() if photo.owner == owner]
+        for photo in held:
+            photo.put_back(self._clock(), crashed=crashed and not photo.decoded)
+            self._drop_if_fileless(photo)
+        for photo in self._store.photos.values():
+            if photo.requested[1] == owner:
+                asked = photo.asked_again_since is not None
+                if photo.state == "queued" and asked and photo.settled:
+                    photo.state = "recorded"
+                if photo.state != "claimed":
+                    photo.asked_again_since = None
+                photo.requested = ("", "")
+        self._store.lent = {line: by for line, by in self._store.lent.items() if by != owner}
+        return len(held)
+
+    # Files.
+
+    async def admit(
+        self,
+        files: Iterable[PhotoFile],
+        *,
+        again: bool = False,
+        sidecars: bool = True,
+        run: str | None = None,
+    ) -> Admitted:
+        """See the port."""
+        now = self._clock()
+        stems: defaultdict[bytes, dict[Path, PhotoFile]] = defaultdict(dict)
+        listed = list(files)
+        for file in listed:
+            stems[_stem(file.path)][file.path] = file
+        tally: Counter[str] = Counter()
+        for stem, arrivals in stems.items():
+            known = self._store.stems[stem]
+            new = arrivals.keys() - known.keys()
+            changed = {p for p in arrivals.keys() & known if known[p].stamp != arrivals[p].stamp}
+            for path in changed:
+                known[path] = _File(arrivals[path].stamp, known[path].photo)
+            present = {path: PhotoFile(path, file.stamp) for path, file in known.items()}
+            made, joined = self._regroup(stem, present | arrivals, now, now if again else None)
+            known = self._store.stems[stem]
+            replaced = {known[path].photo for path in changed}
+            for photo in joined | replaced:
+                photo.queue(now, now if again else None, changed=photo in replaced)
+            photos = {known[path].photo for path in arrivals}
+            unsettled = photos - made - joined - replaced
+            requeued = {p for p in unsettled if _needs_queueing(p, again=again, sidecars=sidecars)}
+            for photo in unsettled:
+                if photo in requeued:
+                    photo.queue(now, now if again else None)
+                elif photo.state == "queued" and again and photo.asked_again_since is None:
+                    photo.asked_again_since = now
+            if run is not None:
+                for photo in photos:
+                    photo.requested = (run, self._me)
+            tally["new"] += len(new)
+            tally["changed"] += len(changed)
+            same = arrivals.keys() - new - changed
+            tally["requeued"] += sum(known[path].photo in requeued for path in same)
+        tally["unchanged"] = len(listed) - tally.total()
+        return Admitted(**tally)
+
+    def _regroup(
+        self, stem: bytes, present: Mapping[Path, PhotoFile], now: float, asked: float | None
+    ) -> tuple[set[_Photo], set[_Photo]]:
+        """Make photos of the files that a stem has now; return those made and those joined."""
+        before = self._store.stems[stem]
+        heirs: dict[_Photo, Path] = {}
+        for earlier in group(PhotoFile(path, file.stamp) for path, file in before.items()):
+            for file in earlier.files:
+                if file.path in present:
+                    heirs.setdefault(before[file.path].photo, file.path)
+        made, joined = set[_Photo](), set[_Photo]()
+        files: dict[Path, _File] = {}
+        for grouped in group(present.values()):
+            paths = [file.path for file in grouped.files]
+            heir = next((path for path in paths if path in heirs.values()), None)
+            if heir is None:
+                photo = _Photo(next(self._store.ids), stem, now, now, asked)
+                self._store.photos[photo.id] = photo
+            else:
+                photo = before[heir].photo
+            for file in grouped.files:
+                known = before.get(file.path)
+                if known is None or known.photo is not photo:
+                    known = _File(file.stamp, photo)
+                    (made if heir is None else joined).add(photo)
+                files[file.path] = known
+        self._store.stems[stem] = files
+        for photo in {file.photo for file in before.values()}:
+            self._drop_if_fileless(photo)
+        return made, joined
+
+    def _drop_if_fileless(self, photo: _Photo) -> None:
+        if photo.state != "claimed" and not self._files(photo):
+            self._store.photos.pop(photo.id, None)
+
+    def _files(self, photo: _Photo) -> list[PhotoFile]:
+        files = self._store.stems[photo.stem].items()
+        return [PhotoFile(path, file.stamp) for path, file in files if file.photo is photo]
+
+    def _all_files(self, below: Path) -> dict[Path, _File]:
+        everything = (pair for files in self._store.stems.values() for pair in files.items())
+        return {path: file for path, file in everything if below in path.parents}
+
+    def _forget(self, paths: Collection[Path]) -> None:
+        for stem in {_stem(path) for path in paths}:
+            left = {p: PhotoFile(p, file.stamp) for p, file in self._store.stems[stem].items()}
+            present = {path: file for path, file in left.items() if path not in paths}
+            self._regroup(stem, present, self._clock(), None)
+
+    async def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
+        """See the port."""
+        return {file.path: self._state_of(file) for file in files}
+
+    def _state_of(self, file: PhotoFile) -> FileState:
+        known = self._store.stems[_stem(file.path)].get(file.path)
+        if known is None:
+            return FileState("new")
+        photo = known.photo
+        state: State = photo.state
+        if known.stamp != file.stamp:
+            state = "changed"
+        elif photo.state == "recorded" and not photo.sidecars_written:
+            state = "undone" if photo.undone else "unwritten"
+        elif photo.state == "quarantined" and photo.sidecars_failed:
+            state = "unwritten"
+        return FileState(state, photo.reason, photo.since)
+
+    async def known(self, folder: Path) -> dict[Path, Stamp]:
+        """See the port."""
+        files = self._all_files(folder).items()
+        return {path: file.stamp for path, file in files if path.parent == folder}
+
+    async def stamps(self, folders: Sequence[Path]) -> list[set[tuple[bytes, int, int, int, int]]]:
+        """See the port."""
+        return [
+            {(os.fsencode(path.name), *stamp) for path, stamp in (await self.known(one)).items()}
+            for one in folders
+        ]
+
+    async def folders(self, below: Path) -> list[Path]:
+        """See the port."""
+        return sorted({path.parent for path in self._all_files(below)}, key=os.fsencode)
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> list[Path]:
+        """See the port."""
+        now = self._clock()
+        overdue: list[Path] = []
+        for path, file in self._all_files(below).items():
+            if path not in paths:
+                file.missing_since = None
+                continue
+            file.missing_since = now if file.missing_since is None else file.missing_since
+            if now - file.missing_since >= grace_seconds:
+                overdue.append(path)
+        self._forget(overdue)
+        return overdue
+
+    async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
+        """See the port."""
+        for file in rewritten:
+            self._replace_stamp(file)
+        undone = 0
+        for path in files:
+            known = self._store.stems[_stem(path)].get(path)
+            if known and known.photo.state == "recorded" and known.photo.sidecars_written:
+                known.photo.sidecars_written, known.photo.undone = False, True
+                known.photo.since = self._clock()
+                undone += 1
+        return undone
+
+    def _replace_stamp(self, file: Rewritten) -> None:
+        known = self._store.stems[_stem(file.path)].get(file.path)
+        if known is not None and known.stamp == file.before:
+            known.stamp = file.after
+
+    # Claims.
+
+    async def claim(
+        self,
+        limit: int,
+        *,
+        within: Sequence[Path] | None,
+        run: str,
+        now: float,
+        ignore_pause: bool = False,
+    ) -> list[Claim]:
+        """See the port."""
+        await asyncio.sleep(0)  # where a caller that is cancelled still has claimed nothing
+        if within is not None and not ignore_pause and await self.paused(now):
+            return []
+        due = [
+            photo
+            for photo in self._claimable(within, run)
+            if photo.not_before <= now or photo.since > now + CLOCK_GRACE_SECONDS
+        ]
+        due.sort(key=lambda photo: (photo.queued_at, photo.id), reverse=self._order == "newest")
+        return [self._claim(photo, run, now) for photo in due[:limit]]
+
+    def _claimable(self, within: Sequence[Path] | None, run: str) -> list[_Photo]:
+        return [
+            photo
+            for photo in self._store.photos.values()
+            if photo.state == "queued"
+            and photo.released_by != run
+            and (photo.requested[0] == run if within is None else self._is_within(photo, within))
+        ]
+
+    def _is_within(self, photo: _Photo, within: Sequence[Path] | None) -> bool:
+        files = [file.path for file in self._files(photo)]
+        return within is None or any(
+            path in within or not {*path.parents}.isdisjoint(within) for path in files
+        )
+
+    def _claim(self, photo: _Photo, run: str, now: float) -> Claim:
+        exhausted = why_exhausted(photo.attempts, photo.crashes, photo.reason, self._max_attempts)
+        claim = Claim(
+            id=photo.id,
+            photo=self._photo(photo),
+            attempt=photo.attempts + (not exhausted),
+            run=run,
+            token=uuid.uuid4().hex,
+            digest=photo.digest,
+            recorded=photo.recorded,
+            changed=photo.changed,
+            asked_again_since=photo.asked_again_since,
+            exhausted=exhausted,
+            sidecars=dict(photo.sidecars),
+        )
+        photo.state, photo.since, photo.owner, photo.token = "claimed", now, self._me, claim.token
+        photo.attempts, photo.decoded = photo.attempts + 1, bool(exhausted)
+        return claim
+
+    def _photo(self, photo: _Photo) -> Photo:
+        (grouped,) = group(self._files(photo))
+        return grouped
+
+    def _held(self, claim: Claim) -> _Photo | None:
+        photo = self._store.photos.get(claim.id)
+        return photo if photo is not None and photo.token == claim.token else None
+
+    async def decoded(self, claim: Claim) -> None:
+        """See the port."""
+        if photo := self._held(claim):
+            photo.decoded, photo.crashes = True, 0
+
+    async def answers(self, digest: str) -> list[Held]:
+        """See the port."""
+        return sorted(
+            self._store.answers[digest].values(),
+            key=lambda held: (held.at, held.answer.role, held.answer.question),
+        )
+
+    async def checkpoint(self, claim: Claim, digest: str, answer: Answer) -> None:  # noqa: ARG002 - kept also if the claim is lost: it is paid for
+        """See the port."""
+        held = Held(answer, self._clock())
+        self._store.answers[digest][answer.role, answer.question] = held
+
+    async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
+        """See the port."""
+        if not (photo := self._held(claim)):
+            return
+        stamps = {file.path: file.stamp for file in claim.photo.files}
+        for sidecar in sidecars:
+            if sidecar.stamp is not None and (before := stamps.get(sidecar.path)):
+                self._replace_stamp(Rewritten(sidecar.path, before, sidecar.stamp))
+            if not sidecar.error and not sidecar.embedded:
+                photo.sidecars[sidecar.path] = sidecar.digest
+        photo.recorded = photo.recorded and photo.digest == digest
+        photo.digest, photo.changed, photo.undone = digest, False, False
+
+    async def end(self, claim: Claim, ending: Ending) -> bool:
+        """See the port."""
+        if not (photo := self._held(claim)):
+            return False
+        now, ended = self._clock(), True
+        match ending:
+            case Finished():
+                self._finish(photo, claim, ending, now)
+            case Released():
+                photo.released_by = claim.run
+                photo.put_back(now)
+                if ending.was_recorded and photo.settled:
+                    photo.state, photo.asked_again_since = "recorded", None
+            case Deferred():
+                until = 0.0 if photo.requeue else ending.until
+                photo.reason = ending.reason
+                photo.put_back(now)
+                photo.not_before = until
+            case Moved():
+                if not photo.requeue:
+                    self._forget([file.path for file in self._files(photo)])
+                photo.put_back(now)
+            case Failed():
+                ended = self._quarantine(photo, ending, now)
+        if ended and not isinstance(ending, Deferred | Moved) and ending.record is not None:
+            self._store.outbox.setdefault(ending.record.id, ending.record)
+        self._drop_if_fileless(photo)
+        return ended
+
+    @staticmethod
+    def _finish(photo: _Photo, claim: Claim, ending: Finished, now: float) -> None:
+        requeued = photo.requeue > 0
+        photo.changed = False
+        photo.put_back(now)
+        photo.digest, photo.recorded, photo.undone = ending.digest, True, False
+        photo.sidecars_written = ending.sidecars_written
+        photo.released_by, photo.attempts, photo.crashes, photo.reason = "", 0, 0, ""
+        if photo.asked_again_since == claim.asked_again_since:
+            photo.asked_again_since = None
+        if requeued:
+            photo.queued_at = now
+        else:
+            photo.state = "recorded"
+
+    def _quarantine(self, photo: _Photo, ending: Failed, now: float) -> bool:
+        """Quarantine a photo or queue it for another attempt; return which."""
+        final = ending.final or photo.attempts >= self._max_attempts
+        quarantined = final and not photo.requeue
+        photo.reason = ending.reason
+        photo.put_back(now, uncharged=False)
+        if quarantined:
+            photo.state, photo.sidecars_failed = "quarantined", ending.for_sidecars
+        return quarantined
+
+    # The outbox.
+
+    async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
+        """See the port."""
+        free = {"", self._me}
+        lines = [
+            line
+            for line in self._store.outbox.values()
+            if line.stream == stream and self._store.lent.get(line.id, "") in free
+        ][:limit]
+        self._store.lent |= {line.id: self._me for line in lines}
+        return lines
+
+    async def delivered(self, ids: Iterable[str]) -> None:
+        """See the port."""
+        for record in ids:
+            self._store.outbox.pop(record, None)
+            self._store.lent.pop(record, None)
+
+    # The queue as a whole.
+
+    async def counts(self, within: Sequence[Path] | None = None) -> Counts:
+        """See the port."""
+        tally: Counter[str] = Counter()
+        for photo in self._store.photos.values():
+            if self._is_within(photo, within):
+                unwritten = photo.state == "recorded" and not photo.sidecars_written
+                tally["unwritten" if unwritten else photo.state] += 1
+        return Counts(**tally)
+
+    async def quarantined(
+        self, limit: int, within: Sequence[Path] | None = None
+    ) -> list[Quarantined]:
+        """See the port."""
+        photos = [photo for photo in self._store.photos.values() if photo.state == "quarantined"]
+        photos.sort(key=lambda photo: (photo.since, photo.id), reverse=True)
+        inside = [photo for photo in photos if self._is_within(photo, within)][:limit]
+        return [Quarantined(self._photo(photo), photo.reason, photo.since) for photo in inside]
+
+    async def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
+        """See the port."""
+        photos = [
+            photo
+            for photo in self._store.photos.values()
+            if self._is_within(photo, within)
+            and _is_retried(photo, failed=failed, named=within is not None)
+        ]
+        for photo in photos:
+            photo.queue(self._clock(), None)
+        return len(photos)
+
+    async def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
+        """See the port."""
+        due = min((photo.not_before for photo in self._claimable(within, run)), default=None)
+        claimed = any(photo.owner == self._me for photo in self._store.photos.values())
+        nothing_left = due is None and not claimed
+        pause = None if within is None else await self.paused(self._clock())
+        if due is not None and pause is not None:
+            due = None if pause.until is None else max(due, pause.until)
+        return Waiting(due, nothing_left)
+
+    async def pause(self, pause: Pause | None) -> None:
+        """See the port."""
+        self._store.pause = pause
+
+    async def paused(self, now: float) -> Pause | None:
+        """See the port."""
+        pause = self._store.pause
+        return pause if pause and (pause.until is None or pause.until > now) else None
+
+    async def note(self, key: str, value: Json) -> None:
+        """See the port."""
+        self._store.notes[key] = json.dumps(value)
+
+    async def recall(self, key: str) -> Json:
+        """See the port."""
+        value: Json = json.loads(self._store.notes.get(key, "null"))
+        return value
+
+
+def _stem(path: Path) -> bytes:
+    return os.fsencode(path.with_suffix(""))
+
+
+def _needs_queueing(photo: _Photo, *, again: bool, sidecars: bool) -> bool:
+    """Say whether an unchanged photo is to be queued again."""
+    match photo.state:
+        case "recorded":
+            return again or (sidecars and not photo.sidecars_written and not photo.undone)
+        case "quarantined":
+            return sidecars and photo.sidecars_failed
+        case "claimed":
+            return again and photo.asked_again_since is None
+        case _:
+            return False
+
+
+def _is_retried(photo: _Photo, *, failed: bool, named: bool) -> bool:
+    unwritten = photo.state == "recorded" and not photo.sidecars_written
+    if failed:
+        waits = photo.state == "queued" and (photo.not_before > 0 or photo.reason != "")
+        return photo.state == "quarantined" or (unwritten and not photo.undone) or waits
+    return photo.state == "quarantined" or (named and unwritten and photo.undone)
