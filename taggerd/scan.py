@@ -91,7 +91,9 @@ class Listing(NamedTuple):
 
     taken: list[Photo]
     left: list[Skip]
-    """Photos that need nothing, and files that are no photos."""
+    """Photos that need nothing."""
+    skipped: list[Skip]
+    """Files that are no photos, except sidecars that nobody named."""
 
 
 class Observer(Protocol):
@@ -119,15 +121,16 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
     """
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     states = await _file_states(configuration.settings, [seen.file for seen in found.seen])
-    taken, left = [], found.skipped
-    left += [Skip(a.file.path, "an archive; a scan unpacks it once") for a in found.archives]
+    taken, left = [], []
+    skipped = [skip for skip in found.skipped if skip.named or skip.kind != "sidecar"]
+    skipped += [Skip(a.file.path, "an archive; a scan unpacks it once") for a in found.archives]
     for photo in found.photos:
         reason = needless(photo, states, request.options)
         if reason:
             left.append(Skip(photo.primary.path, reason))
         else:
             taken.append(photo)
-    return Listing(taken, sorted(left))
+    return Listing(taken, sorted(left), sorted(skipped))
 
 
 async def _file_states(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Task, TaskID
 
+    from taggerd.arrivals import Skip
     from taggerd.runner.outcome import Outcome
     from taggerd.scan import Listing, Tally
 
@@ -187,17 +188,24 @@ def _s(count: int) -> str:
 def print_listing(listing: Listing, *, as_json: bool) -> None:
     """Print which photos would be tagged and which files skipped, and why."""
     if as_json:
-        table = {
+        table: dict[str, object] = {
             "taken": [[printable(f.path) for f in photo.files] for photo in listing.taken],
-            "left": [{"path": printable(s.path), "reason": s.reason} for s in listing.left],
         }
+        for name in ("left", "skipped"):
+            skips: list[Skip] = getattr(listing, name)
+            table[name] = [{"path": printable(s.path), "reason": s.reason} for s in skips]
         _print(json.dumps(table, indent=2))
         return
     for photo in listing.taken:
         _print("take  " + "  + ".join(printable(file.path) for file in photo.files))
-    for skip in listing.left:
+    for skip in sorted([*listing.left, *listing.skipped]):
         _print(f"skip  {printable(skip.path)}: {skip.reason}")
-    _print(f"{_photos(len(listing.taken))} would be tagged, {len(listing.left)} skipped")
+    parts = [f"{_photos(len(listing.taken))} would be tagged"]
+    if left := len(listing.left):
+        parts.append(f"{_photos(left)} left as {'it is' if left == 1 else 'they are'}")
+    if skipped := len(listing.skipped):
+        parts.append(f"{skipped} other file{_s(skipped)} skipped")
+    _print("; ".join(parts))
 
 
 def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:

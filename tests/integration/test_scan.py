@@ -133,6 +133,28 @@ def test_list_sends_no_request_and_names_what_is_left_and_why(
     assert backend.requests.total() == requests
 
 
+def test_list_counts_photos_and_other_files_apart_and_no_sidecars(
+    taggerd: Program, card: Path
+) -> None:
+    """A folder that is tagged has its photos left as they are; their sidecars are no photos."""
+    (card / "notes.txt").write_text("x")
+    taggerd("scan", card)
+    listed = taggerd("scan", "--list", card)
+    assert ".xmp" not in listed.stdout
+    assert listed.stdout.splitlines()[-1] == (
+        "0 photos would be tagged; 5 photos left as they are; 1 other file skipped"
+    )
+    shown = json.loads(taggerd("scan", "--list", "--json", card).stdout)
+    assert [len(shown[key]) for key in ("taken", "left", "skipped")] == [0, 5, 1]
+
+
+def test_list_says_what_a_named_sidecar_is(taggerd: Program, card: Path) -> None:
+    """A sidecar that was named itself is answered for: it is no photo."""
+    (card / "a.jpg.xmp").write_text("x")
+    listed = taggerd("scan", "--list", card / "a.jpg.xmp")
+    assert f"skip  {card}/a.jpg.xmp: sidecar" in listed.stdout
+
+
 def test_one_named_photo_is_all_that_is_tagged(taggerd: Program, card: Path) -> None:
     """Naming a file tags that file, not its neighbours, also when those are waiting."""
     taggerd("scan", "--dry-run", card)  # leaves the neighbours queued
