@@ -46,7 +46,7 @@ def escaped(text: str) -> str:
 
 
 def _lines(day: Day) -> Iterator[str]:
-    yield f"# Photos of {escaped(day.title)}"
+    yield f"# {'Photos of ' if _is_day(day.title) else ''}{escaped(day.title)}"
     yield ""
     yield _counted(day)
     for name, values in (("Backend", day.values("backend")), ("Models", day.models)):
@@ -156,11 +156,18 @@ def _address(path: Path) -> str:
 
 def _headline(title: str) -> str:
     """Return a day as people say it (``Thursday, 20 November 2025``), anything else as it is."""
-    try:
-        day = date.fromisoformat(title)
-    except ValueError:
+    if not _is_day(title):
         return title
+    day = date.fromisoformat(title)
     return f"{day:%A}, {day.day} {day:%B %Y}"
+
+
+def _is_day(title: str) -> bool:
+    try:
+        date.fromisoformat(title)
+    except ValueError:
+        return False
+    return True
 
 
 @cache

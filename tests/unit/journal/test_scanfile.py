@@ -77,7 +77,7 @@ def test_summary_by_extension(journal: Journal, tmp_path: Path, entry: MakesEntr
     lines = [entry(1).line, entry(1).line]
     for name in ("scan.md", "scan.HTML"):
         write_summary(folder / name, lines, title="Scan of #1", thumbnails=journal.thumbnails)
-    assert (folder / "scan.md").read_text().startswith("# Photos of Scan of #1\n\n1 photo; 1 tag")
+    assert (folder / "scan.md").read_text().startswith("# Scan of #1\n\n1 photo; 1 tag")
     page = (folder / "scan.HTML").read_text()
     assert f'src="../outputs/thumbnails/00/{1:064x}.jpg"' in page
     assert "<h1>Scan of #1</h1>" in page
