@@ -18,6 +18,9 @@ from taggerd.settings import display
 from taggerd.settings.configuration import check_folders
 from taggerd.settings.sources import user_file
 
+_COLUMN = 70
+"""Longest setting that the column of origins makes room for."""
+
 app = typer.Typer(
     help="Write, show and check the settings.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -59,9 +62,10 @@ def show(load: options.Load, *, as_json: options.AsJson = False) -> None:
         table = {row.key: {"value": row.value, "from": row.origin} for row in rows}
         typer.echo(json.dumps(table, indent=2, ensure_ascii=False))
         return
-    width = max(len(f"{key} = {value}") for key, value, _ in rows if len(value) < 40)  # noqa: PLR2004 - a column that stays on the screen
-    for key, value, origin in rows:
-        typer.echo(f"{f'{key} = {value}':<{width}}  # {origin}")
+    shown = [(f"{row.key} = {row.text}", row.origin) for row in rows]
+    width = max(len(text) for text, _ in shown if len(text) <= _COLUMN)
+    for text, origin in shown:
+        typer.echo(f"{text:<{width}}  # {origin}")
 
 
 @app.command()
@@ -80,7 +84,7 @@ def check(
     loaded = load()
     check_folders(loaded, allow_offline=allow_offline)
     check_settings(loaded)
-    typer.echo(f"settings are valid: {loaded.file or 'no file, defaults and environment'}")
+    typer.echo(f"settings are valid: {', '.join(loaded.in_force) or 'all defaults'}")
 
 
 @app.command()

@@ -54,6 +54,12 @@ class Configuration:
         return None if ranks[0] == ranks[1] else ranks[0] < ranks[1]
 
     @property
+    def in_force(self) -> list[str]:
+        """The layers that set something no higher layer sets, and the file, highest first."""
+        used = {*self.origins.values(), *([str(self.file)] if self.file else [])}
+        return [layer for layer in self.layers if layer in used]
+
+    @property
     def prompts_directory(self) -> Path | None:
         """Folder of the user's own prompt profiles: as set, else ``prompts/`` beside the file."""
         if self.settings.prompts.directory:

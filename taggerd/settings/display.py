@@ -7,7 +7,8 @@ import textwrap
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
+from pydantic_core import to_jsonable_python
 
 from taggerd.settings import Role
 from taggerd.settings.keys import fields_at, leaves, leaves_of_own
@@ -22,10 +23,18 @@ class Row(NamedTuple):
     """One setting in force."""
 
     key: str
-    value: str
-    """As TOML; a secret is only said to be set."""
+    value: Any
+    """As JSON; of a secret :data:`HIDDEN`."""
     origin: str
     """Name of the source that set it."""
+
+    @property
+    def text(self) -> str:
+        """The value as TOML; a secret is only said to be set."""
+        return HIDDEN if self.value == HIDDEN else literal(self.value)
+
+
+HIDDEN = "(set, not shown)"
 
 
 def rows(configuration: Configuration) -> Iterator[Row]:
@@ -34,15 +43,14 @@ def rows(configuration: Configuration) -> Iterator[Row]:
         value: Any = configuration.settings
         for key in keys:
             value = getattr(value, key)
-        text = "(set, not shown)" if isinstance(value, SecretStr) else literal(value)
+        if isinstance(value, SecretStr):
+            value = HIDDEN
         if keys == ("backend", "base_url"):
-            text = literal(_without_secrets(str(value)))
+            value = _without_secrets(str(value))
         if keys == ("backend", "endpoints"):
-            text = literal(
-                [e.model_copy(update={"base_url": _without_secrets(e.base_url)}) for e in value]
-            )
+            value = [e.model_copy(update={"base_url": _without_secrets(e.base_url)}) for e in value]
         dotted = ".".join(keys)
-        yield Row(dotted, text, configuration.origins[dotted])
+        yield Row(dotted, _plain(value), configuration.origins[dotted])
 
 
 def _without_secrets(url: str) -> str:
@@ -52,18 +60,22 @@ def _without_secrets(url: str) -> str:
     return f"{scheme}{slashes}{'***@' if at else user}{host}" if slashes else url
 
 
+def _plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON can say
+    """Return *value* as JSON; tables without what is not set."""
+    return to_jsonable_python(value, exclude_none=True)
+
+
 def literal(value: object) -> str:
     """Return *value* as a TOML literal; None, which TOML lacks, as an empty string."""
-    match value:
+    match plain := _plain(value):
         case None:
             return '""'
-        case BaseModel():
-            pairs = value.model_dump(mode="python", exclude_none=True).items()
-            return "{" + ", ".join(f"{key} = {literal(item)}" for key, item in pairs) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(literal(item) for item in value) + "]"
+        case dict():
+            return "{" + ", ".join(f"{key} = {literal(item)}" for key, item in plain.items()) + "}"
+        case list():
+            return "[" + ", ".join(literal(item) for item in plain) + "]"
         case _:
-            return json.dumps(value, ensure_ascii=False, default=str)
+            return json.dumps(plain, ensure_ascii=False)
 
 
 def template() -> str:

@@ -217,7 +217,7 @@ def test_an_own_role_comes_from_the_environment_too(program: Program) -> None:
     program.environment["TAGGERD__ROLES__ALT__PROMPT"] = "Again: {caption}"
     program.environment["TAGGERD__ROLES__ALT__FIELDS"] = '["acdsee:notes"]'
     shown = json.loads(program("config", "show", "--json").stdout)
-    assert shown["roles.alt.fields"] == {"value": '["acdsee:notes"]', "from": "environment"}
+    assert shown["roles.alt.fields"] == {"value": ["acdsee:notes"], "from": "environment"}
     assert shown["roles.alt.max_characters"]["from"] == "default"
     assert program("config", "check").returncode == 0
 

@@ -175,8 +175,9 @@ def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_secrets_are_never_shown(tmp_path: Path) -> None:
     """``config show`` says that a key is set, nothing more; a bad one is not quoted."""
     file = write(tmp_path / "t.toml", '[backend]\napi_key = "sk-12345"\n')
-    rows = {key: value for key, value, _ in display.rows(load(config=file))}
-    assert rows["backend.api_key"] == "(set, not shown)"
+    rows = {row.key: row for row in display.rows(load(config=file))}
+    assert rows["backend.api_key"].text == "(set, not shown)"
+    assert rows["backend.api_key"].value == "(set, not shown)"
     assert "sk-12345" not in str(load(config=file).settings.model_dump(mode="json"))
     write(file, "[backend]\napi_key = 12345\n")
     with pytest.raises(ConfigurationError) as caught:
