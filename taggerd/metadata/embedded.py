@@ -15,36 +15,61 @@ import dataclasses
 import os
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import machine_entries
 from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.texts import TEXT_FIELDS
-from taggerd.metadata.xmp.document import Document, Form, Property
+from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.namespaces import Name, named
 from taggerd.metadata.xmp.splice import Array, Entry, Value
 from taggerd.metadata.xmp.text import is_camera_text, xml_text
-from taggerd.metadata.xmp.tree import BLANK
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-_LANGUAGES = (*(name for name, rule in TEXT_FIELDS.items() if rule.languages), "dc:rights")
-_PLAIN_TEXTS = tuple(name for name, rule in TEXT_FIELDS.items() if not rule.languages)
-_PLAIN = (*_PLAIN_TEXTS,
-          "xmp:Rating", "xmp:Label", "xmp:CreateDate",
-          "photoshop:DateCreated", "exif:DateTimeOriginal", "exif:GPSLatitude",
-          "exif:GPSLongitude", "exif:GPSAltitude", "exif:GPSAltitudeRef", "exif:GPSMapDatum",
-          "exif:GPSTimeStamp", "exif:GPSDateStamp", "exif:GPSVersionID")  # fmt: skip
-
-_LISTS = (*((name, KEYWORD_FIELDS[name].array) for name in WRITTEN), ("dc:creator", "Seq"))
-
+Form = Literal["Bag", "Seq", "Alt", ""]
 Fields = dict[str, Value]
 """Property → its value in a new sidecar."""
+
+_WORDS: dict[str, Form] = {
+    **{name: "Alt" if rule.languages else "" for name, rule in TEXT_FIELDS.items()},
+    "dc:rights": "Alt",
+}
+_FORMS: dict[str, Form] = {
+    **_WORDS,
+    **{name: KEYWORD_FIELDS[name].array for name in WRITTEN},
+    "dc:creator": "Seq",
+    **dict.fromkeys(
+        (
+            "xmp:Rating", "xmp:Label", "xmp:CreateDate", "photoshop:DateCreated",
+            "exif:DateTimeOriginal", "exif:GPSLatitude", "exif:GPSLongitude", "exif:GPSAltitude",
+            "exif:GPSAltitudeRef", "exif:GPSMapDatum", "exif:GPSTimeStamp", "exif:GPSDateStamp",
+            "exif:GPSVersionID",
+        ),
+        "",
+    ),
+}  # fmt: skip
+"""What a new sidecar takes from a photo, and in which form: an array, or plain text."""
+
+_IPTC = {
+    "dc:title": "ObjectName",
+    "dc:description": "Caption",
+    "dc:rights": "Copyright",
+    "photoshop:Headline": "Headline",
+    "photoshop:Instructions": "SpecialInstructions",
+    "dc:subject": "Keywords",
+    "dc:creator": "Byline",
+}
+_EXIF = {
+    "dc:description": "Image.ImageDescription",
+    "dc:creator": "Image.Artist",
+    "dc:rights": "Image.Copyright",
+}
 
 _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
@@ -132,18 +157,30 @@ def _trimmed_packet(packet: bytes) -> bytes:
 def _xmp_fields(document: Document, *, with_ours: bool) -> Fields:
     """Take the fields out of the file's own XMP packet."""
     fields: Fields = {}
-    for names, make in ((_LANGUAGES, _languages), (_PLAIN, _plain)):
-        for field in names:
-            found = document.read(named(field))
-            value = make(found) if found is not None else None
-            if value is not None and not (field in _LANGUAGES + _PLAIN_TEXTS and _is_camera(value)):
-                fields[field] = value
-    for field, array in _LISTS:
+    for field, form in _FORMS.items():
         found = document.read(named(field))
-        if found is not None and (entries := _entries(found)):
-            fields[field] = Array(array, tuple(Entry(entry.text) for entry in entries))
+        if found is None:
+            continue
+        texts = [(item.text, item.language) for item in found.items] or [(found.text, "")]
+        entries = [Entry(xml_text(text), language) for text, language in texts if xml_text(text)]
+        if not entries or (field in _WORDS and all(is_camera_text(e.text) for e in entries)):
+            continue
+        if form == "Alt" and any(entry.language for entry in entries):
+            fields[field] = Array("Alt", tuple(entries))
+        else:
+            fields[field] = _value(field, [entry.text for entry in entries])
     _add_seeds(fields, document)
     return fields if with_ours else _without_ours(fields, Ownership.read(document))
+
+
+def _value(field: str, texts: Sequence[str]) -> Value:
+    """Return *texts* in the form of *field*."""
+    form = _FORMS[field]
+    if form == "":
+        return texts[0]
+    if form == "Alt":
+        return Array("Alt", (Entry(texts[0], "x-default"),))
+    return Array(form, tuple(map(Entry, texts)))
 
 
 def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
@@ -151,17 +188,11 @@ def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
     kept: Fields = {}
     for field, value in fields.items():
         if isinstance(value, str):
-            if not ownership.owns(value):
-                kept[field] = value
+            kept |= {} if ownership.owns(value) else {field: value}
             continue
-        machine = machine_entries(field, ownership)
-        entries = tuple(
-            entry
-            for entry in value.entries
-            if not ownership.owns(entry.text) and entry.text not in machine
-        )
-        if entries:
-            kept[field] = Array(value.kind, entries)
+        ours = machine_entries(field, ownership)
+        rest = [e for e in value.entries if not ownership.owns(e.text) and e.text not in ours]
+        kept |= {field: Array(value.kind, tuple(rest))} if rest else {}
     return kept
 
 
@@ -171,69 +202,21 @@ def _add_seeds(fields: Fields, document: Document) -> None:
         if not lesser.seeds:
             continue
         held = fields.get(lesser.seeds)
-        entries = held.entries if isinstance(held, Array) else ()
-        known = {entry.text for entry in entries}
-        texts = [xml_text(text) for text in document.texts(named(lesser.name))]
-        new = tuple(Entry(text) for text in dict.fromkeys(texts) if text and text not in known)
-        if new:
-            fields[lesser.seeds] = Array(KEYWORD_FIELDS[lesser.seeds].array, entries + new)
-
-
-def _is_camera(value: Value) -> bool:
-    """Say whether a camera wrote all of *value*."""
-    texts = [value] if isinstance(value, str) else [entry.text for entry in value.entries]
-    return all(is_camera_text(text) for text in texts)
-
-
-def _entries(found: Property) -> tuple[Entry, ...]:
-    if found.form is Form.ARRAY:
-        entries = [Entry(xml_text(item.text), item.language) for item in found.items]
-    else:
-        entries = [Entry(xml_text(found.text))]
-    return tuple(entry for entry in entries if entry.text)
-
-
-def _languages(found: Property) -> Value | None:
-    entries = _entries(found)
-    if entries and not any(entry.language for entry in entries):
-        entries = (Entry(entries[0].text, "x-default"),)
-    return Array("Alt", entries) if entries else None
-
-
-def _plain(found: Property) -> Value | None:
-    text = found.text if not found.items else found.items[0].text
-    return text.strip(BLANK) or None
+        known = [entry.text for entry in held.entries] if isinstance(held, Array) else []
+        new = filter(None, map(xml_text, document.texts(named(lesser.name))))
+        if words := list(dict.fromkeys([*known, *new])):
+            fields[lesser.seeds] = _value(lesser.seeds, words)
 
 
 def iptc_fields(iptc: Mapping[str, object]) -> Fields:
     """Take the fields out of IPTC-IIM."""
-
-    def words(local: str) -> list[str]:
+    fields: Fields = {}
+    for field, local in _IPTC.items():
         value = iptc.get(f"Iptc.Application2.{local}")
         values = value if isinstance(value, list) else [value]
-        texts = [_human(v) for v in values if isinstance(v, str)]
-        return [text for text in texts if text]
-
-    made: dict[str, Callable[[list[str]], Value]] = {
-        "dc:title:ObjectName": _alt,
-        "dc:description:Caption": _alt,
-        "dc:rights:Copyright": _alt,
-        "photoshop:Headline:Headline": lambda texts: texts[0],
-        "photoshop:Instructions:SpecialInstructions": lambda texts: texts[0],
-        "dc:subject:Keywords": lambda texts: Array("Bag", tuple(map(Entry, texts))),
-        "dc:creator:Byline": lambda texts: Array("Seq", tuple(map(Entry, texts))),
-    }
-    fields: Fields = {}
-    for both, make in made.items():
-        field, _, local = both.rpartition(":")
-        texts = words(local)
-        if texts:
-            fields[field] = make(texts)
+        if texts := [text for v in values if isinstance(v, str) and (text := _human(v))]:
+            fields[field] = _value(field, texts)
     return fields
-
-
-def _alt(texts: list[str]) -> Value:
-    return Array("Alt", (Entry(texts[0], "x-default"),))
 
 
 def _human(text: str) -> str:
@@ -249,13 +232,7 @@ def exif_fields(exif: Mapping[str, object]) -> Fields:
         value = exif.get(f"Exif.{tag}")
         return _human(value) if isinstance(value, str) else ""
 
-    fields: Fields = {}
-    if description := text("Image.ImageDescription"):
-        fields["dc:description"] = _alt([description])
-    if artist := text("Image.Artist"):
-        fields["dc:creator"] = Array("Seq", (Entry(artist),))
-    if rights := text("Image.Copyright"):
-        fields["dc:rights"] = _alt([rights])
+    fields = {field: _value(field, [said]) for field, tag in _EXIF.items() if (said := text(tag))}
     if (rating := text("Image.Rating")) in {"1", "2", "3", "4", "5"}:
         fields["xmp:Rating"] = rating
     if taken := _capture_time(text):

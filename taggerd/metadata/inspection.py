@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarError
 from taggerd.metadata import atomic, naming
-from taggerd.metadata.embedded import Fields, embedded
+from taggerd.metadata.embedded import embedded
 from taggerd.metadata.embedding.photo import origin
 from taggerd.metadata.keywords.fields import WRITTEN, levels
 from taggerd.metadata.merge import digest_in, uncollected
 from taggerd.metadata.ownership import Ownership
 from taggerd.metadata.xmp.namespaces import named
-from taggerd.metadata.xmp.splice import Array
 from taggerd.metadata.xmp.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
 
     from taggerd.metadata.options import Options
     from taggerd.metadata.xmp.document import Document
@@ -115,13 +114,13 @@ def _circumstances(
     position: tuple[float, float] | None = None
     month: tuple[int, int] | None = None
     keywords: tuple[str, ...] = ()
-    for said in _sources(photo, documents) if wanted else ():
+    for said, machine in _sources(photo, documents) if wanted else ():
         if "place" in wanted and position is None:
             position = _position(said)
         if "date" in wanted and month is None:
             month = _month(said)
         if "keywords" in wanted and not keywords:
-            keywords = tuple(said.get("", ()))[:_MOST_KEYWORDS]
+            keywords = _leaves(said, machine)[:_MOST_KEYWORDS]
         missing = {"place": position, "date": month, "keywords": keywords}
         if all(missing[word] for word in wanted & missing.keys()):
             break
@@ -129,34 +128,29 @@ def _circumstances(
 
 
 _Source = dict[str, tuple[str, ...]]
-"""Property → texts; under the empty name the human keywords."""
+"""Property → texts."""
 
 
-def _sources(photo: Photo, documents: Iterable[Document]) -> Iterator[_Source]:
-    """Yield what the sidecars say, then what the files say."""
-    for document in documents:
-        yield _from_sidecar(document)
-    for file in photo.files:
-        yield _from_file(embedded(file.path).fields)
-
-
-def _from_sidecar(document: Document) -> _Source:
-    """Return what a sidecar says."""
+def _sources(
+    photo: Photo, documents: Iterable[Document]
+) -> Iterator[tuple[_Source, tuple[str, ...]]]:
+    """Yield what the sidecars say, then what the files say, each with its machine keywords."""
     names = (_LATITUDE, _LONGITUDE, *_DATES, *WRITTEN)
-    said = {name: document.texts(named(name)) for name in names}
-    return said | {"": _leaves(said, Ownership.read(document).keywords)}
+    for document in documents:
+        said = {name: document.texts(named(name)) for name in names}
+        yield said, Ownership.read(document).keywords
+    for file in photo.files:
+        fields = embedded(file.path).fields
+        yield (
+            {
+                name: (value,) if isinstance(value, str) else tuple(e.text for e in value.entries)
+                for name, value in fields.items()
+            },
+            (),
+        )
 
 
-def _from_file(fields: Fields) -> _Source:
-    """Return what a photo's own metadata says."""
-    said = {
-        name: tuple(e.text for e in value.entries) if isinstance(value, Array) else (value,)
-        for name, value in fields.items()
-    }
-    return said | {"": _leaves(said, ())}
-
-
-def _leaves(said: Mapping[str, tuple[str, ...]], machine: Iterable[str]) -> tuple[str, ...]:
+def _leaves(said: _Source, machine: Iterable[str]) -> tuple[str, ...]:
     """Return the last level of every human keyword, each once."""
     ours = {word.casefold() for word in machine}
     kept: dict[str, str] = {}
