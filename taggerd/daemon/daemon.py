@@ -108,7 +108,7 @@ class Daemon:
 
     async def _wait_for_disk(self, error: TaggerdError) -> None:
         """Say why nothing works, and wait a moment."""
-        log.error("work is paused", reason=str(error))
+        log.error("work is blocked", reason=str(error))
         self._notifier.status(f"degraded: {error}")
         self._notifier.watchdog()  # waiting is not hanging
         with suppress(TimeoutError):

@@ -84,7 +84,7 @@ class Health:
     def fault(self, error: BackendError) -> None:
         """Stop requests because of *error*; faults of requests already in flight change nothing."""
         if self.error is None:
-            log.warning("backend unusable, work waits", reason=str(error))
+            log.warning("backend unusable; work waits for it", reason=str(error))
             self.error = error
 
     def probed(self, error: BackendError | None) -> None:
@@ -92,7 +92,7 @@ class Health:
         if error is None and self.error is not None:
             log.info("backend is usable", base_url=self._name())
         elif error is not None and str(error) != str(self.error):
-            log.warning("backend unusable, work waits", reason=str(error))
+            log.warning("backend unusable; work waits for it", reason=str(error))
         self.error = error
 
     def answered(self) -> None:

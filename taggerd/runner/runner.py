@@ -249,7 +249,7 @@ class Runner:
     async def _ledger_failed(self, error: StorageError) -> None:
         """Wait a moment: the ledger's disk is full or failing."""
         if self.trouble != str(error):
-            log.error("work is paused", reason=str(error))
+            log.error("work is blocked", reason=str(error))
         self.trouble = str(error)
         hopeless = not policy_of(error).passes and self._trouble_timeout is not None
         if hopeless or self._seconds_left() == 0:

@@ -121,7 +121,7 @@ def test_a_daemon_waits_with_a_damaged_ledger_for_whoever_has_it_open(
     with (taggerd.state / "ledger.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         daemon = taggerd.start("--input-dir", card, ready=False)
-        until(lambda: taggerd.log().count("work is paused") == 2)
+        until(lambda: taggerd.log().count("work is blocked") == 2)
         assert daemon.poll() is None
         assert "once no other taggerd uses it" in taggerd.log()
         scan = taggerd("scan", card)
