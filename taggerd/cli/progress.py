@@ -174,6 +174,7 @@ class Progress:
             ),
         ]
         first = f"{self._done} {tally.outcomes['tagged']} of {_photos(tally.todo)}"
+        first = first if tally.todo else "nothing to tag"
         return [first, *(f"{count} {words}" for count, words in counts if count)]
 
 
@@ -197,7 +198,7 @@ def print_listing(listing: Listing, *, as_json: bool) -> None:
         _print(json.dumps(table, indent=2))
         return
     for photo in listing.taken:
-        _print("take  " + "  + ".join(printable(file.path) for file in photo.files))
+        _print("tag   " + "  + ".join(printable(file.path) for file in photo.files))
     for skip in sorted([*listing.left, *listing.skipped]):
         _print(f"skip  {printable(skip.path)}: {skip.reason}")
     parts = [f"{_photos(len(listing.taken))} would be tagged"]

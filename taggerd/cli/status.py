@@ -41,9 +41,9 @@ def _lines(status: ServiceStatus) -> list[str]:
     if status.running and status.live:
         lines += _live_lines(status.live)
     lines.append(
-        f"queue    {counts.queued} queued, {counts.claimed} in flight, {counts.recorded} tagged, "
+        f"queue    {counts.queued} queued; {counts.claimed} in flight; {counts.recorded} tagged; "
         f"{counts.unwritten} answered, not written yet"
-        f"{' (undone, dry run or --no-meta)' if counts.unwritten else ''}, "
+        f"{' (undone, dry run or --no-meta)' if counts.unwritten else ''}; "
         f"{counts.quarantined} failed"
     )
     lines += [f"disk     {trouble}" for trouble in status.disks]

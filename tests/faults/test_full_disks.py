@@ -244,7 +244,8 @@ def test_a_reload_and_a_stop_on_a_full_state_disk(machine: Machine) -> None:
     until(lambda: "reloading" in machine.program.log())
     until(
         lambda: (
-            machine.program.log().count("serving") == 2 or "work is blocked" in machine.program.log()
+            machine.program.log().count("serving") == 2
+            or "work is blocked" in machine.program.log()
         )
     )
     assert machine.program.stop(daemon) == 0, machine.program.log()

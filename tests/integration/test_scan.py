@@ -125,7 +125,7 @@ def test_list_sends_no_request_and_names_what_is_left_and_why(
     requests = backend.requests.total()
     listed = taggerd("scan", "--list", card)
     assert listed.returncode == 0
-    assert f"take  {card}/IMG_0001.jpg" in listed.stdout
+    assert f"tag   {card}/IMG_0001.jpg" in listed.stdout
     assert f"skip  {card}/notes.txt: not an image extension" in listed.stdout
     assert f"skip  {card}/.hidden.jpg: hidden" in listed.stdout
     assert f"skip  {card}/IMG_0000.jpg: tagged on " in listed.stdout
