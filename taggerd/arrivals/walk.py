@@ -30,9 +30,7 @@ _NAME_MAX = 255
 """Bytes: the longest name that Linux accepts."""
 
 SkipKind: TypeAlias = Literal["", "sidecar", "unreadable", "too long"]
-"""Kinds of skipped files that are treated in a way of their own."""
-
-
+"""Kinds of skipped files that callers treat differently."""
 _KINDS: dict[str, SkipKind] = {SIDECAR: "sidecar", TOO_LONG: "too long"}
 
 

@@ -1,4 +1,4 @@
-"""Which kind of file system a path lies on."""
+"""What is at a root's path, and which kind of file system it lies on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from taggerd.arrivals.probe import mounts_of, must_be_polled
+from taggerd.arrivals.filters import Filters
+from taggerd.arrivals.probe import Probe, mounts_of, must_be_polled
 
 TABLE = rb"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 36 22 0:32 / /mnt/nas rw,relatime shared:17 master:3 - nfs4 nas:/photos rw,vers=4.2
@@ -65,3 +66,31 @@ def test_kinds_that_are_polled(kind: str) -> None:
 def test_kinds_that_are_watched(kind: str) -> None:
     """A local disk is watched, NTFS by ntfs-3g (fuseblk) among them."""
     assert not must_be_polled(kind)
+
+
+def test_a_root_is_the_same_whatever_is_in_it(tmp_path: Path) -> None:
+    """Files that come and go do not make it another root; a folder made in its place does."""
+    root = tmp_path / "import"
+    root.mkdir()
+    empty = Probe.at(root, Filters())
+    (root / "a.jpg").touch()
+    filled = Probe.at(root, Filters())
+    assert (empty.empty, filled.empty) == (True, False)
+    assert filled.same_root(empty)
+    assert not filled.same_root(None)
+    root.rename(tmp_path / "away")
+    gone = Probe.at(root, Filters())
+    assert "does not exist" in gone.offline_since(filled)
+    assert not gone.same_root(filled)
+    root.mkdir()
+    assert not Probe.at(root, Filters()).same_root(filled)
+
+
+def test_an_empty_folder_on_another_disk_is_an_unmounted_root() -> None:
+    """Its photos are not gone; the same disk emptied, or another disk with files, is served."""
+    mounted = Probe(device=2, inode=2)
+    below = Probe(device=1, inode=7, empty=True)
+    assert "is its disk mounted?" in below.offline_since(mounted)
+    assert below.offline_since(None) == ""
+    assert below._replace(device=2).offline_since(mounted) == ""
+    assert below._replace(empty=False).offline_since(mounted) == ""

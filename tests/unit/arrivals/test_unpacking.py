@@ -60,8 +60,12 @@ class Machine:
         return PhotoFile(path, Stamp.of(path.lstat()))
 
     async def knows(self, file: PhotoFile) -> bool:
-        """Say whether a walk would pass *file* over."""
-        return (await self.unpacking.known(self.folder)).get(file.path) == file.stamp
+        """Say whether a walk would pass *file* over, whichever way it asks."""
+        known = (await self.unpacking.known(self.folder)).get(file.path) == file.stamp
+        (rows,) = await self.unpacking.stamps([self.folder])
+        assert ((os.fsencode(file.path.name), *file.stamp) in rows) == known
+        assert await self.unpacking.unknown([file]) == ([] if known else [file])
+        return known
 
 
 @pytest.fixture
@@ -91,6 +95,25 @@ async def test_it_is_unpacked_once_and_known_from_then_on(machine: Machine) -> N
     assert await machine.unpacking.unpack(machine.file("b.zip")) == (None, "")
     assert [path.name for path in machine.folder.iterdir()] == ["b.zip"]
     assert machine.workers.calls.count("unpack") == 1
+
+
+async def test_photos_and_archives_are_known_together(machine: Machine) -> None:
+    """A walk compares both at once; where nothing is unpacked, photos alone are looked up."""
+    archive = machine.archive()
+    (machine.folder / "a.jpg").touch()
+    (machine.folder / "new.jpg").touch()
+    photo, new = machine.file("a.jpg"), machine.file("new.jpg")
+    await machine.ledger.admit([photo])
+    assert await machine.unpacking.unknown([photo, archive, new]) == [new, archive]
+    await machine.unpacking.unpack(archive)
+    assert await machine.unpacking.unknown([photo, archive, new]) == [new]
+    expected = {photo.path: photo.stamp, archive.path: archive.stamp}
+    assert await machine.unpacking.known(machine.folder) == expected
+    (rows,) = await machine.unpacking.stamps([machine.folder])
+    assert rows == {(os.fsencode(path.name), *stamp) for path, stamp in expected.items()}
+    off = Unpacking(settings.Arrivals(), machine.ledger, machine.workers)
+    assert await off.known(machine.folder) == {photo.path: photo.stamp}
+    assert await off.stamps([machine.folder]) == await machine.ledger.stamps([machine.folder])
 
 
 async def test_another_content_or_another_archive_is_unpacked(machine: Machine) -> None:
