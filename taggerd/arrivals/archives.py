@@ -235,7 +235,7 @@ def _extract(
     except OSError as error:
         if error.errno in _DISK_ERRORS:
             raise
-        return f"cannot be given a file: {error.strerror}"
+        return f"cannot be written: {error.strerror}"
     with os.fdopen(descriptor, "wb") as file:
         size = 0
         with archive.open(member.info) as source:

@@ -23,7 +23,7 @@ TRASH = "in the trash"
 COPY_FOLDER = "temporary folder of a copy"
 OTHER_ROOT = "an import folder of its own"
 OWN_FOLDER = "taggerd's own folder"
-DEEPER = "in a folder below, and recursive is off"
+DEEPER = "in a subfolder, and recursive is off"
 
 _COPY_ENDINGS = (".part", ".tmp", ".crdownload", ".partial", ".filepart")
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
@@ -88,7 +88,7 @@ class Filters:
         """Return ``""`` if *path* below *root* is taken, else why not."""
         relative = os.path.relpath(path, root)
         if relative == os.pardir or relative.startswith("../"):
-            return "outside of the import folder"
+            return "outside the import folder"
         return "" if relative == os.curdir else self.below(relative, is_dir=is_dir)
 
     def below(self, relative: str, *, is_dir: bool = False) -> str:

@@ -109,7 +109,7 @@ class InotifyWatcher:
         if not observer.emitters or not all(emitter.is_alive() for emitter in observer.emitters):
             return "the root's own watch is gone"
         if not observer.is_alive():
-            return "the thread that takes events died"
+            return "the thread that handles events died"
         if not observer.inotify.registered():
             return "no watch is left"
         return ""

@@ -35,9 +35,9 @@ NOT_TAKEN = "neither a photo nor an XMP sidecar"
 HIDDEN = "hidden"
 LINK = "a link, device or other special file"
 ABSOLUTE = "has an absolute path"
-OUTSIDE = "leads out of the archive"
+OUTSIDE = "points outside the archive"
 CONTROL = "has control characters in its name"
-TOO_LONG = "has too long a name"
+TOO_LONG = "has a name that is too long"
 
 ENCRYPTED = 0x1
 """Bit of the general purpose flag (APPNOTE.TXT 4.4.4)."""

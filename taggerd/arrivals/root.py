@@ -80,7 +80,7 @@ class WatchedRoot:
 
     def failed(self, error: Exception) -> None:
         """Note that :meth:`run` ended with *error*; a walk finds what it was working on."""
-        self._failure = f"it failed and starts again: {type(error).__name__}: {error}"
+        self._failure = f"it failed and is restarted: {type(error).__name__}: {error}"
 
     def health(self) -> RootHealth:
         """Say how the root is doing."""

@@ -213,7 +213,7 @@ class Unpacking:
         for name, reason in contents.named:
             log.info("left in the archive", archive=printable(file.path), member=name, why=reason)
         log.info(
-            "archive unpacked" if folder else "archive holds no photo",
+            "archive unpacked" if folder else "archive contains no photos",
             archive=printable(file.path),
             **({"folder": printable(folder)} if folder else {}),
             taken=contents.members,

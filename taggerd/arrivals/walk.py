@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Skipped: TypeAlias = Callable[["Skip"], None]
 
-TOO_LONG = "its path is too long for the system"
+TOO_LONG = "its path is too long for this system"
 _PATH_MAX = 4096
 """Bytes, with the closing zero: the longest path the kernel accepts."""
 _KIND = 0o170000

@@ -53,7 +53,7 @@ def test_photos_are_taken(below: str) -> None:
         ("#recycle/x.jpg", "in the trash"),
         (".trashed-1700000000-IMG_1.jpg", "in the trash"),
         ("rpd-tmp-x1_9/0a1b2c.jpg", "temporary folder of a copy"),
-        ("../elsewhere/x.jpg", "outside of the import folder"),
+        ("../elsewhere/x.jpg", "outside the import folder"),
     ],
 )
 def test_others_are_named_with_a_reason(below: str, reason: str) -> None:
