@@ -103,7 +103,7 @@ class Database:
             with self._storage_errors(), immediate(self._connection):
                 yield
         except StorageError:
-            self._make_room()
+            self._free_log()
             raise
 
     @contextmanager
@@ -129,15 +129,15 @@ class Database:
                 self._suspicion.write_text("certain" if garbled else "", encoding="ascii")
             raise LedgerDamaged(message) from error
 
-    def _make_room(self) -> None:
-        """Bring the log into the file, so that the next write can use the log's own room.
+    def _free_log(self) -> None:
+        """Bring the log into the file, so that the next write can use the log's own space.
 
         SQLite does so after a commit. On a disk that the log itself has filled no commit succeeds
-        any more: without this the ledger would stay full for ever, whatever room is made.
+        any more: without this the ledger would stay full for ever, whatever space is freed.
         """
         if self._damage:
             return
-        with suppress(sqlite3.Error):  # no room for that either
+        with suppress(sqlite3.Error):  # no space for that either
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def rows(self, query: str, /, **values: Value) -> list[Row]:

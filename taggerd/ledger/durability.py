@@ -1,10 +1,10 @@
-"""On the platter: what was paid for is safe from a power cut before anybody builds on it.
+"""What was paid for is safe from a power cut before anything else relies on it.
 
-A commit under ``synchronous = FULL`` syncs the log, alone: on many a disk 5 to 10 milliseconds, for
-each of four steps of each photo, one after the other. Here the steps commit under ``NORMAL``, and
-then wait together for one sync of the log, while the database goes on. It is the same `fdatasync`
-of the same file; that SQLite itself syncs the log before it moves pages from it into the database,
-and the log's header when it begins it anew, holds under ``NORMAL`` too
+A commit under ``synchronous = FULL`` syncs the log by itself: 5 to 10 milliseconds on many disks,
+for each of four steps of each photo, one after the other. Here the steps commit under ``NORMAL``
+and then wait together for one sync of the log, while the database goes on. It is the same
+`fdatasync` of the same file. SQLite syncs the log before it moves pages from it into the database,
+and the log's header when it starts the log over, under ``NORMAL`` as well
 (https://www.sqlite.org/wal.html, "Checkpointing"; https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 class Durability:
-    """Syncs the log of one database for all who wait for it."""
+    """Syncs the log of one database for everyone who waits for it."""
 
     def __init__(self, database: Path) -> None:
         """Prepare to sync the log of *database*."""
         self._log = database.with_name(database.name + "-wal")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync")
-        self._turn = asyncio.Lock()
+        self._syncing = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
 
     async def reached(self) -> None:
-        """Wait until everything that has been committed by now is on the platter.
+        """Wait until everything committed so far is on the disk.
 
         Raises:
             StorageError: the disk is failing.
         """
-        # A sync that is under way may have begun before what was committed just now.
+        # A sync in progress may have begun before the last commit.
         if self._next is None:
             self._next = asyncio.create_task(self._synced())
         await asyncio.shield(self._next)
@@ -49,7 +49,7 @@ class Durability:
         self._thread.shutdown(wait=False)
 
     async def _synced(self) -> None:
-        async with self._turn:
+        async with self._syncing:
             self._next = None
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._sync)

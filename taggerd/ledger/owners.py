@@ -1,7 +1,7 @@
-"""Who uses a ledger: each running taggerd holds the lock of a file of its own.
+"""Who uses a ledger: each running taggerd locks a file of its own.
 
-The kernel lets go of a lock when its process ends, however it ends; so a lock that can be taken
-belongs to the dead, and what they had claimed may be given back. No heartbeat, no clock.
+The kernel releases a lock when its process ends, however it ends. So a lock that can be taken means
+that its owner is dead, and what it had claimed can be queued again. No heartbeat, no clock.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Lock:
-    """A lock on a file, held by this process alone: a forked child does not inherit it."""
+    """A lock on a file, held by this process only: a forked child does not inherit it."""
 
     _held: ClassVar[WeakSet[Lock]] = WeakSet()
 
     def __init__(self, path: Path, *, shared: bool = False, wait: bool = False) -> None:
-        """Take the lock of *path*, making the file if need be.
+        """Lock *path*, creating the file if need be.
 
         Raises:
             BlockingIOError: it is held elsewhere, and *wait* is False.
@@ -54,7 +54,7 @@ class Lock:
         return os.pread(self._file, 4096, 0).decode("ascii", "replace")
 
     def release(self) -> None:
-        """Let go; more than once is well."""
+        """Release the lock; may be called more than once."""
         Lock._held.discard(self)
         if self._file >= 0:
             os.close(self._file)
@@ -64,7 +64,7 @@ class Lock:
     def _forked(cls) -> None:
         """Close the locks in a forked child; the parent's open descriptor keeps them held.
 
-        Without this a worker process that outlives a killed daemon keeps it alive in our eyes.
+        Without this a worker process that outlives a killed daemon would make it look alive.
         """
         for lock in list(cls._held):
             lock.release()
@@ -74,10 +74,10 @@ os.register_at_fork(after_in_child=Lock._forked)  # noqa: SLF001  # its own clas
 
 
 class Owners:
-    """The lock files of all that use one ledger, in one folder."""
+    """The lock files of everyone who uses a ledger, in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Use *folder*, making it if need be; may raise :class:`OSError`."""
+        """Use *folder*, creating it if need be; may raise :class:`OSError`."""
         folder.mkdir(mode=0o700, exist_ok=True)
         self._folder = folder
         self._lock: Lock | None = None
@@ -85,7 +85,7 @@ class Owners:
         """This owner's name."""
 
     def enter(self) -> None:
-        """Become an owner; the file gets its name once it is locked: nobody finds it unlocked."""
+        """Become an owner. The file gets its name once it is locked, never unlocked."""
         unnamed = self._folder / f".{self.me}"
         self._lock = Lock(unnamed)
         unnamed.rename(self._folder / self.me)
@@ -106,7 +106,7 @@ class Owners:
         return False
 
     def bury(self, owner: str) -> None:
-        """Remove the file of a dead owner, once nothing refers to it any more."""
+        """Remove the file of a dead owner, once nothing refers to it."""
         (self._folder / owner).unlink(missing_ok=True)
 
     def all(self) -> set[str]:
@@ -137,8 +137,8 @@ def _is_locked(path: Path) -> bool:
 def daemon_pid(directory: Path, owners: Owners) -> int | None:
     """Return the process id of the daemon on the state *directory*; None if none runs.
 
-    Asks for the daemon's lock as an owner, never for the daemon lock itself: a look must not keep
-    a daemon from starting.
+    Tries the daemon's lock as an owner, never the daemon lock itself, which could keep a daemon
+    from starting.
     """
     try:
         pid, owner = (directory / "daemon.lock").read_text("ascii").split()

@@ -380,7 +380,7 @@ class SqliteLedger:
     def _lend(self, limit: int, stream: str) -> list[Outgoing]:
         database = self._database
         if not queue.undelivered(database, self._me, limit, stream):
-            return []  # the usual case, which need not wait for its turn to write
+            return []  # the usual case, which needs no transaction
         with database.transaction():
             lines = queue.undelivered(database, self._me, limit, stream)
             for line in lines:

@@ -79,7 +79,7 @@ class StateDirectory:
 
     @classmethod
     async def open(cls, directory: Path, *, exclusive: bool, clock: Callable[[], float]) -> Self:
-        """Open *directory*, making it if need be (mode 0700); *exclusive* as its one daemon.
+        """Open *directory*, creating it if need be (mode 0700); *exclusive* as its only daemon.
 
         Raises:
             StartError: it cannot be used, or another daemon uses it.
@@ -96,11 +96,11 @@ class StateDirectory:
         return state
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do *work* in the thread that owns the database."""
+        """Run *work* in the thread that owns the database."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
-        """Close the database and let go of the locks; more than once is well."""
+        """Close the database and release the locks; may be called more than once."""
         if not self.closed:
             self.closed = True
             try:

@@ -334,19 +334,8 @@ def _scope(path: str) -> str:
     return parts[0]
 
 
-PENDING: frozenset[str] = frozenset(
-    {
-        "taggerd/ledger",
-        "tests/unit/ledger",
-    }
-)
-"""Parts that still hold old words; they leave this list one by one, then it goes."""
-
-
 @pytest.mark.parametrize("scope", sorted({_scope(path) for path in _files()}))
-def test_words_are_those_of_the_field(scope: str, request: pytest.FixtureRequest) -> None:
+def test_words_are_those_of_the_field(scope: str) -> None:
     """A word that only its author knows does not come back."""
-    if scope in PENDING:
-        request.applymarker(pytest.mark.xfail(reason="still holds old words"))
     bad = [line for path in _files() if _scope(path) == scope for line in _bad_words(path)]
     assert not bad, "\n".join(bad)

@@ -152,8 +152,10 @@ async def test_any_part_of_the_stamp_tells_a_changed_file(
     assert (await state.claim_one(ledger)).photo.primary.stamp == Stamp(*numbers)
 
 
-async def test_a_recorded_photo_stays_unless_asked_for_anew(ledger: Ledger, state: State) -> None:
-    """``anew`` queues it once and says since when; asking twice does not move that time."""
+async def test_a_recorded_photo_stays_unless_asked_about_again(
+    ledger: Ledger, state: State
+) -> None:
+    """``again`` queues it once and says since when; asking twice does not move that time."""
     await ledger.admit([file()])
     await state.tag(ledger, await state.claim_one(ledger))
     assert await ledger.admit([file()]) == Admitted(unchanged=1)
@@ -170,10 +172,10 @@ async def test_a_recorded_photo_stays_unless_asked_for_anew(ledger: Ledger, stat
     assert (await state.claim_one(ledger)).asked_again_since is None
 
 
-async def test_anew_holds_for_waiting_files_and_survives_a_kill(
+async def test_asking_again_holds_for_waiting_files_and_after_a_kill(
     ledger: Ledger, state: State
 ) -> None:
-    """What was asked for anew before a kill is anew after it, since the same time.
+    """What was to be asked about again before a kill is so after it, since the same time.
 
     That it waited already, without the wish, makes no difference.
     """
@@ -219,7 +221,7 @@ async def test_a_photo_that_an_undo_rewrote_is_known_by_its_new_stamp(
 
 
 async def test_what_was_undone_is_left_until_it_is_asked_for(ledger: Ledger, state: State) -> None:
-    """Neither another look nor a dry run queues it; a retry that names it, or asking anew, does."""
+    """Neither a scan nor a dry run queues it; a retry that names it, or asking again, does."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
     assert await ledger.mark_undone([file().path]) == 0
@@ -246,7 +248,7 @@ async def test_what_was_undone_is_left_until_it_is_asked_for(ledger: Ledger, sta
 async def test_quarantine_is_left_by_change_not_by_another_look(
     ledger: Ledger, state: State
 ) -> None:
-    """The same broken file stays where it is, also when asked for anew; a replaced one is new."""
+    """The same broken file stays there, also when asked about again; a replaced one is new."""
     await ledger.admit([file()])
     await ledger.end(await state.claim_one(ledger), Failed("not a picture", final=True))
     assert await ledger.admit([file()], again=True) == Admitted(unchanged=1)
@@ -275,7 +277,7 @@ async def test_a_sidecar_failure_is_retried_by_whoever_wants_sidecars(
 async def test_a_file_that_changes_while_claimed_is_queued_when_the_claim_ends(
     ledger: Ledger, state: State, ending: str
 ) -> None:
-    """However the claim ends, the new bytes get their turn, from the first attempt."""
+    """However the claim ends, the new bytes are queued, from the first attempt."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
     assert await ledger.admit([file(size=2000)]) == Admitted(changed=1)
@@ -301,7 +303,7 @@ async def test_a_file_that_changes_while_claimed_is_queued_when_the_claim_ends(
     assert claim.changed or not claim.digest
 
 
-async def test_anew_asked_for_while_claimed_is_not_lost(ledger: Ledger, state: State) -> None:
+async def test_asking_again_while_claimed_is_not_lost(ledger: Ledger, state: State) -> None:
     """The claim that runs does not answer a wish that came after it; one pass more does."""
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
@@ -415,7 +417,7 @@ async def test_what_is_missing_is_forgotten_after_the_grace_time(
 
 
 @pytest.mark.parametrize("back", ["seen again", "admitted again"])
-async def test_what_comes_back_begins_anew(ledger: Ledger, state: State, back: str) -> None:
+async def test_what_comes_back_starts_over(ledger: Ledger, state: State, back: str) -> None:
     """A file that was there in between has its whole grace time again."""
     await ledger.admit([file("a.JPG")])
     await missing(ledger, "a.JPG")
@@ -515,8 +517,8 @@ async def test_the_order_is_that_of_the_setting(
 
 async def test_only_photos_within_are_claimed(ledger: Ledger, state: State) -> None:
     """A folder means it and those below it, a file itself; beside them nothing is touched."""
-    places = ["a/1.JPG", "a/b/2.JPG", "a2/3.JPG", "c/4.JPG", "c/5.JPG"]
-    await ledger.admit([file(place) for place in places])
+    paths = ["a/1.JPG", "a/b/2.JPG", "a2/3.JPG", "c/4.JPG", "c/5.JPG"]
+    await ledger.admit([file(path) for path in paths])
 
     async def claimed(*within: str) -> set[str]:
         claims = await ledger.claim(
@@ -548,7 +550,7 @@ async def test_a_photo_is_claimed_by_one_owner(ledger: Ledger, state: State) -> 
     assert not {claim.id for claim in first} & {claim.id for claim in second}
 
 
-async def test_a_file_that_the_program_always_dies_of_is_set_aside(
+async def test_a_file_that_the_program_always_dies_of_is_given_up_on(
     ledger: Ledger, state: State
 ) -> None:
     """After ten deaths in a row, none of them an attempt, it is given out to be failed, no more.
@@ -654,7 +656,7 @@ async def test_a_released_photo_waits_for_another_run(ledger: Ledger, state: Sta
 
 
 async def test_failures_add_up_to_quarantine(ledger: Ledger, state: State) -> None:
-    """Three attempts, then it is set aside with the last reason; only then is it journalled."""
+    """Three attempts, then it is quarantined with the last reason; only then is it journalled."""
     await ledger.admit([file("bad.JPG")])
     for attempt in (1, 2, 3):
         claim = await state.claim_one(ledger)
@@ -686,7 +688,7 @@ async def test_success_wipes_the_slate(ledger: Ledger, state: State) -> None:
     assert (await state.claim_one(ledger)).attempt == 1
 
 
-async def test_retry_puts_back_what_it_is_told_to(ledger: Ledger, state: State) -> None:
+async def test_retry_queues_what_it_is_asked_to(ledger: Ledger, state: State) -> None:
     """By file, by folder, or all; with all attempts before it again."""
     await ledger.admit([file("a/1.JPG"), file("a/2.JPG"), file("b/3.JPG"), file("b/c/4.JPG")])
     for claim in await state.claim(ledger):
@@ -701,7 +703,7 @@ async def test_retry_puts_back_what_it_is_told_to(ledger: Ledger, state: State) 
 
 
 async def test_retry_of_all_that_failed_takes_also_what_waits(ledger: Ledger, state: State) -> None:
-    """Deferred, failed once, without sidecars, set aside: all of them, but none that is well."""
+    """Deferred, failed once, without sidecars, in quarantine: all of them, and nothing else."""
     named = ["deferred", "once", "bare", "aside", "taken", "tagged", "waiting", "elsewhere/aside"]
     await ledger.admit([file(f"{name}.JPG") for name in named])
     claims = {str(c.photo.primary.path.relative_to(ROOT)): c for c in await state.claim(ledger)}
@@ -795,7 +797,7 @@ async def test_resettling_waits_for_the_file_to_be_admitted_again(
 async def test_resettling_leaves_alone_what_became_a_photo_of_its_own(
     ledger: Ledger, state: State
 ) -> None:
-    """The raw goes while the three are worked on: the HEIC, now its own photo, keeps its turn."""
+    """The raw goes while the three are worked on: the HEIC, now its own photo, stays queued."""
     await ledger.admit([file("IMG_1.CR3"), file("IMG_1.HEIC"), file("IMG_1.JPG")])
     claim = await state.claim_one(ledger)
     await state.forget(ledger, ROOT / "IMG_1.CR3")

@@ -60,7 +60,7 @@ async def touch_all(ledger: SqliteLedger) -> None:
 
 
 @pytest.mark.usefixtures("large")
-async def test_damage_met_later_is_set_aside_at_the_next_start(state: SqliteState) -> None:
+async def test_damage_met_later_is_moved_aside_at_the_next_start(state: SqliteState) -> None:
     """A large ledger is not read whole after an orderly end; what lies deep is met, and said."""
     damaged = damage(await filled(state))
     ledger = await state.open()
@@ -128,7 +128,7 @@ async def test_a_large_ledger_is_looked_at_all_the_same(state: SqliteState, part
 
 @pytest.mark.usefixtures("large")
 async def test_a_false_alarm_costs_one_check(state: SqliteState) -> None:
-    """A suspicion that a whole check does not confirm is dropped; nothing is set aside."""
+    """A suspicion that a whole check does not confirm is dropped; nothing is replaced."""
     await filled(state)
     suspicion = state.directory / "ledger.suspect"
     suspicion.touch()

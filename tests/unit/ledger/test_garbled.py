@@ -23,7 +23,7 @@ def _aside(state: SqliteState) -> list[Path]:
 
 
 async def test_text_that_is_none_is_damage(ledger: SqliteLedger, state: SqliteState) -> None:
-    """Met in work, the ledger is set aside at the next start, and once only."""
+    """Met in work, the ledger is replaced at the next start, and once only."""
     await ledger.admit([file()])
     await ledger.close()
     with closing(sqlite3.connect(state.directory / "ledger.sqlite")) as database, database:
@@ -39,7 +39,7 @@ async def test_text_that_is_none_is_damage(ledger: SqliteLedger, state: SqliteSt
     assert (await state.open()).notices == ()
 
 
-async def test_a_ledger_that_lacks_a_table_is_set_aside(
+async def test_a_ledger_that_lacks_a_table_is_replaced(
     ledger: SqliteLedger, state: SqliteState
 ) -> None:
     """Its pages are whole, and nothing can be done with it."""

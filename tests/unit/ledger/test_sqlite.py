@@ -75,7 +75,7 @@ async def test_one_daemon_on_a_state_directory(state: SqliteState) -> None:
 async def test_a_damaged_ledger_is_kept_and_replaced(
     ledger: SqliteLedger, state: SqliteState, damage: str
 ) -> None:
-    """Set aside byte for byte under a name that is told; work goes on in a new one."""
+    """Kept byte for byte under a name that is logged; work goes on in a new one."""
     await ledger.admit([file(f"{n}.JPG") for n in range(2000)])
     await ledger.close()
     path = state.directory / "ledger.sqlite"
@@ -98,7 +98,7 @@ async def test_a_damaged_ledger_is_kept_and_replaced(
     assert (await state.open()).notices == ()
 
 
-async def test_a_ledger_is_not_set_aside_under_another_s_feet(
+async def test_a_ledger_is_not_replaced_while_another_uses_it(
     ledger: SqliteLedger, state: SqliteState
 ) -> None:
     """While somebody uses it, a damaged one is refused, not renamed: a thing that passes."""
@@ -112,8 +112,8 @@ async def test_a_ledger_is_not_set_aside_under_another_s_feet(
     assert not list(state.directory.glob("*damaged*"))
     state.opened.remove(ledger)
     await state.kill(ledger)
-    anew = await state.open()
-    assert "was damaged" in anew.notices[0]
+    fresh = await state.open()
+    assert "was damaged" in fresh.notices[0]
 
 
 # ── The queue's order ────────────────────────────────────────────────────────────────────────────
