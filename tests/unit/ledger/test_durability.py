@@ -40,7 +40,7 @@ class Slow(Durability):
         super()._sync()
 
 
-async def step() -> None:
+async def settle() -> None:
     """Let everything that can go on go on."""
     for _ in range(20):
         await asyncio.sleep(0.005)
@@ -50,11 +50,11 @@ async def test_whoever_comes_during_a_sync_waits_for_the_next(tmp_path: Path) ->
     """It may have begun before their commit; all of them share the next one."""
     disk = Slow(tmp_path / "x.sqlite")
     first = asyncio.create_task(disk.reached())
-    await step()
+    await settle()
     later = [asyncio.create_task(disk.reached()) for _ in range(5)]
     disk.go.release()
     await first
-    await step()
+    await settle()
     assert not any(task.done() for task in later)
     disk.go.release()
     await asyncio.gather(*later)
@@ -66,9 +66,9 @@ async def test_one_who_gives_up_waiting_does_not_spoil_it_for_others(tmp_path: P
     """A cancelled photo ends its own wait alone."""
     disk = Slow(tmp_path / "x.sqlite")
     waiting = [asyncio.create_task(disk.reached()) for _ in range(2)]
-    await step()
+    await settle()
     waiting[0].cancel()
-    await step()
+    await settle()
     disk.go.release()
     await waiting[1]
     disk.close()
@@ -106,7 +106,7 @@ async def test_a_paid_step_ends_when_it_is_on_the_platter(
         "outbox": lambda: ledger.outbox(9),
     }
     doing = asyncio.ensure_future(steps[step]())
-    await step()
+    await settle()
     assert disk.begun == 1
     assert not doing.done()
     assert await ledger.counts()  # the database goes on meanwhile
