@@ -1,0 +1,85 @@
+"""The documents at the top of the repository say what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import taggerd
+
+PACKAGE = Path(taggerd.__file__).parent
+REPOSITORY = PACKAGE.parent
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+GLOSSARY_WORDS = 25
+FILES_A_CHANGE = 4
+LARGE_CHANGES = ("PostgreSQL", "a burst")
+"""Features, each with a design of its own."""
+_PARTS = {"taggerd", "tests", "scripts", "config", *(path.stem for path in PACKAGE.iterdir())}
+"""What the first part of a path may be; others are paths of the user's."""
+
+
+def _text(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def _rows(text: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below *heading*, without its head."""
+    _, _, rest = text.partition(f"\n{heading}\n")
+    assert rest, f"no section {heading}"
+    table = re.search(r"(?:^\|.*\n)+", rest, re.MULTILINE)
+    assert table
+    lines = table.group().splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_a_document_links_to_is_there(name: str) -> None:
+    """Links to files of the repository lead somewhere."""
+    links = re.findall(r"\]\(([^)#]+)", _text(name))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (REPOSITORY / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_paths_in_a_document_are_there(name: str) -> None:
+    """`metadata/xmp/`, `retry.py`, `scripts/lock`: files or folders, here or in the package."""
+    named = re.findall(r"`([\w./-]+/[\w.-]*|\w+\.py)`(?! \(new\))", _text(name))
+    ours = [path for path in named if path.split("/")[0].removesuffix(".py") in _PARTS]
+    gone = [p for p in ours if not (REPOSITORY / p).exists() and not (PACKAGE / p).exists()]
+    assert gone == []
+
+
+def test_the_architecture_names_every_package_and_module() -> None:
+    """Whoever looks for a package or a module of the root finds what it is for."""
+    text = _text("ARCHITECTURE.md")
+    packages = {f"`{path.name}/`" for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    modules = {f"`{path.name}`" for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
+    assert [name for name in sorted(packages | modules) if name not in text] == []
+
+
+def test_the_glossary_is_short() -> None:
+    """More words than can be learnt in five minutes are a private language."""
+    words = [row[0] for row in _rows(_text("ARCHITECTURE.md"), "## Glossary")]
+    assert 0 < len(words) <= GLOSSARY_WORDS
+    assert len(set(words)) == len(words)
+
+
+def test_a_change_touches_few_files() -> None:
+    """Each of the twelve changes names files that exist, at most four of them."""
+    rows = _rows(_text("CONTRIBUTING.md"), "## What a change touches")
+    assert len(rows) == 12
+    for change, files, *_ in rows:
+        named = re.findall(r"`([^`]+)`( \(new\))?", files)
+        assert named, change
+        for path, new in named:
+            assert (REPOSITORY / path).exists() is not bool(new), f"{change}: {path}"
+        if not any(large in change for large in LARGE_CHANGES):
+            assert len(named) <= FILES_A_CHANGE, change
+
+
+def test_the_readme_leads_to_the_other_documents() -> None:
+    """A stranger begins there."""
+    text = _text("README.md")
+    assert [name for name in DOCUMENTS[1:] if f"({name})" not in text] == []
