@@ -1,4 +1,4 @@
-"""Stand-ins for tests: a ledger in memory.
+"""Stand-ins for tests: a ledger in memory, and services without processes or a network.
 
 :class:`InMemoryLedger` keeps every promise of :class:`taggerd.ledger.Ledger` but the one to outlive
 the process; the contract tests run against it as they do against SQLite. It is for tests of what
@@ -19,10 +19,12 @@ import os
 import time
 import uuid
 from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
+from taggerd.inference import Backend, InferenceService, load_profile
 from taggerd.ledger import (
     Admitted,
     Claim,
@@ -40,13 +42,31 @@ from taggerd.ledger import (
 )
 from taggerd.ledger.claims import why_exhausted
 from taggerd.photo import Photo, PhotoFile, group
+from taggerd.relay import OutboxRelay
+from taggerd.services import Services, local_now, make_journal, metadata_options
+from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Collection,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
+    from datetime import datetime
     from pathlib import Path
 
-    from taggerd.ledger import Ending, Json, Outgoing, Pause, State
+    import httpx
+
+    from taggerd.ledger import Ending, Json, Ledger, Outgoing, Pause, State
     from taggerd.photo import Answer, Sidecar, Stamp
+    from taggerd.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CLOCK_GRACE_SECONDS = 60.0
 """A photo that was put back so far in the future was put back before the clock was set back."""
@@ -614,3 +634,56 @@ def _is_retried(photo: _Photo, *, failed: bool, named: bool) -> bool:
         waits = photo.state == "queued" and (photo.not_before > 0 or photo.reason != "")
         return photo.state == "quarantined" or (unwritten and not photo.undone) or waits
     return photo.state == "quarantined" or (named and unwritten and photo.undone)
+
+
+class ThreadWorkers(Workers):
+    """Workers that call functions in threads of this process: at once, and without any limit."""
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function* in a thread and return what it returns."""
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+
+@asynccontextmanager
+async def stand_in_services(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    now: Callable[[], datetime] = local_now,
+) -> AsyncIterator[Services]:
+    """Open services around *ledger*, whose backend is ready to be asked.
+
+    Args:
+        settings: with ``backend.base_url = "builtin:"`` the describer answers, without a network.
+        ledger: yours to close.
+        transport: what carries requests to the backend instead.
+        sleep: waits between probes of a backend that is at fault.
+        now: the local time, aware.
+
+    """
+    url = settings.backend.base_url
+    inference = InferenceService(
+        settings,
+        load_profile(settings.prompts.profile),
+        {url: Backend(settings.backend, transport=transport)},
+        sleep=sleep,
+    )
+    journal, workers = make_journal(settings), ThreadWorkers(settings.workers)
+    journal.open()
+    try:
+        await inference.probe()
+        yield Services(
+            settings=settings,
+            ledger=ledger,
+            workers=workers,
+            inference=inference,
+            journal=journal,
+            relay=OutboxRelay(ledger, journal, now=now),
+            now=now,
+            metadata_options=metadata_options(settings),
+        )
+    finally:
+        await inference.close()
+        await workers.close()

@@ -32,6 +32,7 @@ from taggerd.services import check_settings, open_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from taggerd.photo import PhotoFile
     from taggerd.services import Services
@@ -50,11 +51,21 @@ class Daemon:
         self,
         load: Callable[[], Configuration],
         *,
+        open_services: Callable[..., AbstractAsyncContextManager[Services]] = open_services,
         notifier: Notifier | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Prepare the service; *load* reads the settings, at start and on every reload."""
+        """Prepare the service.
+
+        Args:
+            load: reads the settings, at start and on every reload.
+            open_services: opens what the parts need, as :func:`taggerd.services.open_services`.
+            notifier: talks to systemd.
+            chance: a random number from 0 to 1, which spreads the preflights of many machines.
+
+        """
         self._load = load
+        self._open_services = open_services
         self._notifier = notifier or Notifier()
         self._chance = chance
         self._stop = asyncio.Event()
@@ -77,7 +88,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         in_force = wanted = self._load()
         log.info("starting", version=__version__, pid=os.getpid())
         while not self._stop.is_set():
@@ -85,7 +96,7 @@ class Daemon:
                 wanted, self._next = self._next, None
             self._restart.clear()
             try:
-                async with open_services(wanted, exclusive=True) as services:
+                async with self._open_services(wanted, exclusive=True) as services:
                     in_force = wanted
                     self._served = True
                     await self._serve(services)
@@ -247,13 +258,13 @@ class Daemon:
 
     # Signals.
 
-    def _on_stop_signal(self, number: signal.Signals) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
+    def stop(self) -> None:
+        """Stop: photos in flight have ``service.drain_seconds`` to end, the rest stays queued."""
         self._notifier.stopping()
         self._stop.set()
         self._restart.set()
 
-    def _on_reload_signal(self) -> None:
+    def reload(self) -> None:
         """Read the settings again; wrong ones are reported and change nothing.
 
         The parts restart even if no setting changed: a prompt, the registry or a secret may have,
@@ -270,3 +281,7 @@ class Daemon:
         log.info("reloading")
         self._next = configuration
         self._restart.set()
+
+    def _on_stop_signal(self, number: signal.Signals) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        self.stop()

@@ -49,7 +49,7 @@ LAYERS = (
 """From top to bottom: a part imports parts further down."""
 HOMES = {
     "babel": ("inference/languages.py", "settings/metadata.py"),
-    "httpx": ("inference/",),
+    "httpx": ("inference/", "testing.py"),
     "inflect": ("metadata/keywords/",),
     "jinja2": ("journal/",),
     "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG

@@ -1,0 +1,224 @@
+"""The runner: which photos start, how their attempts end, who hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import httpx
+import pytest
+
+from taggerd.errors import BackendUnreachable, StorageError
+from taggerd.pipeline import RunOptions
+from taggerd.runner.runner import Runner
+from taggerd.testing import InMemoryLedger, ThreadWorkers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.site import Site
+
+    from taggerd.ledger import Claim, Ending
+    from taggerd.runner.outcome import Outcome
+    from taggerd.services import Services
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ROLES = 3
+NAMES = ("a.jpg", "b.jpg", "c.jpg")
+
+
+class Heard(list["Outcome"]):
+    """The outcomes in their order."""
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many there were of each kind."""
+        return Counter(outcome.kind for outcome in self)
+
+
+def runner(services: Services, site: Site, heard: Heard, **options: object) -> Runner:
+    """Return a runner that ends when nothing is left in the folder."""
+    work = RunOptions(run="r", within=(site.folder,))
+    given = {"more_to_come": lambda: False, "on_outcome": [heard.append], **options}
+    return Runner(services, work, **given)  # type: ignore[arg-type]  # each test's own
+
+
+async def test_it_tags_what_is_queued_and_ends(site: Site) -> None:
+    """Each photo once; every listener hears of each."""
+    await site.arrive(*NAMES)
+    heard, others = Heard(), Heard()
+    async with site.services() as services:
+        listeners = [heard.append, others.append]
+        await runner(services, site, heard, on_outcome=listeners).work(drain_seconds=0)
+    assert heard.kinds == {"tagged": 3}
+    assert others == heard
+    assert site.questions == 3 * ROLES
+    counts = await site.ledger.counts()
+    assert (counts.recorded, counts.queued) == (3, 0)
+
+
+async def test_a_photo_that_fails_pays_and_the_others_go_on(site: Site) -> None:
+    """Bytes that are no picture are given up at once, with a record that says why."""
+    paths = await site.arrive(*NAMES)
+    paths[1].write_bytes(b"\xff\xd8\xff" + b"no picture" * 99)
+    await site.admit(paths[1])
+    heard = Heard()
+    async with site.services() as services:
+        await runner(services, site, heard).work(drain_seconds=0)
+    assert heard.kinds == {"tagged": 2, "failed": 1}
+    (failed,) = [outcome for outcome in heard if outcome.kind == "failed"]
+    assert failed.record is not None
+    assert failed.record.error == failed.reason
+    (given_up,) = await site.ledger.quarantined(9)
+    assert given_up.photo.primary.path == paths[1]
+
+
+async def test_whatever_an_attempt_raises_one_photo_pays_and_the_run_goes_on(site: Site) -> None:
+    """A fault that nobody foresaw is named, and costs one attempt after the other."""
+    paths = await site.arrive(*NAMES)
+
+    class Odd(ThreadWorkers):
+        async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+            if paths[0] in args:
+                raise ZeroDivisionError
+            return await super().run(function, *args, **kwargs)
+
+    heard = Heard()
+    async with site.services() as services:
+        services.workers = Odd(site.settings.workers)
+        await runner(services, site, heard).work(drain_seconds=0)
+    assert heard.kinds == {"tagged": 2, "will retry": 2, "failed": 1}
+    (failed,) = [outcome for outcome in heard if outcome.kind == "failed"]
+    assert failed.reason.startswith("ZeroDivisionError")
+
+
+async def test_a_backend_that_goes_away_costs_no_photo_anything(site: Site) -> None:
+    """Photos wait for it uncharged; when it is back, no answer is paid for twice."""
+    await site.arrive(*NAMES)
+    refused = 0
+
+    def answer(_request: httpx.Request) -> httpx.Response | None:
+        nonlocal refused
+        if 2 < site.questions < 12:
+            refused += 1
+            return httpx.Response(401)
+        return None
+
+    site.answer = answer
+    heard = Heard()
+    async with site.services() as services:
+        await runner(services, site, heard).work(drain_seconds=0)
+    assert heard.kinds["tagged"] == 3
+    assert set(heard.kinds) == {"tagged", "waiting"}
+    records = [outcome.record for outcome in heard if outcome.record]
+    assert [record.attempts for record in records] == [1, 1, 1]
+    assert refused
+
+
+async def test_a_run_that_may_not_wait_ends_with_the_backend_s_error(site: Site) -> None:
+    """A scan with somebody before it: the photos stay queued, uncharged."""
+    await site.arrive(*NAMES)
+
+    def away(_request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError(REFUSED)
+
+    site.answer = away
+    heard = Heard()
+    async with site.services() as services:
+        with pytest.raises(BackendUnreachable):
+            await runner(services, site, heard, trouble_timeout=0.0).work(drain_seconds=0)
+    assert (await site.ledger.counts()).queued == 3
+
+
+REFUSED = "refused"
+
+
+async def test_stopped_it_gives_back_what_is_in_flight(site: Site) -> None:
+    """Without a moment to drain: the photos are queued again, uncharged."""
+    await site.arrive("a.jpg")
+    heard = Heard()
+    async with site.services() as services:
+        work = runner(services, site, heard, more_to_come=lambda: True)
+
+        def stop(_request: httpx.Request) -> None:
+            work.stop()
+
+        site.answer = stop
+        await work.work(drain_seconds=0)
+    assert heard.kinds == {}
+    claim = await site.claim()
+    assert claim.attempt == 1
+
+
+async def test_paused_nothing_starts_until_the_pause_is_over(site: Site) -> None:
+    """While it lasts the runner says why."""
+    await site.arrive("a.jpg")
+    heard, reasons, seen = Heard(), ["training", "training", ""], []
+    async with site.services() as services:
+
+        async def pause_reason() -> str:
+            seen.append((work.paused, len(heard)))
+            work.wake()  # no waiting in a test
+            return reasons.pop(0) if reasons else ""
+
+        work = runner(services, site, heard, pause_reason=pause_reason)
+        await work.work(drain_seconds=0)
+    assert seen[:3] == [("", 0), ("training", 0), ("training", 0)]
+    assert heard.kinds == {"tagged": 1}
+
+
+class FullAtTheEnd(InMemoryLedger):
+    """A ledger whose disk takes no end of a claim, once."""
+
+    full = True
+
+    async def end(self, claim: Claim, ending: Ending) -> bool:
+        """End the claim, but for the first time."""
+        if self.full:
+            self.full = False
+            message = "the disk is full"
+            raise StorageError(message)
+        return await super().end(claim, ending)
+
+
+async def test_an_end_that_the_full_disk_did_not_take_is_not_forgotten(site: Site) -> None:
+    """Listeners hear of it once, when it is true; nothing is asked again, and the sidecar is written."""
+    site.ledger = FullAtTheEnd()
+    (path,) = await site.arrive("a.jpg")
+    heard = Heard()
+    async with site.services() as services:
+        await runner(services, site, heard).work(drain_seconds=0)
+    assert heard.kinds == {"tagged": 1}
+    assert site.questions == ROLES
+    assert (await site.ledger.counts()).recorded == 1
+    assert path.with_name("a.jpg.xmp").exists()
+
+
+async def test_a_photo_asked_about_again_waits_for_the_run_that_may_replace_its_words(
+    site: Site,
+) -> None:
+    """The daemon leaves it alone: only the scan with --retag knows what it may replace."""
+    (path,) = await site.arrive("a.jpg")
+    heard = Heard()
+    async with site.services() as services:
+        await runner(services, site, heard).work(drain_seconds=0)
+        before = path.with_name("a.jpg.xmp").read_bytes()
+        await site.admit(path, again=True)
+        await asyncio.wait_for(runner(services, site, heard).work(drain_seconds=0), 20)
+    assert heard.kinds == {"tagged": 1}
+    assert path.with_name("a.jpg.xmp").read_bytes() == before
+
+
+async def test_a_listener_that_fails_ends_the_run(site: Site) -> None:
+    """Its error is not swallowed, and no photo is lost."""
+    await site.arrive("a.jpg")
+
+    def listener(_outcome: Outcome) -> None:
+        raise LookupError
+
+    async with site.services() as services:
+        with pytest.raises(LookupError):
+            await runner(services, site, Heard(), on_outcome=[listener]).work(drain_seconds=0)
+    assert (await site.ledger.counts()).recorded == 1
