@@ -184,7 +184,7 @@ class FullAtTheEnd(InMemoryLedger):
 
 
 async def test_an_end_that_the_full_disk_did_not_take_is_not_forgotten(site: Site) -> None:
-    """Listeners hear of it once, when it is true; nothing is asked again, and the sidecar is written."""
+    """Listeners hear of it once, when it is true; nothing is asked again, the sidecar is there."""
     site.ledger = FullAtTheEnd()
     (path,) = await site.arrive("a.jpg")
     heard = Heard()
