@@ -18,14 +18,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.camera import Camera, is_camera_text
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import machine_entries
 from taggerd.metadata.ownership import Ownership
-from taggerd.metadata.texts import TEXT_FIELDS
+from taggerd.metadata.texts import DESCRIPTIONS, TEXT_FIELDS
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.namespaces import Name, named
 from taggerd.metadata.xmp.splice import Array, Entry, Value
-from taggerd.metadata.xmp.text import is_camera_text, xml_text
+from taggerd.metadata.xmp.text import xml_text
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Embedded:
     """EXIF's ImageDescription as it is, also a camera's."""
     keywords: tuple[str, ...] = ()
     """Of IPTC-IIM."""
+    camera: Camera | None = None
+    """None: EXIF names none."""
     notes: tuple[str, ...] = ()
     """What could not be read."""
 
@@ -106,11 +109,12 @@ def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
             notes=(f"{printable(path.name)}: its own metadata cannot be read ({said})",)
         )
     notes: tuple[str, ...] = ()
-    from_iptc, from_exif = iptc_fields(iptc), exif_fields(exif)
+    camera = camera_of(exif)
+    from_iptc, from_exif = iptc_fields(iptc, camera), exif_fields(exif)
     fields: Fields = {}
     if packet.strip(b" \t\r\n\0"):
         try:
-            fields = _xmp_fields(Document(_trimmed_packet(packet)), with_ours=with_ours)
+            fields = _xmp_fields(Document(_trimmed_packet(packet)), camera, with_ours=with_ours)
         except SidecarRefused as refusal:
             notes = (f"{printable(path.name)}: its own XMP cannot be read (it {refusal})",)
     description = exif.get("Exif.Image.ImageDescription")
@@ -119,6 +123,7 @@ def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
         {**from_exif, **from_iptc, **fields},
         description.strip() if isinstance(description, str) else "",
         tuple(entry.text for entry in keywords.entries) if isinstance(keywords, Array) else (),
+        camera,
         notes,
     )
 
@@ -154,7 +159,7 @@ def _trimmed_packet(packet: bytes) -> bytes:
     return packet.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0")
 
 
-def _xmp_fields(document: Document, *, with_ours: bool) -> Fields:
+def _xmp_fields(document: Document, camera: Camera | None, *, with_ours: bool) -> Fields:
     """Take the fields out of the file's own XMP packet."""
     fields: Fields = {}
     for field, form in _FORMS.items():
@@ -163,7 +168,8 @@ def _xmp_fields(document: Document, *, with_ours: bool) -> Fields:
             continue
         texts = [(item.text, item.language) for item in found.items] or [(found.text, "")]
         entries = [Entry(xml_text(text), language) for text, language in texts if xml_text(text)]
-        if not entries or (field in _WORDS and all(is_camera_text(e.text) for e in entries)):
+        maker = camera if field in DESCRIPTIONS else None
+        if not entries or (field in _WORDS and all(is_camera_text(e.text, maker) for e in entries)):
             continue
         if form == "Alt" and any(entry.language for entry in entries):
             fields[field] = Array("Alt", tuple(entries))
@@ -208,29 +214,39 @@ def _add_seeds(fields: Fields, document: Document) -> None:
             fields[lesser.seeds] = _value(lesser.seeds, words)
 
 
-def iptc_fields(iptc: Mapping[str, object]) -> Fields:
+def camera_of(exif: Mapping[str, object]) -> Camera | None:
+    """Return make and model; None where EXIF (tags as Exiv2 names them) has neither."""
+    make, model = (exif.get(f"Exif.Image.{tag}") for tag in ("Make", "Model"))
+    said = [text if isinstance(text, str) else "" for text in (make, model)]
+    return Camera(*said) if any(said) else None
+
+
+def iptc_fields(iptc: Mapping[str, object], camera: Camera | None = None) -> Fields:
     """Take the fields out of IPTC-IIM."""
     fields: Fields = {}
     for field, local in _IPTC.items():
         value = iptc.get(f"Iptc.Application2.{local}")
         values = value if isinstance(value, list) else [value]
-        if texts := [text for v in values if isinstance(v, str) and (text := _human(v))]:
+        maker = camera if field in DESCRIPTIONS else None
+        if texts := [text for v in values if isinstance(v, str) and (text := _human(v, maker))]:
             fields[field] = _value(field, texts)
     return fields
 
 
-def _human(text: str) -> str:
+def _human(text: str, camera: Camera | None) -> str:
     """Return *text* as it can be written; empty if a camera wrote it."""
     text = xml_text(text.replace("\0", " "))
-    return "" if is_camera_text(text) or "\ufffd" in text else text
+    return "" if is_camera_text(text, camera) or "\ufffd" in text else text
 
 
 def exif_fields(exif: Mapping[str, object]) -> Fields:
     """Take the fields out of EXIF (tags as Exiv2 names them)."""
+    camera = camera_of(exif)
 
     def text(tag: str) -> str:
         value = exif.get(f"Exif.{tag}")
-        return _human(value) if isinstance(value, str) else ""
+        maker = camera if tag == _EXIF["dc:description"] else None
+        return _human(value, maker) if isinstance(value, str) else ""
 
     fields = {field: _value(field, [said]) for field, tag in _EXIF.items() if (said := text(tag))}
     if (rating := text("Image.Rating")) in {"1", "2", "3", "4", "5"}:

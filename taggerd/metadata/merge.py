@@ -9,17 +9,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
+from taggerd.metadata.camera import Camera
 from taggerd.metadata.keywords.fields import WRITTEN
 from taggerd.metadata.keywords.lists import has_list, shadowing, shadowing_note, write_keywords
 from taggerd.metadata.options import Options
 from taggerd.metadata.ownership import DATE, DIGEST, Ownership
-from taggerd.metadata.texts import lacking_texts, write_texts
+from taggerd.metadata.texts import DESCRIPTIONS, lacking_texts, write_texts
 from taggerd.metadata.undo.seal import SEAL, Origin, joined, kept, origin, sealed
 from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Document, Form, Property
 from taggerd.metadata.xmp.encoding import LARGEST
 from taggerd.metadata.xmp.namespaces import PREFIXES, named
 from taggerd.metadata.xmp.splice import Array, Draft, Value, splice
+from taggerd.metadata.xmp.tree import BLANK
 from taggerd.photo import Tags
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     made: bool = False,
     seeds: Mapping[Name, Value] = MappingProxyType({}),
     embedded: Callable[[], Mapping[str, Value]] = dict,
+    camera: Callable[[], Camera | None] = lambda: None,
 ) -> Merged:
     """Merge *tags* into a sidecar.
 
@@ -105,6 +108,8 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
         seeds: human words from elsewhere that go in first; an undo takes them out with ours.
         embedded: returns what the photo's own file says. It is called only where the sidecar lacks
             a field that is to be written, because our words there would hide the file's.
+        camera: returns what took the photo. It is called only where the sidecar has a description
+            and does not name the camera.
 
     Raises:
         SidecarRefused: it cannot be merged safely; the message says why.
@@ -117,7 +122,7 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
         document, before = _seeded(document, before, found)
     ownership = Ownership.read(document)
     draft = Draft(document)
-    texts = write_texts(draft, tags, options, ownership)
+    texts = write_texts(draft, tags, options, ownership, _camera(document, ownership, camera))
     keywords = write_keywords(draft, tags.keywords, options, ownership)
     record = replace(keywords, written=texts.written, replaced=texts.replaced)
     put_record(draft, record.properties(provenance))
@@ -131,7 +136,7 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     return Merged(data, notes, lists)
 
 
-def unhidden(data: bytes) -> bytes:
+def unhidden(data: bytes, camera: Callable[[], Camera | None] = lambda: None) -> bytes:
     """Return the sidecar *data* without machine texts that hide a text a human wrote since.
 
     Readers take either of two fields for one thing (``dc:description``, ``tiff:ImageDescription``):
@@ -143,7 +148,8 @@ def unhidden(data: bytes) -> bytes:
     document = Document.load(data)
     ownership = Ownership.read(document)
     draft = Draft(document)
-    texts = write_texts(draft, Tags(), Options(), ownership)
+    found = _camera(document, ownership, camera)
+    texts = write_texts(draft, Tags(), Options(), ownership, found)
     if not draft.changed:
         return data
     record = replace(ownership, written=texts.written, replaced=texts.replaced)
@@ -166,6 +172,17 @@ def sealed_text(draft: Draft, before: Origin) -> bytes:
     text, seal = sealed(before, splice(draft.document.text, edits), edits)
     draft.check(text, {SEAL: seal})
     return text
+
+
+def _camera(
+    document: Document, ownership: Ownership, camera: Callable[[], Camera | None]
+) -> Camera | None:
+    """Return what took the photo, if that may tell a camera's description from a human's."""
+    said = [text for field in DESCRIPTIONS for text in document.texts(named(field))]
+    if not any(text.strip(BLANK) and not ownership.owns(text) for text in said):
+        return None
+    make, model = ("".join(document.texts(named(f"tiff:{tag}"))[:1]) for tag in ("Make", "Model"))
+    return Camera(make, model) if make or model else camera()
 
 
 def _hidden_words(

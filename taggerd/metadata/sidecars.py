@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property, partial
 from os.path import lexists
 from typing import TYPE_CHECKING
 
 from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embedded import Fields, embedded, names_of
+from taggerd.metadata.embedded import Embedded, Fields, embedded, names_of
 from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.embedding.packet import changed_packet
 from taggerd.metadata.embedding.photo import change_packet, embed
@@ -25,9 +26,10 @@ from taggerd.photo import Sidecar, printable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from taggerd.metadata.camera import Camera
     from taggerd.metadata.naming import Target
     from taggerd.metadata.options import Options
     from taggerd.photo import Photo, Provenance, Tags
@@ -49,18 +51,20 @@ def unhide_human_texts(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
     Raises:
         PhotosDiskError: the disk is full, read-only or failing.
     """
+    own = _Own(file.path for file in photo.files)
     for path in plan(photo, options):
         with suppress(SidecarError):
             old = atomic.read(path)
-            if old is not None and (data := unhidden(old.data)) != old.data:
+            if old is not None and (data := unhidden(old.data, own.camera)) != old.data:
                 atomic.replace(path, old, data)
     changed: list[Sidecar] = []
+    change = partial(unhidden, camera=own.camera)
     for file in photo.files:
         if embeddable(file.path):
             with suppress(SidecarError, PhotoMoved):
                 atomic.clear(file.path)
                 new, _ = change_packet(
-                    file.path, file.stamp, lambda packet: changed_packet(packet, unhidden)
+                    file.path, file.stamp, lambda packet: changed_packet(packet, change)
                 )
                 if new != file.stamp:
                     changed.append(Sidecar(path=file.path, written=True, embedded=True, stamp=new))
@@ -152,7 +156,7 @@ def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Opti
 
 def _write_once(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
     """Read, merge and write once."""
-    path, own = target.path, _Own(target)
+    path, own = target.path, _Own(target.files)
     old = target.old or atomic.read(path)
     if old is None:
         photo = _stat(target.files[0])
@@ -161,7 +165,7 @@ def _write_once(target: Target, tags: Tags, provenance: Provenance, options: Opt
         atomic.create(path, merged.data, photo)
         return _outcome(Sidecar(path=path, written=True, created=True), merged, own)
     document = with_record(path, old.document)
-    merged = merge(document, tags, provenance, options, embedded=own.fields)
+    merged = merge(document, tags, provenance, options, embedded=own.fields, camera=own.camera)
     if merged.data == old.data:
         atomic.clear(path)
         return _outcome(Sidecar(path=path, written=False), merged, own)
@@ -171,20 +175,31 @@ def _write_once(target: Target, tags: Tags, provenance: Provenance, options: Opt
 
 
 class _Own:
-    """What a photo's own files say; read only when it is asked for."""
+    """What a photo's own files say; each is read at most once, when it is asked for."""
 
-    def __init__(self, target: Target) -> None:
-        self._files = target.files
-        self.notes: tuple[str, ...] = ()
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._files = tuple(files)
+
+    @cached_property
+    def _said(self) -> tuple[Embedded, ...]:
+        return tuple(embedded(file) for file in self._files)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be read of what was looked at."""
+        looked_at = "_said" in self.__dict__
+        return tuple(note for said in self._said for note in said.notes) if looked_at else ()
 
     def fields(self) -> Fields:
         """Return what the files say, the first file's words before the others'."""
         found: Fields = {}
-        for file in self._files:
-            said = embedded(file)
+        for said in self._said:
             found = said.fields | found
-            self.notes += said.notes
         return found
+
+    def camera(self) -> Camera | None:
+        """Return the camera that the first file names which names any."""
+        return next((said.camera for said in self._said if said.camera), None)
 
 
 def _stat(photo: Path) -> os.stat_result:

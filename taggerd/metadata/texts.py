@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from taggerd.metadata.camera import Camera, is_camera_text
 from taggerd.metadata.ownership import text_hash
 from taggerd.metadata.xmp.document import Form, Item, Property
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.metadata.xmp.splice import Array, Draft, Entry
-from taggerd.metadata.xmp.text import is_camera_text, one_line, shortened, xml_text
+from taggerd.metadata.xmp.text import one_line, shortened, xml_text
 from taggerd.metadata.xmp.tree import BLANK
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ TEXT_FIELDS: dict[str, TextRule] = {
 }
 """Every field that may take a text. Another one is a row here and a name in the settings."""
 
+DESCRIPTIONS = ("dc:description", "tiff:ImageDescription")
+"""The fields into which cameras write their names."""
+
 
 class _State(NamedTuple):
     """What is in a field before the pass."""
@@ -83,14 +87,21 @@ class Texts:
     notes: list[str] = field(default_factory=list)
 
 
-def write_texts(draft: Draft, tags: Tags, options: Options, ownership: Ownership) -> Texts:
+def write_texts(
+    draft: Draft,
+    tags: Tags,
+    options: Options,
+    ownership: Ownership,
+    camera: Camera | None = None,
+) -> Texts:
     """Put the texts of *tags* into *draft*.
 
     Fields that hold languages get the text as ``x-default`` and, where the *options* name a
-    language, a second time in that one. What humans wrote in any language stays.
+    language, a second time in that one. What humans wrote in any language stays. The name of the
+    *camera* in a description is not a human's.
     """
     wanted = wanted_texts(tags, options)
-    states = {name: _state(draft.document, name, ownership) for name in TEXT_FIELDS}
+    states = {name: _state(draft.document, name, ownership, camera) for name in TEXT_FIELDS}
     texts = Texts()
     for name, rule in TEXT_FIELDS.items():
         state, text = states[name], wanted.get(name, "")
@@ -197,7 +208,9 @@ def wanted_texts(tags: Tags, options: Options) -> dict[str, str]:
     return wanted
 
 
-def _state(document: Document, field: str, ownership: Ownership) -> _State:
+def _state(
+    document: Document, field: str, ownership: Ownership, camera: Camera | None = None
+) -> _State:
     """Return what is in *field* of the document."""
     found = document.read(named(field))
     if found is None:
@@ -211,7 +224,8 @@ def _state(document: Document, field: str, ownership: Ownership) -> _State:
     copies = tuple(each for each in rest if each.plain and ownership.owns(each.text))
     others = tuple(each for each in rest if each not in copies)
     texts = [shown, *(each.text for each in others)]
-    human = not ours and not all(is_camera_text(text) for text in texts)
+    maker = camera if field in DESCRIPTIONS else None
+    human = not ours and not all(is_camera_text(text, maker) for text in texts)
     return _State(found, item, human=human, ours=ours, copies=copies, others=others)
 
 

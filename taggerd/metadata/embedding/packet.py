@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.metadata.embedded import exif_fields, iptc_fields, names_of
+from taggerd.metadata.embedded import camera_of, exif_fields, iptc_fields, names_of
 from taggerd.metadata.merge import Merged, merge, new_sidecar
 from taggerd.metadata.ownership import BODY, DIGEST
 from taggerd.metadata.undo.seal import packed, unpacked
@@ -136,12 +137,12 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     Raises:
         SidecarRefused: it cannot be merged without a doubt; the message says why.
     """
-    held = _held(*native)
+    held, camera = _held(*native), partial(camera_of, native[0])
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
         bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
         before = Recorded(original=original())
         core = (_BEGIN + bare).rstrip()
-        new = merge(core, tags, _of(provenance, before), options, made=True)
+        new = merge(core, tags, _of(provenance, before), options, made=True, camera=camera)
         return replace(new, data=new.data + b"\n" + _PADDING + _END)
     parts = Parts.of(packet)
     before = recorded(parts.core)
@@ -149,7 +150,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     if not before.body:
         before = Recorded(size=len(packet), tail=parts.tail, original=original())
         seeds = _seeds(parts.core, held)
-    new = merge(parts.core, tags, _of(provenance, before), options, seeds=seeds)
+    new = merge(parts.core, tags, _of(provenance, before), options, seeds=seeds, camera=camera)
     if new.data == parts.core:
         return replace(new, data=packet)
     return replace(new, data=parts.fitted(new.data, len(packet)))
@@ -188,7 +189,7 @@ def _of(provenance: Provenance, before: Recorded) -> Provenance:
 
 def _held(exif: Mapping[str, object], iptc: Mapping[str, object]) -> Fields:
     """Return the words in IPTC and EXIF that an XMP packet without them would hide."""
-    found = exif_fields(exif) | iptc_fields(iptc)
+    found = exif_fields(exif) | iptc_fields(iptc, camera_of(exif))
     return {field: value for field, value in found.items() if field in _WORDS}
 
 
