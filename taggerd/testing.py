@@ -40,6 +40,7 @@ from taggerd.ledger import (
     Rewritten,
     Waiting,
 )
+from taggerd.ledger.admission import regrouped
 from taggerd.ledger.claims import why_exhausted
 from taggerd.photo import Photo, PhotoFile, group
 from taggerd.relay import OutboxRelay
@@ -98,13 +99,24 @@ class _Photo:
     owner: str = ""
     token: str = ""
     decoded: bool = False
-    requested: tuple[str, str] = ("", "")
+    requested: tuple[str | None, str] = (None, "")
     """By which run, of which owner."""
 
     @property
     def settled(self) -> bool:
         """Whether it was tagged as it is, so that it may count as tagged again."""
         return self.recorded and not self.changed and (self.sidecars_written or self.undone)
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether it is tagged without its sidecars."""
+        return self.state == "recorded" and not self.sidecars_written
+
+    @property
+    def failed(self) -> bool:
+        """Whether it waits after a failure, or lacks its sidecars through one."""
+        waits = self.state == "queued" and (self.not_before > 0 or self.reason != "")
+        return waits or (self.unwritten and not self.undone)
 
     def queue(self, now: float, asked: float | None, *, changed: bool = False) -> None:
         """Queue it as if it had just arrived; if it is claimed, when the claim ends."""
@@ -214,7 +226,7 @@ class InMemoryLedger:
                     photo.state = "recorded"
                 if photo.state != "claimed":
                     photo.asked_again_since = None
-                photo.requested = ("", "")
+                photo.requested = (None, "")
         self._store.lent = {line: by for line, by in self._store.lent.items() if by != owner}
         return len(held)
 
@@ -230,6 +242,7 @@ class InMemoryLedger:
     ) -> Admitted:
         """See the port."""
         now = self._clock()
+        asked = now if again else None
         stems: defaultdict[bytes, dict[Path, PhotoFile]] = defaultdict(dict)
         listed = list(files)
         for file in listed:
@@ -241,58 +254,42 @@ class InMemoryLedger:
             changed = {p for p in arrivals.keys() & known if known[p].stamp != arrivals[p].stamp}
             for path in changed:
                 known[path] = _File(arrivals[path].stamp, known[path].photo)
-            present = {path: PhotoFile(path, file.stamp) for path, file in known.items()}
-            made, joined = self._regroup(stem, present | arrivals, now, now if again else None)
+            there = [PhotoFile(path, file.stamp) for path, file in known.items()]
+            made, joined = self._regroup(stem, [*there, *arrivals.values()], now, asked)
             known = self._store.stems[stem]
             replaced = {known[path].photo for path in changed}
-            for photo in joined | replaced:
-                photo.queue(now, now if again else None, changed=photo in replaced)
             photos = {known[path].photo for path in arrivals}
             unsettled = photos - made - joined - replaced
             requeued = {p for p in unsettled if _needs_queueing(p, again=again, sidecars=sidecars)}
-            for photo in unsettled:
-                if photo in requeued:
-                    photo.queue(now, now if again else None)
-                elif photo.state == "queued" and again and photo.asked_again_since is None:
-                    photo.asked_again_since = now
-            if run is not None:
-                for photo in photos:
-                    photo.requested = (run, self._me)
-            tally["new"] += len(new)
-            tally["changed"] += len(changed)
+            for photo in joined | replaced | requeued:
+                photo.queue(now, asked, changed=photo in replaced)
+            for photo in unsettled - requeued:
+                if photo.state == "queued" and photo.asked_again_since is None:
+                    photo.asked_again_since = asked
+            for photo in photos if run is not None else ():
+                photo.requested = (run, self._me)
             same = arrivals.keys() - new - changed
             tally["requeued"] += sum(known[path].photo in requeued for path in same)
+            tally += Counter(new=len(new), changed=len(changed))
         tally["unchanged"] = len(listed) - tally.total()
         return Admitted(**tally)
 
     def _regroup(
-        self, stem: bytes, present: Mapping[Path, PhotoFile], now: float, asked: float | None
+        self, stem: bytes, files: Iterable[PhotoFile], now: float, asked: float | None = None
     ) -> tuple[set[_Photo], set[_Photo]]:
-        """Make photos of the files that a stem has now; return those made and those joined."""
-        before = self._store.stems[stem]
-        heirs: dict[_Photo, Path] = {}
-        for earlier in group(PhotoFile(path, file.stamp) for path, file in before.items()):
-            for file in earlier.files:
-                if file.path in present:
-                    heirs.setdefault(before[file.path].photo, file.path)
+        """Keep the photos that a stem's *files* make; return those made and those joined."""
+        known, self._store.stems[stem] = self._store.stems[stem], {}
+        before = {PhotoFile(path, file.stamp): file.photo for path, file in known.items()}
         made, joined = set[_Photo](), set[_Photo]()
-        files: dict[Path, _File] = {}
-        for grouped in group(present.values()):
-            paths = [file.path for file in grouped.files]
-            heir = next((path for path in paths if path in heirs.values()), None)
-            if heir is None:
-                photo = _Photo(next(self._store.ids), stem, now, now, asked)
-                self._store.photos[photo.id] = photo
-            else:
-                photo = before[heir].photo
+        for grouped, kept in regrouped(before, files):
+            photo = kept or _Photo(next(self._store.ids), stem, now, now, asked)
+            self._store.photos[photo.id] = photo
             for file in grouped.files:
-                known = before.get(file.path)
-                if known is None or known.photo is not photo:
-                    known = _File(file.stamp, photo)
-                    (made if heir is None else joined).add(photo)
-                files[file.path] = known
-        self._store.stems[stem] = files
-        for photo in {file.photo for file in before.values()}:
+                if before.get(file) is not photo:
+                    known[file.path] = _File(file.stamp, photo)
+                    (joined if kept else made).add(photo)
+                self._store.stems[stem][file.path] = known[file.path]
+        for photo in set(before.values()):
             self._drop_if_fileless(photo)
         return made, joined
 
@@ -310,9 +307,9 @@ class InMemoryLedger:
 
     def _forget(self, paths: Collection[Path]) -> None:
         for stem in {_stem(path) for path in paths}:
-            left = {p: PhotoFile(p, file.stamp) for p, file in self._store.stems[stem].items()}
-            present = {path: file for path, file in left.items() if path not in paths}
-            self._regroup(stem, present, self._clock(), None)
+            known = self._store.stems[stem].items()
+            left = [PhotoFile(path, file.stamp) for path, file in known if path not in paths]
+            self._regroup(stem, left, self._clock())
 
     async def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
         """See the port."""
@@ -326,7 +323,7 @@ class InMemoryLedger:
         state: State = photo.state
         if known.stamp != file.stamp:
             state = "changed"
-        elif photo.state == "recorded" and not photo.sidecars_written:
+        elif photo.unwritten:
             state = "undone" if photo.undone else "unwritten"
         elif photo.state == "quarantined" and photo.sidecars_failed:
             state = "unwritten"
@@ -406,19 +403,16 @@ class InMemoryLedger:
         return [self._claim(photo, run, now) for photo in due[:limit]]
 
     def _claimable(self, within: Sequence[Path] | None, run: str) -> list[_Photo]:
-        return [
-            photo
-            for photo in self._store.photos.values()
-            if photo.state == "queued"
-            and photo.released_by != run
-            and (photo.requested[0] == run if within is None else self._is_within(photo, within))
-        ]
+        photos = [p for p in self._photos(within) if p.state == "queued" and p.released_by != run]
+        return [p for p in photos if within is not None or p.requested[0] == run]
 
-    def _is_within(self, photo: _Photo, within: Sequence[Path] | None) -> bool:
-        files = [file.path for file in self._files(photo)]
-        return within is None or any(
-            path in within or not {*path.parents}.isdisjoint(within) for path in files
-        )
+    def _photos(self, within: Sequence[Path] | None) -> list[_Photo]:
+        everything = self._store.photos.values()
+        return [photo for photo in everything if within is None or self._is_in(photo, within)]
+
+    def _is_in(self, photo: _Photo, within: Sequence[Path]) -> bool:
+        paths = (file.path for file in self._files(photo))
+        return any(p in within or not {*p.parents}.isdisjoint(within) for p in paths)
 
     def _claim(self, photo: _Photo, run: str, now: float) -> Claim:
         exhausted = why_exhausted(photo.attempts, photo.crashes, photo.reason, self._max_attempts)
@@ -554,33 +548,28 @@ class InMemoryLedger:
 
     async def counts(self, within: Sequence[Path] | None = None) -> Counts:
         """See the port."""
-        tally: Counter[str] = Counter()
-        for photo in self._store.photos.values():
-            if self._is_within(photo, within):
-                unwritten = photo.state == "recorded" and not photo.sidecars_written
-                tally["unwritten" if unwritten else photo.state] += 1
-        return Counts(**tally)
+        photos = self._photos(within)
+        return Counts(**Counter("unwritten" if p.unwritten else p.state for p in photos))
 
     async def quarantined(
         self, limit: int, within: Sequence[Path] | None = None
     ) -> list[Quarantined]:
         """See the port."""
-        photos = [photo for photo in self._store.photos.values() if photo.state == "quarantined"]
+        photos = [photo for photo in self._photos(within) if photo.state == "quarantined"]
         photos.sort(key=lambda photo: (photo.since, photo.id), reverse=True)
-        inside = [photo for photo in photos if self._is_within(photo, within)][:limit]
-        return [Quarantined(self._photo(photo), photo.reason, photo.since) for photo in inside]
+        return [Quarantined(self._photo(p), p.reason, p.since) for p in photos[:limit]]
 
     async def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
         """See the port."""
-        photos = [
-            photo
-            for photo in self._store.photos.values()
-            if self._is_within(photo, within)
-            and _is_retried(photo, failed=failed, named=within is not None)
-        ]
-        for photo in photos:
+        photos = self._photos(within)
+        chosen = [photo for photo in photos if photo.state == "quarantined"]
+        if failed:
+            chosen += [photo for photo in photos if photo.failed]
+        elif within is not None:
+            chosen += [photo for photo in photos if photo.unwritten and photo.undone]
+        for photo in chosen:
             photo.queue(self._clock(), None)
-        return len(photos)
+        return len(chosen)
 
     async def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
         """See the port."""
@@ -619,21 +608,13 @@ def _needs_queueing(photo: _Photo, *, again: bool, sidecars: bool) -> bool:
     """Say whether an unchanged photo is to be queued again."""
     match photo.state:
         case "recorded":
-            return again or (sidecars and not photo.sidecars_written and not photo.undone)
+            return again or (sidecars and photo.unwritten and not photo.undone)
         case "quarantined":
             return sidecars and photo.sidecars_failed
         case "claimed":
             return again and photo.asked_again_since is None
         case _:
             return False
-
-
-def _is_retried(photo: _Photo, *, failed: bool, named: bool) -> bool:
-    unwritten = photo.state == "recorded" and not photo.sidecars_written
-    if failed:
-        waits = photo.state == "queued" and (photo.not_before > 0 or photo.reason != "")
-        return photo.state == "quarantined" or (unwritten and not photo.undone) or waits
-    return photo.state == "quarantined" or (named and unwritten and photo.undone)
 
 
 class ThreadWorkers(Workers):

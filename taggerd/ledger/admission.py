@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from taggerd.ledger.port import Admitted, FileState, State
 from taggerd.ledger.rows import FileKey, file_of, folder_range, path_of, stamp_columns, stamp_of
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from taggerd.ledger.database import Database
     from taggerd.ledger.port import Rewritten
-    from taggerd.photo import PhotoFile
+    from taggerd.photo import Photo, PhotoFile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,26 @@ def drop_if_fileless(database: Database, photo: int) -> None:
 # ── Photos of a stem ─────────────────────────────────────────────────────────────────────────────
 
 
+def regrouped(
+    before: Mapping[PhotoFile, T], files: Iterable[PhotoFile]
+) -> Iterator[tuple[Photo, T | None]]:
+    """Yield the photos that a stem's *files* make, each with the earlier photo that it continues.
+
+    *before* says which photo had which file. An earlier photo lives on where the first of its files
+    is now: where photos become one, in the one whose file is read first; where one falls apart,
+    with the file that was read.
+    """
+    files = set(files)
+    heirs: dict[T, PhotoFile] = {}
+    for photo in group(before):
+        for file in photo.files:
+            if file in files:
+                heirs.setdefault(before[file], file)
+    for photo in group(files):
+        known = (before[file] for file in photo.files if file in heirs.values())
+        yield photo, next(known, None)
+
+
 def _regroup(
     database: Database,
     stem: tuple[int, bytes],
@@ -190,23 +212,9 @@ def _regroup(
     files: Iterable[PhotoFile],
     terms: Terms,
 ) -> _Photos:
-    """Make photos of the *files* that a stem has now; *before* says which photo had which file.
-
-    *stem* is the folder's number and the stem itself.
-
-    An earlier photo lives on where the first of its files is now: where photos become one, in the
-    one whose file is read first; where one falls apart, with the file that was read.
-    """
-    files = set(files)
-    heirs: dict[int, PhotoFile] = {}
-    for photo in group(before):
-        for file in photo.files:
-            if file in files:
-                heirs.setdefault(before[file], file)
+    """Keep the photos that a stem's *files* make; *stem* is the folder's number and the stem."""
     photos = _Photos()
-    for photo in group(files):
-        known = (before[file] for file in photo.files if file in heirs.values())
-        kept = next(known, None)
+    for photo, kept in regrouped(before, files):
         number = kept or database.insert(
             "new_photo",
             folder=stem[0],
