@@ -1,10 +1,8 @@
-"""XMP sidecars: what is in them, what may change, and how it is written without a loss.
+"""XMP sidecars: what is in them, what may change, and how they are written without a loss.
 
-The door is :mod:`.sidecars` (:func:`write`, :func:`plan`), :func:`inspect` and
-:mod:`.undo.files`, with :func:`normalise` and :func:`choose` for keywords. A merge is decided in
-:mod:`.texts` and :mod:`.keywords.lists`, carried out on the sidecar's own bytes by
-:mod:`.xmp.splice` and proved there by parsing the result again. :mod:`.embedding.photo` does the
-same to the XMP packet inside a photo file.
+``README.md`` beside this file has the rules and their sources. A merge is decided in :mod:`.texts`
+and :mod:`.keywords.lists`, applied to the sidecar's own bytes by :mod:`.xmp.splice`, and proved
+there by parsing the result again. :mod:`.embedding` does the same to the XMP packet inside a photo.
 
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
