@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
+from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from taggerd import context, settings
@@ -67,7 +68,7 @@ def kilometres(one: tuple[float, float], two: tuple[float, float]) -> float:
     return 2 * 6371.0 * asin(sqrt(min(1.0, sin((b - a) / 2) ** 2 + across)))
 
 
-@settings(deadline=None)  # the table is loaded with the first example
+@testing(deadline=None)  # the table is loaded with the first example
 @given(st.floats(-90, 90), st.floats(-180, 180))
 @example(90.0, 0.0)
 @example(89.95, -170.0)  # over the pole; by degrees the other town is nearer
