@@ -78,7 +78,7 @@ class Serving:
         walked = root.health().last_reconcile
         root.dirty.everything()
         while root.health().last_reconcile == walked:  # noqa: ASYNC110 - of no weight
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
 
     async def until_admitted(self, number: int, seconds: float) -> None:
         """Wait until *number* files are admitted, but no longer than *seconds*."""
