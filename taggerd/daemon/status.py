@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,8 +26,7 @@ from taggerd.runner.pause import pause_reason
 from taggerd.services import has_ledger, local_now, make_journal, open_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from taggerd.arrivals import Arrivals
     from taggerd.runner.runner import Runner
@@ -35,7 +37,9 @@ FILE = "status.json"
 RESERVE_BYTES = 8192
 """Smallest size of the file: on a full disk a new state still fits into the blocks it has."""
 FAILED_SHOWN = 20
-"""Failed photos listed by ``taggerd status``; the rest are counted."""
+"""Failed photos listed by ``taggerd status --json``; the rest are counted."""
+FAILED_READ = 1000
+"""Failed photos whose causes are told apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,18 @@ class FailedPhoto:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why photos failed."""
+
+    reason: str
+    """As it was said of the example."""
+    count: int
+    """How many photos failed for this reason."""
+    example: str
+    """Path of the latest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
     """What ``taggerd status`` shows, with the daemon up or down."""
 
@@ -132,10 +148,14 @@ class ServiceStatus:
     counts: Counts
     failed: tuple[FailedPhoto, ...]
     """Photos that taggerd gave up on, latest first, at most :data:`FAILED_SHOWN`."""
+    causes: tuple[Cause, ...]
+    """Why the latest :data:`FAILED_READ` of them failed, most frequent first."""
     paused: str
     """Until when a daemon sends no requests, and why; empty if it may."""
     today: Mapping[str, int]
     """Today's counts from the journal."""
+    photos_per_hour: float | None
+    """Speed of the last hour, pauses apart; None: no photo ended in it."""
     state_directory: str
     outputs: str
     disks: tuple[str, ...]
@@ -225,7 +245,7 @@ async def service_status(settings: Settings) -> ServiceStatus:
 
     """
     counts, running, paused = Counts(), False, ""
-    failed: tuple[FailedPhoto, ...] = ()
+    failed: list[FailedPhoto] = []
     disks = tuple(
         f"{printable(folder)}: {trouble}"
         for folder in dict.fromkeys((settings.state_directory, settings.journal_directory))
@@ -235,10 +255,10 @@ async def service_status(settings: Settings) -> ServiceStatus:
         try:
             async with open_ledger(settings) as ledger:
                 counts = await ledger.counts()
-                failed = tuple(
+                failed = [
                     FailedPhoto(path=printable(each.photo.primary.path), reason=each.reason)
-                    for each in await ledger.quarantined(FAILED_SHOWN)
-                )
+                    for each in await ledger.quarantined(FAILED_READ)
+                ]
                 running = ledger.daemon_pid() is not None
                 paused = await pause_reason(ledger, settings.schedule.hours, local_now())
         except (StartError, StorageError):
@@ -246,16 +266,38 @@ async def service_status(settings: Settings) -> ServiceStatus:
                 raise
             counts, pid = probe(settings.state_directory)
             running = pid is not None
+    recent = make_journal(settings).recent(local_now())
     return ServiceStatus(
         running=running,
         live=_published(settings.state_directory),
         counts=counts,
-        failed=failed,
+        failed=tuple(failed[:FAILED_SHOWN]),
+        causes=causes_of(failed),
         paused=paused,
-        today=make_journal(settings).counts(local_now().date().isoformat()),
+        today=recent.counts,
+        photos_per_hour=recent.photos_per_hour,
         state_directory=printable(settings.state_directory),
         outputs=printable(settings.journal_directory),
         disks=disks,
+    )
+
+
+_VARYING = re.compile(r"""\d+(?:\.\d+)?|'[^']*'|"[^"]*\"""")
+"""What differs between two photos that failed for one reason: numbers, and what a model said."""
+
+
+def causes_of(failed: Iterable[FailedPhoto]) -> tuple[Cause, ...]:
+    """Group *failed*, latest first, by why they failed; the most frequent cause comes first."""
+    alike: defaultdict[str, list[FailedPhoto]] = defaultdict(list)
+    for photo in failed:
+        path = Path(photo.path)
+        reason = photo.reason.replace(photo.path, "…").replace(path.name, "…")
+        reason = re.sub(rf"\b{re.escape(path.stem)}\b", "…", reason)  # the sidecar of a raw file
+        alike[_VARYING.sub("#", reason)].append(photo)
+    groups = sorted(alike.values(), key=len, reverse=True)
+    return tuple(
+        Cause(reason=photos[0].reason, count=len(photos), example=photos[0].path)
+        for photos in groups
     )
 
 

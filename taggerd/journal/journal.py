@@ -28,7 +28,7 @@ from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
 from taggerd.journal.dayfile import DayFile, Entry
 from taggerd.journal.disk import TEMPORARY_SUFFIX, failing_as_storage, replace
-from taggerd.journal.metrics import counts, metrics
+from taggerd.journal.metrics import RECENT, counts, metrics, photos_per_hour
 from taggerd.journal.summary import markdown, page
 from taggerd.photo import printable
 
@@ -53,6 +53,15 @@ class Summary(NamedTuple):
     markdown: Path
     html: Path
     metrics: Path
+
+
+class Recent(NamedTuple):
+    """What was done of late."""
+
+    counts: dict[str, int]
+    """Today's counts: ``records, photos, tagged, failed, dry_run, ...``."""
+    photos_per_hour: float | None
+    """Over the last hour; None: no photo ended in it."""
 
 
 class Journal:
@@ -156,9 +165,14 @@ class Journal:
             if kind == "jsonl" and _written_at(path) != _written_at(self.metrics / f"{day}.json")
         )
 
-    def counts(self, day: str) -> dict[str, int]:
-        """Return the day's counts: ``records, photos, tagged, failed, dry_run, ...``."""
-        return counts(self._day(day))
+    def recent(self, now: datetime) -> Recent:
+        """Return what was done today and within the hour before *now*, which is local."""
+        today = self._day(now.date().isoformat())
+        records = list(today.records)
+        yesterday = (now - RECENT).date()
+        if yesterday != now.date():
+            records += self._day(yesterday.isoformat()).records
+        return Recent(counts(today), photos_per_hour(records, now))
 
     def tidy(self, today: date) -> None:
         """Delete and compress old day files as configured; remove what crashes left behind.

@@ -22,6 +22,11 @@ METRICS_SCHEMA_VERSION = 1
 RUN_GAP = timedelta(minutes=15)
 """A pause longer than this ends a run."""
 
+RECENT = timedelta(hours=1)
+"""How far back the speed looks."""
+RECENT_GAP = timedelta(minutes=1)
+"""A pause longer than this does not count as work: the speed is that of work."""
+
 Span = tuple[datetime, datetime, list["Record"]]
 """Start, end, and the records of it."""
 
@@ -66,6 +71,15 @@ def metrics(day: Day) -> dict[str, object]:
         "versions": _tally(record.version for record in records),
         "runs": [_run(*span) for span in _spans(records, RUN_GAP)],
     }
+
+
+def photos_per_hour(records: Iterable[Record], now: datetime) -> float | None:
+    """Return how many photos an hour were worked on of late; None: none within the hour."""
+    recent = (r for r in records if r.finished_at and now - RECENT <= r.finished_at <= now)
+    spans = _spans(recent, RECENT_GAP)
+    active = sum((end - start).total_seconds() for start, end, _ in spans)
+    ended = sum(len(members) for _, _, members in spans)
+    return ended / active * 3600 if active else None
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

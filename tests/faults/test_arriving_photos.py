@@ -42,7 +42,7 @@ def test_a_root_deleted_renamed_and_back(taggerd: Program, inbox: Path) -> None:
     tagged(inbox / "first.jpg")
     shutil.rmtree(inbox)
     until(lambda: state_of(taggerd) == "offline")
-    assert "offline" in taggerd("status").stdout
+    assert "offline" in taggerd.status_text()
     inbox.mkdir()
     tagged(inbox / "made-again.jpg")
     until(lambda: state_of(taggerd) == "watching")

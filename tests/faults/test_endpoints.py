@@ -309,7 +309,7 @@ def test_a_pause_of_a_running_daemon(
     assert 0 < tagged < 40
     status = taggerd.status()
     assert status["live"]["paused"].endswith("(training run)")
-    assert f"\n         {status['paused']}\n" in taggerd("status").stdout
+    assert f" {status['paused']}\n" in taggerd.status_text()
     photo(inbox / "late.jpg", 41)
     until(lambda: taggerd.status()["counts"]["queued"] == 41 - tagged)
     taggerd.stop(daemon)
@@ -346,7 +346,7 @@ def test_outside_of_its_hours_the_daemon_sends_no_request(
         photo(inbox / f"{number}.jpg", number)
     until(lambda: taggerd.live().get("queued") == 3)
     assert taggerd.live()["paused"].startswith("off schedule until ")
-    assert f"{begin:%H:%M}" in taggerd("status").stdout
+    assert f"{begin:%H:%M}" in taggerd.status_text()
     taggerd.stop(daemon)
     assert not backend.requests
     del taggerd.environment["TAGGERD__SCHEDULE__ACTIVE"]
@@ -371,7 +371,7 @@ def test_preflight_and_status_tell_of_each_endpoint(
     ]
     daemon = taggerd.start("--input-dir", inbox)
     until(lambda: any(not e["error"] for e in taggerd.live()["endpoints"]))
-    lines = taggerd("status").stdout
+    lines = taggerd.status_text()
     assert f"backend  {backend.base_url}: ready, model {describer.MODEL}, 0 of 4 requests" in lines
     assert f"backend  {other.base_url}: cannot connect" in lines
     taggerd.stop(daemon)

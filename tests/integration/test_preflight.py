@@ -110,7 +110,7 @@ def test_a_daemon_probes_from_time_to_time_and_says_what_it_finds(
     until(lambda: taggerd.live().get("endpoints", [{}])[0].get("error") == "")
     backend.key = "another"
     until(lambda: "check backend.api_key" in taggerd.live()["backend_error"])
-    assert "refuses the API key" in taggerd("status").stdout
+    assert "refuses the API key" in taggerd.status_text()
     backend.key = ""
 
     def other_model(path: str, body: bytes) -> Reply | None:
@@ -122,6 +122,6 @@ def test_a_daemon_probes_from_time_to_time_and_says_what_it_finds(
     backend.script = other_model
     until(lambda: taggerd.live()["backend_error"] == "")
     until(lambda: taggerd.live()["endpoints"][0]["warnings"])
-    assert "but 'some-other-model' answers" in taggerd("status").stdout
+    assert "but 'some-other-model' answers" in taggerd.status_text()
     assert backend.photo_requests == 0
     taggerd.stop(daemon)

@@ -33,7 +33,7 @@ def test_what_failed_is_listed_and_retried(taggerd: Program, card: Path) -> None
     (failed,) = taggerd.status()["failed"]
     assert failed["path"] == str(card / "bad.jpg")
     assert failed["reason"]
-    assert failed["reason"] in taggerd("status").stdout
+    assert failed["reason"] in taggerd.status_text()
     assert taggerd("retry").returncode == 2
     assert taggerd("retry", "--all", card).returncode == 2
     assert "no photo to retry" in taggerd("retry", card / "good.jpg").stdout

@@ -272,11 +272,11 @@ def test_status_works_with_the_daemon_up_and_down(
     daemon = taggerd.start("--input-dir", inbox)
     shutil.copytree(card, inbox / "a")
     until(lambda: len(taggerd.records()) == 5)
-    shown = until(lambda: (s := taggerd("status").stdout) and "5 tagged" in s and s)
+    shown = until(lambda: (s := taggerd.status_text()) and "5 tagged" in s and s)
     assert "daemon   running" in shown
     assert f"folder   {inbox}: watching" in shown
     taggerd.stop(daemon)
-    shown = taggerd("status").stdout
+    shown = taggerd.status_text()
     assert "daemon   not running" in shown
     assert "5 tagged" in shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -146,6 +147,12 @@ class Program:
         assert shown.returncode == 0, shown.stderr
         answer: dict[str, Any] = json.loads(shown.stdout)
         return answer
+
+    def status_text(self) -> str:
+        """Return what ``taggerd status`` prints, each row in one line however long it is."""
+        shown = self("status")
+        assert shown.returncode == 0, shown.stderr
+        return re.sub(r"\n {9}", " ", shown.stdout)
 
     def stop(self, daemon: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
         """Send a signal to the daemon and return its exit code."""

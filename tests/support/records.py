@@ -60,3 +60,8 @@ def record_of(number: int = 1, **changes: Any) -> Record:  # noqa: ANN401 (any f
         "raw": {},
     }
     return Record(**fields | changes)
+
+
+def noon(day: str) -> datetime:
+    """Return the middle of *day*."""
+    return datetime.fromisoformat(f"{day}T12:00:00+00:00")

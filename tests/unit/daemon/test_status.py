@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.daemon import status
-from taggerd.daemon.status import DaemonStatus, EndpointStatus, RootStatus, publish, service_status
+from taggerd.daemon.status import (
+    DaemonStatus,
+    EndpointStatus,
+    FailedPhoto,
+    RootStatus,
+    causes_of,
+    publish,
+    service_status,
+)
 from taggerd.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,3 +88,31 @@ async def test_a_damaged_file_is_no_status(tmp_path: Path, data: bytes) -> None:
     """Half a file, or another program's, stops nobody from seeing the rest."""
     (tmp_path / status.FILE).write_bytes(data)
     assert (await service_status(Settings(state_directory=tmp_path))).live is None
+
+
+def test_a_cause_is_the_same_whatever_the_photo_is_called() -> None:
+    """Names, numbers and what a model said do not tell causes apart; the most frequent is first."""
+    photos = [
+        FailedPhoto(path=f"/srv/in/IMG_{n}.jpg", reason=reason.format(n=n))
+        for n, reason in enumerate(
+            [
+                "empty file",
+                "IMG_{n}.jpg.xmp cannot be written: permission denied",
+                "truncated: 4{n}.5% of the picture is there; copy it again",
+                "IMG_{n}.jpg.xmp cannot be written: permission denied",
+                "the model said 'no, not {n}'",
+                "truncated: 4{n}% of the picture is there; copy it again",
+                "/srv/in/IMG_{n}.jpg.xmp cannot be written: permission denied",
+                "IMG_{n}.jpg.xmp cannot be written: permission denied",
+                "the model said 'never'",
+            ]
+        )
+    ]
+    causes = causes_of(photos)
+    assert [(cause.count, cause.example[-9:]) for cause in causes] == [
+        (4, "IMG_1.jpg"),
+        (2, "IMG_2.jpg"),
+        (2, "IMG_4.jpg"),
+        (1, "IMG_0.jpg"),
+    ]
+    assert causes[0].reason == "IMG_1.jpg.xmp cannot be written: permission denied"

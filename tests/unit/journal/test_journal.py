@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from support.records import noon
 
 from taggerd.errors import ConfigurationError, StorageError
 from taggerd.journal import Journal
@@ -160,7 +161,7 @@ def test_tidy_packs_old_days(journal: Journal, entry: MakesEntries) -> None:
     packing = Journal(journal.directory, retention_days=0, compress_after_days=7)
     packing.tidy(date(2025, 11, 20))
     assert kept(journal.results) == {"2025-11-12.jsonl.gz", "2025-11-13.jsonl"}
-    assert packing.counts("2025-11-12")["records"] == 1
+    assert packing.recent(noon("2025-11-12")).counts["records"] == 1
 
 
 def test_tidy_removes_what_a_crash_left(journal: Journal) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from support.records import noon
 
 from taggerd.journal.metrics import percentile
 from taggerd.journal.summary import escaped
@@ -321,6 +322,29 @@ def test_runs_and_throughput(journal: Journal, entry: MakesEntries) -> None:
     assert metrics["throughput"] == {"active_seconds": 90.0, "tagged_per_active_minute": 2.67}
 
 
+def test_photos_an_hour_are_those_of_the_last_hour(journal: Journal, entry: MakesEntries) -> None:
+    """Photos that ended within the hour, by the time in which any was in flight; pauses apart."""
+    old = [entry(n, started_at=START - timedelta(hours=3)) for n in range(1, 5)]
+    # Two bursts of 10 photos in 60 s each, with 20 minutes of nothing in between.
+    bursts = [
+        entry(100 + n, started_at=START + timedelta(minutes=20 * (n % 2), seconds=3 * n))
+        for n in range(20)
+    ]
+    journal.deliver(old + bursts)
+    now = START + timedelta(minutes=30)
+    assert journal.recent(now).photos_per_hour == pytest.approx(20 / 114 * 3600, rel=0.001)
+    assert journal.recent(now + timedelta(hours=2)).photos_per_hour is None
+
+
+def test_the_hour_before_midnight_counts_after_it(journal: Journal, entry: MakesEntries) -> None:
+    """At a quarter past twelve the photos of yesterday's last hour still tell the speed."""
+    late = datetime(2025, 11, 20, 23, 50, tzinfo=UTC)
+    journal.deliver([entry(n, started_at=late + timedelta(seconds=10 * n)) for n in range(10)])
+    recent = journal.recent(datetime(2025, 11, 21, 0, 15, tzinfo=UTC))
+    assert recent.photos_per_hour == pytest.approx(10 / 93 * 3600, rel=0.01)
+    assert recent.counts["photos"] == 0
+
+
 def test_a_clock_set_back_makes_no_negative_time(journal: Journal, entry: MakesEntries) -> None:
     """A record that ends before it began counts as an instant."""
     _, _, metrics = summary_of(journal, replace(entry(1, seconds=-50.0)))
@@ -331,6 +355,6 @@ def test_a_clock_set_back_makes_no_negative_time(journal: Journal, entry: MakesE
 def test_counts_are_those_of_the_metrics(journal: Journal, entry: MakesEntries) -> None:
     """`taggerd status` and the metrics file tell the same."""
     _, _, metrics = summary_of(journal, entry(1), entry(2, tags=Tags(), error="broken"))
-    assert journal.counts(DAY) == metrics["counts"]
-    assert journal.counts(DAY)["failed"] == 1
-    assert journal.counts("1999-01-01")["records"] == 0
+    assert journal.recent(noon(DAY)).counts == metrics["counts"]
+    assert journal.recent(noon(DAY)).counts["failed"] == 1
+    assert journal.recent(noon("1999-01-01")).counts["records"] == 0
