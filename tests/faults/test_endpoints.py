@@ -305,6 +305,8 @@ def test_a_pause_of_a_running_daemon(
     paused = taggerd("pause", "--for", "2h", "training", "run")
     assert paused.stdout.startswith("paused until ")
     until(lambda: taggerd.live().get("paused") and not taggerd.live()["in_flight"])
+    # Records follow their photos: the relay delivers them.
+    until(lambda: len(taggerd.records()) + taggerd.status()["counts"]["queued"] == 40)
     asked, tagged = sum(backend.requests.values()), len(taggerd.records())
     assert 0 < tagged < 40
     status = taggerd.status()
