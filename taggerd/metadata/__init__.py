@@ -15,8 +15,8 @@ from taggerd.metadata.keywords.vocabulary import Vocabulary, choose, load_vocabu
 from taggerd.metadata.options import Options
 from taggerd.metadata.readers import Shown
 from taggerd.metadata.sidecars import plan, unhide_human_texts, write
-from taggerd.metadata.undo.content import PARTS, Part, UndoOptions
-from taggerd.metadata.undo.files import UndoOutcome, undo_embedded, undo_sidecar
+from taggerd.metadata.undo.content import PARTS, Part, UndoOptions, UndoOutcome
+from taggerd.metadata.undo.files import undo_embedded, undo_sidecar
 from taggerd.metadata.view import SidecarView, View, view
 
 __all__ = [

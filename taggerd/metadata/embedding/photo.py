@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from taggerd.errors import PhotoChanged, SidecarChanged, SidecarError, TaggerdError
 from taggerd.metadata import atomic
@@ -37,7 +37,7 @@ from taggerd.metadata.embedding.formats import (
 from taggerd.metadata.embedding.heif import Heif
 from taggerd.metadata.embedding.packet import Parts, merged_packet, recorded, undone_packet
 from taggerd.metadata.embedding.tiff import Tiff
-from taggerd.metadata.undo.content import Undone, mentions_us, not_ours
+from taggerd.metadata.undo.content import Undone, UndoOutcome, mentions_us, not_ours
 from taggerd.metadata.xmp import refuse
 from taggerd.photo import Sidecar, Stamp, printable
 
@@ -149,22 +149,9 @@ def change_packet(
         return _replace(path, original, container, native_of(original), packet, backup=backup)
 
 
-class UndonePacket(NamedTuple):
-    """The outcome of an undo in a photo file."""
-
-    undone: Undone
-    exact: bool = False
-    """The file is byte for byte what it was before taggerd."""
-    before: Stamp | None = None
-    """Of the file that was changed."""
-    stamp: Stamp | None = None
-    """Of the file as it is now; None: it was not changed."""
-    backup: Path | None = None
-
-
 def undo_packet(
     path: Path, undo: Callable[[bytes], Undone], *, backup: Path | None, dry_run: bool
-) -> UndonePacket:
+) -> UndoOutcome:
     """Take out of the photo at *path* what taggerd embedded.
 
     Args:
@@ -184,23 +171,33 @@ def undo_packet(
             if not dry_run:
                 with suppress(SidecarError):  # left by an undo that was killed when it was done
                     atomic.clear(path)
-            return UndonePacket(not_ours(b""))
+            return replace(not_ours(b"").outcome(path), embedded=True)
         core = Parts.of(container.packet).core
         undone = undo(core)
+        outcome = replace(undone.outcome(path), embedded=True)
         if undone.end == "nothing":
-            return UndonePacket(undone)
+            return outcome
         packet = undone_packet(container.packet, undone)
         before = recorded(core).original
-        exact = False
-        if undone.end in {"removed", "restored"} and not isinstance(container, Heif):
+        whole, exact = undone.end in {"removed", "restored"}, False
+        if whole and not isinstance(container, Heif):
             exact = _digest(Edited(source, container.edits(packet))) == before
-        if dry_run:
-            return UndonePacket(undone, exact)
-        new, kept = _replace(path, original, container, native_of(original), packet, backup=backup)
-    if isinstance(container, Heif):  # only what exiftool has made can be compared
-        with replacement.opened(path, new) as made:
+        if not dry_run:
+            new, kept = _replace(
+                path, original, container, native_of(original), packet, backup=backup
+            )
+            outcome = replace(outcome, before=stamp, stamp=new, backup=kept)
+    if isinstance(container, Heif) and outcome.stamp is not None:
+        with replacement.opened(path, outcome.stamp) as made:  # only exiftool knows what it makes
             exact = _digest(FileSource(made)) == before
-    return UndonePacket(undone, exact, stamp, new, kept)
+    if whole:
+        inexact = "nothing of taggerd's is left in it, but it is not byte for byte what it was"
+        return replace(
+            outcome,
+            end="restored" if exact else "cleaned",
+            reason="" if exact else inexact,
+        )
+    return outcome
 
 
 def file_mentions_us(path: Path) -> bool:

@@ -23,8 +23,10 @@ from taggerd.metadata.xmp.splice import Draft
 
 if TYPE_CHECKING:
     from datetime import date
+    from pathlib import Path
 
     from taggerd.metadata.options import Options
+    from taggerd.photo import Stamp
 
 Part = Literal["caption", "description", "keywords"]
 PARTS: frozenset[Part] = frozenset(get_args(Part))
@@ -67,6 +69,33 @@ class Undone:
     """Why there was nothing to undo."""
     untagged: bool = True
     """Nothing of taggerd's is left in it."""
+
+    def outcome(self, path: Path) -> UndoOutcome:
+        """Return this as the outcome for the file at *path*."""
+        return UndoOutcome(
+            path=path, end=self.end, parts=self.parts, reason=self.reason, untagged=self.untagged
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoOutcome:
+    """What an undo did to one sidecar, or to one photo file that tags were embedded into."""
+
+    path: Path
+    end: End | Literal["refused"]
+    parts: tuple[str, ...] = ()
+    """What was taken out of it, where it was edited since or only in part."""
+    reason: str = ""
+    """Why it is as it was."""
+    backup: Path | None = None
+    untagged: bool = False
+    """Nothing of taggerd's is in it now."""
+    embedded: bool = False
+    """It is the photo itself."""
+    before: Stamp | None = None
+    """The photo's stamp until now, where it was changed."""
+    stamp: Stamp | None = None
+    """The photo's new stamp, where it was changed."""
 
 
 def not_ours(data: bytes) -> Undone:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from taggerd.errors import (
     PhotoGone,
@@ -19,35 +19,13 @@ from taggerd.errors import (
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
 from taggerd.metadata.embedding.photo import file_mentions_us, undo_packet
-from taggerd.metadata.undo.content import End, UndoOptions, not_ours, undo
+from taggerd.metadata.undo.content import UndoOptions, UndoOutcome, not_ours, undo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.metadata.options import Options
     from taggerd.metadata.xmp.document import Document
-    from taggerd.photo import Stamp
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndoOutcome:
-    """What an undo did to one sidecar, or to one photo file that tags were embedded into."""
-
-    path: Path
-    end: End | Literal["refused"]
-    parts: tuple[str, ...] = ()
-    """What was taken out of it, where it was edited since or only in part."""
-    reason: str = ""
-    """Why it is as it was."""
-    backup: Path | None = None
-    untagged: bool = False
-    """Nothing of taggerd's is in it now."""
-    embedded: bool = False
-    """It is the photo itself."""
-    before: Stamp | None = None
-    """The photo's stamp until now, where it was changed."""
-    stamp: Stamp | None = None
-    """The photo's new stamp, where it was changed."""
 
 
 def undo_sidecar(path: Path, wanted: UndoOptions, options: Options) -> UndoOutcome:
@@ -89,14 +67,7 @@ def _undo_once(path: Path, wanted: UndoOptions, options: Options) -> UndoOutcome
             atomic.remove(path, old)
         else:
             kept = atomic.replace(path, old, undone.data, backup=_backup(path, wanted, options))
-    return UndoOutcome(
-        path=path,
-        end=undone.end,
-        parts=undone.parts,
-        reason=undone.reason,
-        backup=kept,
-        untagged=undone.untagged,
-    )
+    return replace(undone.outcome(path), backup=kept)
 
 
 def _backup(path: Path, wanted: UndoOptions, options: Options) -> Path | None:
@@ -117,7 +88,12 @@ def undo_embedded(path: Path, wanted: UndoOptions, options: Options) -> UndoOutc
     """
     refused = UndoOutcome(path=path, end="refused", embedded=True)
     try:
-        return _undo_embedded(path, wanted, options)
+        return undo_packet(
+            path,
+            lambda core: undo(core, options, wanted),
+            backup=_backup(path, wanted, options),
+            dry_run=wanted.dry_run,
+        )
     except PhotoGone:
         return replace(refused, end="nothing", reason="is not there", untagged=True)
     except PhotoMoved:
@@ -130,30 +106,3 @@ def undo_embedded(path: Path, wanted: UndoOptions, options: Options) -> UndoOutc
     if file_mentions_us(path):
         return refused
     return replace(refused, end="nothing", reason=not_ours(b"").reason, untagged=True)
-
-
-def _undo_embedded(path: Path, wanted: UndoOptions, options: Options) -> UndoOutcome:
-    done = undo_packet(
-        path,
-        lambda core: undo(core, options, wanted),
-        backup=_backup(path, wanted, options),
-        dry_run=wanted.dry_run,
-    )
-    end, reason = done.undone.end, done.undone.reason
-    if end in {"removed", "restored"}:
-        end = "restored" if done.exact else "cleaned"
-        inexact = (
-            "nothing from taggerd is left in it, but it is not byte for byte what it was before"
-        )
-        reason = "" if done.exact else inexact
-    return UndoOutcome(
-        path=path,
-        end=end,
-        parts=done.undone.parts,
-        reason=reason,
-        backup=done.backup,
-        untagged=done.undone.untagged,
-        embedded=True,
-        before=done.before,
-        stamp=done.stamp,
-    )
