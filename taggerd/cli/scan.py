@@ -23,26 +23,16 @@ if TYPE_CHECKING:
 
 
 _PER_ROLE = [
-    switch
-    for word, role in (
-        ("caption", "caption"),
-        ("keyword", "keywords"),
-        ("description", "description"),
-    )
-    for switch in (
-        options.Switch(f"--{word}-model", f"roles.{role}.model", f"Model for {word}s.", "NAME"),
-        options.Switch(
-            f"--{word}-role",
-            f"roles.{role}.registry_role",
-            f"Registry role to look up for {word}s.",
-            "ROLE",
-        ),
-        options.Switch(
-            f"--{word}-registry-model",
-            f"roles.{role}.registry_model",
-            f"Registry model to prefer for {word}s.",
-            "NAME",
-        ),
+    options.Switch(f"--{word}-{flag}", f"roles.{role}.{key}", f"{what} for {word}s.", metavar)
+    for word, role in {
+        "caption": "caption",
+        "keyword": "keywords",
+        "description": "description",
+    }.items()
+    for flag, key, what, metavar in (
+        ("model", "model", "Model", "NAME"),
+        ("role", "registry_role", "Registry role to look up", "ROLE"),
+        ("registry-model", "registry_model", "Registry model to prefer", "NAME"),
     )
 ]
 

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from taggerd.photo import IMAGE_EXTENSIONS, RAW_EXTENSIONS, RENDERED_EXTENSIONS
-from taggerd.settings.section import Folder, Section
+from taggerd.settings.section import Section, UserPath
 
 
 class Root(Section):
     """One import folder."""
 
-    path: Folder = Field(description="Absolute path of the folder.")
+    path: UserPath = Field(description="Absolute path of the folder.")
     mode: Literal["auto", "inotify", "poll"] = Field(
         "auto",
         description="How changes are detected; auto polls network and FUSE file systems.",

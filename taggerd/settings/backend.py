@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from taggerd.settings.hours import Hours
-from taggerd.settings.section import Folder, Section
+from taggerd.settings.section import Section, UserPath
 
 
 def _address(url: str) -> str:
@@ -90,7 +90,7 @@ class Backend(Section):
         default=False,
         description="Send the name under which a model is served instead of its registry name.",
     )
-    registry_path: Folder | None = Field(
+    registry_path: UserPath | None = Field(
         None, description="Registry file, JSON (see models.example.json)."
     )
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from taggerd.settings.section import Folder, Section
+from taggerd.settings.section import Section, UserPath
 
 TextField = Literal[
     "dc:description",
@@ -128,7 +128,7 @@ class Keywords(Section):
 
     max: int = Field(15, ge=1, le=100, description="Most keywords from the model per photo.")
     stop: list[str] = Field([], description="Words that are never written as keywords.")
-    vocabulary: Folder | None = Field(
+    vocabulary: UserPath | None = Field(
         None,
         description="File with your keywords, UTF-8: Lightroom's list (tab-indented, {synonym}, "
         "[not exported]) or one keyword per line.",

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from taggerd.settings.metadata import TextField  # noqa: TC001 - pydantic reads it as it runs
-from taggerd.settings.section import Folder, Section
+from taggerd.settings.section import Section, UserPath
 
 
 class Role(Section):
@@ -101,7 +101,7 @@ class Prompts(Section):
     """The prompts."""
 
     profile: str = Field("default", description="Prompt profile: the name of a file NAME.toml.")
-    directory: Folder | None = Field(
+    directory: UserPath | None = Field(
         None, description="Folder of your own profiles; default: prompts/ beside the settings file."
     )
     context: list[ContextWord] = Field(

@@ -13,7 +13,8 @@ def _expanded(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
-Folder = Annotated[Path, BeforeValidator(_expanded)]
+UserPath = Annotated[Path, BeforeValidator(_expanded)]
+"""A file or folder as users write it, with ``~``."""
 
 
 def without_blanks(table: object, blank: frozenset[str]) -> object:

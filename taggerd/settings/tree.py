@@ -13,7 +13,7 @@ from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
 from taggerd.settings.metadata import Keywords, Metadata, Ownership, SidecarNames
 from taggerd.settings.roles import Prompts, Roles
-from taggerd.settings.section import Folder, Section, without_blanks
+from taggerd.settings.section import Section, UserPath, without_blanks
 
 
 def default_state_directory() -> Path:
@@ -80,7 +80,7 @@ class Queue(Section):
 class Journal(Section):
     """Records, summaries, metrics and report pages."""
 
-    directory: Folder | None = Field(
+    directory: UserPath | None = Field(
         None, description="Folder; default: outputs/ in the state directory."
     )
     retention_days: int = Field(
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    state_directory: Folder = Field(
+    state_directory: UserPath = Field(
         default_factory=default_state_directory,
         description="Folder of the queue, the answers and the outputs; default: $STATE_DIRECTORY, "
         "else $XDG_STATE_HOME/taggerd.",
