@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from functools import partial
@@ -40,10 +39,8 @@ if TYPE_CHECKING:
     from taggerd import settings
     from taggerd.inference.capabilities import Memory
     from taggerd.inference.completion import Completion
-    from taggerd.inference.concurrency import Limit
     from taggerd.inference.connection import Exchange
     from taggerd.inference.dialect import Dialect
-    from taggerd.inference.health import Health
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
 
@@ -91,29 +88,16 @@ class Backend:
             clock=clock,
             wall_clock=wall_clock,
         )
+        self.health, self.limit = self._connection.health, self._connection.limit
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - chooses colours
-        self._recalling = asyncio.Lock()
         self._capabilities = Capabilities()
-        self._memory: Memory | None = None
-        """Where capabilities are kept over restarts."""
-        self._recalled = False
         self._chosen = ""
 
     @property
     def base_url(self) -> str:
         """The endpoint's address without credentials; ``"auto"`` until it is found."""
         return self._connection.base_url
-
-    @property
-    def health(self) -> Health:
-        """Whether it may be asked about photos."""
-        return self._connection.health
-
-    @property
-    def limit(self) -> Limit:
-        """How many requests it gets at once."""
-        return self._connection.limit
 
     @property
     def model(self) -> str:
@@ -127,7 +111,7 @@ class Backend:
 
     def remember(self, memory: Memory) -> None:
         """Use what was learnt before the last restart, and keep more in *memory*."""
-        self._memory = memory
+        self._capabilities = Capabilities(memory)
 
     async def choose_model(self) -> str:
         """Return the default model; without a setting, list the models the first time.
@@ -181,7 +165,7 @@ class Backend:
         with probing():
             if await self._connection.relocate():
                 # Another server may answer now, which accepts other forms.
-                self._capabilities, self._recalled = Capabilities(), False
+                self._capabilities = Capabilities(self._capabilities.memory)
             asked = tuple(dict.fromkeys(models)) or ("",)
             report = await probe_all(self, asked, self._random, self._clock)
         if "" in asked and report.ok:
@@ -306,9 +290,5 @@ class Backend:
                 return answer_of(asked, read, spent, question.identity)
 
     async def _recall(self) -> None:
-        """Recall the endpoint's capabilities the first time, once its address is known."""
-        async with self._recalling:
-            if self._memory is not None and not self._recalled:
-                self._recalled = True
-                base_url = (await self._connection.client()).base_url
-                await self._capabilities.recall(self._memory, base_url)
+        """Recall the capabilities of the endpoint, once its address is known."""
+        await self._capabilities.recall((await self._connection.client()).base_url)

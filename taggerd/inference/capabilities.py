@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from dataclasses import replace
@@ -40,14 +41,15 @@ class Memory(Protocol):
 class Capabilities:
     """The dialect that each model of one endpoint accepts."""
 
-    def __init__(self) -> None:
-        """Know nothing."""
+    def __init__(self, memory: Memory | None = None) -> None:
+        """Know nothing; *memory* keeps what is learnt over restarts."""
+        self.memory = memory
         self._dialects: dict[str, Dialect] = {}
         self._proven: set[tuple[str, str, Dialect]] = set()
         self._incomplete: dict[str, int] = {}
         """Answers in a row that lacked something, by model."""
         self._server = ""
-        self._memory: Memory | None = None
+        self._recalling = asyncio.Lock()
         self._key = ""
         self._kept: Json = None
 
@@ -130,13 +132,16 @@ class Capabilities:
 
     # Notes.
 
-    async def recall(self, memory: Memory, base_url: str) -> None:
-        """Read what was learnt earlier of the endpoint at *base_url*, and keep more there."""
-        self._memory, self._key = memory, f"dialects {base_url}"
-        try:
-            kept = await memory.recall(self._key)
-        except StorageError:
-            return  # it is learnt again, at the price of some requests
+    async def recall(self, base_url: str) -> None:
+        """Read, the first time, what was learnt earlier of the endpoint at *base_url*."""
+        async with self._recalling:
+            if self.memory is None or self._key:
+                return
+            self._key = f"dialects {base_url}"
+            try:
+                kept = await self.memory.recall(self._key)
+            except StorageError:
+                return  # it is learnt again, at the price of some requests
         if not isinstance(kept, dict) or not isinstance(models := kept.get("models"), dict):
             return
         self._server, self._kept = str(kept.get("server", "")), kept
@@ -148,10 +153,10 @@ class Capabilities:
         """Note what is known if it has changed."""
         models: dict[str, Json] = {m: dict(d.to_json()) for m, d in sorted(self.learnt().items())}
         kept: Json = {"server": self._server, "models": models}
-        if self._memory is None or kept == (self._kept or {"server": "", "models": {}}):
+        if self.memory is None or kept == (self._kept or {"server": "", "models": {}}):
             return
         try:
-            await self._memory.note(self._key, kept)
+            await self.memory.note(self._key, kept)
         except StorageError as error:
             log.debug("what the server accepts cannot be saved", reason=str(error))
         else:
