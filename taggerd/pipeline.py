@@ -203,11 +203,11 @@ def _with_original_digest(picture: Picture, known: Inspection) -> Picture:
 
 async def _unhide_human_words(claim: Claim, picture: Picture, services: Services) -> None:
     """Remove machine words from the sidecars that hide what a human has written there since."""
-    yielded = await services.workers.run(
+    changed = await services.workers.run(
         metadata.unhide_human_texts, claim.photo, services.metadata_options
     )
-    if yielded:
-        await services.ledger.written(claim, picture.digest, yielded)
+    if changed:
+        await services.ledger.written(claim, picture.digest, changed)
 
 
 async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held]:

@@ -1,6 +1,6 @@
-"""What taggerd itself wrote into a sidecar, as the sidecar tells it.
+"""The record in a sidecar of what taggerd wrote into it.
 
-The record lies in taggerd's own namespace, ``http://taggerd.org/ns/1.0/``:
+It is in taggerd's own namespace, ``http://taggerd.org/ns/1.0/``:
 
 ============== ===== ======================================================================
 property       form  holds
@@ -58,9 +58,9 @@ class Ownership:
     """Which words in a sidecar are taggerd's."""
 
     keywords: tuple[str, ...] = ()
-    """As they stand in flat lists: the words, then those of their parents that are written too."""
+    """As in flat lists: the words, then those of their parents that are written too."""
     paths: tuple[tuple[str, ...], ...] = ()
-    """From the root down, each of two levels or more; as hierarchical lists have them."""
+    """From the root down, each of two levels or more, as in hierarchical lists."""
     root: str = ""
     """Every entry of a hierarchical list is there again below this keyword; empty: it is not."""
     rejected: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class Ownership:
         return not (self.keywords or self.mirrored or self.written or self.replaced)
 
     def properties(self, provenance: Provenance) -> dict[Name, Value | None]:
-        """Return the record as properties; None for one that is not to be there."""
+        """Return the record as properties; None for one that is empty."""
         models = [f"{role}={model}" for role, model in sorted(provenance.models.items())]
         texts = {
             "version": provenance.version,
@@ -122,7 +122,7 @@ class Ownership:
         return record | _bags({"models": models}) | self.words()
 
     def words(self) -> dict[Name, Value | None]:
-        """Return what the record says of words, as properties."""
+        """Return the part of the record about words, as properties."""
         bags = {
             "keywords": self.keywords,
             "paths": ["|".join(path) for path in self.paths],
@@ -136,7 +136,7 @@ class Ownership:
 
 
 def _bags(bags: Mapping[str, Sequence[str]]) -> dict[Name, Value | None]:
-    """Return *bags* as properties; None for an empty one, which is not to be there."""
+    """Return *bags* as properties; None for an empty one."""
     record: dict[Name, Value | None] = {}
     for local, words in bags.items():
         entries = tuple(Entry(word) for word in words)
@@ -145,6 +145,6 @@ def _bags(bags: Mapping[str, Sequence[str]]) -> dict[Name, Value | None]:
 
 
 def _pairs(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Take ``"field rest"`` apart; what has no rest is not ours to understand."""
+    """Split ``"field rest"``; skip what has no rest, which taggerd never wrote."""
     split = (word.partition(" ") for word in words)
     return [(head, rest) for head, _, rest in split if rest]

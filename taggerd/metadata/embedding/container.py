@@ -1,8 +1,8 @@
 """What all formats of photo files have in common: bytes, edits, and the XMP packet among them.
 
-A format finds the packet, says which edits put another one in its stead, and gives a fingerprint
-of everything else. Two files of one fingerprint hold the same picture, byte for byte, and the same
-metadata but for XMP.
+A format finds the packet, says which edits replace it, and gives a fingerprint of everything else.
+Two files with the same fingerprint hold the same picture, byte for byte, and the same metadata
+except XMP.
 
 An edit replaces a span of bytes; everything outside is the same by construction. A
 :class:`Edited` source reads like the file it would make, so that the outcome can be parsed and
@@ -135,7 +135,7 @@ def exactly(source: Source, offset: int, length: int) -> bytes:
 def check_effort(source: Source, spans: Iterable[Span]) -> None:
     """Refuse to read *spans* if together they are many times the file.
 
-    Only a file made for it names the same bytes over and over.
+    Only a malicious file names the same bytes over and over.
     """
     if sum(span.size for span in spans) > 4 * source.size + _BLOCK:
         refuse("names the same bytes too often")

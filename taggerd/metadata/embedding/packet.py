@@ -135,7 +135,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
         The packet, the very same one where there was nothing to say.
 
     Raises:
-        SidecarRefused: it cannot be merged without a doubt; the message says why.
+        SidecarRefused: it cannot be merged safely; the message says why.
     """
     held, camera = _held(*native), partial(camera_of, native[0])
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
@@ -194,7 +194,7 @@ def _held(exif: Mapping[str, object], iptc: Mapping[str, object]) -> Fields:
 
 
 def _seeds(core: bytes, held: Fields) -> dict[Name, Value]:
-    """Return the words *held* elsewhere that the packet lacks; once, before the first embedding."""
+    """Return the words *held* elsewhere that the packet lacks; only before the first embedding."""
     document = Document.load(core)
     if DIGEST in document:
         return {}

@@ -40,7 +40,7 @@ _SIZES = dict(zip(range(1, 14), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), strict=
 _DATA = ((273, 279), (324, 325), (513, 514))
 """Tags that hold where picture data lies and how long it is: strips, tiles, JPEG thumbnail."""
 _HEAD, _OFFSET, _COUNT, _ENTRY = 4, 4, 2, 12
-"""Where the first directory's offset stands; sizes of an offset, a number of entries, an entry."""
+"""Offset of the first directory's offset; sizes of an offset, a count of entries, an entry."""
 _LARGEST_FILE = (1 << 32) - 1
 _MOST_DIRECTORIES = 10_000
 _MOST_ENTRIES = 65_535
@@ -189,7 +189,7 @@ class Tiff(Container):
         return [at for at in (*below, directory.next) if at]
 
     def _inside(self, span: Span) -> Span:
-        """Refuse what lies beyond the end: something new there would take its place."""
+        """Refuse what lies beyond the end: data appended there would become part of it."""
         if span.end > self._source.size:
             refuse("is cut off: parts of it would lie beyond its end")
         return span
@@ -219,7 +219,7 @@ class Tiff(Container):
             waiting += [self._directory(at) for at in self._below(directory)]
 
     def _check_alone(self) -> None:
-        """Refuse where the old packet's bytes are also somebody else's."""
+        """Refuse where other data shares bytes with the old packet."""
         if self.span is None:
             return
         for directory in self._directories():
@@ -239,7 +239,7 @@ class Tiff(Container):
         return Edit(at, at + _OFFSET, packed)
 
     def _next_free(self) -> int:
-        """Return the offset behind the file's end where something may begin: on a word."""
+        """Return the first aligned offset behind the file's end."""
         return -(-self._source.size // 8) * 8
 
     def _refuse_beyond(self, end: int) -> None:
@@ -271,7 +271,7 @@ class Tiff(Container):
         ]
 
     def _removed(self) -> list[Edit]:
-        """Return the edits that take tag 700 out of the first directory, in its place."""
+        """Return the edits that remove tag 700 from the first directory, which stays where it is."""
         if self._entry is None or self.span is None:
             return []
         first = self._first

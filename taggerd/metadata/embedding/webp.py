@@ -76,7 +76,7 @@ class Webp(Container):
         if self._head:
             flags = self._head[0] & ~_HAS_XMP | flag
             if not flags & ~_HAS_ALPHA and simple in ([b"VP8X", b"VP8 "], [b"VP8X", b"VP8L"]):
-                # A simple file: so it came, and so it is given back.
+                # It came as a simple file, and becomes one again.
                 return [Edit(12, 30, b"")]
             return [Edit(20, 21, bytes([flags]))]
         return [Edit(12, 12, struct.pack("<4sI", b"VP8X", 10) + self._made_head(flag))]

@@ -1,6 +1,6 @@
-"""Clean the keywords of a model: one spelling a word, nothing that is not a word to search by.
+"""Normalise the keywords of a model: one form per word, and only words that people search for.
 
-Only machine keywords go through here; a human's are never touched.
+Human keywords are never normalised.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_WORDS = 4
 LONGEST = 64
 """Characters."""
 LONGEST_UNSPACED = 20
-"""Characters of a keyword in Chinese, Japanese or Korean, which do not part words by spaces."""
+"""Characters of a keyword in Chinese, Japanese or Korean, which are written without spaces."""
 
 _SPLIT = re.compile(r"[,;|\n\r\t、，；،؛]+")  # noqa: RUF001 - the commas of other scripts are meant
 _LISTED = re.compile(r"^(?:[-*•·#>]+|\(?\d{1,2}[.)])\s+|^#+")
@@ -47,7 +47,7 @@ _DATE = re.compile(
 )
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _JOINERS = "\u200c\u200d"
-"""Not seen, but letters of Persian and Indic scripts and parts of emoji hang on them."""
+"""Invisible, but needed between letters of Persian and Indic scripts and parts of emoji."""
 _ACRONYM = re.compile(r"(?=.*[A-Z])[A-Z0-9][A-Z0-9&.-]{1,4}")
 _JOINTS = re.compile("[\\s\\-_/|'\u2019.]+")
 _CAPITAL_NOUNS = frozenset({"de", "gsw", "lb", "nds"})
@@ -57,7 +57,7 @@ _MIXED = re.compile(r"[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
 
 _SINGULAR = frozenset(
     {
-        # Words that end like plurals and are none, or that have no singular worth searching by.
+        # Words that end like plurals and are none, or whose singular nobody searches for.
         "alps", "andes", "atlas", "barracks", "bellows", "bias", "binoculars", "canvas",
         "christmas", "clothes", "crossroads", "data", "eyeglasses", "glasses", "goggles",
         "gallows", "gas", "headphones", "headquarters", "jeans", "leggings", "lens", "media",
@@ -72,7 +72,7 @@ _SINGULAR = frozenset(
     }
 )  # fmt: skip
 _IRREGULAR = {
-    # Where inflect's rule for the ending gives a word that does not exist.
+    # Where inflect returns a word that does not exist.
     "cacti": "cactus", "fungi": "fungus", "selfies": "selfie", "smoothies": "smoothie",
     "hoodies": "hoodie", "rookies": "rookie", "brownies": "brownie", "foodies": "foodie",
     "hippies": "hippie", "veggies": "veggie", "birdies": "birdie", "doggies": "doggie",
@@ -84,17 +84,17 @@ _SINGULAR_ENDINGS = ("ss", "us", "is", "ics", "itis", "'s", "\u2019s")
 
 
 class Normalised(NamedTuple):
-    """A keyword in its one spelling."""
+    """A keyword in its normal form."""
 
     keyword: Keyword
     forms: tuple[str, ...]
-    """How a list of words may have it (see :func:`folded`): as it is, singular, plural."""
+    """The forms in which a vocabulary may have it (see :func:`folded`): as it is, singular, plural."""
 
 
 def normalise(
     raw: Iterable[Keyword | tuple[str, float | None]], options: settings.Keywords, language: str
 ) -> tuple[Normalised, ...]:
-    """Return the keywords of *raw* that are worth keeping, in their order, in one spelling each.
+    """Return the keywords of *raw* that are worth keeping, in their order and normal form.
 
     NFC; lower case but for names and acronyms; no two that differ by case, spaces or hyphens only;
     no digits, coordinates, dates, sentences or stop words. In English also: plurals made singular,
@@ -117,28 +117,28 @@ def normalise(
     stopped = {alike(word, english=english) for word in options.stop}
     kept: dict[str, Keyword] = {}
     for word, score in words:
-        spelled = _spelled(word, named, language)
-        key = alike(spelled, english=english)
+        normal = _normal_form(word, named, language)
+        key = alike(normal, english=english)
         if not key or key in stopped or alike(word, english=english) in stopped:
             continue
         held = kept.get(key)
         if held is None:
-            kept[key] = Keyword(spelled, score)
+            kept[key] = Keyword(normal, score)
         elif score is not None and (held.score is None or held.score < score):
             kept[key] = Keyword(held.word, score)
     return tuple(Normalised(word, _forms(word.word, english=english)) for word in kept.values())
 
 
 def is_english(language: str) -> bool:
-    """Say whether *language* (BCP 47) is English, which it is where nothing is said."""
+    """Say whether *language* (BCP 47) is English, the default."""
     return language.partition("-")[0].lower() in {"", "en"}
 
 
 @lru_cache(maxsize=20_000)
 def alike(word: str, *, english: bool = True) -> str:
-    """Return what spellings of one word share: without case, spaces, hyphens, number, article.
+    """Return *word* without what its variants differ by: case, spaces, hyphens, number, article.
 
-    Number and article only where words are taken for *english*.
+    Number and article only for *english* words.
     """
     plain = " ".join(unicodedata.normalize("NFC", word).casefold().split())
     if english:
@@ -149,13 +149,13 @@ def alike(word: str, *, english: bool = True) -> str:
 
 
 def folded(word: str) -> str:
-    """Return *word* without case, spaces, hyphens and an English article: cheap, no inflection."""
+    """Return *word* without case, spaces, hyphens and English article. Cheap: no inflection."""
     plain = _ARTICLE.sub("", " ".join(unicodedata.normalize("NFC", word).casefold().split()))
     return _JOINTS.sub("", plain) or plain
 
 
 def _forms(word: str, *, english: bool) -> tuple[str, ...]:
-    """Return the forms under which a list of words may have *word*, the nearest first."""
+    """Return the forms in which a vocabulary may have *word*, the nearest first."""
     forms = [word]
     if english and _is_latin(word):
         one = _singular(word.casefold())
@@ -178,7 +178,7 @@ def _trimmed(text: str, *, english: bool) -> str:
 
 
 def _balanced(text: str) -> str:
-    """Give back the bracket that trimming took: ``"St. Mary (church"`` is no word."""
+    """Put back a bracket that trimming took: ``"St. Mary (church"`` is no word."""
     for opening, closing in ("()", "[]"):
         if text.count(opening) > text.count(closing):
             text += closing
@@ -186,7 +186,7 @@ def _balanced(text: str) -> str:
 
 
 def _is_word(word: str) -> bool:
-    """Say whether *word* is something to search by: not a number, date, place or sentence."""
+    """Say whether people search for *word*: no number, date, coordinate or sentence."""
     if not any(c.isalpha() for c in word) or len(word) > LONGEST:
         return False
     if len(word.split()) > MOST_WORDS or len(_UNSPACED.findall(word)) > LONGEST_UNSPACED:
@@ -207,8 +207,8 @@ def _is_latin(word: str) -> bool:
 def _meaningful_capitals(words: list[str], *, english: bool) -> frozenset[str]:
     """Return the words whose capitals mean something: names and acronyms.
 
-    A model that capitalises or shouts everything says nothing by it, nor does the capital of the
-    first word of an answer. Where capitals are few, they mark names.
+    Capitals mean nothing where a model capitalises or shouts everything, nor in the first word of
+    an answer. Where they are few, they mark names.
     """
     lower = {alike(word, english=english) for word in words if word.islower()}
     rest = words[1:]
@@ -227,12 +227,12 @@ def _meaningful_capitals(words: list[str], *, english: bool) -> frozenset[str]:
 
 
 def _is_titled(word: str) -> bool:
-    """Say whether *word* only has capitals where words begin, as a heading has."""
+    """Say whether *word* has capitals only at the start of words, as in a heading."""
     return word[:1].isupper() and not word.isupper() and not _MIXED.search(word)
 
 
-def _spelled(word: str, named: frozenset[str], language: str) -> str:
-    """Return *word* in its one spelling."""
+def _normal_form(word: str, named: frozenset[str], language: str) -> str:
+    """Return *word* in its normal form."""
     if not _is_latin(word):
         return word
     if word in named and _is_titled(word):
@@ -242,8 +242,8 @@ def _spelled(word: str, named: frozenset[str], language: str) -> str:
         return word
     parts = word.split(" ")
     kept = [part if word in named and _keeps_case(part) else _lower(part, first) for part in parts]
-    spelled = " ".join(kept)
-    return _singular(spelled) if is_english(language) else spelled
+    normal = " ".join(kept)
+    return _singular(normal) if is_english(language) else normal
 
 
 def _lower(word: str, language: str) -> str:
@@ -260,7 +260,7 @@ def _keeps_case(part: str) -> bool:
 
 @lru_cache(maxsize=20_000)
 def _singular(word: str) -> str:
-    """Return the singular of an English *word* or phrase; what does not look English stays."""
+    """Return the singular of an English *word* or phrase; leave what does not look English."""
     head, space, last = word.rpartition(" ")
     if not last.isascii() or not last.islower() or len(last) < 3:  # noqa: PLR2004 - "is", "us"
         return word
@@ -276,7 +276,7 @@ def _singular(word: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def _plural(word: str) -> str:
-    """Return the plural of an English *word* or phrase, as a list of words may have it."""
+    """Return the plural of an English *word* or phrase."""
     head, space, last = word.rpartition(" ")
     before, hyphen, last = last.rpartition("-")
     if not last.isascii() or not last.isalpha():
@@ -286,7 +286,7 @@ def _plural(word: str) -> str:
 
 @cache
 def _inflect() -> inflect.engine:
-    """Return the engine; made when first needed, because importing it takes a while."""
+    """Return the engine, made when first needed."""
     import inflect  # noqa: PLC0415 - 0.2 to 1.2 s that a program which only reads should not pay
 
     return inflect.engine()

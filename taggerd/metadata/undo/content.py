@@ -37,7 +37,7 @@ End = Literal["removed", "restored", "cleaned", "partly", "nothing"]
 ``nothing``: there was nothing to undo."""
 
 _ENCODINGS = ("ascii", "utf-16-le", "utf-16-be")
-"""Codecs in which the namespace may stand in a sidecar that taggerd wrote."""
+"""Codecs of the namespace in a sidecar that taggerd wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,9 @@ def undo(sidecar: bytes | Document, options: Options, wanted: UndoOptions = EVER
         SidecarRefused: it cannot be understood, or not be changed safely.
     """
     data = sidecar if isinstance(sidecar, bytes) else sidecar.data
-    if not mentions_us(data):  # not parsed: whether it is damaged is nobody's business here
+    if not mentions_us(
+        data
+    ):  # not parsed: it may be damaged, and that is not for an undo to report
         return not_ours(data)
     document = Document.load(sidecar) if isinstance(sidecar, bytes) else sidecar
     if not any(name.uri == TAGGERD for name in document.names):
@@ -191,7 +193,7 @@ def _partly(
 
 
 def _cleaned(document: Document, *, made: bool) -> Undone:
-    """Take out what is taggerd's, and leave all else."""
+    """Take out what is taggerd's, and leave everything else."""
     ownership, draft = Ownership.read(document), Draft(document)
     changed = undo_texts(draft, ownership, TEXT_FIELDS.keys())
     words = undo_keywords(draft, ownership)
@@ -205,6 +207,6 @@ def _cleaned(document: Document, *, made: bool) -> Undone:
 
 
 def _said(fields: list[str], words: list[str]) -> tuple[str, ...]:
-    """Put what was taken out into words."""
+    """Return what was taken out, in words."""
     count = f"{len(words)} keyword{'' if len(words) == 1 else 's'}"
     return (*fields, *([count] if words else []))

@@ -26,8 +26,8 @@ PREFIXES = {
     "acdsee": "http://ns.acdsee.com/iptc/1.0/",
     "taggerd": "http://taggerd.org/ns/1.0/",
 }
-"""Usual prefix → URI. taggerd's own ends in ``/`` because Exiv2 rewrites others: that is how
-Microsoft's came to have two, Exiv2's and (``MicrosoftPhoto1``) Microsoft's and exiftool's."""
+"""Usual prefix → URI. taggerd's own ends in ``/`` because Exiv2 adds a slash to others. Microsoft's
+has two for that reason: Exiv2's, and (``MicrosoftPhoto1``) Microsoft's and exiftool's."""
 
 RDF = PREFIXES["rdf"]
 XML = PREFIXES["xml"]

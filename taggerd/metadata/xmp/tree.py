@@ -1,6 +1,6 @@
-"""XML as a tree that knows where every element lies in the bytes.
+"""XML as a tree with the byte span of every element.
 
-Parsing is expat's (namespaces, well-formedness, UTF-8); this module adds the byte spans.
+expat parses (namespaces, well-formedness, UTF-8); this module adds the spans.
 """
 
 from __future__ import annotations
