@@ -271,7 +271,7 @@ class Tiff(Container):
         ]
 
     def _removed(self) -> list[Edit]:
-        """Return the edits that remove tag 700 from the first directory, which stays where it is."""
+        """Return the edits that remove tag 700 from the first directory where it is."""
         if self._entry is None or self.span is None:
             return []
         first = self._first

@@ -88,7 +88,7 @@ class Normalised(NamedTuple):
 
     keyword: Keyword
     forms: tuple[str, ...]
-    """The forms in which a vocabulary may have it (see :func:`folded`): as it is, singular, plural."""
+    """How a vocabulary may have it (see :func:`folded`): as it is, singular, plural."""
 
 
 def normalise(
