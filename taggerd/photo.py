@@ -176,6 +176,12 @@ class Answer:
     """The content of the message, unchanged."""
     model: str = ""
     """The model that answered, by its own account."""
+    backend: str = ""
+    """Base URL of the endpoint that answered, without credentials."""
+    profile: str = ""
+    """Name of the prompt profile that the question came from."""
+    profile_digest: str = ""
+    """Digest of the texts in that profile."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -212,6 +218,8 @@ class Provenance:
     """Digest of the file that was read."""
     profile_digest: str = ""
     """Digest of the texts of the prompts."""
+    reused: tuple[str, ...] = ()
+    """Roles whose answer was given to another question."""
     body: str = ""
     """Digest of a photo file without its XMP; only for tags that are embedded in it."""
 

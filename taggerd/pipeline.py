@@ -26,7 +26,7 @@ from taggerd.ledger import Failed, Finished, Outgoing, Released
 from taggerd.photo import Provenance, Tags, printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -51,6 +51,10 @@ class RunOptions:
     """False: ask and record, but write no sidecar."""
     ask_again: bool = False
     """Ask again what was answered before this run."""
+    backend_named: bool = False
+    """Somebody named the backend for this run: answers of other backends do not count."""
+    reuse_answers: bool = False
+    """Take any answer that is held, whatever the question was; records and sidecars say so."""
 
     @property
     def writes(self) -> bool:
@@ -130,7 +134,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
             await _unhide_human_words(claim, picture, services)
         return Result(Finished(picture.digest))
 
-    attempt.answers = recall(held, services.inference.questions, claim, options)
+    attempt.answers = recall(held, services.inference.questions, claim, options, services.backends)
     attempt.circumstances = known.circumstances
     async for answer in ask(attempt, picture, held, services, options):
         attempt.pay(answer)
@@ -222,22 +226,29 @@ async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held
 
 
 def recall(
-    held: Iterable[Held], questions: Sequence[Question], claim: Claim, options: RunOptions
+    held: Iterable[Held],
+    questions: Sequence[Question],
+    claim: Claim,
+    options: RunOptions,
+    backends: Container[str] = (),
 ) -> dict[str, Answer]:
     """Choose those of the *held* answers that need not be asked for again, by role.
 
-    The answer to the same question comes first, else the newest one in the role, whatever model or
-    prompt it came from: the same bytes are not paid for twice. A run that asks again takes only
-    answers given since then, a dry run only those to the same question.
+    That is the newest answer to the same question: same bytes, role, model and prompt. An answer to
+    another question is none to this one; otherwise words of one model would stand under the name
+    of another. A run that asks again takes only answers given since then.
     """
     since = claim.asked_again_since or 0.0
     chosen: dict[str, Answer] = {}
     for question in questions:
         answers = [h for h in held if h.answer.role == question.role and h.at >= since]
         same = [h for h in answers if h.answer.question == question.identity]
-        if same or not (options.ask_again or options.dry_run):
-            for best in sorted(same or answers, key=lambda h: h.at)[-1:]:
-                chosen[question.role] = best.answer
+        if options.backend_named:
+            same = [h for h in same if h.answer.backend in backends]
+        if options.reuse_answers and not options.ask_again:
+            same = same or answers
+        for best in sorted(same, key=lambda h: h.at)[-1:]:
+            chosen[question.role] = best.answer
     return chosen
 
 
@@ -262,7 +273,7 @@ async def ask(
         texts = {role: text_of(answer) for role, answer in attempt.answers.items()}
         roles = [question.role for question in waiting]
         ready = [q.ready(texts, context) for q in waiting if not q.waits_for(roles)]
-        attempt.answers |= recall(held, ready, attempt.claim, options)
+        attempt.answers |= recall(held, ready, attempt.claim, options, services.backends)
         unasked = [question for question in ready if question.role not in attempt.answers]
         async for answer in services.inference.describe(picture, unasked):
             yield answer
@@ -302,15 +313,34 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, services: Service
 
 
 def provenance(attempt: Attempt, services: Services) -> Provenance:
-    """Return where the tags of *attempt* come from."""
+    """Return where the tags of *attempt* come from: each answer's own origin, not the run's."""
+    answers = attempt.answers.values()
     return Provenance(
         version=__version__,
         date=services.now(),
-        profile=services.inference.profile.name,
-        profile_digest=services.inference.profile.digest,
-        models={role: answer.model for role, answer in attempt.answers.items()},
+        profile=_distinct(answer.profile for answer in answers),
+        profile_digest=_distinct(answer.profile_digest for answer in answers),
+        models={answer.role: answer.model for answer in answers},
         digest=attempt.picture.digest if attempt.picture else "",
+        reused=reused(attempt, services),
     )
+
+
+def reused(attempt: Attempt, services: Services) -> tuple[str, ...]:
+    """Return the roles whose answer was given to another question than is asked now."""
+    asked = {question.role: question for question in services.inference.questions}
+    return tuple(
+        answer.role
+        for answer in attempt.answers.values()
+        if answer not in attempt.paid
+        and not asked[answer.role].placeholders
+        and answer.question != asked[answer.role].identity
+    )
+
+
+def _distinct(values: Iterable[str]) -> str:
+    """Return the different *values* in their order, as one text."""
+    return ", ".join(dict.fromkeys(filter(None, values)))
 
 
 def record_of(
@@ -321,6 +351,12 @@ def record_of(
     tagged = [sidecar for sidecar in attempt.sidecars if not sidecar.error and not sidecar.emptied]
     notes = [note for sidecar in attempt.sidecars for note in sidecar.notes]
     answers = list(attempt.answers.values())
+    notes += [
+        f"{answer.role}: reused the answer that {answer.model} gave to another question"
+        for answer in answers
+        if answer.role in (reused(attempt, services) if options.reuse_answers else ())
+    ]
+    inference = services.inference
     return Record(
         id=f"{attempt.claim.id}-{attempt.started_at:%Y%m%dT%H%M%S.%f}",
         image=attempt.claim.photo.primary.path,
@@ -331,9 +367,11 @@ def record_of(
         description=attempt.tags.description,
         roles={answer.role: text_of(answer) for answer in answers},
         models={answer.role: answer.model for answer in answers},
-        backend=services.inference.base_url,
-        prompt_profile=services.inference.profile.name,
-        prompt_profile_digest=services.inference.profile.digest,
+        backend=_distinct(answer.backend for answer in answers) or inference.base_url,
+        prompt_profile=_distinct(a.profile for a in answers) or inference.profile.name,
+        prompt_profile_digest=(
+            _distinct(a.profile_digest for a in answers) or inference.profile.digest
+        ),
         metadata_written=bool(tagged),
         sidecars=tuple(printable(sidecar.path) for sidecar in tagged if not sidecar.embedded),
         embedded=tuple(printable(sidecar.path) for sidecar in tagged if sidecar.embedded),

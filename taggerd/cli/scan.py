@@ -122,6 +122,13 @@ def scan(
             help="Ask again about tagged photos; replace only what taggerd wrote.",
         ),
     ] = False,
+    reuse_answers: Annotated[
+        bool,
+        typer.Option(
+            "--reuse-answers",
+            help="Take answers that are held, whatever model or prompt they came from.",
+        ),
+    ] = False,
     output_jsonl: Annotated[
         Path | None, typer.Option(help="Also append this scan's records to FILE.", metavar="FILE")
     ] = None,
@@ -143,6 +150,8 @@ def scan(
         dry_run=dry_run,
         sidecars=not no_meta,
         ask_again=retag or "metadata.overwrite" in load.given,
+        backend_named="backend.base_url" in load.given,
+        reuse_answers=reuse_answers,
     )
     request = ScanRequest(
         _paths([*(paths or []), *(input_dir or [])], loaded), run_options, output_jsonl, summary

@@ -149,7 +149,13 @@ class InferenceService:
                 async for answer in endpoint.describe(picture, sent):
                     # To the ledger it is the same question wherever it was asked.
                     identity = identities.get(answer.question, answer.question)
-                    yield replace(answer, question=identity)
+                    yield replace(
+                        answer,
+                        question=identity,
+                        backend=endpoint.base_url,
+                        profile=self.profile.name,
+                        profile_digest=self.profile.digest,
+                    )
             finally:
                 self._recovery.start()
 

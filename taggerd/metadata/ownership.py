@@ -10,6 +10,7 @@ property       form  holds
 ``profile``    text  the prompt profile
 ``prompts``    text  BLAKE2b-128 of its texts
 ``models``     Bag   ``role=model``
+``reused``     Bag   roles whose answer was given to another question (``--reuse-answers``)
 ``digest``     text  BLAKE2b-256 of the file that was looked at
 ``body``       text  embedded only: what the photo file is without it (see :mod:`.embedding.packet`)
 ``keywords``   Bag   the exact machine keywords in the lists, flat
@@ -27,6 +28,7 @@ property       form  holds
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Provenance
 
+_DRIVE = re.compile(r"[A-Za-z]:\\")
 DATE = Name(TAGGERD, "date")
 DIGEST = Name(TAGGERD, "digest")
 BODY = Name(TAGGERD, "body")
@@ -107,7 +110,9 @@ class Ownership:
 
     def properties(self, provenance: Provenance) -> dict[Name, Value | None]:
         """Return the record as properties; None for one that is empty."""
-        models = [f"{role}={model}" for role, model in sorted(provenance.models.items())]
+        models = [
+            f"{role}={file_name_of(model)}" for role, model in sorted(provenance.models.items())
+        ]
         texts = {
             "version": provenance.version,
             "date": provenance.date.isoformat(timespec="seconds"),
@@ -119,7 +124,7 @@ class Ownership:
         record: dict[Name, Value | None] = {
             Name(TAGGERD, local): text or None for local, text in texts.items()
         }
-        return record | _bags({"models": models}) | self.words()
+        return record | _bags({"models": models, "reused": provenance.reused}) | self.words()
 
     def words(self) -> dict[Name, Value | None]:
         """Return the part of the record about words, as properties."""
@@ -133,6 +138,17 @@ class Ownership:
             "replaced": [" ".join(pair) for pair in sorted(self.replaced.items())],
         }
         return _bags(bags) | {Name(TAGGERD, "root"): self.root or None}
+
+
+def file_name_of(model: str) -> str:
+    """Return *model*, or its file name if a server names it by a path, as llama-server does.
+
+    Sidecars and photos travel, and a home folder's path is nobody's business.
+    """
+    is_path = model.startswith(("/", "~", "./", "../")) or _DRIVE.match(model) is not None
+    if is_path or model.lower().endswith((".gguf", ".safetensors")):
+        return re.split(r"[/\\]", model.rstrip("/\\"))[-1]
+    return model
 
 
 def _bags(bags: Mapping[str, Sequence[str]]) -> dict[Name, Value | None]:

@@ -58,6 +58,11 @@ class Services:
     remarked: set[str] = field(default_factory=set)
     """Keyword lists that have been warned about in this run."""
 
+    @property
+    def backends(self) -> frozenset[str]:
+        """The addresses that are asked, without credentials."""
+        return frozenset(endpoint.base_url for endpoint in self.inference.endpoints)
+
     def remark(self, sidecars: Iterable[Sidecar]) -> None:
         """Log once a run, not once a photo, that a list of another program may hide keywords."""
         for sidecar in sidecars:

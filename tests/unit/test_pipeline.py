@@ -33,29 +33,37 @@ def claim(*, asked_again_since: float | None = None, recorded: bool = False) -> 
     )
 
 
-def held(text: str, at: float, question: str = CAPTION.identity) -> Held:
+def held(text: str, at: float, question: str = CAPTION.identity, backend: str = "") -> Held:
     """Make an answer that is held."""
-    return Held(Answer(role="caption", question=question, text=text), at)
+    return Held(Answer(role="caption", question=question, text=text, backend=backend), at)
 
 
-def test_the_very_same_question_wins_over_a_newer_answer_to_another() -> None:
-    """An answer to exactly this question is better than one to another model's or prompt's."""
-    answers = [held("same", 1.0), held("other", 2.0, "another question")]
-    assert recall(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "same"
+def test_only_an_answer_to_the_same_question_is_taken() -> None:
+    """The words of one model or prompt never stand for those of another."""
+    options = RunOptions(run="r")
+    assert recall([held("other", 2.0, "another question")], [CAPTION], claim(), options) == {}
+    answers = [held("old", 1.0), held("same", 2.0), held("other", 3.0, "another question")]
+    assert recall(answers, [CAPTION], claim(), options)["caption"].text == "same"
 
 
-def test_an_answer_to_another_question_is_good_enough_not_to_pay_again() -> None:
-    """The same bytes are not paid for twice because the model or the prompt changed meanwhile."""
+def test_any_answer_is_taken_where_somebody_says_so() -> None:
+    """The same question's first, else the newest; never where answers are asked for again."""
     answers = [held("old", 1.0, "q1"), held("newer", 2.0, "q2")]
-    assert recall(answers, [CAPTION], claim(), RunOptions(run="r"))["caption"].text == "newer"
+    reuse = RunOptions(run="r", reuse_answers=True)
+    assert recall(answers, [CAPTION], claim(), reuse)["caption"].text == "newer"
+    assert (
+        recall([held("same", 0.5), *answers], [CAPTION], claim(), reuse)["caption"].text == "same"
+    )
+    again = RunOptions(run="r", reuse_answers=True, ask_again=True)
+    assert recall(answers, [CAPTION], claim(), again) == {}
 
 
-@pytest.mark.parametrize(
-    "options", [RunOptions(run="r", dry_run=True), RunOptions(run="r", ask_again=True)]
-)
-def test_dry_runs_and_overwrites_take_only_the_same_question(options: RunOptions) -> None:
-    """Who tries another prompt wants to see its answer."""
-    assert recall([held("old", 1.0, "another question")], [CAPTION], claim(), options) == {}
+def test_a_backend_that_somebody_names_is_asked_itself() -> None:
+    """An answer of another backend's model of the same name is not its answer."""
+    named = RunOptions(run="r", backend_named=True)
+    here = held("here", 1.0, backend="http://here/v1")
+    assert recall([here], [CAPTION], claim(), named, {"http://there/v1"}) == {}
+    assert recall([here], [CAPTION], claim(), named, {"http://here/v1"})["caption"].text == "here"
 
 
 def test_asked_again_takes_only_what_was_answered_since() -> None:

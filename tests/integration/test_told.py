@@ -1,0 +1,140 @@
+"""What a user says outranks what is held from before; answers keep the name of who gave them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.program import CountingBackend, Program, Reply
+
+from taggerd.inference import describer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROLES = 3
+
+
+def named(backend: CountingBackend, *models: str) -> None:
+    """Have the backend serve *models*, each of which answers in its own name."""
+
+    def script(path: str, body: bytes) -> Reply:
+        if not body:
+            answer: dict[str, object] = {"data": [{"id": model} for model in models]}
+            return 200, {}, json.dumps(answer).encode()
+        asked = json.loads(body)
+        model, asked["model"] = asked["model"], describer.MODEL
+        status, said = describer.respond("POST", path, json.dumps(asked).encode())
+        return status, {}, json.dumps({**said, "model": model}).encode()
+
+    backend.script = script
+
+
+@pytest.fixture
+def other(backend: CountingBackend) -> Iterator[CountingBackend]:
+    """Return a backend that serves two models, and a second one that serves the same."""
+    named(backend, "small-vl", "fake-vl")
+    second = CountingBackend()
+    named(second, "small-vl", "fake-vl")
+    yield second
+    second.close()
+
+
+def test_the_describer_s_words_are_never_another_model_s(
+    taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
+) -> None:
+    """A dry run with the describer, then a model and profile by name: the model is asked."""
+    assert other
+    taggerd.base_url = backend.base_url
+    assert taggerd("scan", "--dry-run", "--base-url", "builtin:", card).returncode == 0
+    assert backend.photo_requests == 0
+    done = taggerd("scan", "--model", "fake-vl", "--prompt-profile", "concise", card)
+    assert done.returncode == 0, done.stderr
+    assert backend.photo_requests == 5 * ROLES
+    record = taggerd.records()[-1]
+    assert set(record["models"].values()) == {"fake-vl"}
+    assert (record["backend"], record["prompt_profile"]) == (backend.base_url, "concise")
+    for sidecar in card.glob("*.xmp"):
+        assert "caption=fake-vl" in sidecar.read_text()
+        assert "pixels-only" not in sidecar.read_text()
+
+
+def test_the_same_question_is_not_paid_for_twice(
+    taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
+) -> None:
+    """After --no-meta and after an undo the answers are still good, if nothing else was said."""
+    assert other
+    taggerd.base_url = backend.base_url
+    for arguments in (["--no-meta"], []):
+        assert taggerd("scan", "--model", "fake-vl", *arguments, card).returncode == 0
+    taggerd("undo", card)
+    taggerd("retry", card)
+    assert taggerd("scan", "--model", "fake-vl", card).returncode == 0
+    assert backend.photo_requests == 5 * ROLES
+    assert len(list(card.glob("*.xmp"))) == 5
+
+
+def test_another_model_answers_what_it_is_asked_after_an_undo(
+    taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
+) -> None:
+    """Its words in the sidecars are its own, each role's."""
+    assert other
+    taggerd.base_url = backend.base_url
+    assert taggerd("scan", "--model", "small-vl", card).returncode == 0
+    taggerd("undo", card)
+    taggerd("retry", card)
+    assert (
+        taggerd("scan", "--caption-model", "fake-vl", "--model", "small-vl", card).returncode == 0
+    )
+    assert backend.photo_requests == 5 * (ROLES + 1)
+    assert taggerd.records()[-1]["models"] == {
+        "caption": "fake-vl",
+        "keywords": "small-vl",
+        "description": "small-vl",
+    }
+
+
+def test_a_backend_named_for_a_scan_is_asked_itself(
+    taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
+) -> None:
+    """Also where the one before served a model of the same name; the record names who answered."""
+    taggerd.base_url = backend.base_url
+    assert taggerd("scan", "--no-meta", "--model", "fake-vl", card).returncode == 0
+    scan = taggerd("scan", "--model", "fake-vl", "--base-url", other.base_url, card)
+    assert scan.returncode == 0, scan.stderr
+    assert other.photo_requests == 5 * ROLES
+    assert taggerd.records()[-1]["backend"] == other.base_url
+
+
+def test_answers_are_reused_where_somebody_says_so_and_keep_their_names(
+    taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
+) -> None:
+    """--reuse-answers sends no request; record and sidecar say whose words they are."""
+    assert other
+    taggerd.base_url = backend.base_url
+    assert taggerd("scan", "--no-meta", "--model", "small-vl", card).returncode == 0
+    asked = backend.photo_requests
+    scan = taggerd("scan", "--model", "fake-vl", "--reuse-answers", card)
+    assert scan.returncode == 0, scan.stderr
+    assert backend.photo_requests == asked
+    record = taggerd.records()[-1]
+    assert set(record["models"].values()) == {"small-vl"}
+    assert sum("reused the answer that small-vl gave" in note for note in record["notes"]) == ROLES
+    (first, *_) = card.glob("*.xmp")
+    assert "caption=small-vl" in first.read_text()
+    assert "<taggerd:reused>" in first.read_text()
+
+
+def test_a_model_s_path_stays_on_this_machine(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """llama-server names a model by the path of its file: the sidecar has the file's name."""
+    path = "/home/somebody/models/qwen2.5-vl-7b-q4.gguf"
+    named(backend, path)
+    taggerd.base_url = backend.base_url
+    assert taggerd("scan", card).returncode == 0
+    for sidecar in card.glob("*.xmp"):
+        assert "caption=qwen2.5-vl-7b-q4.gguf" in sidecar.read_text()
+        assert "somebody" not in sidecar.read_text()
