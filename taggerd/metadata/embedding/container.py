@@ -2,7 +2,7 @@
 
 A format finds the packet, says which edits replace it, and gives a fingerprint of everything else.
 Two files with the same fingerprint hold the same picture, byte for byte, and the same metadata
-except XMP.
+except XMP and what follows it in IPTC-IIM.
 
 An edit replaces a span of bytes; everything outside is the same by construction. A
 :class:`Edited` source reads like the file it would make, so that the outcome can be parsed and
@@ -22,6 +22,7 @@ from taggerd.metadata.xmp.encoding import LARGEST
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from taggerd.metadata.embedding.iim import Iim
     from taggerd.metadata.xmp.splice import Edit
 
 _BLOCK = 1 << 20
@@ -185,6 +186,8 @@ class Container(ABC):
         """The XMP packet, with its padding; None if there is none."""
         self.span: Span | None = None
         """The bytes that change with the packet and nothing else (a checksum over it included)."""
+        self.iim: Iim | None = None
+        """The IPTC-IIM, where it can be kept in step with the packet."""
 
     @abstractmethod
     def edits(self, packet: bytes | None) -> list[Edit]:
@@ -193,6 +196,16 @@ class Container(ABC):
         Raises:
             SidecarRefused: it cannot be done without risk to something else in the file.
         """
+
+    def iim_edits(self, iim: Iim | None) -> list[Edit]:
+        """Return the edits that put *iim* in the place of the file's own; None: it stays.
+
+        Raises:
+            SidecarRefused: it cannot be done without risk to something else in the file.
+        """
+        if iim is not None and iim != self.iim:
+            refuse("holds no IPTC-IIM that could be changed")
+        return []
 
     def fingerprint(self) -> Fingerprint:
         """Return everything else that is in the file."""

@@ -9,16 +9,21 @@ replaced by one of the same length.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from taggerd.errors import SidecarRefused
 from taggerd.metadata.embedding.container import (
     C2PA,
     Container,
+    Fingerprint,
     Span,
     blocks,
+    digest_without,
     exactly,
 )
+from taggerd.metadata.embedding.iim import PHOTOSHOP, iim_of, rest_of, segment_with
 from taggerd.metadata.keywords.fields import WRITTEN
 from taggerd.metadata.texts import TEXT_FIELDS
 from taggerd.metadata.xmp import refuse
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from taggerd.metadata.embedding.container import Source
+    from taggerd.metadata.embedding.iim import Iim
     from taggerd.metadata.xmp.tree import Node
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -40,7 +46,7 @@ _EXIF = b"Exif\0"
 _MPF = b"MPF\0"
 _LARGEST_PACKET = 65502
 """Bytes (XMP part 3, 1.1.3.1)."""
-_APP0, _APP1, _APP2, _APP11, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEF
+_APP0, _APP1, _APP2, _APP11, _APP13, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEF
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _EXTENSION_HEAD = len(_EXTENSION) + 32 + 8
 _FILE_END_NOTES = (b"AXS!", b"AXS*")
@@ -70,6 +76,9 @@ class Jpeg(Container):
                 end = segment.span.end
                 start = end - len(segment.data) + len(_XMP)
                 self._take_packet(Span(start, end), segment.span)
+        self._photoshop = [s for s in self._applications(_APP13) if s.data.startswith(PHOTOSHOP)]
+        if len(self._photoshop) == 1:  # of several, one may go on in the next
+            self.iim = iim_of(self._photoshop[0].data)
 
     def edits(self, packet: bytes | None) -> list[Edit]:
         """See :class:`Container`."""
@@ -84,6 +93,29 @@ class Jpeg(Container):
         if len(new) != span.size:
             self._check_offsets(span)
         return [Edit(span.start, span.end, new)]
+
+    def iim_edits(self, iim: Iim | None) -> list[Edit]:
+        """See :class:`Container`."""
+        if iim is None or iim == self.iim:
+            return super().iim_edits(iim)
+        segment = self._photoshop[0]
+        try:
+            body = segment_with(segment.data, iim)
+        except ValueError as error:
+            raise SidecarRefused(str(error)) from error
+        if len(body) != len(segment.data):
+            self._check_offsets(segment.span)
+        new = struct.pack(">BBH", 0xFF, _APP13, len(body) + 2) + body
+        return [Edit(segment.span.start, segment.span.end, new)]
+
+    def fingerprint(self) -> Fingerprint:
+        """See :class:`Container`."""
+        if self.iim is None:
+            return super().fingerprint()
+        segment = self._photoshop[0]
+        spans = [segment.span, *([self.span] if self.span else [])]
+        rest = hashlib.blake2b(rest_of(segment.data), digest_size=32).hexdigest()
+        return digest_without(self._source, spans), rest
 
     def _applications(self, marker: int) -> list[_Segment]:
         return [s for s in self._segments if s.marker == marker]

@@ -5,7 +5,7 @@ before the second so that it can grow without moving what follows.
 
 ``taggerd:body`` says what an undo and a later pass must know about the file around the packet::
 
-    BODY SIZE TAIL ORIGINAL
+    BODY SIZE TAIL ORIGINAL IPTC
 
 BODY is the BLAKE2b-256 of all that the file holds but its packet, SIZE the bytes of the packet that
 it had before taggerd (0: none), TAIL what filled that packet up (base64 of zlib), and ORIGINAL the
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from taggerd.metadata.embedded import Fields
+    from taggerd.metadata.embedding.iim import Iim
     from taggerd.metadata.options import Options
     from taggerd.metadata.undo.content import Undone
     from taggerd.metadata.xmp.namespaces import Name
@@ -90,10 +91,13 @@ class Recorded(NamedTuple):
     original: str = ""
     """Digest of this very file before anything was embedded (of a pair, ``digest`` is of one)."""
 
+    iptc: str = ""
+    """The file's IPTC-IIM before anything was embedded, as :attr:`.iim.Iim.packed`."""
+
     @property
     def around(self) -> str:
         """All but ``body``, in the form of ``taggerd:body``."""
-        return f"{self.size} {packed(self.tail)} {self.original}".strip()
+        return f"{self.size} {packed(self.tail)} {self.original} {self.iptc}".strip()
 
 
 _LONGEST_SIZE = len(str(LARGEST))
@@ -107,9 +111,10 @@ def recorded(core: bytes) -> Recorded:
     """
     document = Document.load(core)
     digest = "".join(document.texts(DIGEST)[:1])
-    body, size, tail, original, *_ = ("".join(document.texts(BODY)[:1]) + "    ").split(" ")
+    said = "".join(document.texts(BODY)[:1]) + "     "
+    body, size, tail, original, iptc, *_ = said.split(" ")
     known = size.isascii() and size.isdecimal() and len(size) <= _LONGEST_SIZE
-    return Recorded(digest, body, int(size) if known else 0, unpacked(tail) or b"", original)
+    return Recorded(digest, body, int(size) if known else 0, unpacked(tail) or b"", original, iptc)
 
 
 def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own name
@@ -120,6 +125,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     options: Options,
     *,
     original: Callable[[], str],
+    iim: Iim | None = None,
 ) -> Merged:
     """Merge *tags* into the *packet* of a photo file, or into a new one where it has none.
 
@@ -130,6 +136,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
         provenance: recorded in taggerd's namespace, with the file's ``body``.
         options: as for a sidecar.
         original: gives the digest of the whole file; asked only where nothing is embedded yet.
+        iim: the file's IPTC-IIM, kept for an undo.
 
     Returns:
         The packet, the very same one where there was nothing to say.
@@ -137,10 +144,11 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     Raises:
         SidecarRefused: it cannot be merged safely; the message says why.
     """
+    iptc = iim.packed if iim else ""
     held, camera = _held(*native), partial(camera_of, native[0])
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
         bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
-        before = Recorded(original=original())
+        before = Recorded(original=original(), iptc=iptc)
         core = (_BEGIN + bare).rstrip()
         new = merge(core, tags, _of(provenance, before), options, made=True, camera=camera)
         return replace(new, data=new.data + b"\n" + _PADDING + _END)
@@ -148,7 +156,8 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     before = recorded(parts.core)
     seeds: Mapping[Name, Value] = {}
     if not before.body:
-        before = Recorded(size=len(packet), tail=parts.tail, original=original())
+        tail = parts.tail
+        before = Recorded(size=len(packet), tail=tail, original=original(), iptc=iptc)
         seeds = _seeds(parts.core, held)
     new = merge(parts.core, tags, _of(provenance, before), options, seeds=seeds, camera=camera)
     if new.data == parts.core:

@@ -9,8 +9,8 @@ proprietary raw     never
 
 Tags are always written into a copy. It is read again from the disk and compared with the photo
 before it replaces it: the packet must be the one meant, and everything else the same. Exiv2 reads
-both as well and must find the same EXIF and IPTC. IPTC-IIM is not written: words that it has and
-XMP lacks are copied into XMP, and it stays as it was.
+both as well and must find the same EXIF and IPTC. Words that IPTC-IIM has and XMP lacks are copied
+into XMP; in a JPEG, IPTC-IIM then follows XMP (see :mod:`.iim`), elsewhere it stays as it was.
 
 Runs Exiv2 on foreign bytes: call it in a worker process only.
 """
@@ -20,9 +20,15 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import PhotoChanged, SidecarChanged, SidecarError, TaggerdError
+from taggerd.errors import (
+    PhotoChanged,
+    SidecarChanged,
+    SidecarError,
+    SidecarRefused,
+    TaggerdError,
+)
 from taggerd.metadata import atomic
 from taggerd.metadata.embedding import heif, replacement
 from taggerd.metadata.embedding.container import Edited, FileSource, Span, blocks, digest_of
@@ -35,6 +41,9 @@ from taggerd.metadata.embedding.formats import (
     native_of,
 )
 from taggerd.metadata.embedding.heif import Heif
+from taggerd.metadata.embedding.iim import Iim, Said
+from taggerd.metadata.embedding.iim import followed as iim_followed
+from taggerd.metadata.embedding.iim import undone as iim_undone
 from taggerd.metadata.embedding.packet import Parts, merged_packet, recorded, undone_packet
 from taggerd.metadata.embedding.tiff import Tiff
 from taggerd.metadata.undo.content import Undone, UndoOutcome, mentions_us, not_ours
@@ -73,6 +82,7 @@ def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options)
             replace(provenance, body=body_of(container)),
             options,
             original=lambda: _digest(source),
+            iim=container.iim,
         )
         notes = list(merged.notes)
         done = Sidecar(path=path, written=False, embedded=True, shadowing=merged.shadowing)
@@ -80,9 +90,11 @@ def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options)
             atomic.clear(path)
             return replace(done, notes=merged.notes)
         backup = atomic.backup_name(path, provenance.date) if options.backup_originals else None
-        stamp, kept = _replace(path, original, container, native, merged.data, backup=backup)
-    if native[1]:
-        notes.append(f"{printable(path.name)}: its IPTC-IIM was left unchanged")
+        new = _Content(merged.data)
+        if native[1] or container.iim is not None:
+            new, more = _followed(container, merged.data)
+            notes += [f"{printable(path.name)}: {note}" for note in more]
+        stamp, kept = _replace(path, original, container, native, new, backup=backup)
     return replace(done, written=True, stamp=stamp, backup=kept, notes=tuple(notes))
 
 
@@ -146,7 +158,8 @@ def change_packet(
         packet = change(container.packet or b"")
         if packet == container.packet:
             return stamp, None
-        return _replace(path, original, container, native_of(original), packet, backup=backup)
+        new = _Content(packet, _undone_iim(container, packet))
+        return _replace(path, original, container, native_of(original), new, backup=backup)
 
 
 def undo_packet(
@@ -178,13 +191,17 @@ def undo_packet(
         if undone.end == "nothing":
             return outcome
         packet = undone_packet(container.packet, undone)
+        whole = undone.end in {"removed", "restored"}
+        iim = _undone_iim(container, None if whole else packet)
         before = recorded(core).original
-        whole, exact = undone.end in {"removed", "restored"}, False
+        exact = False
         if whole and not isinstance(container, Heif):
-            exact = _digest(Edited(source, container.edits(packet))) == before
+            edits = [*container.edits(packet), *container.iim_edits(iim)]
+            exact = _digest(Edited(source, edits)) == before
         if not dry_run:
+            content = _Content(packet, iim)
             new, kept = _replace(
-                path, original, container, native_of(original), packet, backup=backup
+                path, original, container, native_of(original), content, backup=backup
             )
             outcome = replace(outcome, before=stamp, stamp=new, backup=kept)
     if isinstance(container, Heif) and outcome.stamp is not None:
@@ -233,6 +250,47 @@ def origin(path: Path) -> str:
         return ""  # the fault is reported when the photo is read or written
 
 
+class _Content(NamedTuple):
+    """What is to be in a photo file."""
+
+    packet: bytes | None
+    iim: Iim | None = None
+    """None: it stays."""
+
+
+def _followed(container: Container, packet: bytes) -> tuple[_Content, list[str]]:
+    """Return *packet*, and the IPTC-IIM in step with it, where that is possible; and notes."""
+    new, reason = _Content(packet), ""
+    core = Parts.of(packet).core
+    if container.iim is not None and recorded(core).iptc:
+        before = Parts.of(container.packet).core if container.packet else None
+        try:
+            iim, notes = iim_followed(container.iim, Said.by(before), Said.by(core))
+            container.iim_edits(iim)
+        except (ValueError, SidecarRefused) as error:
+            reason = f" ({error})"
+        else:
+            return _Content(packet, iim), notes
+    return new, [f"its IPTC-IIM was left unchanged{reason}"]
+
+
+def _undone_iim(container: Container, packet: bytes | None) -> Iim | None:
+    """Return the IPTC-IIM as it is to be when XMP is *packet* again; None: as it is.
+
+    Without a packet it is the one that was there before taggerd, if nobody edited it since.
+    """
+    if container.iim is None or not container.packet:
+        return None
+    core = Parts.of(container.packet).core
+    first = Iim.unpacked(recorded(core).iptc)
+    if first is None:
+        return None
+    after = Said.by(Parts.of(packet).core) if packet else Said()
+    with suppress(ValueError):
+        return iim_undone(container.iim, first, Said.by(core), after)
+    return None
+
+
 def _digest(source: FileSource | Edited) -> str:
     return digest_of(source, Span(0, source.size))
 
@@ -242,17 +300,19 @@ def _replace(  # noqa: PLR0913 - the photo, what is in it, and what is to be
     original: int,
     container: Container,
     native: Native,
-    packet: bytes | None,
+    new: _Content,
     *,
     backup: Path | None,
 ) -> tuple[Stamp, Path | None]:
-    """Replace the photo by a copy with *packet*; return its new stamp, and where it was kept."""
+    """Replace the photo by a copy with *new* content; return its stamp, and where it was kept."""
+    packet, iim = new
 
     def make(descriptor: int) -> None:
         if isinstance(container, Heif):
             heif.rewrite(original, descriptor, packet)
             return
-        source = Edited(FileSource(original), container.edits(packet))
+        edits = [*container.edits(packet), *container.iim_edits(iim)]
+        source = Edited(FileSource(original), edits)
         with open(descriptor, "wb", closefd=False) as copy:
             copy.writelines(blocks(source, Span(0, source.size)))
 
@@ -260,11 +320,14 @@ def _replace(  # noqa: PLR0913 - the photo, what is in it, and what is to be
         made = container_of(path, FileSource(descriptor))
         if made.packet != packet:
             refuse("could not be verified: the packet in its copy is not the intended one")
+        if made.iim != (iim or container.iim):
+            refuse("could not be verified: the IPTC-IIM in its copy is not the intended one")
         if made.fingerprint() != container.fingerprint():
             refuse("could not be verified: something besides XMP differs in its copy")
         if isinstance(made, Tiff) and isinstance(container, Tiff) and not made.keeps(container):
             refuse("could not be verified: its copy differs in other places")
-        if comparable(native_of(descriptor)) != comparable(native):
+        same = 2 if iim is None or iim == container.iim else 1  # EXIF, and IPTC where it stays
+        if comparable(native_of(descriptor))[:same] != comparable(native)[:same]:
             refuse("could not be verified: Exiv2 reads other EXIF or IPTC in its copy")
 
     try:
