@@ -36,6 +36,7 @@
     ├── ArchiveError                an archive is not unpacked: damaged, encrypted, too large
     └── StorageError                disk full or failing: work pauses, nothing is charged
         ├── PhotosDiskError         the photos' own disk: only what lies on it waits
+        │   └── PhotosDiskReadOnly  it is mounted read-only: a scan does not wait for it
         └── LedgerDamaged           it has to be opened again, which quarantines it
 
 A message is one line: what, where, what to do. The first line of a class's docstring is the message
@@ -213,6 +214,10 @@ class StorageError(TaggerdError):
 
 class PhotosDiskError(StorageError):
     """The disk that the photos lie on is full, read-only or failing."""
+
+
+class PhotosDiskReadOnly(PhotosDiskError):
+    """The disk that the photos lie on is read-only."""
 
 
 class LedgerDamaged(StorageError):

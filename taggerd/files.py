@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from taggerd.photo import printable
+
 
 def fsync_folder(folder: Path) -> None:
     """Sync *folder*, so that what was created, renamed or removed in it survives a power cut.
@@ -19,6 +21,28 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_only_reason(folder: Path) -> str:
+    """Say that nothing can be written into *folder* because its file system is read-only.
+
+    Empty if it is not, or if that is not known. One file system gives one text.
+    """
+    try:
+        if not os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return ""
+        mount = folder
+        while mount != mount.parent and _same_read_only(mount, mount.parent):
+            mount = mount.parent
+    except OSError:
+        return ""
+    return f"{printable(mount)} is read-only: no sidecars can be written there; remount it"
+
+
+def _same_read_only(folder: Path, parent: Path) -> bool:
+    """Say whether *parent* lies on the same file system as *folder*, and is read-only too."""
+    same = folder.stat().st_dev == parent.stat().st_dev
+    return same and bool(os.statvfs(parent).f_flag & os.ST_RDONLY)
 
 
 def copy_owner(file: int | Path, like: os.stat_result, mode: int) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd import __version__, imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.context import context_of, inspected
-from taggerd.errors import AnswerError, StorageError
+from taggerd.errors import AnswerError, PhotosDiskReadOnly, StorageError
 from taggerd.journal import Record
 from taggerd.ledger import Failed, Finished, Outgoing, Released
 from taggerd.photo import Provenance, Tags, printable
@@ -133,6 +133,8 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
         if options.writes:
             await _unhide_human_words(claim, picture, services)
         return Result(Finished(picture.digest))
+    if options.writes and known.read_only:  # before anything is paid for
+        raise PhotosDiskReadOnly(known.read_only)
 
     attempt.answers = recall(held, services.inference.questions, claim, options, services.backends)
     attempt.circumstances = known.circumstances

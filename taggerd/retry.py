@@ -36,6 +36,7 @@ from taggerd.errors import (
     PhotoMoved,
     PhotoRefused,
     PhotosDiskError,
+    PhotosDiskReadOnly,
     PhotoUndecodable,
     PhotoUnreadable,
     SidecarError,
@@ -167,6 +168,8 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     StartError: Policy("machine", pauses="photo", backoff=PHOTO),
     StorageError: Policy("machine", pauses="program", backoff=DISK),
     PhotosDiskError: Policy("machine", pauses="folder", backoff=DISK, probe="photo"),
+    # Somebody has to remount it: a scan does not wait, the daemon does.
+    PhotosDiskReadOnly: Policy("machine", pauses="folder", backoff=DISK, probe="photo"),
     LedgerDamaged: Policy("machine", pauses="program", backoff=DISK, passes=False),
 }
 

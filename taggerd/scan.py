@@ -20,6 +20,7 @@ from taggerd.arrivals import (
     sweep_missing_files,
 )
 from taggerd.errors import StorageError
+from taggerd.files import read_only_reason
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState
 from taggerd.photo import group, printable
@@ -105,6 +106,9 @@ class Observer(Protocol):
     def paused(self, reason: str) -> None:
         """The daemon is paused; a scan that somebody starts by hand runs now all the same."""
 
+    def read_only(self, reason: str) -> None:
+        """Photos lie where no sidecar can be written: those that need one will fail."""
+
     def begun(self, todo: int, tally: Tally) -> None:
         """Work begins on *todo* photos."""
 
@@ -166,10 +170,7 @@ async def scan_photos(
                 await sweep_missing_files(services.ledger, folder, forget_days=forget_days)
         try:
             if wanted:
-                if reason := await pause_reason(
-                    services.ledger, services.settings.schedule.hours, services.now()
-                ):
-                    observer.paused(reason)
+                await _warn(wanted, services, request.options, observer)
                 observer.probing(services.inference.base_url)
                 await _probed(services)
                 await work.run(wanted)
@@ -201,6 +202,24 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
     there = {seen.file.path for seen in found.seen}
     found.seen += [seen for seen in below.seen if seen.file.path not in there]
     found.skipped += below.skipped
+
+
+async def _warn(
+    wanted: Sequence[Seen], services: Services, options: RunOptions, observer: Observer
+) -> None:
+    """Say what somebody should know before work begins on *wanted*."""
+    hours = services.settings.schedule.hours
+    if reason := await pause_reason(services.ledger, hours, services.now()):
+        observer.paused(reason)
+    if options.writes:
+        for reason in await asyncio.to_thread(_read_only, wanted):
+            observer.read_only(reason)
+
+
+def _read_only(wanted: Iterable[Seen]) -> list[str]:
+    """Return why sidecars of *wanted* cannot be written, once for each file system."""
+    folders = dict.fromkeys(seen.file.path.parent for seen in wanted)
+    return list(dict.fromkeys(filter(None, map(read_only_reason, folders))))
 
 
 async def _probed(services: Services) -> None:

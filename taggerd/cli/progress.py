@@ -58,6 +58,8 @@ class Progress:
         self._writes = writes
         self._tally: Tally | None = None
         self._shown: set[Path] = set()
+        self._said: set[str] = set()
+        """Reasons that were given once for many photos."""
         self._console = Console(stderr=True, highlight=False)
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -100,6 +102,12 @@ class Progress:
         """Say that the scan sends requests although the daemon is paused."""
         self._console.print(escape(f"note: {reason}; this scan continues anyway"), soft_wrap=True)
 
+    def read_only(self, reason: str) -> None:
+        """Say that photos lie where no sidecar can be written, once for all of them."""
+        self._said.add(reason)
+        line = f"{reason} (--no-meta asks and records without sidecars)"
+        self._console.print(escape(line), soft_wrap=True)
+
     def begun(self, todo: int, tally: Tally) -> None:
         """Show how much there is to do."""
         self._tally = tally
@@ -114,15 +122,16 @@ class Progress:
         path, photo = outcome.photo.primary.path, printable(outcome.photo.primary.path)
         if outcome.kind == "failed":
             self._shown.add(path)
+        said = outcome.reason in self._said
         if self._bar and self._task is not None:
             ended = sum(tally.outcomes[kind] for kind in ("tagged", "already tagged", "failed"))
             shown = (
                 f"waiting: {outcome.reason}" if outcome.kind == "waiting" else outcome.photo.name
             )
             self._bar.update(self._task, completed=ended, description=escape(shown[:60]))
-            if outcome.kind == "failed":
+            if outcome.kind == "failed" and not said:
                 self._bar.console.print(escape(f"failed: {photo}: {outcome.reason}"))
-        elif not self._as_json:
+        elif not self._as_json and not said:
             caption = outcome.record.caption if outcome.record else ""
             kind = "answered" if outcome.kind == "tagged" and not self._writes else outcome.kind
             _print(": ".join(part for part in (kind, photo, outcome.reason or caption) if part))

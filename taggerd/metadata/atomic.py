@@ -20,8 +20,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
-from taggerd.errors import PhotosDiskError, SidecarChanged, SidecarRefused, SidecarUnwritable
-from taggerd.files import copy_owner, fsync_folder
+from taggerd.errors import (
+    PhotosDiskError,
+    PhotosDiskReadOnly,
+    SidecarChanged,
+    SidecarRefused,
+    SidecarUnwritable,
+)
+from taggerd.files import copy_owner, fsync_folder, read_only_reason
 from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.encoding import LARGEST
@@ -458,6 +464,9 @@ def raise_mapped(error: OSError, path: Path, what: str) -> NoReturn:
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _STORAGE:
         message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"
+        read_only = read_only_reason(path.parent) if error.errno == errno.EROFS else ""
+        if read_only:
+            raise PhotosDiskReadOnly(read_only) from error
         raise PhotosDiskError(message) from error
     if error.errno == errno.ENOENT:
         message = f"{what}: its folder or temporary file has just disappeared"

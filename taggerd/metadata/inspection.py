@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarError
+from taggerd.files import read_only_reason
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.embedded import embedded
 from taggerd.metadata.embedding.photo import origin
@@ -67,6 +68,8 @@ class Inspection:
     """Digest of the primary file before anything was embedded into it; empty where nothing was."""
     tagged: str = ""
     """The digest that every sidecar records; empty where one has none, or they differ."""
+    read_only: str = ""
+    """Why nothing can be written beside the photo: its file system is read-only."""
     circumstances: Circumstances = field(default_factory=Circumstances)
 
 
@@ -103,6 +106,7 @@ def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()
     return Inspection(
         origin=origins[primary],
         tagged=digests.pop() if len(digests) == 1 else "",
+        read_only=read_only_reason(photo.folder),
         circumstances=_circumstances(photo, documents, set(wanted)),
     )
 

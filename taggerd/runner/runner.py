@@ -15,14 +15,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.errors import PhotoError, PhotosDiskError, StorageError, TaggerdError
+from taggerd.errors import (
+    PhotoError,
+    PhotosDiskError,
+    PhotosDiskReadOnly,
+    StorageError,
+    TaggerdError,
+)
 from taggerd.ledger import Deferred, Failed, Released
 from taggerd.photo import printable
 from taggerd.pipeline import Attempt, keep, record_of, tag
 from taggerd.retry import DISK, policy_of
 from taggerd.runner.blocked import BlockedFolders
 from taggerd.runner.outcome import Outcome
-from taggerd.runner.verdict import Judge, Verdict, photo_failed, verdict_on
+from taggerd.runner.verdict import Judge, Verdict, photo_failed, sidecars_failed, verdict_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -67,7 +73,8 @@ class Runner:
             on_outcome: called in turn with every outcome.
             more_to_come: while False, the runner ends as soon as nothing of the run is left.
             trouble_timeout: how long it goes on without a photo that ends, while the backend is
-                away or a disk is full; None: for ever.
+                away or a disk is full; a disk that is read-only is not waited for. None: for ever,
+                for all of them.
             pause_reason: returns why no photo may start now, though all be well; empty: start.
             clock: monotonic, seconds.
 
@@ -295,7 +302,10 @@ class Runner:
                 return verdict_on(await tag(attempt, self._services, self._options))
             verdict = photo_failed(PhotoError(claim.exhausted), final=True)
         except TaggerdError as error:
-            verdict = self._judge.decide(claim, error)
+            if isinstance(error, PhotosDiskReadOnly) and self._trouble_timeout is not None:
+                verdict = sidecars_failed(error)
+            else:
+                verdict = self._judge.decide(claim, error)
         except Exception as error:  # foreign decoders may raise anything; one photo pays, by name
             log.exception("unexpected error", photo=printable(claim.photo.primary.path))
             verdict = photo_failed(PhotoError(f"{type(error).__name__}: {error}"))

@@ -93,6 +93,11 @@ def photo_failed(error: TaggerdError, *, final: bool = False) -> Verdict:
     return Verdict(Failed(str(error), final=final), "failed", str(error), error)
 
 
+def sidecars_failed(error: TaggerdError) -> Verdict:
+    """Return the verdict on a photo that nothing can be written for: the next run tries again."""
+    return Verdict(Failed(str(error), final=True, for_sidecars=True), "failed", str(error), error)
+
+
 def verdict_on(result: Result) -> Verdict:
     """Return the verdict on an attempt that came through."""
     if result.record is None:

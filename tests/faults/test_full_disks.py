@@ -223,6 +223,8 @@ def test_the_daemon_waits_for_a_disk_that_is_read_only(machine: Machine) -> None
     line = until(lambda: "ead-only" in (s := said(machine, word)) and s)
     assert "remount" in line
     assert machine.attempts() == 0
+    if machine.disk.folder == machine.inbox:
+        assert machine.backend.photo_requests == 3, "nothing is asked that cannot be written"
     machine.disk.writable()
     until(lambda: len(machine.records()) == 4)
     until(lambda: not said(machine, word))
@@ -294,6 +296,35 @@ def test_a_scan_without_room_ends_and_a_later_one_finishes(machine: Machine) -> 
     machine.disk.empty()
     assert machine.program("scan", machine.inbox).returncode == 0
     machine.assert_all_is_done_once(PHOTOS)
+
+
+@pytest.mark.parametrize("machine", ["photos"], indirect=True)
+def test_a_scan_finds_a_read_only_mount_before_it_asks(machine: Machine) -> None:
+    """It says so in one line, pays for nothing, records each photo's failure and ends with 1.
+
+    What is tagged there already is well. Without sidecars to write it works as ever; remounted, the
+    next scan tags the rest by itself.
+    """
+    machine.arrive(range(1))
+    assert machine.program("scan", machine.inbox).returncode == 0
+    machine.arrive(range(1, 4))
+    elsewhere = photo(machine.program.home / "elsewhere" / "a.jpg", 9)
+    machine.disk.read_only()
+    scan = machine.program("scan", machine.inbox, elsewhere)
+    assert scan.returncode == 1, scan
+    (line,) = [line for line in (scan.stdout + scan.stderr).splitlines() if "ead-only" in line]
+    assert str(machine.inbox) in line
+    assert "tagged 1 of 4 photos; 3 failed; 1 tagged before" in scan.stdout
+    assert machine.backend.photo_requests == 6
+    failed = [record for record in machine.records() if record["error"]]
+    assert [record["error"].count("read-only") for record in failed] == [1] * 3
+    assert machine.program.status()["counts"]["quarantined"] == 3
+    alone = machine.program("scan", "--no-meta", "--state-directory", "other", machine.inbox)
+    assert alone.returncode == 0, alone
+    fresh = machine.program("scan", "--state-directory", "third", machine.inbox / "00.jpg")
+    assert fresh.returncode == 0, "a ledger that was lost learns that it is tagged"
+    machine.disk.writable()
+    assert "tagged 3 of 3 photos" in machine.program("scan", machine.inbox).stdout
 
 
 @pytest.mark.parametrize("machine", ["photos"], indirect=True)

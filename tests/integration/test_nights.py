@@ -49,6 +49,9 @@ class Night:
     def probing(self, base_url: str) -> None:
         """Let the probe pass."""
 
+    def read_only(self, reason: str) -> None:
+        """No disk is."""
+
     def paused(self, reason: str) -> None:
         """Let a pause be known."""
 

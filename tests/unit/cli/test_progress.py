@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from taggerd.arrivals import Skip
 from taggerd.cli.progress import Progress
 from taggerd.errors import BackendError
-from taggerd.scan import Tally
+from taggerd.ledger import FileState
+from taggerd.photo import Photo, PhotoFile, Stamp
+from taggerd.pipeline import RunOptions
+from taggerd.runner.outcome import Outcome
+from taggerd.scan import Tally, needless
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_scan_that_the_backend_left_says_how_far_it_came(
@@ -29,3 +39,42 @@ def test_a_scan_that_never_began_says_nothing_of_photos(
     with pytest.raises(BackendError), Progress(as_json=False, writes=True):
         raise BackendError
     assert capsys.readouterr().out == ""
+
+
+def test_a_photo_that_failed_before_is_said_so_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its line holds path, reason and what to do, and nothing of that twice."""
+    photo = PhotoFile(tmp_path / "a.jpg", Stamp(1, 2, 3, 4))
+    states = {photo.path: FileState("quarantined", "empty file")}
+    reason = needless(Photo((photo,)), states, RunOptions(run="r"))
+    tally = Tally(found=1, quarantined=[Skip(photo.path, reason)])
+    Progress(as_json=False, writes=True).conclude(tally, tmp_path)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "a.jpg" in line]
+    assert line.count("failed before") == 1
+    assert "empty file" in line
+    assert "taggerd retry" in line
+
+
+def test_a_read_only_disk_is_said_once_for_all_its_photos(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A card of 500 photos gives one line and a count; other failures are still named."""
+    show, tally = Progress(as_json=False, writes=True), Tally(found=3, todo=3)
+    show.begun(3, tally)
+    show.read_only("/mnt/card is read-only")
+    for name, reason in (
+        ("a", "/mnt/card is read-only"),
+        ("b", "/mnt/card is read-only"),
+        ("c", "x"),
+    ):
+        photo = Photo((PhotoFile(tmp_path / f"{name}.jpg", Stamp(1, 2, 3, 4)),))
+        tally.failed.append(Skip(photo.primary.path, reason))
+        tally.outcomes["failed"] += 1
+        show.outcome(Outcome(photo, "failed", reason), tally)
+    show.conclude(tally, tmp_path)
+    out, err = capsys.readouterr()
+    assert err.startswith("/mnt/card is read-only")
+    assert "read-only" not in out
+    assert f"failed: {tmp_path}/c.jpg: x" in out
+    assert "tagged 0 of 3 photos; 3 failed" in out
