@@ -34,6 +34,8 @@ from taggerd.errors import TaggerdError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from typer.core import TyperCommand
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
@@ -44,6 +46,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
 app.command("scan")(scan.scan)
@@ -82,11 +85,7 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: the process's) and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given == ["config"]:
-        given.append("--help")
-    if given[0].startswith("-") and given[0] not in {"--help", "--version"}:
-        given.insert(0, "scan")  # the older tool's form: taggerd --input-dir ...
+    given = _usual_form(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot display
     verbose = "--verbose" in given or "-v" in given
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(given, prog_name="taggerd", standalone_mode=False)
     except TyperException as error:
         message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
-        return _fail(f"{message}; see taggerd {_command(given)}--help", error.exit_code)
+        return _fail(f"{message}; {_hint(given, error)}", error.exit_code)
     except TaggerdError as error:
         if verbose:
             traceback.print_exc()
@@ -129,10 +128,42 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-def _command(given: list[str]) -> str:
-    """Return the command, for the hint."""
-    names = {command.name for command in app.registered_commands}
-    return f"{given[0]} " if given and given[0] in names else ""
+def _usual_form(arguments: Sequence[str]) -> list[str]:
+    """Return *arguments* in the one form that Typer knows."""
+    match list(arguments):
+        case [] | ["help"]:
+            return ["--help"]
+        case ["config"]:
+            return ["config", "--help"]
+        case ["help", *command]:
+            return [*command, "--help"]
+        case ["version"]:
+            return ["--version"]
+        case [first, *_] as given if first.partition("=")[0] == "--input-dir":
+            return ["scan", *given]  # the older tool's form; no other option starts a scan
+        case given:
+            return given
+
+
+def _hint(given: Sequence[str], error: TyperException) -> str:
+    """Return where to look after a mistake in the command line."""
+    command = given[0] if given and given[0] in _commands() else ""
+    option = getattr(error, "option_name", "")  # of a class that Typer does not export
+    if command == "run" and option in _options_of("scan"):
+        return "it belongs to taggerd scan"
+    return f"see taggerd {command} --help" if command else "see taggerd --help"
+
+
+def _commands() -> dict[str, TyperCommand]:
+    """Return the commands by name."""
+    program = typer.main.get_command(app)
+    commands: dict[str, TyperCommand] = getattr(program, "commands", {})
+    return commands
+
+
+def _options_of(command: str) -> set[str]:
+    """Return the options of *command*, with their dashes."""
+    return {option for parameter in _commands()[command].params for option in parameter.opts}
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,0 +1,81 @@
+"""The command line as a whole: what it takes, and what it answers to a mistake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taggerd import __version__
+from taggerd.cli import main
+from taggerd.settings import sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _roots_are_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A scan that nobody asked for would have work to do."""
+    (tmp_path / "inbox").mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("TAGGERD__STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setenv("TAGGERD__ARRIVALS__ROOTS", f'["{tmp_path / "inbox"}"]')
+    monkeypatch.setattr(sources, "SYSTEM_FILE", tmp_path / "no-system-file.toml")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["-v", "--verbose", "--dry-run", "--input", "-x"])
+def test_an_unknown_leading_option_starts_nothing(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``taggerd -v`` is a mistake and no scan of the import folders: one line, exit 2."""
+    assert main([option]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"taggerd: No such option: {option}")
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("form", ["{option} {path}", "{option}={path}"])
+def test_the_older_tool_s_leading_input_dir_is_a_scan(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--input-dir with its value, in both spellings, and what follows it."""
+    words = form.format(option="--input-dir", path=tmp_path / "inbox").split()
+    assert main([*words, "--list"]) == 0
+    assert capsys.readouterr().out == "0 photos would be tagged\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (["-h"], "Usage: taggerd [OPTIONS] COMMAND"),
+        (["help"], "Usage: taggerd [OPTIONS] COMMAND"),
+        (["help", "scan"], "Usage: taggerd scan [OPTIONS]"),
+        (["scan", "-h"], "Usage: taggerd scan [OPTIONS]"),
+        (["help", "config", "show"], "Usage: taggerd config show [OPTIONS]"),
+        (["config", "-h"], "Usage: taggerd config [OPTIONS] COMMAND"),
+    ],
+    ids=" ".join,
+)
+def test_help_has_all_its_usual_names(
+    words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """-h and help, of the program and of a command."""
+    assert main(words) == 0
+    assert usage in capsys.readouterr().out
+
+
+def test_version_is_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """``taggerd version`` says what ``taggerd --version`` says."""
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out == f"taggerd {__version__}\n"
+
+
+def test_run_names_scan_for_what_only_a_scan_can_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """The older tool's ``run --dry-run`` leads to ``taggerd scan --dry-run``."""
+    assert main(["run", "--dry-run", "--input-dir", "inbox"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "taggerd: No such option: --dry-run; it belongs to taggerd scan"
+    assert main(["run", "--nothing-of-that-name"]) == 2
+    assert "taggerd run --help" in capsys.readouterr().err
