@@ -22,11 +22,10 @@ from taggerd.metadata.camera import Camera, is_camera_text
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import machine_entries
 from taggerd.metadata.ownership import Ownership
-from taggerd.metadata.texts import DESCRIPTIONS, TEXT_FIELDS
+from taggerd.metadata.texts import DESCRIPTIONS, TEXT_FIELDS, xml_text
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.namespaces import Name, named
 from taggerd.metadata.xmp.splice import Array, Entry, Value
-from taggerd.metadata.xmp.text import xml_text
 from taggerd.photo import printable
 
 if TYPE_CHECKING:

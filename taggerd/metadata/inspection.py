@@ -22,8 +22,8 @@ from taggerd.metadata.embedding.photo import origin
 from taggerd.metadata.keywords.fields import WRITTEN, levels
 from taggerd.metadata.merge import digest_in, uncollected
 from taggerd.metadata.ownership import Ownership
+from taggerd.metadata.texts import one_line
 from taggerd.metadata.xmp.namespaces import named
-from taggerd.metadata.xmp.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -10,7 +12,6 @@ from taggerd.metadata.ownership import text_hash
 from taggerd.metadata.xmp.document import Form, Item, Property
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.metadata.xmp.splice import Array, Draft, Entry
-from taggerd.metadata.xmp.text import one_line, shortened, xml_text
 from taggerd.metadata.xmp.tree import BLANK
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Tags
     from taggerd.settings import TextField
+
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class TextRule(NamedTuple):
@@ -85,6 +89,26 @@ class Texts:
     replaced: dict[str, str] = field(default_factory=dict)
     """Field → the words that were there before."""
     notes: list[str] = field(default_factory=list)
+
+
+def xml_text(text: str) -> str:
+    """Return *text* trimmed, NFC, with Unix line ends and no character that XML forbids."""
+    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    return _NOT_XML.sub("", text).strip()
+
+
+def one_line(text: str) -> str:
+    """Return *text* for a field that holds one line."""
+    return " ".join(xml_text(text).split())
+
+
+def _shortened(text: str, longest: int) -> str:
+    """Return *text* in at most *longest* characters, cut between words."""
+    if len(text) <= longest:
+        return text
+    cut = text[: longest - 1]
+    head, space, _ = cut.rpartition(" ")
+    return (head if space and len(head) > longest // 2 else cut).rstrip(" ,;:-–—") + "…"  # noqa: RUF001 - dashes are meant
 
 
 def write_texts(
@@ -202,7 +226,7 @@ def wanted_texts(tags: Tags, options: Options) -> dict[str, str]:
         rule = TEXT_FIELDS[name]
         fitting = xml_text(text) if rule.lines else one_line(text)
         if rule.longest:
-            fitting = shortened(fitting, rule.longest)
+            fitting = _shortened(fitting, rule.longest)
         if fitting:
             wanted[name] = fitting
     return wanted

@@ -15,11 +15,11 @@ from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, READ_ONLY, WRITTEN, KeywordField, Use
 from taggerd.metadata.keywords.normalise import alike, is_english
 from taggerd.metadata.ownership import Ownership
+from taggerd.metadata.texts import one_line
 from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Form, Item, Property
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.metadata.xmp.splice import Array, Entry
-from taggerd.metadata.xmp.text import one_line
 from taggerd.metadata.xmp.tree import BLANK
 from taggerd.photo import Keyword
 
