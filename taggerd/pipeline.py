@@ -46,7 +46,7 @@ class RunOptions:
     within: tuple[Path, ...] | None = None
     """The folders whose photos are tagged; None: the photos that this run queued itself."""
     dry_run: bool = False
-    """Ask and record, but write no sidecar and leave the photo in the queue as it was."""
+    """Ask and record, but write no sidecar."""
     sidecars: bool = True
     """False: ask and record, but write no sidecar."""
     ask_again: bool = False
@@ -168,7 +168,7 @@ def _ending(record: Record, options: RunOptions) -> Ending:
     """Return what the queue notes about a photo with this *record*."""
     line = outgoing(record)
     if options.dry_run:
-        return Released(line, was_recorded=True)
+        return Released(line)
     if record.error:
         return Failed(record.error, final=True, for_sidecars=True, record=line)
     return Finished(record.digest, line, sidecars_written=options.writes)

@@ -160,11 +160,12 @@ async def scan_photos(
         if file:
             check_scan_file(file, summary=is_summary)
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
-    async with open_services(configuration) as services:
+    dry_run = request.options.dry_run
+    async with open_services(configuration, dry_run=dry_run) as services:
         await _unpack(found, services, request.options)
         work = Scan(services, request.options, observer)
         wanted = await work.wanted(found)
-        if not request.options.dry_run:
+        if not dry_run:
             forget_days = services.settings.arrivals.forget_days
             for folder in found.folders:
                 await sweep_missing_files(services.ledger, folder, forget_days=forget_days)

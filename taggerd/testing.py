@@ -482,8 +482,6 @@ class InMemoryLedger:
             case Released():
                 photo.released_by = claim.run
                 photo.put_back(now)
-                if ending.was_recorded and photo.settled:
-                    photo.state, photo.asked_again_since = "recorded", None
             case Deferred():
                 until = 0.0 if photo.requeue else ending.until
                 photo.reason = ending.reason

@@ -86,7 +86,7 @@ def _rows(status: ServiceStatus) -> Iterator[Row]:
     queue = f"{counts.queued} queued; {counts.claimed} in flight"
     yield "queue", f"{queue}; {counts.recorded} tagged; {counts.quarantined} failed"
     if counts.unwritten:
-        yield "", f"{counts.unwritten} answered, not written yet (undone, dry run or --no-meta)"
+        yield "", f"{counts.unwritten} answered, not written yet (undone or --no-meta)"
     if status.photos_per_hour:
         yield "speed", _speed(status, status.photos_per_hour)
     for trouble in status.disks:

@@ -1,5 +1,6 @@
 """The durable queue: which photos were seen, wait, were answered, are to be journalled."""
 
+from taggerd.ledger.dry_run import dry_run_ledger
 from taggerd.ledger.port import (
     Admitted,
     Claim,
@@ -45,5 +46,6 @@ __all__ = [
     "SqliteLedger",
     "State",
     "Waiting",
+    "dry_run_ledger",
     "probe",
 ]

@@ -177,8 +177,6 @@ def end(database: Database, claim: Claim, ending: Ending, *, now: float, max_att
             ended = _finish(database, claim, ending, now)
         case Released():
             ended = _put_back(database, *held, now=now, released_by=claim.run)
-            if ended and ending.was_recorded:
-                database.do("back_to_recorded", photo=claim.id)
         case Deferred(reason, until):
             ended = _put_back(database, *held, now=now, reason=reason, not_before=until)
         case Moved():

@@ -141,8 +141,6 @@ class Released:
     """The photo is queued again, uncharged, but not for the run that releases it."""
 
     record: Outgoing | None = None
-    was_recorded: bool = False
-    """A photo that was tagged before counts as tagged again (dry run)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,11 +200,6 @@ UPDATE photos SET
     changed = max(changed, requeue = 2), requeue = 0
 WHERE id = :photo AND {held};
 
--- name: back_to_recorded
-UPDATE photos SET state = 'recorded', asked_again_since = NULL
-WHERE id = :photo AND state = 'queued' AND recorded AND NOT changed
-    AND (sidecars_written OR undone);
-
 -- name: end_requests
 UPDATE photos SET
     state = CASE

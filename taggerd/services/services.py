@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.ledger import SqliteLedger
+from taggerd.ledger import SqliteLedger, dry_run_ledger
 from taggerd.metadata import Options, shadowing_note
 from taggerd.photo import printable
 from taggerd.relay import OutboxRelay
@@ -110,12 +110,16 @@ async def open_services(
     configuration: Configuration,
     *,
     exclusive: bool = False,
+    dry_run: bool = False,
     now: Callable[[], datetime] = local_now,
 ) -> AsyncIterator[Services]:
-    """Open all services; *exclusive* for the daemon: a state directory has one.
+    """Open all services. The backend counts as unusable until it has been probed.
 
-    *now* is the clock of all of them: the local time, aware. The backend is not asked anything yet,
-    and counts as unusable until it has been probed.
+    Args:
+        configuration: the settings.
+        exclusive: this is the daemon: a state directory has one.
+        dry_run: with a queue of its own, which is gone at the end.
+        now: the clock of all of them: the local time, aware.
 
     Raises:
         ConfigurationError: the settings cannot be used. StartError: the state cannot be used.
@@ -130,9 +134,21 @@ async def open_services(
         Workers(settings.workers),
     )
     try:
-        async with open_ledger(settings, exclusive=exclusive, now=now) as ledger:
+        async with AsyncExitStack() as stack:
+            ledger = await stack.enter_async_context(
+                open_ledger(settings, exclusive=exclusive, now=now)
+            )
             journal.open()
             inference.remember(ledger)
+            if dry_run:
+                ledger = await stack.enter_async_context(
+                    dry_run_ledger(
+                        ledger,
+                        max_attempts=settings.queue.max_attempts,
+                        order=settings.queue.order,
+                        clock=lambda: now().timestamp(),
+                    )
+                )
             yield Services(
                 settings=settings,
                 ledger=ledger,

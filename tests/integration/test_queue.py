@@ -55,7 +55,7 @@ def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) ->
     assert taggerd("scan", "--no-meta", card).returncode == 0
     assert taggerd.status()["counts"]["unwritten"] == 1
     shown = taggerd("status").stdout
-    assert "1 answered, not written yet (undone, dry run or --no-meta)" in shown
+    assert "1 answered, not written yet (undone or --no-meta)" in shown
     assert "today    1 record, 1 photo, 1 tagged" in shown
     assert "no photo to retry" in taggerd("retry", "--all").stdout
     assert taggerd("retry", "--failed").stdout == "1 photo is back in the queue\n"
@@ -67,7 +67,8 @@ def test_a_photo_that_the_program_always_died_of_is_journalled_once(
 ) -> None:
     """Nobody opens it again: its record says why it failed, and so does the scan."""
     (card / "bad.jpg").unlink()
-    taggerd("scan", "--dry-run", card)
+    taggerd("scan", "--no-meta", card)
+    taggerd("retry", "--failed")  # it is in the queue
     known = len(taggerd.records())
     with closing(sqlite3.connect(taggerd.state / "ledger.sqlite")) as ledger, ledger:
         ledger.execute("UPDATE photos SET crashes = 10")

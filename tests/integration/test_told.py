@@ -138,3 +138,35 @@ def test_a_model_s_path_stays_on_this_machine(
     for sidecar in card.glob("*.xmp"):
         assert "caption=qwen2.5-vl-7b-q4.gguf" in sidecar.read_text()
         assert "somebody" not in sidecar.read_text()
+
+
+def test_a_dry_run_leaves_no_trace_on_the_queue(
+    taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
+) -> None:
+    """No photo waits, none has failed; its answers are kept for the same question alone."""
+    assert other
+    taggerd.base_url = backend.base_url
+    (card / "broken.jpg").write_bytes(b"\xff\xd8\xff" + b"no picture" * 99)
+    dry = taggerd("scan", "--dry-run", "--model", "fake-vl", card)
+    assert dry.returncode == 1, dry.stderr
+    assert "failed 1" in dry.stdout.replace("1 failed", "failed 1")
+    assert set(taggerd.status()["counts"].values()) == {0}
+    assert not taggerd.status()["failed"]
+    assert taggerd("scan", "--dry-run", "--model", "fake-vl", card).returncode == 1
+    real = taggerd("scan", "--model", "fake-vl", card)
+    assert "tagged 5 of 6 photos" in real.stdout
+    assert backend.photo_requests == 5 * ROLES
+    assert [record["dry_run"] for record in taggerd.records()].count(True) == 12
+
+
+def test_a_dry_run_changes_nothing_for_photos_that_wait(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """They wait as before, for the run that tags them."""
+    taggerd.base_url = backend.base_url
+    taggerd("scan", "--no-meta", card)
+    taggerd("retry", "--failed")
+    before = taggerd.status()["counts"]
+    assert before["queued"] == 5
+    assert taggerd("scan", "--dry-run", card).returncode == 0
+    assert taggerd.status()["counts"] == before

@@ -235,7 +235,8 @@ async def test_what_was_undone_is_left_until_it_is_asked_for(ledger: Ledger, sta
     assert await ledger.retry(None) == 0
     assert await ledger.admit([file()], again=True, run="scan") == Admitted(requeued=1)
     claim = (await ledger.claim(1, within=None, run="scan", now=state.now))[0]
-    await ledger.end(claim, Released(was_recorded=True))
+    await ledger.end(claim, Finished(DIGEST))
+    assert await ledger.mark_undone([file().path]) == 1
     assert (await ledger.file_states([file()]))[file().path].state == "undone"
     assert await ledger.retry([ROOT]) == 1
     claim = await state.claim_one(ledger)

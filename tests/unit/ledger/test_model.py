@@ -204,7 +204,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if kind is Finished:
             return Finished(digest, line if first else None, sidecars_written=second)
         if kind is Released:
-            return Released(line if first else None, was_recorded=second)
+            return Released(line if first else None)
         if kind is Deferred:
             return Deferred("down", self.states[0].now + 10)
         if kind is Failed:
