@@ -10,7 +10,7 @@ import io
 from typing import TYPE_CHECKING, BinaryIO
 
 import pillow_heif
-from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from taggerd.errors import PhotoUndecodable
 from taggerd.imaging import colour, formats, jxl
@@ -25,6 +25,11 @@ _ENOUGH_FOR_ANY_LIMIT = 10 * MEGA
 _END = 65536
 """Bytes at the end of a JPEG that are searched for zeros."""
 _PADDING = 512
+_BLANK = {"L": (1,), "RGB": (1, 254, 3), "CMYK": (1, 254, 3, 252)}
+"""Mode → a colour of which no photo has a whole row at its end. In grey there is none; a row of it
+at the end is taken for missing, which is on the safe side."""
+_LEAST = {"auto": 95, True: 90, False: None}
+"""``image.accept_truncated`` → the least percentage of rows."""
 
 _TRANSPOSITIONS = {
     # EXIF 2.32, tag 0x0112: what makes the stored picture upright
@@ -57,8 +62,13 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Imag
     """
     image = open_image(file, kind, options.max_megapixels)
     width, height = image.size
+    cut = ""
     try:
         image = load(image, options.max_edge)
+    except OSError as error:
+        if not is_truncated(error):
+            raise
+        image, cut = _rows_there(image, file, kind, options)
     except MemoryError as error:
         if width * height > _ENOUGH_FOR_ANY_LIMIT:
             raise
@@ -67,7 +77,53 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Imag
     image, notes = finish(image, orientation_of(image), options.max_edge)
     if kind is formats.JPEG and _is_hollow(file):
         notes.append("the file ends in zero bytes: it may not have been copied completely")
-    return image, notes
+    return image, [*([cut] if cut else []), *notes]
+
+
+def _rows_there(
+    image: Image.Image, file: BinaryIO, kind: Format, options: settings.Image
+) -> tuple[Image.Image, str]:
+    """Return the upper rows of a truncated JPEG, and a note that says how many they are.
+
+    The picture is decoded once more, over a colour that photos do not have: the rows that libjpeg
+    wrote are those that it did not leave in that colour. A progressive JPEG has none: each of its
+    scans is of the whole picture.
+
+    Raises:
+        PhotoUndecodable: too few, by ``image.accept_truncated``, or another format.
+    """
+    share = _share(image)
+    if kind is formats.JPEG and image.mode in _BLANK:
+        again = open_image(_rewound(file), kind, options.max_megapixels)
+        blank = _BLANK[again.mode]
+        _draft(again, options.max_edge)
+        again.im = Image.new(again.mode, again.size, blank if len(blank) > 1 else blank[0]).im
+        with contextlib.suppress(OSError):  # the same one
+            again.load()
+        if isinstance(again, ImageFile.ImageFile):
+            again.tile = []  # else each use of the picture would decode the file again, and raise
+        rows, height = _rows_besides(again, blank), again.height
+        share = f"{100 * rows // height} %" if rows else share
+        least = _LEAST[options.accept_truncated]
+        if least is not None and rows * 100 >= least * height:
+            left = again.crop((0, 0, again.width, rows))
+            left.format = again.format
+            return left, f"the file is cut off: tagged by the {share} of its rows that are there"
+    message = f"truncated: {share} of the picture is there; copy it again"
+    raise PhotoUndecodable(message)
+
+
+def _rows_besides(image: Image.Image, blank: tuple[int, ...]) -> int:
+    """Return how many rows there are above those that are *blank* to the end."""
+    last = Image.new(image.mode, image.size, blank if len(blank) > 1 else blank[0])
+    differing = ImageChops.difference(image, last)
+    bands = [band.getbbox() for band in differing.split()]
+    return max((box[3] for box in bands if box), default=0)
+
+
+def _rewound(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
 
 
 def _is_hollow(file: BinaryIO) -> bool:
@@ -118,21 +174,20 @@ def load(image: Image.Image, max_edge: int) -> Image.Image:
     """Decode *image*, at a reduced scale of at least *max_edge* where the format can.
 
     Raises:
-        PhotoUndecodable: it is truncated; the message says how much of it there is.
+        Exception: whatever the decoder raises.
     """
+    _draft(image, max_edge)
+    image.load()
+    return image
+
+
+def _draft(image: Image.Image, max_edge: int) -> None:
+    """Have *image* decoded at a reduced scale, where its format can."""
     factor = max_edge / max(image.size)
     if factor < 1:
         # With the picture's own proportions; for a square box, draft stops at twice the scale.
         width, height = (max(1, int(side * factor)) for side in image.size)
         image.draft(None, (width, height))
-    try:
-        image.load()
-    except OSError as error:
-        if not is_truncated(error):
-            raise
-        message = f"truncated: {_share(image)} of the picture is there; copy it again"
-        raise PhotoUndecodable(message) from error
-    return image
 
 
 def is_truncated(error: Exception) -> bool:

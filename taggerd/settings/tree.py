@@ -36,6 +36,11 @@ class Image(Section):
         le=2000,
         description="Largest picture, megapixels; a larger one is rejected by its header.",
     )
+    accept_truncated: Literal["auto"] | bool = Field(
+        "auto",
+        description="Tag a JPEG that lacks its last rows by those that are there, and note that in "
+        'its record: "auto" from 95 % of them on, true from 90 % on, false never.',
+    )
 
 
 class Workers(Section):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pillow_heif
@@ -330,9 +331,58 @@ def test_truncated_jpeg(tmp_path: Path, *, progressive: bool) -> None:
     whole = io.BytesIO()
     Image.fromarray(noise).save(whole, "JPEG", progressive=progressive)
     (tmp_path / "a.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) * 2 // 5])
-    words = "truncated: too little" if progressive else "truncated: about (3.|4.) %"
+    words = "truncated: too little" if progressive else "truncated: (3.|4.) %"
     with pytest.raises(PhotoUndecodable, match=words):
         prepared(tmp_path / "a.jpg")
+
+
+def _cut_off(path: Path, share: float, mode: str = "RGB") -> None:
+    """Write a JPEG of even noise that ends after a *share* of its data."""
+    bands = {"L": (), "RGB": (3,), "CMYK": (4,)}[mode]
+    noise = np.random.default_rng(1).integers(0, 255, (2000, 1600, *bands), np.uint8)
+    whole = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(whole, "JPEG")
+    path.write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * share)])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize(
+    ("share", "accept", "tagged"),
+    [(0.98, "auto", True), (0.93, "auto", False), (0.93, True, True), (0.85, True, False),
+     (0.999, False, False)],
+)  # fmt: skip
+def test_a_jpeg_without_its_last_rows(
+    tmp_path: Path, mode: str, share: float, accept: Literal["auto"] | bool, *, tagged: bool
+) -> None:
+    """It is tagged by what is there, with a note, where the setting wants that; else refused."""
+    path = tmp_path / "a.jpg"
+    _cut_off(path, share, mode)
+    options = settings.Image(accept_truncated=accept)
+    stamp = Stamp.of(path.lstat())
+    if not tagged:
+        with pytest.raises(
+            PhotoUndecodable, match=r"^truncated: (8|9)\d % of the picture is there"
+        ):
+            prepare(path, stamp, options)
+        return
+    picture = prepare(path, stamp, options)
+    found = re.fullmatch(
+        r"the file is cut off: tagged by the (\d+) % of its rows .*", picture.notes[0]
+    )
+    assert found
+    assert abs(int(found[1]) - 100 * share) <= 2
+    assert picture.height / picture.width == pytest.approx(1.25 * int(found[1]) / 100, abs=0.02)
+
+
+def test_a_dark_picture_without_its_last_rows(tmp_path: Path) -> None:
+    """Black rows count as rows: what counts is what the decoder wrote."""
+    whole = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 255, (1000, 800, 3), np.uint8)
+    noise[600:, 4:] = 0
+    Image.fromarray(noise).save(whole, "JPEG", quality=100, subsampling=0)
+    data = whole.getvalue()
+    (tmp_path / "a.jpg").write_bytes(data[:-100])
+    assert "cut off: tagged by the 9" in prepared(tmp_path / "a.jpg").notes[0]
 
 
 def test_a_hollow_jpeg_is_noted(tmp_path: Path) -> None:
