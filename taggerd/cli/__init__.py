@@ -18,6 +18,7 @@ from taggerd import __version__
 from taggerd.cli import (
     config,
     list_registry,
+    metrics,
     pause,
     preflight,
     report,
@@ -58,6 +59,7 @@ app.command("resume")(pause.resume)
 app.command("show")(show.show)
 app.command("undo")(undo.undo)
 app.command("report")(report.report)
+app.command("metrics")(metrics.metrics)
 app.command("list-registry")(list_registry.list_registry)
 app.command("slot")(slot.slot)
 app.add_typer(config.app, name="config")

@@ -20,9 +20,10 @@ import re
 import threading
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import replace as replace_fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
@@ -35,6 +36,8 @@ from taggerd.photo import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from taggerd.journal.record import Record
 
 _DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.(jsonl|jsonl\.gz|jsonl\.torn|md|html|json)")
 _DIGEST = re.compile(r"[0-9a-f]{16,128}")
@@ -62,6 +65,15 @@ class Recent(NamedTuple):
     """Today's counts: ``records, photos, tagged, failed, dry_run, ...``."""
     photos_per_hour: float | None
     """Over the last hour; None: no photo ended in it."""
+
+
+class History(NamedTuple):
+    """What was done over several days, as JSON values."""
+
+    days: list[dict[str, Any]]
+    """The metrics of each day."""
+    total: dict[str, Any]
+    """Those of all days taken together."""
 
 
 class Journal:
@@ -174,6 +186,19 @@ class Journal:
             records += self._day(yesterday.isoformat()).records
         return Recent(counts(today), photos_per_hour(records, now))
 
+    def history(self, since: str = "") -> History:
+        """Return the metrics of the days from *since* on, or of all, from their records."""
+        days: list[dict[str, Any]] = []
+        records: list[Record] = []
+        for day in self.days():
+            if day >= (since and _checked(since)):
+                content = self._day(day)
+                days.append(metrics(content))
+                records += map(_without_words, content.records)
+        total = metrics(Day("all", records))
+        del total["day"], total["runs"]
+        return History(days, total)
+
     def tidy(self, today: date) -> None:
         """Delete and compress old day files as configured; remove what crashes left behind.
 
@@ -218,6 +243,11 @@ class Journal:
         for folder in self._thumbnail_folders():
             # One day more, because a file's time and the local day may differ by a time zone.
             _remove_older(folder, "*.jpg", limit - timedelta(days=1))
+
+
+def _without_words(record: Record) -> Record:
+    """Return *record* without its words, of which a year of days would hold a gigabyte."""
+    return replace_fields(record, caption="", description="", keywords=(), roles={}, raw={})
 
 
 def _make_folder(folder: Path) -> None:

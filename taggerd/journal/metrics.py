@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from taggerd.journal.record import Record
 
 METRICS_SCHEMA_VERSION = 1
-
-RUN_GAP = timedelta(minutes=15)
-"""A pause longer than this ends a run."""
 
 RECENT = timedelta(hours=1)
 """How far back the speed looks."""
@@ -46,30 +43,36 @@ def counts(day: Day) -> dict[str, int]:
     }
 
 
-def metrics(day: Day) -> dict[str, object]:
+def metrics(day: Day) -> dict[str, Any]:
     """Return the metrics of *day* as JSON values; times in seconds."""
-    records = day.records
+    return {
+        "schema_version": METRICS_SCHEMA_VERSION,
+        "day": day.title,
+        "counts": counts(day),
+        "errors": _tally(photo.error_kind for photo in day.failed),
+        **_figures(day.records),
+        "runs": [_run(run, records) for run, records in _by_run(day.records).items()],
+    }
+
+
+def _figures(records: Sequence[Record]) -> dict[str, Any]:
+    """Return how long *records* took, what they cost, and what made them."""
     active = sum((end - start).total_seconds() for start, end, _ in _spans(records, timedelta()))
     tagged = sum(not record.error for record in records)
     usage: Counter[str] = Counter()
     for record in records:
         usage.update(record.usage)
     return {
-        "schema_version": METRICS_SCHEMA_VERSION,
-        "day": day.title,
-        "counts": counts(day),
-        "errors": _tally(photo.error_kind for photo in day.failed),
         "seconds": _latency(records),
         "usage": dict(sorted(usage.items())),
         "throughput": {
             "active_seconds": round(active, 3),
-            "tagged_per_active_minute": round(tagged / active * 60, 2) if active else None,
+            "photos_per_hour": round(tagged / active * 3600, 1) if active else None,
         },
         "models": _tally(f"{r}: {m}" for record in records for r, m in record.models.items() if m),
         "backends": _tally(record.backend for record in records),
         "prompt_profiles": _tally(record.prompt_profile for record in records),
         "versions": _tally(record.version for record in records),
-        "runs": [_run(*span) for span in _spans(records, RUN_GAP)],
     }
 
 
@@ -128,13 +131,24 @@ def _spans(records: Iterable[Record], gap: timedelta) -> list[Span]:
     return spans
 
 
-def _run(start: datetime, end: datetime, records: Sequence[Record]) -> dict[str, object]:
+def _by_run(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Group *records* by the run that made them, the earliest run first."""
+    runs: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        runs[record.run].append(record)
+    return runs
+
+
+def _run(run: str, records: Sequence[Record]) -> dict[str, Any]:
+    """Return the figures of one *run*."""
+    began = [record.started_at for record in records if record.started_at]
+    ended = [record.finished_at for record in records if record.finished_at]
     return {
-        "started_at": start.isoformat(timespec="milliseconds"),
-        "finished_at": end.isoformat(timespec="milliseconds"),
-        "seconds": round((end - start).total_seconds(), 3),
+        "run": run,
+        "started_at": min(began).isoformat(timespec="milliseconds") if began else None,
+        "finished_at": max(ended).isoformat(timespec="milliseconds") if ended else None,
         "records": len(records),
+        "photos": len({record.image for record in records}),
         "failed": sum(bool(record.error) for record in records),
-        "backends": _tally(record.backend for record in records),
-        "versions": _tally(record.version for record in records),
+        **_figures(records),
     }

@@ -19,7 +19,16 @@ KEYS = (
     *("schema_version", "id", "image", "digest", "files", "keywords", "caption", "description"),
     *("roles", "models", "backend", "prompt_profile", "prompt_profile_digest"),
     *("metadata_written", "sidecars", "embedded", "notes", "error", "error_kind", "attempts"),
-    *("started_at", "finished_at", "duration_seconds", "stages", "usage", "dry_run", "version"),
+    *(
+        "started_at",
+        "finished_at",
+        "duration_seconds",
+        "stages",
+        "usage",
+        "dry_run",
+        "run",
+        "version",
+    ),
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -236,7 +236,7 @@ def test_a_day_without_photos(journal: Journal) -> None:
     assert "0 photos" in markdown
     assert "No photos yet" in page.text
     assert metrics["runs"] == []
-    assert metrics["throughput"] == {"active_seconds": 0, "tagged_per_active_minute": None}
+    assert metrics["throughput"] == {"active_seconds": 0, "photos_per_hour": None}
 
 
 def test_two_thousand_photos(journal: Journal, entry: MakesEntries) -> None:
@@ -303,23 +303,39 @@ def test_percentile(values: list[float], share: float, expected: float) -> None:
     assert percentile(values, share) == expected
 
 
-def test_runs_and_throughput(journal: Journal, entry: MakesEntries) -> None:
-    """A pause over 15 minutes ends a run; idle time does not count as activity.
+def test_runs_are_told_apart_by_their_identity(journal: Journal, entry: MakesEntries) -> None:
+    """Two at the same time are two, and one that pauses is one; each has its own figures.
 
-    Seconds 0 to 30, 10 to 15 (inside the first), 870 to 900 (after 14 minutes: the same run) and
-    1801 to 1831 (after 15 minutes and a second: a new run): 30 + 30 + 30 = 90 s for 4 photos.
+    Run a: seconds 0 to 30, 10 to 15 (inside the first) and 7200 to 7230: 60 s of work, one of its
+    three photos failed. Run b, of another model, works in between: 5 to 25.
     """
-    times = ((0, 30), (10, 5), (870, 30), (1801, 30))
+    times = (("a", 0, 30), ("a", 10, 5), ("b", 5, 20), ("a", 7200, 30))
     entries = [
-        entry(n, started_at=START + timedelta(seconds=start), seconds=seconds, version=f"0.{n}")
-        for n, (start, seconds) in enumerate(times)
+        entry(
+            n,
+            run=f"scan-{run}",
+            started_at=START + timedelta(seconds=start),
+            seconds=seconds,
+            models={"caption": f"model-{run}"},
+            error="empty" if start == 10 else "",
+        )
+        for n, (run, start, seconds) in enumerate(times)
     ]
     _, _, metrics = summary_of(journal, *entries)
-    runs = metrics["runs"]
-    assert isinstance(runs, list)
-    assert [(run["records"], run["seconds"]) for run in runs] == [(3, 900.0), (1, 30.0)]
-    assert runs[1]["versions"] == {"0.3": 1}
-    assert metrics["throughput"] == {"active_seconds": 90.0, "tagged_per_active_minute": 2.67}
+    runs: Any = metrics["runs"]
+    assert [(run["run"], run["photos"], run["failed"]) for run in runs] == [
+        ("scan-a", 3, 1),
+        ("scan-b", 1, 0),
+    ]
+    first, second = runs
+    assert first["started_at"] == START.isoformat(timespec="milliseconds")
+    assert first["throughput"] == {"active_seconds": 60.0, "photos_per_hour": 120.0}
+    assert first["seconds"]["whole"] == {"count": 3, "p50": 30, "p90": 30, "p99": 30, "max": 30}
+    assert first["models"] == {"caption: model-a": 3}
+    assert second["throughput"] == {"active_seconds": 20.0, "photos_per_hour": 180.0}
+    assert second["seconds"]["whole"]["p50"] == 20
+    assert second["models"] == {"caption: model-b": 1}
+    assert metrics["throughput"] == {"active_seconds": 60.0, "photos_per_hour": 180.0}
 
 
 def test_photos_an_hour_are_those_of_the_last_hour(journal: Journal, entry: MakesEntries) -> None:
