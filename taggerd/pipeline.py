@@ -391,6 +391,7 @@ def record_of(
             "completion_tokens": sum(answer.completion_tokens for answer in attempt.paid),
         },
         dry_run=options.dry_run,
+        no_meta=not options.sidecars,
         run=options.run,
         version=__version__,
         raw={error.role: error.raw} if isinstance(error, AnswerError) and error.raw else {},

@@ -57,6 +57,8 @@ class Tally:
     failed: list[Skip] = field(default_factory=list)
     done_before: int = 0
     """Photos that had nothing to do."""
+    unwritten_before: int = 0
+    """Photos that were answered before and have no sidecar yet, which this scan does not write."""
     undone: int = 0
     """Photos whose tags were undone, and that nobody has asked for since."""
     quarantined: list[Skip] = field(default_factory=list)
@@ -300,6 +302,8 @@ class Scan:
                 tally.quarantined.append(Skip(photo.primary.path, reason))
             elif states[photo.primary.path].state == "undone":
                 tally.undone += 1
+            elif states[photo.primary.path].state == "unwritten":
+                tally.unwritten_before += 1
             else:
                 tally.done_before += 1
         return [seen for seen in found.seen if seen.file.path in wanted]

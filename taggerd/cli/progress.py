@@ -175,6 +175,7 @@ class Progress:
             (len(tally.elsewhere), "still in the queue"),
             (tally.growing, "still being copied (scan again later)"),
             (tally.done_before, "tagged before"),
+            (tally.unwritten_before, "answered before, not written yet"),
             (tally.undone, "undone before (to tag again: taggerd retry PATH or scan --retag)"),
             (len(tally.quarantined), "failed before"),
             (
@@ -229,6 +230,7 @@ def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:
         "todo": tally.todo,
         "tagged": tally.outcomes["tagged"] + tally.outcomes["already tagged"],
         "done_before": tally.done_before,
+        "unwritten_before": tally.unwritten_before,
         "undone": tally.undone,
         "growing": tally.growing,
         **lists,

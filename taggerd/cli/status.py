@@ -135,12 +135,15 @@ def _failed_rows(status: ServiceStatus) -> Iterator[Row]:
 
 def _today(counts: Mapping[str, int]) -> str:
     """Return the day's counts in words, without those that are zero."""
-    words = {
-        key.removesuffix("s") if value == 1 and key in {"records", "photos"} else key: value
-        for key, value in counts.items()
-        if value
-    }
-    return ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in words.items())
+    return ", ".join(f"{n} {_counted(key, n)}" for key, n in counts.items() if n)
+
+
+def _counted(key: str, number: int) -> str:
+    """Return what *number* of the journal's *key* are called."""
+    if key == "no_meta":
+        return "with --no-meta"
+    one = number == 1 and key in {"records", "photos"}
+    return (key.removesuffix("s") if one else key).replace("_", " ")
 
 
 def _daemon(status: ServiceStatus) -> str:

@@ -37,6 +37,7 @@ def counts(day: Day) -> dict[str, int]:
         "tagged": len(day.tagged),
         "failed": len(day.failed),
         "dry_run": sum(photo.dry_run for photo in photos),
+        "no_meta": sum(photo.no_meta for photo in photos),
         "metadata_written": sum(photo.metadata_written for photo in photos),
         "with_notes": sum(bool(photo.notes) for photo in photos),
         "damaged_lines": day.damaged_lines,

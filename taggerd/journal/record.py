@@ -169,6 +169,8 @@ class Record:
     usage: CountByName
     """``prompt_tokens``, ``completion_tokens``, ``requests``."""
     dry_run: Flag
+    no_meta: Flag
+    """``--no-meta``: the sidecars are left to a later scan."""
     run: Text
     """Identity of the run: ``run-…`` for a daemon, ``scan-…`` for a scan."""
     version: Text

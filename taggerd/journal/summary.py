@@ -79,6 +79,7 @@ def _counted(day: Day) -> str:
         for number, words in (
             (figures["failed"], "failed"),
             (figures["dry_run"], "in a dry run (no sidecar written)"),
+            (figures["no_meta"], "with --no-meta (no sidecar written)"),
             (figures["damaged_lines"], "damaged lines skipped"),
             (
                 figures["records"] - figures["photos"],
@@ -102,7 +103,7 @@ def _folder(folder: Folder) -> Iterator[str]:
 
 
 def _row(photo: Record, own: Iterable[str]) -> tuple[str, ...]:
-    notes = ["dry run"] if photo.dry_run else []
+    notes = ["dry run"] if photo.dry_run else ["--no-meta"] if photo.no_meta else []
     notes += [f"not tagged: {photo.error}"] if photo.error else []
     return (
         photo.name,

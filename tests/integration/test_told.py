@@ -170,3 +170,17 @@ def test_a_dry_run_changes_nothing_for_photos_that_wait(
     assert before["queued"] == 5
     assert taggerd("scan", "--dry-run", card).returncode == 0
     assert taggerd.status()["counts"] == before
+
+
+def test_no_meta_is_marked_and_never_called_tagged(taggerd: Program, card: Path) -> None:
+    """In the record, the summary and the status; a second one says that nothing is written yet."""
+    for words in ("got answers for 5 of 5 photos", "5 answered before, not written yet"):
+        scan = taggerd("scan", "--no-meta", card)
+        assert words in scan.stdout
+        assert "tagged" not in scan.stdout
+    assert [record["no_meta"] for record in taggerd.records()] == [True] * 5
+    (summary,) = (taggerd.outputs / "summaries").glob("*.md")
+    assert "5 with --no-meta (no sidecar written)" in summary.read_text()
+    shown = taggerd("status").stdout
+    assert "5 with --no-meta" in shown
+    assert "5 answered, not written yet" in shown

@@ -56,6 +56,7 @@ def record_of(number: int = 1, **changes: Any) -> Record:  # noqa: ANN401 (any f
         "stages": {"decode": 0.1, "caption": 1.0},
         "usage": {"prompt_tokens": 100, "completion_tokens": 10, "requests": 3},
         "dry_run": False,
+        "no_meta": False,
         "run": "scan-1",
         "version": "0.1.0",
         "raw": {},

@@ -26,6 +26,7 @@ KEYS = (
         "stages",
         "usage",
         "dry_run",
+        "no_meta",
         "run",
         "version",
     ),
