@@ -23,7 +23,7 @@ from taggerd.errors import StorageError
 from taggerd.files import read_only_reason
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState
-from taggerd.photo import group, printable
+from taggerd.photo import extension, group, printable
 from taggerd.pipeline import outgoing
 from taggerd.retry import SCAN_TIMEOUT_SECONDS
 from taggerd.runner.outcome import log_outcome
@@ -110,6 +110,9 @@ class Observer(Protocol):
 
     def read_only(self, reason: str) -> None:
         """Photos lie where no sidecar can be written: those that need one will fail."""
+
+    def first_jpegs(self) -> None:
+        """The first sidecars of JPEGs were written, and nothing into the photos themselves."""
 
     def begun(self, todo: int, tally: Tally) -> None:
         """Work begins on *todo* photos."""
@@ -268,6 +271,11 @@ _DONE = {
 }
 
 
+_JPEG = frozenset({"jpg", "jpeg"})
+_JPEGS_TOLD = "scan.first_jpegs_told"
+"""Key of the note that the observer was told of."""
+
+
 class Scan:
     """The work of one scan."""
 
@@ -279,6 +287,7 @@ class Scan:
         self._feeding = True
         self._moved: list[Photo] = []
         self._ended: set[Path] = set()
+        self._jpeg_sidecars = False
         self.tally = Tally()
         self.lines: list[str] = []
         """The records of this scan as JSON."""
@@ -340,6 +349,15 @@ class Scan:
                 self.tally.failed.append(Skip(path, now.reason))
             elif not self.tally.growing:
                 self.tally.elsewhere.append(Skip(path, now.reason or "still in the queue"))
+        if self._jpeg_sidecars and self._services.settings.metadata.target == "sidecar":
+            await self._tell_first_jpegs()
+
+    async def _tell_first_jpegs(self) -> None:
+        """Tell the observer of the first sidecars of JPEGs, once for each state directory."""
+        ledger = self._services.ledger
+        if not await ledger.recall(_JPEGS_TOLD):
+            await ledger.note(_JPEGS_TOLD, value=True)
+            self._observer.first_jpegs()
 
     async def _round(self, wanted: Sequence[Seen]) -> None:
         """Let *wanted* settle, and tag it."""
@@ -405,5 +423,7 @@ class Scan:
         elif outcome.kind == "moved":
             self._moved.append(outcome.photo)
         if outcome.record:
+            is_jpeg = extension(outcome.photo.primary.path) in _JPEG
+            self._jpeg_sidecars |= is_jpeg and bool(outcome.record.sidecars)
             self.lines.append(outgoing(outcome.record).line)
         self._observer.outcome(outcome, tally)

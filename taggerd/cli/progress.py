@@ -43,6 +43,12 @@ class RateColumn(TextColumn):
         return f"{task.speed * 60:.0f}/min" if task.speed else "-/min"
 
 
+_READERS = (
+    "note: darktable, digiKam, Immich and PhotoPrism read these sidecars; Lightroom reads them for "
+    'raw files only: for JPEG set metadata.target = "both"'
+)
+
+
 class Progress:
     """Shows a scan while it runs and says how it ended."""
 
@@ -107,6 +113,10 @@ class Progress:
         self._said.add(reason)
         line = f"{reason} (--no-meta asks and records without sidecars)"
         self._console.print(escape(line), soft_wrap=True)
+
+    def first_jpegs(self) -> None:
+        """Say which programs see the words: Lightroom does not show those of a JPEG."""
+        self._console.print(escape(_READERS), soft_wrap=True)
 
     def begun(self, todo: int, tally: Tally) -> None:
         """Show how much there is to do."""

@@ -52,6 +52,9 @@ class Night:
     def read_only(self, reason: str) -> None:
         """No disk is."""
 
+    def first_jpegs(self) -> None:
+        """Say nothing of programs."""
+
     def paused(self, reason: str) -> None:
         """Let a pause be known."""
 

@@ -155,6 +155,37 @@ def test_list_says_what_a_named_sidecar_is(taggerd: Program, card: Path) -> None
     assert f"skip  {card}/a.jpg.xmp: sidecar" in listed.stdout
 
 
+READERS = (
+    "note: darktable, digiKam, Immich and PhotoPrism read these sidecars; Lightroom reads them for "
+    'raw files only: for JPEG set metadata.target = "both"'
+)
+
+
+def test_the_first_sidecars_of_jpegs_say_which_programs_read_them(
+    taggerd: Program, card: Path
+) -> None:
+    """Once, and only when such a sidecar was written: a Lightroom user would see nothing of it."""
+    silent = taggerd("scan", "--no-meta", card / "IMG_0000.jpg")
+    assert "Lightroom" not in silent.stdout + silent.stderr
+    first = taggerd("scan", card / "IMG_0000.jpg")
+    assert READERS in first.stderr.splitlines()
+    second = taggerd("scan", card / "IMG_0001.jpg")
+    assert "tagged 1 of 1 photo" in second.stdout
+    assert "Lightroom" not in second.stdout + second.stderr
+
+
+def test_nobody_is_told_of_lightroom_where_it_sees_the_words(taggerd: Program, card: Path) -> None:
+    """Tags in the photo itself, or sidecars of other formats, need no word about JPEG."""
+    taggerd.environment["TAGGERD__METADATA__TARGET"] = "both"
+    both = taggerd("scan", card / "IMG_0000.jpg")
+    assert "tagged 1 of 1 photo" in both.stdout
+    taggerd.environment["TAGGERD__METADATA__TARGET"] = "sidecar"
+    Image.new("RGB", (64, 64), "red").save(card / "a.png")
+    png = taggerd("scan", card / "a.png")
+    assert "tagged 1 of 1 photo" in png.stdout
+    assert "Lightroom" not in both.stderr + png.stderr
+
+
 def test_one_named_photo_is_all_that_is_tagged(taggerd: Program, card: Path) -> None:
     """Naming a file tags that file, not its neighbours, also when those are waiting."""
     taggerd("scan", "--no-meta", card)
