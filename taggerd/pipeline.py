@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd import __version__, imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.context import context_of, inspected
-from taggerd.errors import AnswerError, PhotosDiskReadOnly, StorageError
+from taggerd.errors import AnswerError, PhotosDiskReadOnly, SidecarError, StorageError
 from taggerd.journal import Record
 from taggerd.ledger import Failed, Finished, Outgoing, Released
 from taggerd.photo import Provenance, Tags, printable
@@ -379,7 +379,7 @@ def record_of(
         embedded=tuple(printable(sidecar.path) for sidecar in tagged if sidecar.embedded),
         notes=(*(attempt.picture.notes if attempt.picture else ()), *notes),
         error=str(error) if error else "; ".join(refused),
-        error_kind=type(error).__name__ if error else "SidecarError" if refused else "",
+        error_kind=type(error).__name__ if error else SidecarError.__name__ if refused else "",
         attempts=attempt.claim.attempt,
         started_at=attempt.started_at,
         finished_at=services.now(),
