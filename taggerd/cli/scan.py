@@ -19,6 +19,7 @@ from taggerd.scan import ScanRequest, Tally, list_photos, scan_photos
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from taggerd.settings import Backend
     from taggerd.settings.configuration import Configuration
 
 
@@ -145,6 +146,7 @@ def scan(
     usage or settings; 3: the backend cannot be used.
     """
     loaded = load(log_level="error")
+    _check_registry_switches(load, loaded.settings.backend)
     run_options = RunOptions(
         run=f"scan-{uuid.uuid4().hex[:12]}",
         dry_run=dry_run,
@@ -163,6 +165,27 @@ def scan(
         tally = asyncio.run(_until_terminated(scan_photos(loaded, request, progress)))
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1
+
+
+def _check_registry_switches(load: options.Load, backend: Backend) -> None:
+    """Refuse switches about a registry that is not used: they would do nothing.
+
+    Raises:
+        ConfigurationError: it names the switch that is missing.
+
+    """
+    for key in load.given:
+        name = key.rpartition(".")[2]
+        if name == "registry_role" and not backend.use_registry:
+            message = f"{load.flags[key]} does nothing without --use-registry: add it"
+            raise ConfigurationError(message)
+        if name in {"registry_model", "registry_path"} and not (
+            backend.use_registry or backend.use_loader
+        ):
+            message = (
+                f"{load.flags[key]} does nothing without --use-registry or --use-loader: add one"
+            )
+            raise ConfigurationError(message)
 
 
 def _paths(named: list[Path], loaded: Configuration) -> tuple[Path, ...]:

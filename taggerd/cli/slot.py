@@ -12,8 +12,8 @@ import typer
 
 from taggerd.cli import options
 from taggerd.errors import ConfigurationError, TaggerdError
-from taggerd.inference import Slots, resolve_settings, slots_folder
-from taggerd.services import endpoint_settings
+from taggerd.inference import Slots, slots_folder
+from taggerd.services import endpoint_settings, read_registry
 
 NOT_FOUND, NOT_RUN = 127, 126
 """Exit codes for a command that does not exist or cannot be run, as in shells."""
@@ -55,7 +55,7 @@ def slot(
         message = f"--wait {wait:g}: must be 0 seconds or more"
         raise ConfigurationError(message)
     loaded = load(log_level="error")
-    registry = resolve_settings(loaded.settings.backend, loaded.settings.roles)
+    registry = read_registry(loaded)
     limits = {
         url: options.max_concurrency
         for url, options in endpoint_settings(loaded, registry.base_urls).items()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question, check_own
     from taggerd.inference.registry import (
         Resolution,
+        Resolved,
         backend_per_address,
         configured_entries,
         resolve,
@@ -31,6 +32,7 @@ __all__ = [
     "Profile",
     "Question",
     "Resolution",
+    "Resolved",
     "Slots",
     "available_profiles",
     "backend_per_address",
@@ -50,7 +52,8 @@ _MODULES = {
     "profiles": "Profile available_profiles load_profile",
     "questions": "Question check_own",
     "registry": (
-        "Resolution backend_per_address configured_entries resolve resolve_all resolve_settings"
+        "Resolution Resolved backend_per_address configured_entries resolve resolve_all "
+        "resolve_settings"
     ),
     "service": "InferenceService",
 }

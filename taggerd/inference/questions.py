@@ -143,7 +143,7 @@ def questions(  # noqa: PLR0913 - the switches are named
         asked.append(
             Question(
                 role=name,
-                model=table.model or resolved.get(name, "") or default_model,
+                model=resolved.get(name, "") or table.model or default_model,
                 system=profile.system,
                 prompt=" ".join([prompt.strip(), *more]),
                 task=" ".join([task.strip(), *more]) if task else "",

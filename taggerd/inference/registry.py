@@ -27,7 +27,7 @@ from taggerd.inference.profiles import ROLES
 from taggerd.photo import brief, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from taggerd import settings
@@ -37,9 +37,28 @@ USUAL_PORTS = {"vllm": 24001, "lmdeploy": 24001, "ollama": 11434, "triton": 9000
 USUAL_PORT_ELSE = 8000
 
 
+_NOTHING = frozenset({"", "none", "null"})
+"""Texts that stand for no value: some programs write Python's None as text."""
+
+
+def _is_absent(value: object) -> bool:
+    """Say whether *value* stands for none."""
+    return value is None or (isinstance(value, str) and value.strip().casefold() in _NOTHING)
+
+
+def _present(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return *fields*, and the tables in them, without those that have no value."""
+    return {
+        name: _present(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if not _is_absent(value)
+    }
+
+
 def _listed(value: object) -> object:
     """Read one text as a list of one."""
-    return [value] if isinstance(value, str) else value
+    listed = [value] if isinstance(value, str) else value
+    return [v for v in listed if not _is_absent(v)] if isinstance(listed, list) else listed
 
 
 def _flags(value: object) -> object:
@@ -53,16 +72,14 @@ _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class _Table(BaseModel):
-    """A table of the file: other programs' fields are ignored, and null is as good as absent."""
+    """A table of the file: fields that other programs added are ignored, and so is null."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, fields: object) -> object:
-        if not isinstance(fields, dict):
-            return fields
-        return {name: value for name, value in fields.items() if value is not None}
+        return _present(fields) if isinstance(fields, dict) else fields
 
 
 class BackendConfig(_Table):
@@ -177,7 +194,7 @@ def _by_name(layer: list[object], where: str) -> dict[str, dict[str, object]]:
         if name in entries:
             message = f"{where}: two models are named {brief(repr(name))}"
             raise ConfigurationError(message)
-        entries[name] = fields
+        entries[name] = _present(fields)
     return entries
 
 
@@ -269,6 +286,12 @@ def entry_called(entries: Sequence[Entry], name: str) -> Entry | None:
     return exact or next((entry for entry in ordered if name in entry.model_aliases), None)
 
 
+def _entry_serving(entries: Sequence[Entry], model: str) -> Entry | None:
+    """Return the first entry by name that is served as *model*; None without one."""
+    ordered = sorted(entries, key=lambda entry: entry.name)
+    return next((entry for entry in ordered if entry.served == model), None)
+
+
 def _unknown(entries: Sequence[Entry], name: str) -> str:
     """Return the message for an unknown *name*, with a similar one."""
     names = [known for e in entries for known in (e.name, *e.model_aliases)]
@@ -311,12 +334,19 @@ def resolve_all(entries: Sequence[Entry], roles: settings.Roles) -> dict[str, Re
     return found
 
 
-def resolve_settings(backend: settings.Backend, roles: settings.Roles) -> Resolved:
+def resolve_settings(
+    backend: settings.Backend, roles: settings.Roles, *, named: Container[str] = ()
+) -> Resolved:
     """Return what the settings take from the registry.
 
-    ``use_registry`` resolves every role; ``use_loader`` alone only maps the names given as
-    ``registry_model`` to what is served. A role with a ``model`` of its own is left alone, and
-    ``backend.base_url`` wins over the registry's addresses.
+    ``use_registry`` resolves the roles whose model nobody names; ``use_loader`` maps names to what
+    is served: a ``registry_model``, a ``model``. A model that is named wins over the registry, and
+    ``backend.base_url`` wins over its addresses.
+
+    Args:
+        backend: the settings' table.
+        roles: the settings' tables.
+        named: the roles for which ``backend.model`` outranks the registry.
 
     Raises:
         ConfigurationError: a role cannot be resolved.
@@ -325,25 +355,47 @@ def resolve_settings(backend: settings.Backend, roles: settings.Roles) -> Resolv
     if not (backend.use_registry or backend.use_loader):
         return Resolved({}, {})
     entries = configured_entries(backend)
-    resolutions = resolve_all(entries, roles) if backend.use_registry else {}
     taken: dict[str, Entry] = {}
+    models: dict[str, str] = {}
     for role in (*ROLES, *roles.own):
         own = roles.named(role)
-        entry = entry_called(entries, own.registry_model) if own.registry_model else None
-        if backend.use_registry:
-            entry = resolutions[role].entry
-            if entry is None and not own.model:
-                where, why = printable(backend.registry_path or ""), resolutions[role].reason
-                message = f"{where}: {why}; see taggerd list-registry"
-                raise ConfigurationError(message)
-        elif own.registry_model and entry is None:
-            raise ConfigurationError(_unknown(entries, own.registry_model))
-        if entry is not None and not own.model:
+        if model := own.model or (backend.model if role in named else ""):
+            entry = entry_called(entries, model) or _entry_serving(entries, model)
+            asked_as_served = backend.use_loader
+        else:
+            entry = _entry_for(entries, role, own, backend)
+            asked_as_served = True
+        if entry is not None:
             taken[role] = entry
-    models = {role: entry.served for role, entry in taken.items()}
+        if entry is not None and asked_as_served:
+            models[role] = entry.served
     if backend.base_url != "auto":
         return Resolved(models, {})
     return Resolved(models, {role: entry.endpoint for role, entry in taken.items()})
+
+
+def _entry_for(
+    entries: Sequence[Entry], role: str, own: settings.Role, backend: settings.Backend
+) -> Entry | None:
+    """Return the entry for a role whose model nobody names; None where only names are mapped.
+
+    Raises:
+        ConfigurationError: the registry has none.
+
+    """
+    if backend.use_registry:
+        resolution = resolve(entries, own.registry_role or role, own.registry_model)
+        if resolution.entry is None:
+            where = printable(backend.registry_path or "")
+            message = f"{where}: {resolution.reason}; see taggerd list-registry"
+            raise ConfigurationError(message)
+        return resolution.entry
+    if not own.registry_model:
+        return None
+    entry = entry_called(entries, own.registry_model)
+    if entry is None:
+        raise ConfigurationError(_unknown(entries, own.registry_model))
+    return entry
 
 
 def backend_per_address(

@@ -223,7 +223,7 @@ class InferenceService:
     async def _preflight(self, endpoint: Endpoint) -> PreflightReport:
         """Probe one endpoint for every model that it will be asked for."""
         named = [
-            self._settings.roles.named(role).model or self._models.get(role, "")
+            self._models.get(role, "") or self._settings.roles.named(role).model
             for role in self._roles
             if endpoint in self._serving(role)
         ]

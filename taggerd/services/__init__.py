@@ -6,6 +6,7 @@ from taggerd.services.factories import (
     make_inference,
     make_journal,
     metadata_options,
+    read_registry,
 )
 from taggerd.services.services import (
     Services,
@@ -26,4 +27,5 @@ __all__ = [
     "metadata_options",
     "open_ledger",
     "open_services",
+    "read_registry",
 ]

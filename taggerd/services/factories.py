@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from taggerd import settings as tables
-    from taggerd.inference import Profile
+    from taggerd.inference import Profile, Resolved
     from taggerd.metadata import Vocabulary
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
@@ -52,6 +52,39 @@ def read_profile(configuration: Configuration) -> Profile:
     return profile
 
 
+def read_registry(configuration: Configuration) -> Resolved:
+    """Return what the settings take from a model registry, if they want one.
+
+    Raises:
+        ConfigurationError: it cannot be read, or a role cannot be resolved.
+
+    """
+    backend, roles = configuration.settings.backend, configuration.settings.roles
+    named = [
+        role for role in (*type(roles).model_fields, *roles.own) if _is_named(role, configuration)
+    ]
+    return resolve_settings(backend, roles, named=named)
+
+
+def _is_named(role: str, configuration: Configuration) -> bool:
+    """Say whether ``backend.model`` decides about *role*, and not the registry.
+
+    It does, unless what points to the registry comes from a higher layer, or is said of this role
+    alone in a layer that is no lower.
+    """
+    settings = configuration.settings
+    own = settings.roles.named(role)
+    if not settings.backend.model:
+        return False
+    for key, value in (
+        ("registry_model", own.registry_model),
+        ("registry_role", own.registry_role),
+    ):
+        if value and not configuration.outranks("backend.model", f"roles.{role}.{key}"):
+            return False
+    return not configuration.outranks("backend.use_registry", "backend.model")
+
+
 def make_inference(
     configuration: Configuration, vocabulary: Vocabulary | None = None
 ) -> InferenceService:
@@ -63,7 +96,7 @@ def make_inference(
     """
     settings = configuration.settings
     profile = read_profile(configuration)
-    registry = resolve_settings(settings.backend, settings.roles)
+    registry = read_registry(configuration)
     folder = slots_folder(settings.state_directory, os.environ)
     backends = {
         url: Backend(options, slots_folder=folder)
@@ -110,8 +143,7 @@ def check_settings(configuration: Configuration) -> None:
     """
     read_profile(configuration)
     read_vocabulary(configuration.settings)
-    registry = resolve_settings(configuration.settings.backend, configuration.settings.roles)
-    endpoint_settings(configuration, registry.base_urls)
+    endpoint_settings(configuration, read_registry(configuration).base_urls)
 
 
 def make_journal(settings: Settings) -> Journal:

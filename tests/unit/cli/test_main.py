@@ -79,3 +79,20 @@ def test_run_names_scan_for_what_only_a_scan_can_do(capsys: pytest.CaptureFixtur
     assert line == "taggerd: No such option: --dry-run; it belongs to taggerd scan"
     assert main(["run", "--nothing-of-that-name"]) == 2
     assert "taggerd run --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("switch", "missing"),
+    [
+        ("--caption-role", "--use-registry: add it"),
+        ("--keyword-registry-model", "--use-registry or --use-loader: add one"),
+        ("--registry-path", "--use-registry or --use-loader: add one"),
+    ],
+)
+def test_a_switch_about_a_registry_that_is_not_used_is_refused(
+    switch: str, missing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would do nothing; the message says which switch is missing."""
+    assert main(["scan", switch, "something", "--list"]) == 2
+    assert capsys.readouterr().err == f"taggerd: {switch} does nothing without {missing}\n"
+    assert not (tmp_path / "state").exists()

@@ -227,6 +227,24 @@ def test_other_readers_fields_and_nulls_are_no_errors(tmp_path: Path) -> None:
     assert load_registry(path)[0].served == "a"
 
 
+def test_a_name_for_nothing_is_as_good_as_absent(tmp_path: Path) -> None:
+    """Other tools write Python's None as text, into fields, lists and nested tables alike."""
+    for nothing in ("None", "null", "NULL", " none ", ""):
+        blank: dict[str, Any] = {
+            "served_model_id": nothing,
+            "backend": nothing,
+            "model_aliases": [nothing, "b"],
+            "backend_config": {"base_url": nothing, "host": nothing, "port": nothing},
+        }
+        (found,) = load_registry(written(tmp_path, [entry("a", **blank)]))
+        assert (found.served, found.endpoint) == ("a", "http://127.0.0.1:8000/v1")
+        assert found.model_aliases == ("b",)
+        over = {"curated": [{"name": "a", "served_model_id": nothing}]}
+        below = {"discovered": [entry("a", served_model_id="org/a")]}
+        (found,) = load_registry(written(tmp_path, {**over, **below}))
+        assert found.served == "org/a"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

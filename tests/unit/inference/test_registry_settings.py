@@ -124,3 +124,23 @@ def test_own_roles_are_resolved_too(registry: Path) -> None:
     lost = settings.Roles.model_validate({"lost": table})
     with pytest.raises(ConfigurationError, match="no model can serve lost"):
         resolve_settings(backend(registry, use_registry=True), lost)
+
+
+def test_a_model_named_for_every_role_wins(registry: Path) -> None:
+    """It is asked as it is called, where the registry serves it; an unknown one anywhere."""
+    every = frozenset({"caption", "keywords", "description"})
+    named = backend(registry, use_registry=True, model="org/eyes")
+    models, base_urls = resolve_settings(named, settings.Roles(), named=every)
+    assert (models, set(base_urls.values())) == ({}, {"http://10.0.0.9:8000/v1"})
+    unknown = backend(registry, use_registry=True, model="mine")
+    assert resolve_settings(unknown, settings.Roles(), named=every) == ({}, {})
+
+
+def test_the_loader_maps_a_model_named_for_every_role(registry: Path) -> None:
+    """--use-loader --model NAME asks for what NAME is served as, and so for a role's own."""
+    every = frozenset({"caption", "keywords", "description"})
+    loader = backend(registry, use_loader=True, model="eyes-alias")
+    roles = settings.Roles(keywords=settings.Role(model="words"))
+    models, base_urls = resolve_settings(loader, roles, named=every)
+    assert models == {"caption": "org/eyes", "keywords": "org/words", "description": "org/eyes"}
+    assert set(base_urls) == every
