@@ -31,7 +31,7 @@ from taggerd.inference.statuses import not_a_backend
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     import httpx
@@ -156,8 +156,12 @@ class Backend:
                     await self._learn_combining(question.model, well=False)
                 yield answer
 
-    async def preflight(self, models: Sequence[str] = ("",)) -> PreflightReport:
+    async def preflight(
+        self, models: Sequence[str] = ("",), *, settings_of: Mapping[str, str] | None = None
+    ) -> PreflightReport:
         """Probe listing, text and vision for each of *models*; an empty name is the default one.
+
+        The report's advice names the setting of a model as *settings_of* has it.
 
         Never raises a :class:`BackendError`: what is wrong is in the report. "auto" is looked up
         again if the endpoint that it found no longer answers.
@@ -167,7 +171,7 @@ class Backend:
                 # Another server may answer now, which accepts other forms.
                 self._capabilities = Capabilities(self._capabilities.memory)
             asked = tuple(dict.fromkeys(models)) or ("",)
-            report = await probe_all(self, asked, self._random, self._clock)
+            report = await probe_all(self, asked, self._random, self._clock, settings_of)
         if "" in asked and report.ok:
             self._chosen = self.default_of(report.listed)
         return report

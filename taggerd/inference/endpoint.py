@@ -27,7 +27,7 @@ from taggerd.photo import Picture, Stamp
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from taggerd.inference.backend import Backend
     from taggerd.inference.preflight import PreflightReport
@@ -123,9 +123,9 @@ class Endpoint:
         finally:
             self.photos -= 1
 
-    async def preflight(self, models: Sequence[str]) -> PreflightReport:
-        """Probe the backend for *models*; see :meth:`Backend.preflight`."""
-        report = await self.backend.preflight(models)
+    async def preflight(self, settings_of: Mapping[str, str]) -> PreflightReport:
+        """Probe the backend for the models in *settings_of*; see :meth:`Backend.preflight`."""
+        report = await self.backend.preflight([*settings_of], settings_of=settings_of)
         for warning in report.warnings:
             if warning not in self.warnings:
                 log.warning("backend works, but", base_url=self.base_url, what=warning)

@@ -32,7 +32,7 @@ from taggerd.inference.questions import Question
 from taggerd.inference.statuses import without_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from random import Random
 
     from taggerd.inference.completion import Completion
@@ -62,6 +62,8 @@ class Probe:
     """What it found, for people."""
     model: str = ""
     """The model that says it answered."""
+    asked: str = ""
+    """The model that failed."""
     fault: BackendError | None = None
     """Why it failed."""
     tried: bool = True
@@ -133,7 +135,11 @@ class Probed(Protocol):
 
 
 async def probe_all(
-    backend: Probed, models_asked: Sequence[str], random: Random, clock: Callable[[], float]
+    backend: Probed,
+    models_asked: Sequence[str],
+    random: Random,
+    clock: Callable[[], float],
+    settings_of: Mapping[str, str] | None = None,
 ) -> PreflightReport:
     """Probe a backend; never raises a :class:`BackendError`.
 
@@ -142,6 +148,7 @@ async def probe_all(
         models_asked: the models that will be asked; an empty name is the default model.
         random: chooses the pictures.
         clock: seconds, monotonic.
+        settings_of: the setting that names each model; default: ``backend.model``.
     """
     models, listed = await _probe_models(backend, models_asked, clock)
     wanted = tuple(dict.fromkeys(model or backend.default_of(listed) for model in models_asked))
@@ -159,7 +166,10 @@ async def probe_all(
     )
     if report.fault is None:
         return report
-    return replace(report, next_step=_next_step(report.fault, backend.base_url, listed))
+    asked = next((probe.asked for probe in reversed(report.probes) if probe.fault), "")
+    setting = (settings_of or {}).get(asked, "backend.model")
+    step = _next_step(report.fault, asked, setting, backend.base_url, listed)
+    return replace(report, next_step=step)
 
 
 def _tolerated(listing: Probe) -> bool:
@@ -184,7 +194,7 @@ async def _probe_models(
         what = f"does not serve {missing!r}" if missing else "lists no model for photos"
         more = f"; it serves: {served}" if served else "; it serves none"
         absent = ModelNotFound(f"{backend.base_url} {what}{more}")
-        return Probe(name="models", fault=absent, seconds=seconds), listed
+        return Probe(name="models", fault=absent, seconds=seconds, asked=missing), listed
     shown = ", ".join(listed[:_SHOWN_MODELS])
     rest = f" and {len(listed) - _SHOWN_MODELS} more" if len(listed) > _SHOWN_MODELS else ""
     return Probe(name="models", seconds=seconds, detail=shown + rest), listed
@@ -199,12 +209,12 @@ async def _probe_text(backend: Probed, wanted: Sequence[str], clock: Callable[[]
             completion = await backend.complete(_question(model, _TEXT_PROMPT), None)
         except (BackendError, PhotoRefused) as error:
             fault = error if isinstance(error, BackendError) else without_picture(error)
-            return Probe(name="text", fault=fault, seconds=seconds + clock() - began)
+            return Probe(name="text", fault=fault, seconds=seconds + clock() - began, asked=model)
         seconds += completion.seconds
         answer = without_thoughts(completion.content).strip()
         if not answer:
             fault = BackendFailed(f"model {model!r} at {backend.base_url} gave no answer")
-            return Probe(name="text", fault=fault, seconds=seconds)
+            return Probe(name="text", fault=fault, seconds=seconds, asked=model)
         answered = _answering(model, completion.model, answered)
     detail = f"said {quoted(answer, 40)}"
     return Probe(name="text", seconds=seconds, detail=detail, model=answered)
@@ -224,7 +234,8 @@ async def _probe_vision(
                 completion = await backend.complete(question, encoded(picture))
             except (BackendError, PhotoRefused) as error:
                 fault = error if isinstance(error, BackendError) else BackendBlind(str(error))
-                return Probe(name="vision", fault=fault, seconds=seconds + clock() - began)
+                seconds += clock() - began
+                return Probe(name="vision", fault=fault, seconds=seconds, asked=model)
             seconds += completion.seconds
             answer = without_thoughts(completion.content)
             if colours_in(answer) != {colour}:
@@ -232,7 +243,7 @@ async def _probe_vision(
                     f"model {model!r} does not see pictures: asked about a {colour} one, it said "
                     f"{quoted(answer, 60)}"
                 )
-                return Probe(name="vision", fault=blind, seconds=seconds)
+                return Probe(name="vision", fault=blind, seconds=seconds, asked=model)
             answered = _answering(model, completion.model, answered)
     detail = f"saw {' and '.join(shown)}"
     return Probe(name="vision", seconds=seconds, detail=detail, model=answered)
@@ -269,23 +280,37 @@ def _warnings(models: Probe, probes: Sequence[Probe], wanted: Sequence[str]) -> 
     return tuple(warnings)
 
 
-def _next_step(fault: BackendError, base_url: str, listed: Sequence[str]) -> str:
-    """Return one sentence: what to try first."""
-    cause, seeing = type(fault), vision_models(listed)
-    example = f", e.g. {(seeing or listed)[0]!r}" if listed else ""
+def _next_step(
+    fault: BackendError, asked: str, setting: str, base_url: str, listed: Sequence[str]
+) -> str:
+    """Return one sentence: what to try first, and never what was just tried.
+
+    Args:
+        fault: what is wrong.
+        asked: the model that failed; empty: none was asked.
+        setting: the setting that names it.
+        base_url: the address of the backend.
+        listed: the models that it lists.
+    """
+    cause = type(fault)
+    seeing = [model for model in vision_models(listed) if model != asked]
+    if cause is ModelNotFound and not listed:
+        return "Load a vision model in the backend."
     if cause is ModelNotFound:
-        if not listed:
-            return "Load a vision model in the backend."
-        return f"Set backend.model to a vision model that the backend serves{example}."
+        example = f", e.g. {(seeing or listed)[0]!r}"
+        return f"Set {setting} to a vision model that the backend serves{example}."
     if cause in {BackendBlind, BackendFailed} and _CONTEXT.search(str(fault)):
         return "Serve the model with a larger context, or lower image.max_edge."
+    if cause is BackendBlind and seeing:
+        example = f", e.g. {seeing[0]!r}"
+        return f"Set {setting} to another model{example}, or load {asked!r} with its vision part."
     if cause is BackendBlind:
-        known = f", e.g. {seeing[0]!r}" if seeing else ""
-        return f"Set backend.model to a vision model{known}, or load one with its vision part."
+        return f"Load a vision model, or {asked!r} with its vision part (mmproj)."
+    ending = "" if base_url.endswith("/v1") else "; it usually ends in /v1"
     return {
         BackendUnreachable: f"Start the backend, or set backend.base_url (now {base_url}).",
         BackendTimeout: "Wait until the model is loaded, or raise backend.timeout_seconds.",
         BackendBusy: "Wait: the backend is loading or overloaded.",
         BackendDenied: "Set backend.api_key to a key that this backend accepts.",
-        NotABackend: "Set backend.base_url to the address of the API; it usually ends in /v1.",
+        NotABackend: f"Set backend.base_url to the address of the API{ending} (now {base_url}).",
     }.get(cause, "See the backend's own log.")

@@ -222,15 +222,26 @@ class InferenceService:
 
     async def _preflight(self, endpoint: Endpoint) -> PreflightReport:
         """Probe one endpoint for every model that it will be asked for."""
-        named = [
-            self._models.get(role, "") or self._settings.roles.named(role).model
-            for role in self._roles
-            if endpoint in self._serving(role)
-        ]
-        report = await endpoint.preflight(named)
+        settings_of: dict[str, str] = {}
+        for role in self._roles:
+            if endpoint in self._serving(role):
+                model, setting = self._model_of(role)
+                settings_of.setdefault(model, setting)
+        report = await endpoint.preflight(settings_of)
         if report.ok:
             self._ready(endpoint, endpoint.backend.model or report.model)
         return report
+
+    def _model_of(self, role: str) -> tuple[str, str]:
+        """Return the model of *role*, empty for the endpoint's own, and the setting to change."""
+        own = self._settings.roles.named(role)
+        if own.model:
+            return self._models.get(role, own.model), f"roles.{role}.model"
+        if role not in self._models:
+            return "", "backend.model"
+        if self._settings.backend.use_registry or own.registry_model:
+            return self._models[role], f"roles.{role}.registry_model"
+        return self._models[role], "backend.model"
 
     async def _probe(self, endpoint: Endpoint) -> BackendError | None:
         """Return what is wrong with an endpoint; None if it is usable.

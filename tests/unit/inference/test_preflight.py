@@ -268,3 +268,44 @@ async def test_preflight_teaches_the_form_before_the_first_photo(
 def test_only_whole_words_are_colours() -> None:
     """Neither "Reddish" nor "evergreen" names one of the probes' colours."""
     assert colours_in("Reddish evergreen. BLUE!") == {"blue"}
+
+
+def blind(say: Say, *models: str) -> Reply:
+    """Return a reply function: *models* are blind, the others see."""
+
+    def reply(body: dict[str, Any]) -> httpx.Response:
+        colour = "" if body["model"] in models else shown(body)
+        return say(colour or "ready", model=body["model"])
+
+    return reply
+
+
+async def test_no_blind_model_is_advised_again(scripted: type[Scripted], say: Say) -> None:
+    """The example is another model than the one that was just asked; without one there is none."""
+    server = scripted(reply=blind(say, "vl"), models=("vl", "qwen-vl"))
+    report = await server.backend(model="vl").preflight()
+    assert "e.g. 'qwen-vl'" in report.next_step
+    server = scripted(reply=blind(say, "vl"), models=("vl",))
+    report = await server.backend(model="vl").preflight()
+    assert "backend.model" not in report.next_step
+    assert report.next_step == "Load a vision model, or 'vl' with its vision part (mmproj)."
+
+
+async def test_advice_names_the_setting_that_named_the_model(
+    scripted: type[Scripted], say: Say
+) -> None:
+    """Whoever gave --caption-model has nothing to change in backend.model."""
+    server = scripted(reply=blind(say, "words"), models=("eye", "words", "qwen-vl"))
+    settings_of = {"words": "roles.caption.model", "gone": "roles.keywords.model"}
+    report = await server.backend().preflight(["", "words"], settings_of=settings_of)
+    assert report.next_step.startswith("Set roles.caption.model to")
+    report = await server.backend().preflight(["", "gone"], settings_of=settings_of)
+    assert report.next_step.startswith("Set roles.keywords.model to")
+
+
+async def test_an_address_that_ends_in_v1_is_not_told_to(scripted: type[Scripted]) -> None:
+    """Advice does not ask for what is there already."""
+    listing = httpx.Response(200, html="<html>hi</html>")
+    report = await scripted(listing=listing).backend(model="").preflight()
+    assert "(now http://backend.test/v1)" in report.next_step
+    assert "usually" not in report.next_step
