@@ -114,6 +114,9 @@ class Observer(Protocol):
     def first_jpegs(self) -> None:
         """The first sidecars of JPEGs were written, and nothing into the photos themselves."""
 
+    def warned(self, warning: str) -> None:
+        """The backend is no vision model."""
+
     def begun(self, todo: int, tally: Tally) -> None:
         """Work begins on *todo* photos."""
 
@@ -217,6 +220,8 @@ async def _warn(
     hours = services.settings.schedule.hours
     if reason := await pause_reason(services.ledger, hours, services.now()):
         observer.paused(reason)
+    if warning := services.inference.warning:
+        observer.warned(warning)
     if options.writes:
         for reason in await asyncio.to_thread(_read_only, wanted):
             observer.read_only(reason)

@@ -118,6 +118,10 @@ class Progress:
         """Say which programs see the words: Lightroom does not show those of a JPEG."""
         self._console.print(escape(_READERS), soft_wrap=True)
 
+    def warned(self, warning: str) -> None:
+        """Say what the answers will be worth."""
+        self._console.print(escape(f"note: {warning}"), soft_wrap=True)
+
     def begun(self, todo: int, tally: Tally) -> None:
         """Show how much there is to do."""
         self._tally = tally

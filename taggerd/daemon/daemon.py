@@ -148,6 +148,8 @@ class Daemon:
             watching = parts.create_task(arrivals.run(), name="arrivals")
             await arrivals.ready.wait()
             self._notifier.ready()
+            if warning := services.inference.warning:
+                log.warning(warning)
             log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
                 parts.create_task(services.relay.run(ended), name="relay"),

@@ -97,6 +97,16 @@ class InferenceService:
         return ", ".join(endpoint.base_url for endpoint in self.endpoints)
 
     @property
+    def warning(self) -> str:
+        """What somebody should know of the answers before they are written; mostly nothing."""
+        if all(endpoint.base_url != "builtin:" for endpoint in self.endpoints):
+            return ""
+        return (
+            "builtin: describes colours only; it does not see what is in a photo. For real tags "
+            "set backend.base_url to a vision model's address"
+        )
+
+    @property
     def requests_at_once(self) -> int:
         """How many requests all endpoints together may be sent at once."""
         return sum(endpoint.backend.limit.most for endpoint in self.endpoints)

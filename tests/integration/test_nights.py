@@ -55,6 +55,9 @@ class Night:
     def first_jpegs(self) -> None:
         """Say nothing of programs."""
 
+    def warned(self, warning: str) -> None:
+        """Let the describer say what it is."""
+
     def paused(self, reason: str) -> None:
         """Let a pause be known."""
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from support.program import CountingBackend, Program, Reply
+from support.program import CountingBackend, Program, Reply, until
 
 from taggerd.inference import describer
 
@@ -184,3 +184,21 @@ def test_no_meta_is_marked_and_never_called_tagged(taggerd: Program, card: Path)
     shown = taggerd("status").stdout
     assert "5 with --no-meta" in shown
     assert "5 answered, not written yet" in shown
+
+
+def test_the_describer_says_what_it_is(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """One line before work begins, of a scan and of the service; none about a vision model."""
+    line = "builtin: describes colours only; it does not see what is in a photo"
+    taggerd.base_url = backend.base_url
+    assert "colours only" not in taggerd("scan", "--dry-run", card).stderr
+    assert taggerd("scan", "--dry-run", "--base-url", "builtin:", card).stderr.count(line) == 1
+    taggerd.base_url = "builtin:"
+    done = taggerd("scan", card)
+    assert done.returncode == 0
+    assert done.stderr.count(line) == 1
+    assert line not in taggerd("scan", card).stderr, "nothing to do, nothing to say"
+    taggerd.start("--input-dir", card)
+    until(lambda: "serving" in taggerd.log())
+    assert taggerd.log().count(line) == 1
