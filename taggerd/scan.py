@@ -29,7 +29,7 @@ from taggerd.retry import SCAN_TIMEOUT_SECONDS
 from taggerd.runner.outcome import log_outcome
 from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
-from taggerd.services import has_ledger, open_ledger, open_services
+from taggerd.services import has_ledger, make_inference, open_ledger, open_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,11 +133,12 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
     """
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     states = await _file_states(configuration.settings, [seen.file for seen in found.seen])
+    asked_as = make_inference(configuration).asked_as
     taken, left = [], []
     skipped = [skip for skip in found.skipped if skip.named or skip.kind != "sidecar"]
     skipped += [Skip(a.file.path, "an archive; a scan unpacks it once") for a in found.archives]
     for photo in found.photos:
-        reason = needless(photo, states, request.options)
+        reason = needless(photo, states, request.options, asked_as)
         if reason:
             left.append(Skip(photo.primary.path, reason))
         else:
@@ -252,8 +253,13 @@ def _write_files(request: ScanRequest, work: Scan, services: Services) -> None:
         )
 
 
-def needless(photo: Photo, states: Mapping[Path, FileState], options: RunOptions) -> str:
-    """Return why a run with *options* would leave *photo* alone; empty: it would tag it."""
+def needless(
+    photo: Photo, states: Mapping[Path, FileState], options: RunOptions, asked_as: str = ""
+) -> str:
+    """Return why a run with *options* would leave *photo* alone; empty: it would tag it.
+
+    *asked_as*: the questions of the run; a photo that failed over others gets another attempt.
+    """
     of_photo = [states[file.path] for file in photo.files]
     if any(s.state in {"new", "changed", "queued"} for s in of_photo):
         return ""
@@ -261,7 +267,8 @@ def needless(photo: Photo, states: Mapping[Path, FileState], options: RunOptions
         return ""
     first = of_photo[0]
     if first.state == "quarantined":
-        return f"failed before: {first.reason}; taggerd retry PATH tries it again"
+        failed = f"failed before: {first.reason}; taggerd retry PATH tries it again"
+        return "" if first.asked_as not in {"", asked_as} else failed
     if first.state == "claimed":
         return "in flight in another taggerd"
     if options.ask_again:
@@ -308,7 +315,7 @@ class Scan:
         tally.failed += found.refused
         wanted: set[Path] = set()
         for photo in photos:
-            reason = needless(photo, states, self._options)
+            reason = needless(photo, states, self._options, self._services.inference.asked_as)
             if not reason:
                 tally.todo += 1
                 wanted.update(file.path for file in photo.files)
@@ -410,8 +417,11 @@ class Scan:
             self._feeding = False
             runner.wake()
 
-    async def _admit(self, files: Iterable[PhotoFile]) -> None:
-        await self._services.ledger.admit(
+    async def _admit(self, files: Sequence[PhotoFile]) -> None:
+        ledger, asked_as = self._services.ledger, self._services.inference.asked_as
+        if files:
+            await ledger.retry([file.path for file in files], unless_asked_as=asked_as)
+        await ledger.admit(
             files,
             again=self._options.ask_again,
             sidecars=self._options.writes,

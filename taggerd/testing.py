@@ -88,6 +88,7 @@ class _Photo:
     attempts: int = 0
     crashes: int = 0
     reason: str = ""
+    asked_as: str = ""
     digest: str = ""
     recorded: bool = False
     changed: bool = False
@@ -327,7 +328,7 @@ class InMemoryLedger:
             state = "undone" if photo.undone else "unwritten"
         elif photo.state == "quarantined" and photo.sidecars_failed:
             state = "unwritten"
-        return FileState(state, photo.reason, photo.since)
+        return FileState(state, photo.reason, photo.since, photo.asked_as)
 
     async def known(self, folder: Path) -> dict[Path, Stamp]:
         """See the port."""
@@ -521,6 +522,7 @@ class InMemoryLedger:
         photo.put_back(now, uncharged=False)
         if quarantined:
             photo.state, photo.sidecars_failed = "quarantined", ending.for_sidecars
+            photo.asked_as = ending.asked_as
         return quarantined
 
     # The outbox.
@@ -557,11 +559,19 @@ class InMemoryLedger:
         photos.sort(key=lambda photo: (photo.since, photo.id), reverse=True)
         return [Quarantined(self._photo(p), p.reason, p.since) for p in photos[:limit]]
 
-    async def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
+    async def retry(
+        self,
+        within: Sequence[Path] | None,
+        *,
+        failed: bool = False,
+        unless_asked_as: str = "",
+    ) -> int:
         """See the port."""
         photos = self._photos(within)
         chosen = [photo for photo in photos if photo.state == "quarantined"]
-        if failed:
+        if unless_asked_as:
+            chosen = [photo for photo in chosen if photo.asked_as not in {"", unless_asked_as}]
+        elif failed:
             chosen += [photo for photo in photos if photo.failed]
         elif within is not None:
             chosen += [photo for photo in photos if photo.unwritten and photo.undone]

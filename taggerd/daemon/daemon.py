@@ -133,6 +133,9 @@ class Daemon:
             within=tuple(root.path for root in settings.arrivals.roots),
         )
 
+        # What failed over another model or prompt gets another attempt.
+        asked_as = services.inference.asked_as
+        await services.ledger.retry(options.within, unless_asked_as=asked_as)
         runner = Runner(
             services,
             options,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -85,6 +87,21 @@ class InferenceService:
         if not self._questions:
             raise NotProbed
         return self._questions
+
+    @property
+    def asked_as(self) -> str:
+        """Digest of all that decides which questions are asked, known before any backend is."""
+        settings = self._settings
+        roles = {role: settings.roles.named(role).model_dump(mode="json") for role in self._roles}
+        asked = [
+            self.profile.digest,
+            roles,
+            dict(self._models),
+            [settings.backend.base_url, settings.backend.model],
+            [[endpoint.base_url, endpoint.model] for endpoint in settings.backend.endpoints],
+            settings.metadata.language,
+        ]
+        return hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
 
     @property
     def models(self) -> dict[str, str]:

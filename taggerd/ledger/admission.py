@@ -263,7 +263,7 @@ def state_of(database: Database, file: PhotoFile) -> FileState:
         state = "undone" if row["undone"] else "unwritten"
     elif state == "quarantined" and row["sidecars_failed"]:
         state = "unwritten"
-    return FileState(state, row["reason"], row["since"])
+    return FileState(state, row["reason"], row["since"], row["asked_as"])
 
 
 def replace_stamp(database: Database, file: Rewritten) -> None:

@@ -233,6 +233,7 @@ def _quarantine(
         now=now,
         reason=ending.reason,
         sidecars_failed=ending.for_sidecars,
+        asked_as=ending.asked_as,
         final=ending.final,
         max_attempts=max_attempts,
     )

@@ -66,6 +66,8 @@ class FileState:
     """Why its photo failed last; empty if it did not."""
     since: float = 0.0
     """0 for ``"new"``."""
+    asked_as: str = ""
+    """Which questions its photo failed over, as given to :class:`Failed`."""
 
 
 class Rewritten(NamedTuple):
@@ -166,6 +168,8 @@ class Failed:
 
     reason: str
     final: bool = False
+    asked_as: str = ""
+    """Which questions it failed over; empty if no other questions could help."""
     for_sidecars: bool = False
     """Only its sidecars failed: the next :meth:`Ledger.admit` that wants them queues it again."""
     record: Outgoing | None = None
@@ -357,12 +361,19 @@ class Ledger(Protocol):
     ) -> list[Quarantined]:
         """List photos in quarantine, latest first."""
 
-    async def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
+    async def retry(
+        self,
+        within: Sequence[Path] | None,
+        *,
+        failed: bool = False,
+        unless_asked_as: str = "",
+    ) -> int:
         """Queue photos in quarantine again, all or *within*; return how many.
 
         *Within* also those that were undone (:meth:`mark_undone`): they were named. With *failed*
         not those, but every photo that failed in any way: also those that wait for another attempt
-        or are deferred, and those recorded without their sidecars.
+        or are deferred, and those recorded without their sidecars. With *unless_asked_as* only
+        those in quarantine that failed over other questions.
         """
 
     async def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:

@@ -97,7 +97,7 @@ DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
 
 -- name: file_state
 SELECT size, mtime_ns, inode, device,
-    state, sidecars_failed, sidecars_written, undone, reason, since
+    state, sidecars_failed, sidecars_written, undone, reason, since, asked_as
 FROM folders
 CROSS JOIN files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
 CROSS JOIN photos ON photos.id = files.photo
@@ -213,7 +213,8 @@ DELETE FROM requests WHERE owner = :owner;
 
 -- name: quarantine
 UPDATE photos SET
-    state = 'quarantined', since = :now, reason = :reason, sidecars_failed = :sidecars_failed
+    state = 'quarantined', since = :now, reason = :reason, sidecars_failed = :sidecars_failed,
+    asked_as = :asked_as
 WHERE id = :photo AND {held} AND requeue = 0
     AND (:final OR attempts >= :max_attempts);
 
@@ -311,6 +312,11 @@ SELECT photos.id, reason, since
 FROM photos INDEXED BY photos_quarantined CROSS JOIN folders ON folders.id = photos.folder
 WHERE photos.state = 'quarantined' AND {in_scope}
 ORDER BY since DESC, photos.id DESC LIMIT :limit;
+
+-- name: failed_over_others
+SELECT photos.id
+FROM photos INDEXED BY photos_quarantined CROSS JOIN folders ON folders.id = photos.folder
+WHERE photos.state = 'quarantined' AND asked_as NOT IN ('', :asked_as) AND {in_scope};
 
 -- name: failed
 SELECT photos.id FROM photos CROSS JOIN folders ON folders.id = photos.folder

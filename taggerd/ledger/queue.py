@@ -34,6 +34,11 @@ def retry(database: Database, now: float, *, failed: bool, undone: bool) -> int:
     rows = database.rows("failed") if failed else database.rows("quarantined", limit=-1)
     if undone:
         rows += database.rows("undone_within")
+    return queue_all(database, rows, now)
+
+
+def queue_all(database: Database, rows: list[Row], now: float) -> int:
+    """Queue the photos of *rows*; return how many."""
     for row in rows:
         admission.queue(database, row["id"], admission.Terms(now))
     return len(rows)

@@ -40,6 +40,7 @@ CREATE TABLE photos (
     attempts           INTEGER NOT NULL DEFAULT 0,
     crashes            INTEGER NOT NULL DEFAULT 0, -- of the program while the bytes were being read
     reason             TEXT NOT NULL DEFAULT '',   -- why it failed last
+    asked_as           TEXT NOT NULL DEFAULT '',   -- which questions it failed over; '': over none
     content            INTEGER,                    -- the bytes that were read last
     recorded           INTEGER NOT NULL DEFAULT 0, -- tagged at least once, with that content
     changed            INTEGER NOT NULL DEFAULT 0, -- a file changed since that content was read

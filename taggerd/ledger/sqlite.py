@@ -411,12 +411,22 @@ class SqliteLedger:
         return queue.quarantined(self._database, limit)
 
     @in_thread
-    def retry(self, within: Sequence[Path] | None, *, failed: bool = False) -> int:
+    def retry(
+        self,
+        within: Sequence[Path] | None,
+        *,
+        failed: bool = False,
+        unless_asked_as: str = "",
+    ) -> int:
         """See the port."""
         self._select(within)
-        undone = within is not None and not failed  # an undo is no failure
-        with self._database.transaction():
-            return queue.retry(self._database, self._clock(), failed=failed, undone=undone)
+        database, now = self._database, self._clock()
+        with database.transaction():
+            if unless_asked_as:
+                rows = database.rows("failed_over_others", asked_as=unless_asked_as)
+                return queue.queue_all(database, rows, now)
+            undone = within is not None and not failed  # an undo is no failure
+            return queue.retry(database, now, failed=failed, undone=undone)
 
     @in_thread
     def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:

@@ -311,7 +311,7 @@ class Runner:
             verdict = photo_failed(PhotoError(f"{type(error).__name__}: {error}"))
         if verdict.kind == "failed":
             record = record_of(attempt, self._services, self._options, verdict.error)
-            verdict = verdict.recorded(record)
+            verdict = verdict.recorded(record, self._services.inference.asked_as)
         return verdict
 
     async def _end(self, attempt: Attempt, verdict: Verdict) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from taggerd.errors import PhotoMoved, PhotoRefused, TaggerdError
+from taggerd.errors import AnswerError, PhotoMoved, PhotoRefused, TaggerdError
 from taggerd.ledger import Deferred, Failed, Moved
 from taggerd.pipeline import outgoing
 from taggerd.retry import policy_of
@@ -40,11 +40,18 @@ class Verdict:
         """
         return self.error is not None and policy_of(self.error).pauses != "endpoint"
 
-    def recorded(self, record: Record) -> Verdict:
-        """Return the verdict on a photo that failed, with its *record*."""
+    def recorded(self, record: Record, asked_as: str) -> Verdict:
+        """Return the verdict on a photo that failed, with its *record*.
+
+        *asked_as*: which questions were asked; another model or prompt may do better over them.
+        """
         if not isinstance(self.ending, Failed):
             return self
-        return replace(self, ending=replace(self.ending, record=outgoing(record)), record=record)
+        over_questions = isinstance(self.error, AnswerError | PhotoRefused)
+        ending = replace(
+            self.ending, record=outgoing(record), asked_as=asked_as if over_questions else ""
+        )
+        return replace(self, ending=ending, record=record)
 
 
 class Judge:

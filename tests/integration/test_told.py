@@ -202,3 +202,34 @@ def test_the_describer_says_what_it_is(
     taggerd.start("--input-dir", card)
     until(lambda: "serving" in taggerd.log())
     assert taggerd.log().count(line) == 1
+
+
+def test_a_photo_that_failed_under_one_model_is_tried_with_another(
+    taggerd: Program, card: Path, backend: CountingBackend
+) -> None:
+    """By itself, by a scan and by the daemon; one that is no picture stays failed."""
+    (card / "broken.jpg").write_bytes(b"\xff\xd8\xff" + b"no picture" * 99)
+    named(backend, "small-vl", "fake-vl")
+    usual = backend.script
+
+    def empty(path: str, body: bytes) -> Reply | None:
+        status, headers, said = usual(path, body) or (500, {}, b"")
+        asked = json.loads(body or b"{}")
+        if asked.get("model") == "small-vl" and len(asked["messages"]) > 1:  # not the preflight
+            answer = json.loads(said)
+            answer["choices"][0]["message"]["content"] = '{"caption": "1234567"}'
+            return status, headers, json.dumps(answer).encode()
+        return status, headers, said
+
+    backend.script = empty
+    taggerd.base_url = backend.base_url
+    assert taggerd("scan", "--model", "small-vl", card).returncode == 1
+    assert len(taggerd.status()["failed"]) > 0
+    assert taggerd.status()["counts"]["quarantined"] == 6
+    again = taggerd("scan", "--model", "small-vl", card)
+    assert "6 failed before" in again.stdout
+    listed = taggerd("scan", "--list", "--model", "fake-vl", card).stdout
+    assert listed.count("failed before") == 1
+    better = taggerd("scan", "--model", "fake-vl", card)
+    assert "tagged 5 of 5 photos" in better.stdout
+    assert taggerd.status()["counts"]["quarantined"] == 1

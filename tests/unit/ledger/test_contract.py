@@ -997,3 +997,19 @@ async def test_notes_are_found_again(ledger: Ledger, state: State) -> None:
     ledger = await state.open()
     assert await ledger.recall("preflight") == {"ok": False, "models": []}
     assert await ledger.recall("nothing") is None
+
+
+async def test_what_failed_over_other_questions_is_queued_again(
+    ledger: Ledger, state: State
+) -> None:
+    """Not what failed over the same, and not what no question could help."""
+    endings = [Failed("a", final=True, asked_as=asked) for asked in ("one", "two", "")]
+    files = [file(name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    for one, ending in zip(files, endings, strict=True):
+        await ledger.admit([one])
+        await ledger.end(await state.claim_one(ledger), ending)
+    states = await ledger.file_states(files)
+    assert [states[one.path].asked_as for one in files] == ["one", "two", ""]
+    assert await ledger.retry([ROOT], unless_asked_as="two") == 1
+    states = await ledger.file_states(files)
+    assert [states[one.path].state for one in files] == ["queued", "quarantined", "quarantined"]
