@@ -43,7 +43,7 @@ def sidecar(image: Path) -> Path:
 
 def on_record(program: Program, *, gone: bool = False) -> int:
     """Return how many files the ledger knows, or how many of them it knows to be gone."""
-    only = "WHERE gone_since IS NOT NULL" if gone else ""
+    only = "WHERE missing_since IS NOT NULL" if gone else ""
     with closing(sqlite3.connect(program.state / "ledger.sqlite")) as ledger:
         count: int = ledger.execute(f"SELECT count(*) FROM files {only}").fetchone()[0]  # noqa: S608 - no input
     return count
