@@ -14,7 +14,7 @@ from taggerd.errors import ConfigurationError
 from taggerd.inference import available_profiles, load_profile
 from taggerd.photo import printable
 from taggerd.services import check_settings
-from taggerd.settings import display
+from taggerd.settings import display, imageworks
 from taggerd.settings.configuration import check_folders
 from taggerd.settings.sources import user_file
 
@@ -24,6 +24,26 @@ _COLUMN = 70
 app = typer.Typer(
     help="Write, show and check the settings.", no_args_is_help=True, rich_markup_mode=None
 )
+
+
+def _write_new(file: Path, text: str, *, mode: int) -> None:
+    """Write a settings file that does not exist yet; *mode* as for ``open``, less the umask.
+
+    Raises:
+        ConfigurationError: it exists, or cannot be written.
+
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError as error:
+        message = f"{file}: already exists, and is left as it is"
+        raise ConfigurationError(message) from error
+    except OSError as error:
+        message = f"{file}: cannot write the settings: {error.strerror}"
+        raise ConfigurationError(message) from error
 
 
 @app.command()
@@ -37,16 +57,7 @@ def init(
 ) -> None:
     """Write a settings file with all defaults, explained."""
     file = path or user_file(os.environ)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as out:
-            out.write(display.template())
-    except FileExistsError as error:
-        message = f"{file}: already exists; name another path"
-        raise ConfigurationError(message) from error
-    except OSError as error:
-        message = f"{file}: cannot write the settings: {error.strerror}"
-        raise ConfigurationError(message) from error
+    _write_new(file, display.template(), mode=0o666)
     typer.echo(f"wrote {file}: set arrivals.roots and backend.base_url there")
 
 
@@ -85,6 +96,38 @@ def check(
     check_folders(loaded, allow_offline=allow_offline)
     check_settings(loaded)
     typer.echo(f"settings are valid: {', '.join(loaded.in_force) or 'all defaults'}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="File with [tool.imageworks.personal_tagger]; default: the nearest "
+            "pyproject.toml.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Write ~/.config/taggerd/taggerd.toml, if there is none."),
+    ] = False,
+) -> None:
+    """Translate the settings of imageworks' personal tagger.
+
+    Also those in the environment (IMAGEWORKS_PERSONAL_TAGGER__…). Prints a settings file; what has
+    no equivalent is listed at its end.
+    """
+    translation = imageworks.translate(file, available_profiles(None))
+    if not write:
+        typer.echo(translation.toml(with_key=False), nl=False)
+        return
+    target = user_file(os.environ)
+    _write_new(target, translation.toml(with_key=True), mode=0o600)
+    typer.echo(f"wrote {target}: {len(translation.values)} settings")
+    for line in translation.left:
+        typer.echo(f"not translated: {line}")
 
 
 @app.command()

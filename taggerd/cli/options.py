@@ -19,7 +19,7 @@ import typer
 
 from taggerd import logs
 from taggerd.errors import ConfigurationError
-from taggerd.settings import configuration
+from taggerd.settings import configuration, imageworks
 from taggerd.settings.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class Load:
             for key, flag in self.flags.items():
                 complaints = complaints.replace(f"command line: {key}:", f"{flag}:")
             raise ConfigurationError(complaints) from error
+        if loaded.file is None and imageworks.present():
+            typer.echo(imageworks.NOTICE, err=True)
         service = loaded.settings.service
         if loaded.origins["service.log_level"] != "default":
             log_level = None

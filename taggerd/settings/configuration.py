@@ -93,10 +93,10 @@ def load(
         *pyproject(cwd),
     ]
     names = tuple(layer.name for layer in layers)
-    return Configuration(_validated(layers), dict(_origins(layers)), file, names)
+    return Configuration(validated(layers), dict(_origins(layers)), file, names)
 
 
-def _validated(layers: list[Layer]) -> Settings:
+def validated(layers: list[Layer]) -> Settings:
     """Merge the layers by pydantic-settings and validate the result."""
 
     class Layered(Settings):

@@ -75,18 +75,26 @@ def toml(file: Path) -> dict[str, Any]:
     raise ConfigurationError(message)
 
 
+def nearest_pyproject(start: Path | None) -> Path | None:
+    """Return the nearest pyproject.toml at or above *start*, by default the working directory."""
+    try:
+        start = start or Path.cwd()
+        files = (folder / "pyproject.toml" for folder in (start, *start.parents))
+        return next((file for file in files if file.is_file()), None)
+    except OSError:  # also a working directory that was deleted
+        return None
+
+
 def pyproject(start: Path | None) -> Iterator[Layer]:
     """Find ``[tool.taggerd]`` in the nearest pyproject.toml at or above *start*.
 
     One without that table belongs to another project, and mistakes in it do not matter.
     """
+    file = nearest_pyproject(start)
     try:
-        start = start or Path.cwd()
-        folders = (folder for folder in (start, *start.parents))
-        file = next(f for f in (folder / "pyproject.toml" for folder in folders) if f.is_file())
-        if b"tool.taggerd" not in file.read_bytes():
+        if file is None or b"tool.taggerd" not in file.read_bytes():
             return
-    except (OSError, StopIteration):  # also a working directory that was deleted
+    except OSError:
         return
     tool = toml(file).get("tool")
     table = tool.get("taggerd") if isinstance(tool, dict) else None
