@@ -98,6 +98,11 @@ class Listing(NamedTuple):
     skipped: list[Skip]
     """Files that are no photos, except sidecars that nobody named."""
 
+    @property
+    def all_well(self) -> bool:
+        """Whether every path that was named can be read."""
+        return not any(skip.named and skip.kind == "unreadable" for skip in self.skipped)
+
 
 class Observer(Protocol):
     """Whoever shows the progress of a scan."""
@@ -178,6 +183,7 @@ async def scan_photos(
             forget_days = services.settings.arrivals.forget_days
             for folder in found.folders:
                 await sweep_missing_files(services.ledger, folder, forget_days=forget_days)
+        ended = False
         try:
             if wanted:
                 await _warn(wanted, services, request.options, observer)
@@ -185,12 +191,13 @@ async def scan_photos(
                 await _probed(services)
                 await work.run(wanted)
                 await work.account(wanted)
+            ended = True
         finally:
             try:
                 await services.relay.finish()
             except StorageError as error:
                 work.tally.trouble = f"records stay in the ledger until the next run: {error}"
-            if work.lines:
+            if work.lines or ended:
                 await asyncio.to_thread(_write_files, request, work, services)
     return work.tally
 

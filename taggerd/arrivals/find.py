@@ -44,17 +44,29 @@ class Found:
 def find(paths: Sequence[Path], settings: Settings) -> Found:
     """Find the photos below *paths*: folders, or single files.
 
+    One of several that does not exist or cannot be read is skipped.
+
     Raises:
-        ConfigurationError: a path does not exist or cannot be read.
+        ConfigurationError: none of them exists and can be read.
     """
     found = Found()
-    for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - resolve() would follow the user's links
+    faults: dict[Path, str] = {}
+    named = list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))  # noqa: PTH100 - resolve() would follow the user's links
+    for path in named:
         filters = _filters_for(path, settings)
-        if _is_folder(path):
-            found.seen += walk(path, filters, skipped=found.skipped.append)
-            found.folders.append(path)
-        else:
-            _find_file(path, filters, found)
+        try:
+            if _is_folder(path):
+                found.seen += walk(path, filters, skipped=found.skipped.append)
+                found.folders.append(path)
+            else:
+                _find_file(path, filters, found)
+        except ConfigurationError as error:
+            faults[path] = str(error)
+    if named and len(faults) == len(named):
+        raise ConfigurationError("\n".join(faults.values()))
+    for path, fault in faults.items():
+        reason = fault.removeprefix(f"{printable(path)} ")
+        found.skipped.append(Skip(path, reason, "unreadable", named=True))
     by_path = {seen.file.path: seen for seen in found.seen}  # overlapping folders: each file once
     found.seen = []
     for seen in by_path.values():

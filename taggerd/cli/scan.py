@@ -159,8 +159,9 @@ def scan(
         _paths([*(paths or []), *(input_dir or [])], loaded), run_options, output_jsonl, summary
     )
     if list_only:
-        print_listing(asyncio.run(list_photos(loaded, request)), as_json=as_json)
-        return 0
+        listing = asyncio.run(list_photos(loaded, request))
+        print_listing(listing, as_json=as_json)
+        return 0 if listing.all_well else 1
     with Progress(as_json=as_json, writes=run_options.writes) as progress:
         tally = asyncio.run(_until_terminated(scan_photos(loaded, request, progress)))
     progress.conclude(tally, loaded.settings.journal_directory)

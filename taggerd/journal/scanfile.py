@@ -34,14 +34,20 @@ def check_scan_file(path: Path, *, summary: bool = False) -> None:
         reason = "its name must end in .md or .html"
     elif path.is_dir():
         reason = "it is a folder; name a file in it"
-    elif not path.resolve().parent.is_dir():
-        reason = "its folder does not exist; create it first"
-    elif not os.access(path if _is_device(path) else path.resolve().parent, os.W_OK):
+    elif not (existing := _existing(path)).is_dir() and existing != path.resolve():
+        reason = f"{printable(existing)} is not a folder"
+    elif not os.access(path if _is_device(path) else _existing(path.parent), os.W_OK):
         reason = "permission denied or read-only"
     else:
         return
     message = f"cannot write {printable(path)}: {reason}"
     raise ConfigurationError(message)
+
+
+def _existing(path: Path) -> Path:
+    """Return *path* without links or, where it does not exist, the nearest above that does."""
+    resolved = path.resolve()
+    return next(at for at in (resolved, *resolved.parents) if at.exists() or at == at.parent)
 
 
 def write_jsonl(path: Path, lines: Iterable[str]) -> None:
@@ -62,6 +68,7 @@ def write_jsonl(path: Path, lines: Iterable[str]) -> None:
             earlier = path.read_bytes() if path.exists() else b""
             if earlier and not earlier.endswith(b"\n"):
                 earlier += b"\n"
+            path.resolve().parent.mkdir(parents=True, exist_ok=True)
             with replacing(path.resolve()) as file:
                 file.write(earlier)
                 file.writelines(map(encoded, lines))
@@ -85,6 +92,8 @@ def write_summary(path: Path, lines: Iterable[str], *, title: str, thumbnails: P
     day = Day(title, read_lines(lines))
     html = extension(path) in _PAGES
     text = page(day, target.parent, thumbnails.resolve()) if html else markdown(day)
+    with failing_as_storage("write", path):
+        target.parent.mkdir(parents=True, exist_ok=True)
     replace(target, text.encode())
 
 

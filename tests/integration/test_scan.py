@@ -292,6 +292,34 @@ def test_a_named_jsonl_is_added_to(taggerd: Program, card: Path, tmp_path: Path)
     assert len(jsonl.read_text().splitlines()) == 5
 
 
+def test_named_output_files_are_made_when_there_is_nothing_to_do(
+    taggerd: Program, card: Path, tmp_path: Path
+) -> None:
+    """A script finds its files after every scan that went well, in folders that are made."""
+    jsonl, summary = tmp_path / "today" / "out.jsonl", tmp_path / "today" / "out.md"
+    assert taggerd("scan", card).returncode == 0
+    done = taggerd("scan", "--output-jsonl", jsonl, "--summary", summary, card)
+    assert done.returncode == 0, done.stderr
+    assert jsonl.read_text() == ""
+    assert "0 photos" in summary.read_text()
+
+
+def test_a_missing_path_of_several_is_said_and_the_others_are_scanned(
+    taggerd: Program, card: Path, tmp_path: Path
+) -> None:
+    """One typing error does not keep the rest from being tagged; exit 1 says that it was there."""
+    lost = tmp_path / "lost"
+    listed = taggerd("scan", "--list", lost, card)
+    assert (listed.returncode, f"{lost}: does not exist" in listed.stdout) == (1, True)
+    done = taggerd("scan", lost, card)
+    assert done.returncode == 1, done.stderr
+    assert f"failed: {lost}: does not exist" in done.stdout
+    assert len(list(card.glob("*.xmp"))) == 5
+    none = taggerd("scan", lost, tmp_path / "gone")
+    assert none.returncode == 2
+    assert len(none.stderr.splitlines()) == 2
+
+
 def test_a_kill_between_sidecar_and_record_loses_no_record(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:

@@ -86,7 +86,8 @@ def test_summary_by_extension(journal: Journal, tmp_path: Path, entry: MakesEntr
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("missing/scan.md", "its folder does not exist"),
+        ("file/scan.md", "is not a folder"),
+        ("file/deeper/scan.md", "is not a folder"),
         (".", "must end in"),
         ("folder.md", "it is a folder"),
         ("scan.pdf", "must end in .md or .html"),
@@ -95,14 +96,33 @@ def test_summary_by_extension(journal: Journal, tmp_path: Path, entry: MakesEntr
 def test_a_summary_that_cannot_be_written(tmp_path: Path, path: str, reason: str) -> None:
     """It is said before the work begins, in one line."""
     (tmp_path / "folder.md").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=reason):
         check_scan_file(tmp_path / path, summary=True)
     with pytest.raises(ConfigurationError, match=reason):
         write_summary(tmp_path / path, [], title="x", thumbnails=tmp_path)
 
 
-@pytest.mark.parametrize("path", ["new.jsonl", "/dev/null", "/dev/stdout"])
+@pytest.mark.parametrize("path", ["new.jsonl", "new/deep/x.jsonl", "/dev/null", "/dev/stdout"])
 def test_a_file_that_can_be_written(tmp_path: Path, path: str) -> None:
     """Checking makes nothing."""
     check_scan_file(tmp_path / path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_folders_are_made(journal: Journal, tmp_path: Path, entry: MakesEntries) -> None:
+    """A file in a folder of today's date is written, whether the folder is there or not."""
+    write_jsonl(tmp_path / "a" / "b" / "scan.jsonl", [entry(1).line])
+    assert (tmp_path / "a" / "b" / "scan.jsonl").read_text().count("\n") == 1
+    target = tmp_path / "c" / "d" / "scan.html"
+    write_summary(target, [entry(1).line], title="x", thumbnails=journal.thumbnails)
+    assert "<h1>x</h1>" in target.read_text()
+
+
+def test_a_scan_with_nothing_to_do_has_its_files_too(journal: Journal, tmp_path: Path) -> None:
+    """Whoever reads them finds that there was nothing, and not that they are missing."""
+    write_jsonl(tmp_path / "scan.jsonl", [])
+    assert (tmp_path / "scan.jsonl").read_text() == ""
+    for name in ("scan.md", "scan.html"):
+        write_summary(tmp_path / name, [], title="x", thumbnails=journal.thumbnails)
+        assert "0 photos" in (tmp_path / name).read_text()
