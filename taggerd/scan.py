@@ -19,12 +19,12 @@ from taggerd.arrivals import (
     see,
     sweep_missing_files,
 )
+from taggerd.attempt import outgoing
 from taggerd.errors import StorageError
 from taggerd.files import read_only_reason
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState
 from taggerd.photo import extension, group, printable
-from taggerd.pipeline import outgoing
 from taggerd.retry import SCAN_TIMEOUT_SECONDS
 from taggerd.runner.outcome import log_outcome
 from taggerd.runner.pause import pause_reason
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.arrivals import Found
+    from taggerd.attempt import RunOptions
     from taggerd.photo import Photo, PhotoFile
-    from taggerd.pipeline import RunOptions
     from taggerd.runner.outcome import Outcome
     from taggerd.services import Services
     from taggerd.settings import Settings

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taggerd.attempt import RunOptions
 from taggerd.cli import options
 from taggerd.cli.progress import Progress, print_listing
 from taggerd.errors import ConfigurationError
-from taggerd.pipeline import RunOptions
 from taggerd.scan import ScanRequest, Tally, list_photos, scan_photos
 
 if TYPE_CHECKING:

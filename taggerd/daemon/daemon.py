@@ -19,11 +19,11 @@ import structlog
 
 from taggerd import __version__
 from taggerd.arrivals import Arrivals
+from taggerd.attempt import RunOptions
 from taggerd.daemon import status
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
 from taggerd.photo import printable
-from taggerd.pipeline import RunOptions
 from taggerd.retry import DISK
 from taggerd.runner.outcome import Outcome, log_outcome
 from taggerd.runner.pause import pause_reason

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from taggerd.attempt import Attempt, record_of
 from taggerd.errors import (
     PhotoError,
     PhotosDiskError,
@@ -24,7 +25,7 @@ from taggerd.errors import (
 )
 from taggerd.ledger import Deferred, Failed, Released
 from taggerd.photo import printable
-from taggerd.pipeline import Attempt, keep, record_of, tag
+from taggerd.pipeline import keep, tag
 from taggerd.retry import DISK, policy_of
 from taggerd.runner.blocked import BlockedFolders
 from taggerd.runner.outcome import Outcome
@@ -33,8 +34,8 @@ from taggerd.runner.verdict import Judge, Verdict, photo_failed, sidecars_failed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from taggerd.attempt import RunOptions
     from taggerd.ledger import Claim
-    from taggerd.pipeline import RunOptions
     from taggerd.services import Services
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ PAUSE_POLL_SECONDS = 2.0
 
 
 class Runner:
-    """Tags the photos that :class:`~taggerd.pipeline.RunOptions` ask for.
+    """Tags the photos that :class:`~taggerd.attempt.RunOptions` ask for.
 
     One class, though it has more than fifteen methods: they share the set of photos in flight, and
     what one of them learns (a full disk, an error) stops the others.

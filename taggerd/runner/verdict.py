@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from taggerd.attempt import outgoing
 from taggerd.errors import AnswerError, PhotoMoved, PhotoRefused, TaggerdError
 from taggerd.ledger import Deferred, Failed, Moved
-from taggerd.pipeline import outgoing
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:

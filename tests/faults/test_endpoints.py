@@ -16,8 +16,8 @@ import httpx
 import pytest
 from support.program import CountingBackend, Program, photo, until
 
+from taggerd.attempt import RunOptions
 from taggerd.inference import Backend, InferenceService, describer, load_profile
-from taggerd.pipeline import RunOptions
 from taggerd.runner.outcome import Outcome
 from taggerd.runner.runner import Runner
 from taggerd.services import open_services

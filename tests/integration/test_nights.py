@@ -14,9 +14,9 @@ from support.program import photo
 
 from taggerd.arrivals.find import find
 from taggerd.arrivals.walk import Seen, see
+from taggerd.attempt import RunOptions
 from taggerd.journal import Entry
 from taggerd.ledger import Deferred
-from taggerd.pipeline import RunOptions
 from taggerd.scan import Scan
 from taggerd.services import make_journal, open_services
 from taggerd.settings import Settings

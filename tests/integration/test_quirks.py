@@ -25,8 +25,8 @@ from support.program import photo
 
 from taggerd import settings
 from taggerd.arrivals import find
+from taggerd.attempt import RunOptions
 from taggerd.inference import Backend, InferenceService, describer, load_profile
-from taggerd.pipeline import RunOptions
 from taggerd.runner.outcome import Outcome
 from taggerd.runner.runner import Runner
 from taggerd.services import open_services

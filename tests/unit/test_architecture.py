@@ -38,7 +38,7 @@ LAYERS = (
     {"daemon", "scan", "show", "undo"},
     {"runner"},
     {"pipeline"},
-    {"context"},
+    {"attempt", "context"},
     {"services"},
     {"relay"},
     PACKAGES | {"workers"},

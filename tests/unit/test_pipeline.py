@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from taggerd.attempt import Attempt, RunOptions, record_of
 from taggerd.inference import Question
 from taggerd.ledger import Claim, FileState, Held
 from taggerd.photo import Answer, Photo, PhotoFile, Sidecar, Stamp
-from taggerd.pipeline import Attempt, RunOptions, _is_done, recall, record_of
+from taggerd.pipeline import _is_done, recall
 from taggerd.scan import needless
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -8,9 +8,10 @@ import httpx
 import pytest
 from support.site import Site, nothing
 
+from taggerd.attempt import Attempt, RunOptions
 from taggerd.errors import BackendError, PhotoChanged, PhotoUndecodable
 from taggerd.ledger import Deferred, Failed, Finished, Released
-from taggerd.pipeline import Attempt, Result, RunOptions, tag
+from taggerd.pipeline import Result, tag
 from taggerd.services import local_now
 from taggerd.testing import InMemoryLedger
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.arrivals import Skip
+from taggerd.attempt import RunOptions
 from taggerd.cli.progress import Progress
 from taggerd.errors import BackendError
 from taggerd.ledger import FileState
 from taggerd.photo import Photo, PhotoFile, Stamp
-from taggerd.pipeline import RunOptions
 from taggerd.runner.outcome import Outcome
 from taggerd.scan import Tally, needless
 

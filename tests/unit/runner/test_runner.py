@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import httpx
 import pytest
 
+from taggerd.attempt import RunOptions
 from taggerd.errors import BackendUnreachable, StorageError
-from taggerd.pipeline import RunOptions
 from taggerd.runner.runner import Runner
 from taggerd.testing import InMemoryLedger, ThreadWorkers
 

@@ -1,0 +1,183 @@
+"""One attempt at a photo: what it is asked to do, what it has gathered, the record made of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taggerd import __version__, metadata
+from taggerd.errors import AnswerError, SidecarError
+from taggerd.journal import Record
+from taggerd.ledger import Outgoing
+from taggerd.photo import Provenance, Tags, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from taggerd.ledger import Claim
+    from taggerd.metadata import Circumstances
+    from taggerd.photo import Answer, Picture, Sidecar
+    from taggerd.services import Services
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What one run does with its photos."""
+
+    run: str
+    """Identity of the run."""
+    within: tuple[Path, ...] | None = None
+    """The folders whose photos are tagged; None: the photos that this run queued itself."""
+    dry_run: bool = False
+    """Ask and record, but write no sidecar."""
+    sidecars: bool = True
+    """False: ask and record, but write no sidecar."""
+    ask_again: bool = False
+    """Ask again what was answered before this run."""
+    backend_named: bool = False
+    """Somebody named the backend for this run: answers of other backends do not count."""
+    reuse_answers: bool = False
+    """Take any answer that is held, whatever the question was; records and sidecars say so."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether sidecars are written."""
+        return self.sidecars and not self.dry_run
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one attempt has gathered so far: its record is made of it, also when it fails."""
+
+    claim: Claim
+    started_at: datetime
+    began: float = field(default_factory=time.monotonic)
+    """The same in monotonic seconds: somebody may set the clock meanwhile."""
+    picture: Picture | None = None
+    circumstances: Circumstances = field(default_factory=metadata.Circumstances)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """By role: recalled ones and new ones."""
+    paid: list[Answer] = field(default_factory=list)
+    """The answers that this attempt asked for itself."""
+    unkept: list[Answer] = field(default_factory=list)
+    """Those of them that the ledger's full disk did not take: they are kept first."""
+    tags: Tags = field(default_factory=Tags)
+    sidecars: tuple[Sidecar, ...] = ()
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds."""
+
+    def pay(self, answer: Answer) -> None:
+        """Add an *answer* that has just come."""
+        self.answers[answer.role] = answer
+        self.paid.append(answer)
+        self.unkept.append(answer)
+        self.stages[answer.role] = answer.seconds
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long the block takes as the seconds of *stage*."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[stage] = time.monotonic() - started
+
+
+def text_of(answer: Answer) -> str:
+    """Return an answer as one text, its keywords joined by commas."""
+    return answer.text or ", ".join(keyword.word for keyword in answer.keywords)
+
+
+def provenance(attempt: Attempt, services: Services) -> Provenance:
+    """Return where the tags of *attempt* come from: each answer's own origin, not the run's."""
+    answers = attempt.answers.values()
+    return Provenance(
+        version=__version__,
+        date=services.now(),
+        profile=_distinct(answer.profile for answer in answers),
+        profile_digest=_distinct(answer.profile_digest for answer in answers),
+        models={answer.role: answer.model for answer in answers},
+        digest=attempt.picture.digest if attempt.picture else "",
+        reused=reused(attempt, services),
+    )
+
+
+def reused(attempt: Attempt, services: Services) -> tuple[str, ...]:
+    """Return the roles whose answer was given to another question than is asked now."""
+    asked = {question.role: question for question in services.inference.questions}
+    return tuple(
+        answer.role
+        for answer in attempt.answers.values()
+        if answer not in attempt.paid
+        and not asked[answer.role].placeholders
+        and answer.question != asked[answer.role].identity
+    )
+
+
+def _distinct(values: Iterable[str]) -> str:
+    """Return the different *values* in their order, as one text."""
+    return ", ".join(dict.fromkeys(filter(None, values)))
+
+
+def record_of(
+    attempt: Attempt, services: Services, options: RunOptions, error: Exception | None = None
+) -> Record:
+    """Make the record of *attempt*; *error* is why the photo is not tagged."""
+    refused = [sidecar.error for sidecar in attempt.sidecars if sidecar.error]
+    tagged = [sidecar for sidecar in attempt.sidecars if not sidecar.error and not sidecar.emptied]
+    notes = [note for sidecar in attempt.sidecars for note in sidecar.notes]
+    answers = list(attempt.answers.values())
+    notes += [
+        f"{answer.role}: reused the answer that {answer.model} gave to another question"
+        for answer in answers
+        if answer.role in (reused(attempt, services) if options.reuse_answers else ())
+    ]
+    inference = services.inference
+    return Record(
+        id=f"{attempt.claim.id}-{attempt.started_at:%Y%m%dT%H%M%S.%f}",
+        image=attempt.claim.photo.primary.path,
+        digest=attempt.picture.digest if attempt.picture else "",
+        files=tuple(printable(file.path) for file in attempt.claim.photo.files),
+        keywords=attempt.tags.keywords,
+        caption=attempt.tags.caption,
+        description=attempt.tags.description,
+        roles={answer.role: text_of(answer) for answer in answers},
+        models={answer.role: answer.model for answer in answers},
+        backend=_distinct(answer.backend for answer in answers) or inference.base_url,
+        prompt_profile=_distinct(a.profile for a in answers) or inference.profile.name,
+        prompt_profile_digest=(
+            _distinct(a.profile_digest for a in answers) or inference.profile.digest
+        ),
+        metadata_written=bool(tagged),
+        sidecars=tuple(printable(sidecar.path) for sidecar in tagged if not sidecar.embedded),
+        embedded=tuple(printable(sidecar.path) for sidecar in tagged if sidecar.embedded),
+        notes=(*(attempt.picture.notes if attempt.picture else ()), *notes),
+        error=str(error) if error else "; ".join(refused),
+        error_kind=type(error).__name__ if error else SidecarError.__name__ if refused else "",
+        attempts=attempt.claim.attempt,
+        started_at=attempt.started_at,
+        finished_at=services.now(),
+        duration_seconds=time.monotonic() - attempt.began,
+        stages=attempt.stages,
+        usage={
+            "requests": sum(answer.requests for answer in attempt.paid),
+            "prompt_tokens": sum(answer.prompt_tokens for answer in attempt.paid),
+            "completion_tokens": sum(answer.completion_tokens for answer in attempt.paid),
+        },
+        dry_run=options.dry_run,
+        no_meta=not options.sidecars,
+        run=options.run,
+        version=__version__,
+        raw={error.role: error.raw} if isinstance(error, AnswerError) and error.raw else {},
+    )
+
+
+def outgoing(record: Record) -> Outgoing:
+    """Return *record* as a line of JSONL, for the local day on which it was finished."""
+    line = json.dumps(record.to_json(), ensure_ascii=False)
+    return Outgoing(record.id, f"{record.finished_at:%Y-%m-%d}", line)
