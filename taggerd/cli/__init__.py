@@ -16,6 +16,7 @@ from typer.exceptions import Abort, TyperException
 
 from taggerd import __version__
 from taggerd.cli import (
+    adopt,
     config,
     list_registry,
     metrics,
@@ -58,6 +59,7 @@ app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("show")(show.show)
 app.command("undo")(undo.undo)
+app.command("adopt")(adopt.adopt)
 app.command("report")(report.report)
 app.command("metrics")(metrics.metrics)
 app.command("list-registry")(list_registry.list_registry)

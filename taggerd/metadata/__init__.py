@@ -7,6 +7,7 @@ there by parsing the result again. :mod:`.embedding` does the same to the XMP pa
 Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
+from taggerd.metadata.adopt import Adopted, Adoption, adopt
 from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.inspection import Circumstances, Inspection, inspect
 from taggerd.metadata.keywords.lists import shadowing_note
@@ -21,6 +22,8 @@ from taggerd.metadata.view import SidecarView, View, view
 
 __all__ = [
     "PARTS",
+    "Adopted",
+    "Adoption",
     "Circumstances",
     "Inspection",
     "Options",
@@ -31,6 +34,7 @@ __all__ = [
     "UndoOutcome",
     "View",
     "Vocabulary",
+    "adopt",
     "choose",
     "embeddable",
     "inspect",

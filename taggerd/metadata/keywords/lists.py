@@ -100,6 +100,32 @@ def machine_entries(name: str, ownership: Ownership) -> frozenset[str]:
     return frozenset(map(empty.entry, empty.paths_of(ownership)))
 
 
+def claimed(
+    document: Document, ownership: Ownership, is_theirs: Callable[[Path], bool]
+) -> tuple[Ownership, tuple[str, ...]]:
+    """Return *ownership* with the human keywords that *is_theirs* says, and those keywords.
+
+    A word that a complete list lacks is left out: the next merge would take it for removed.
+    """
+    lists = _readable(WRITTEN, document, ownership)
+    found = {path: None for each in lists for item, path in each.human if item and is_theirs(path)}
+    complete = [each for each in lists if each.kind.complete]
+    held = [{path[-1] for _, path in each.human} for each in complete]
+    paths = [path for path in found if all(path[-1] in words for words in held)]
+    deep = [path for path in paths if len(path) > 1]
+    words = list(dict.fromkeys(path[-1] for path in paths))
+    if not words:
+        return ownership, ()
+    record = replace(
+        ownership,
+        keywords=tuple(dict.fromkeys((*ownership.keywords, *words))),
+        paths=tuple(dict.fromkeys((*ownership.paths, *deep))),
+        lists=ownership.lists | {each.name for each in lists},
+        rejected=tuple(word for word in ownership.rejected if word not in words),
+    )
+    return record, tuple(words)
+
+
 def _same(word: str) -> str:
     """Return *word* without case, composition and white space, to compare human keywords."""
     return " ".join(unicodedata.normalize("NFC", word).casefold().split())
