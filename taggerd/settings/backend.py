@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
@@ -109,8 +110,11 @@ class Backend(Section):
 
 
 def _listed(value: object) -> object:
-    """Accept a string instead of a list of strings."""
-    return [value] if isinstance(value, str) else value
+    """Accept a string instead of a list of strings: windows with commas between them."""
+    if not isinstance(value, str):
+        return value
+    # The comma in "Sat,Sun 00:00-24:00" belongs to the days: only one after a time separates.
+    return [text.strip() for text in re.split(r"(?<=\d)\s*,", value) if text.strip()]
 
 
 class Schedule(Section):

@@ -31,12 +31,12 @@ class Role(Section):
 
 
 def _listed_as_json(value: object) -> object:
-    """Accept a list as JSON: environment variables give one for tables that the user named."""
+    """Accept a list as JSON or with commas: so environment variables give it to a role."""
     if isinstance(value, str):
         try:
             return json.loads(value)
         except ValueError:
-            return [value]
+            return [text.strip() for text in value.split(",")]
     return value
 
 

@@ -6,8 +6,9 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from pydantic import BeforeValidator
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from taggerd.errors import ConfigurationError
@@ -17,6 +18,8 @@ from taggerd.settings.keys import fields_at, nearest_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from pydantic.fields import FieldInfo
 
 SYSTEM_FILE = Path("/etc/taggerd/taggerd.toml")
 PREFIX = "TAGGERD__"
@@ -102,6 +105,27 @@ def pyproject(start: Path | None) -> Iterator[Layer]:
         yield Layer(f"{file} [tool.taggerd]", table)
 
 
+class _Environment(EnvSettingsSource):
+    """Reads variables; a list of texts may have commas between them, like ``jpg,png``."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: str) -> object:
+        """Read *value* as JSON or, where the setting is a list of texts, as these."""
+        try:
+            return super().decode_complex_value(field_name, field, value)  # type: ignore[arg-type]  # pydantic-settings passes None itself
+        except ValueError:
+            if field is None or value.lstrip().startswith("[") or not _holds_texts(field):
+                raise
+        if any(isinstance(each, BeforeValidator) for each in field.metadata):
+            return value  # the setting takes a text apart by itself
+        return [text.strip() for text in value.split(",") if text.strip()]
+
+
+def _holds_texts(field: FieldInfo) -> bool:
+    """Say whether a setting is a list of texts."""
+    (item,) = get_args(field.annotation) if get_origin(field.annotation) is list else (None,)
+    return item is str or get_origin(item) is Literal
+
+
 def environment() -> Layer:
     """Read the ``TAGGERD__…`` variables.
 
@@ -113,11 +137,11 @@ def environment() -> Layer:
             keys = name[len(PREFIX) :].lower().split("__")
             _check_key(keys, f"environment variable {name}", "__")
     try:
-        return Layer("environment", EnvSettingsSource(Settings)())
+        return Layer("environment", _Environment(Settings)())
     except SettingsError as error:
         field = str(error).split('"')[1] if '"' in str(error) else "?"
         message = (
-            f"environment: {PREFIX}{field.upper()}…: write a list or a table as JSON, "
+            f"environment: {PREFIX}{field.upper()}…: write a list of tables, or a table, as JSON, "
             f"""e.g. {PREFIX}ARRIVALS__ROOTS='["/srv/import"]'"""
         )
         raise ConfigurationError(message) from error

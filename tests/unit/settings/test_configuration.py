@@ -108,11 +108,41 @@ def test_a_mistake_is_one_line_that_names_file_key_and_remedy(
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "setting", "read"),
+    [
+        ("ARRIVALS__IMAGE_EXTENSIONS", "jpg,png", "arrivals.image_extensions", ["jpg", "png"]),
+        ("ARRIVALS__IMAGE_EXTENSIONS", '["jpg"]', "arrivals.image_extensions", ["jpg"]),
+        ("ARRIVALS__IGNORE", "*_preview.jpg, tmp/*", "arrivals.ignore", ["*_preview.jpg", "tmp/*"]),
+        ("KEYWORDS__STOP", "photo", "keywords.stop", ["photo"]),
+        ("PROMPTS__CONTEXT", "date,folder", "prompts.context", ["date", "folder"]),
+        ("METADATA__FIELDS__KEYWORDS", "dc:subject", "metadata.fields.keywords", ["dc:subject"]),
+        ("SCHEDULE__ACTIVE", "22:00-07:00", "schedule.active", ["22:00-07:00"]),
+        (
+            "SCHEDULE__ACTIVE",
+            "Mon-Fri 20:00-07:00, Sat,Sun 00:00-24:00",
+            "schedule.active",
+            ["Mon-Fri 20:00-07:00", "Sat,Sun 00:00-24:00"],
+        ),
+    ],
+)
+def test_a_list_in_the_environment_may_be_typed_as_people_do(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, setting: str, read: list[str]
+) -> None:
+    """Texts with commas between them; JSON works as well."""
+    monkeypatch.setenv(f"TAGGERD__{name}", value)
+    found: object = load().settings
+    for key in setting.split("."):
+        found = getattr(found, key)
+    assert found == read
+
+
+@pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
         ("TAGGERD__BACKEND__BASEURL", "x", "did you mean TAGGERD__BACKEND__BASE_URL?"),
         ("TAGGERD__BCKEND__MODEL", "x", "no such setting"),
         ("TAGGERD__ARRIVALS__ROOTS", "/srv", "JSON"),
+        ("TAGGERD__KEYWORDS__STOP", '["a"', "JSON"),
         ("TAGGERD__IMAGE__MAX_EDGE", "wide", "environment: image.max_edge"),
     ],
 )
