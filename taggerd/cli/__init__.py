@@ -1,12 +1,14 @@
 """The command line, one module per command: they parse, call and print.
 
-Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 the backend is unusable.
+Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 the backend is unusable;
+130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -31,15 +33,13 @@ from taggerd.cli import (
     status,
     undo,
 )
+from taggerd.cli.interrupts import INTERRUPTED, end_at_once
 from taggerd.errors import TaggerdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from typer.core import TyperCommand
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 app = typer.Typer(
     name="taggerd",
@@ -103,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return _fail(str(error), error.exit_code)
     except (Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, end_at_once)  # while Python ends its threads
         return INTERRUPTED
     except BaseExceptionGroup as group:
         return _several(group, verbose=verbose)

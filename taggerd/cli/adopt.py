@@ -13,7 +13,7 @@ import typer
 
 from taggerd import __version__, metadata
 from taggerd.arrivals import find
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.errors import ConfigurationError, WorkerLost
 from taggerd.photo import printable
 from taggerd.services import local_now, metadata_options
@@ -92,7 +92,7 @@ def adopt(
     )
     written = _read(jsonl or [])
     report = _Report(dry_run=dry_run)
-    asyncio.run(_adopt_all(paths or roots, loaded.settings, adoption, written, report.adopted))
+    interrupts.run(_adopt_all(paths or roots, loaded.settings, adoption, written, report.adopted))
     report.conclude()
     return 1 if report.refused else 0
 

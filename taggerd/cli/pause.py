@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.ledger import Pause
 from taggerd.runner.pause import end_of_pause, pause_message
 from taggerd.services import local_now, open_ledger
@@ -41,14 +40,14 @@ def pause(
     now = local_now()
     end = end_of_pause(length, until, now)
     wanted = Pause(" ".join(reason or ()), now.timestamp(), end)
-    asyncio.run(_pause(loaded.settings, wanted))
+    interrupts.run(_pause(loaded.settings, wanted))
     typer.echo(pause_message(wanted, now))
 
 
 @options.configured(options.STATE)
 def resume(load: options.Load) -> None:
     """End the pause."""
-    was_paused = asyncio.run(_resume(load().settings))
+    was_paused = interrupts.run(_resume(load().settings))
     typer.echo("resumed" if was_paused else "was not paused")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.errors import BackendError
 from taggerd.services import make_inference
 
@@ -31,7 +30,7 @@ def preflight(load: options.Load, *, as_json: options.AsJson = False) -> int:
     Probes each backend: is it reachable, which models does it serve, does it answer a text, and
     does the model see a picture. Exit code 0: usable; 3: not.
     """
-    usable, reports = asyncio.run(_probe(load(log_level="error")))
+    usable, reports = interrupts.run(_probe(load(log_level="error")))
     if as_json:
         # The first backend's report as if it were the only one, with those of all below it.
         every = [_as_json(report, learnt) for report, learnt in reports]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
 from taggerd.services import open_ledger
@@ -52,7 +51,7 @@ def retry(
         raise ConfigurationError(message)
     loaded = load()
     within = options.absolute(paths) if paths else None
-    count = asyncio.run(_retry(loaded.settings, within, failed=failed))
+    count = interrupts.run(_retry(loaded.settings, within, failed=failed))
     missing = [path for path in within or () if not os.path.lexists(path)]
     if missing and not count:  # a deleted photo may still be in the queue
         message = f"{printable(missing[0])}: no such photo or folder, and not in the queue"

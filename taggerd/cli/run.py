@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taggerd.cli import options
+from taggerd.cli.interrupts import end_at_once
 from taggerd.daemon.daemon import Daemon
 from taggerd.errors import ConfigurationError
 
@@ -28,8 +29,8 @@ INPUT = options.Switch(
 def run(load: options.Load) -> int:
     """Watch the import folders and tag what arrives.
 
-    Runs until SIGTERM or Ctrl-C; SIGHUP reloads the settings. Logs go to stderr. While the backend
-    is down, photos wait in the queue.
+    Runs until SIGTERM or Ctrl-C, and ends the photos in flight; a second Ctrl-C leaves them in the
+    queue. SIGHUP reloads the settings. Logs go to stderr. While the backend is down, photos wait.
     """
 
     def with_folders() -> Configuration:
@@ -39,4 +40,4 @@ def run(load: options.Load) -> int:
             raise ConfigurationError(message)
         return loaded
 
-    return asyncio.run(Daemon(with_folders).run())
+    return asyncio.run(Daemon(with_folders, end_at_once=end_at_once).run())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taggerd.attempt import RunOptions
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.cli.progress import Progress, print_listing
 from taggerd.errors import ConfigurationError
-from taggerd.scan import ScanRequest, Tally, list_photos, scan_photos
+from taggerd.scan import ScanRequest, list_photos, scan_photos
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from taggerd.settings import Backend
     from taggerd.settings.configuration import Configuration
 
@@ -159,11 +155,11 @@ def scan(
         _paths([*(paths or []), *(input_dir or [])], loaded), run_options, output_jsonl, summary
     )
     if list_only:
-        listing = asyncio.run(list_photos(loaded, request))
+        listing = interrupts.run(list_photos(loaded, request))
         print_listing(listing, as_json=as_json)
         return 0 if listing.all_well else 1
     with Progress(as_json=as_json, writes=run_options.writes) as progress:
-        tally = asyncio.run(_until_terminated(scan_photos(loaded, request, progress)))
+        tally = interrupts.run(scan_photos(loaded, request, progress))
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1
 
@@ -201,18 +197,3 @@ def _paths(named: list[Path], loaded: Configuration) -> tuple[Path, ...]:
         message = "nothing to scan: name a folder (taggerd scan FOLDER) or set arrivals.roots"
         raise ConfigurationError(message)
     return tuple(named) or roots
-
-
-async def _until_terminated(scanning: Coroutine[None, None, Tally]) -> Tally:
-    """Run the scan; SIGTERM ends it as Ctrl-C does: photos in flight go back into the queue.
-
-    Raises:
-        KeyboardInterrupt: it was ended.
-
-    """
-    task = asyncio.ensure_future(scanning)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        return await task
-    except asyncio.CancelledError as cancelled:
-        raise KeyboardInterrupt from cancelled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from taggerd.arrivals import Skip
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.photo import printable
 from taggerd.show import show_photos
 
@@ -40,7 +39,7 @@ def show(
     photo.
     """
     loaded = load(log_level="error")
-    return asyncio.run(_show(loaded, paths, as_json=as_json, per_photo=load.verbose))
+    return interrupts.run(_show(loaded, paths, as_json=as_json, per_photo=load.verbose))
 
 
 async def _show(loaded: Configuration, paths: list[Path], *, as_json: bool, per_photo: bool) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.errors import ConfigurationError, TaggerdError
 from taggerd.inference import Slots, slots_folder
 from taggerd.services import endpoint_settings, read_registry
@@ -63,7 +63,7 @@ def slot(
     url = endpoint or _only_one(list(limits))
     most = limits.get(url.rstrip("/"), loaded.settings.backend.max_concurrency)
     folder = slots_folder(loaded.settings.state_directory, os.environ)
-    held = asyncio.run(_taken(Slots(folder, url, most), wait))
+    held = interrupts.run(_taken(Slots(folder, url, most), wait))
     return _become(command, held)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import textwrap
 import time
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.daemon.status import service_status
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def status(load: options.Load, *, as_json: options.AsJson = False) -> None:
     It works whether the daemon runs or not.
     """
     loaded = load(log_level="error")
-    found = asyncio.run(service_status(loaded.settings))
+    found = interrupts.run(service_status(loaded.settings))
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines(found)))
 
 

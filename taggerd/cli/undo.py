@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taggerd import metadata
-from taggerd.cli import options
+from taggerd.cli import interrupts, options
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
 from taggerd.services import local_now
@@ -79,7 +78,7 @@ def undo(
     )
     request = UndoRequest(_paths(paths or [], loaded, everything=everything), wanted)
     report = _Report(dry_run=dry_run, verbose=load.verbose)
-    tally = asyncio.run(undo_photos(loaded, request, report.outcome))
+    tally = interrupts.run(undo_photos(loaded, request, report.outcome))
     report.conclude(tally)
     return 0 if tally.all_well else 1
 

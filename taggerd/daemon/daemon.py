@@ -54,6 +54,7 @@ class Daemon:
         open_services: Callable[..., AbstractAsyncContextManager[Services]] = open_services,
         notifier: Notifier | None = None,
         chance: Callable[[], float] = random.random,
+        end_at_once: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare the service.
 
@@ -62,12 +63,14 @@ class Daemon:
             open_services: opens what the parts need, as :func:`taggerd.services.open_services`.
             notifier: talks to systemd.
             chance: a random number from 0 to 1, which spreads the preflights of many machines.
+            end_at_once: ends the process after a second Ctrl-C.
 
         """
         self._load = load
         self._open_services = open_services
         self._notifier = notifier or Notifier()
         self._chance = chance
+        self._end_at_once = end_at_once
         self._stop = asyncio.Event()
         self._restart = asyncio.Event()
         """Set when the parts must end: to stop, or to start again with other settings."""
@@ -288,5 +291,8 @@ class Daemon:
         self._restart.set()
 
     def _on_stop_signal(self, number: signal.Signals) -> None:
+        if number == signal.SIGINT and self._stop.is_set():
+            log.warning("stopping at once; photos in flight stay queued")
+            self._end_at_once()
         log.info("stopping", signal=signal.Signals(number).name)
         self.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from PIL import Image
 from support.foreign import exiftool
 
@@ -488,3 +490,46 @@ def test_a_photo_replaced_while_it_is_asked_about_is_asked_about_again(
     seen, expected = exiftool(card / "IMG_0000.jpg.xmp"), exiftool(card / "IMG_0001.jpg.xmp")
     assert seen["Headline"] == expected["Headline"]
     assert [record["error"] for record in taggerd.records()] == [""]
+
+
+@pytest.mark.parametrize("command", ["scan", "run"])
+def test_ctrl_c_twice_ends_without_a_traceback(
+    taggerd: Program, card: Path, backend: CountingBackend, command: str
+) -> None:
+    """As on a terminal, where Ctrl-C reaches the worker processes as well; exit 130."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def script(_path: str, _body: bytes) -> None:
+        if backend.photo_requests:
+            asked.set()
+            answer.wait(60)
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
+    words = {"scan": ("scan", card), "run": ("run", "--input-dir", card)}[command]
+    process = subprocess.Popen(
+        taggerd.command(*words),
+        env=taggerd.full_environment(),
+        cwd=taggerd.home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert asked.wait(60)
+        said = ""
+        if command == "run":
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.stderr
+            said = next(line for line in process.stderr if "stopping" in line)
+        else:
+            os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
+        said += process.communicate(timeout=15)[1]  # photos in flight would have 20 seconds
+    finally:
+        answer.set()
+        process.kill()
+        process.wait()
+    assert "Traceback" not in said
+    assert process.returncode == 130
