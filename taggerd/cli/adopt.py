@@ -59,7 +59,8 @@ def adopt(
     all_words_before: Annotated[
         datetime | None,
         typer.Option(
-            help="All words in sidecars last changed before this day.",
+            help="All words in sidecars, and in photos without one, that were last changed before "
+            "this day.",
             formats=["%Y-%m-%d"],
             metavar="YYYY-MM-DD",
         ),

@@ -315,10 +315,10 @@ def iim_of(segment: bytes) -> Iim | None:
         digests = [each.data for each in resources if each.kind == _DIGEST]
         if len(held) != 1 or len(digests) > 1 or any(len(each) != 16 for each in digests):  # noqa: PLR2004 - MD5
             return None
+        if len(held[0]) > _LARGEST:
+            return None
         _datasets(held[0])
     except ValueError:
-        return None
-    if len(held[0]) > _LARGEST:
         return None
     return Iim(held[0], digests[0] if digests else None)
 

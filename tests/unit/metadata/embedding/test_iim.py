@@ -5,16 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import struct
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from support import embeddable
 from support.embeddable import behind_start, jpeg
 
 from taggerd.metadata import Options, UndoOptions, undo_embedded, write
+from taggerd.metadata.embedding.iim import (
+    PHOTOSHOP,
+    Iim,
+    Said,
+    followed,
+    iim_of,
+    rest_of,
+    segment_with,
+    undone,
+)
 from taggerd.metadata.embedding.photo import origin
 from taggerd.photo import Keyword, Photo, Provenance, Sidecar, Tags
 
@@ -186,3 +199,39 @@ def test_a_photo_without_iptc_gets_none(tmp_path: Path, embed: Callable[..., Sid
     path.write_bytes(jpeg())
     embed(path)
     assert not [key for key in _shown(path) if key in {"Keywords", "Caption-Abstract"}]
+
+
+@given(
+    data=st.one_of(
+        st.binary(max_size=60),
+        st.lists(
+            st.tuples(st.sampled_from([(1, 90), (2, 25), (2, 105), (2, 120), (2, 80), (7, 1)]),
+                      st.binary(max_size=80)),
+            max_size=6,
+        ).map(lambda sets: b"".join(
+            struct.pack(">BBBH", 0x1C, *key, len(value)) + value for key, value in sets)),
+    ),
+    digest=st.none() | st.binary(min_size=15, max_size=16),
+    word=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80),
+)  # fmt: skip
+def test_whatever_is_in_it(data: bytes, digest: bytes | None, word: str) -> None:
+    """It is refused, or the rest stays byte for byte and an undo gives the very segment back."""
+    resources = [(0x0404, data), (0x03ED, b"odd"), *([(0x0425, digest)] if digest else [])]
+    segment = PHOTOSHOP + b"".join(
+        struct.pack(">4sHHI", b"8BIM", kind, 0, len(value)) + value + b"\0" * (len(value) % 2)
+        for kind, value in resources
+    )
+    iim = iim_of(segment)
+    if iim is None:
+        return
+    assert segment_with(segment, iim) == segment
+    after = Said((word,), frozenset({word}), {"dc:description": word})
+    try:
+        made, _ = followed(iim, Said(), after)
+    except ValueError:
+        return
+    new = segment_with(segment, made)
+    assert iim_of(new) == made
+    assert rest_of(new) == rest_of(segment)
+    assert Iim.unpacked(iim.packed) == iim
+    assert segment_with(new, undone(made, iim, after, Said())) == segment
