@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.foreign import exiftool
@@ -533,3 +534,24 @@ def test_ctrl_c_twice_ends_without_a_traceback(
         process.wait()
     assert "Traceback" not in said
     assert process.returncode == 130
+
+
+def test_a_photo_without_its_last_rows_is_tagged_and_says_so(
+    taggerd: Program, tmp_path: Path
+) -> None:
+    """Its record has the note; with image.accept_truncated = false it fails as damaged."""
+    noise = np.random.default_rng(1).integers(0, 255, (1200, 900, 3), np.uint8)
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    Image.fromarray(noise).save(folder / "a.jpg")
+    data = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(data[: len(data) * 98 // 100])
+    taggerd.environment["TAGGERD__IMAGE__ACCEPT_TRUNCATED"] = "false"
+    done = taggerd("scan", "--dry-run", folder)
+    assert done.returncode == 1
+    assert "truncated: 97 % of the picture is there; copy it again" in done.stdout + done.stderr
+    del taggerd.environment["TAGGERD__IMAGE__ACCEPT_TRUNCATED"]
+    assert taggerd("scan", folder).returncode == 0
+    record = taggerd.records()[-1]
+    assert record["metadata_written"]
+    assert "the file is cut off: tagged by the 97 % of its rows that are there" in record["notes"]
