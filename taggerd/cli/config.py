@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taggerd.cli import options
-from taggerd.errors import ConfigurationError
+from taggerd.cli import interrupts, options
+from taggerd.errors import BackendError, ConfigurationError
 from taggerd.inference import available_profiles, load_profile
 from taggerd.photo import printable
-from taggerd.services import check_settings
+from taggerd.services import check_settings, make_inference
 from taggerd.settings import display, imageworks
 from taggerd.settings.configuration import check_folders
 from taggerd.settings.sources import user_file
+
+if TYPE_CHECKING:
+    from taggerd.settings.configuration import Configuration
 
 _COLUMN = 70
 """Longest setting that the column of origins makes room for."""
@@ -85,17 +89,36 @@ def check(
     load: options.Load,
     *,
     allow_offline: Annotated[
-        bool, typer.Option("--allow-offline", help="Import folders need not exist now.")
+        bool,
+        typer.Option("--allow-offline", help="Import folders and backend need not be there now."),
     ] = False,
 ) -> None:
-    """Check the settings and the folders they name.
+    """Check the settings, the folders they name and the backend.
 
-    Exit code 0: all well; 2: something is wrong.
+    A backend that is not there is a warning: the service waits for it. Exit code 0: all well;
+    2: something is wrong.
     """
     loaded = load()
-    check_folders(loaded, allow_offline=allow_offline)
     check_settings(loaded)
-    typer.echo(f"settings are valid: {', '.join(loaded.in_force) or 'all defaults'}")
+    check_folders(loaded, allow_offline=allow_offline)
+    typer.echo(f"settings are valid: {', '.join(loaded.in_force)}")
+    for warning in [] if allow_offline else interrupts.run(_missing_backends(loaded)):
+        typer.echo(f"taggerd: warning: {warning}; see taggerd preflight", err=True)
+
+
+async def _missing_backends(loaded: Configuration) -> list[str]:
+    """Return why backends do not answer; only the list of models is asked for."""
+    inference = make_inference(loaded)
+    try:
+        backends = [endpoint.backend for endpoint in inference.endpoints]
+        listings = (backend.list_models() for backend in backends)
+        answers = await asyncio.gather(*listings, return_exceptions=True)
+    finally:
+        await inference.close()
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, BackendError):
+            raise answer
+    return [str(answer) for answer in answers if isinstance(answer, BackendError)]
 
 
 @app.command("import")

@@ -164,32 +164,49 @@ def _origins(layers: list[Layer]) -> Iterator[tuple[str, str]]:
 
 
 def check_folders(configuration: Configuration, *, allow_offline: bool) -> None:
-    """Refuse settings that name folders or files which do not exist.
+    """Refuse settings without an import folder, or with folders or files that cannot be used.
 
     Args:
         configuration: the settings.
-        allow_offline: accept import folders that do not exist (an unplugged disk).
+        allow_offline: accept import folders that do not exist, or are not writable, for now (an
+            unplugged disk).
 
     Raises:
         ConfigurationError: one line per folder: which layer, which key, which folder.
     """
     settings = configuration.settings
-    named: list[tuple[str, Path, bool]] = []
-    if not allow_offline:
-        named += [("arrivals.roots", root.path, True) for root in settings.arrivals.roots]
+    if not settings.arrivals.roots:
+        message = "no import folder: set arrivals.roots (only taggerd scan FOLDER needs none)"
+        raise ConfigurationError(message)
+    roots = [] if allow_offline else settings.arrivals.roots
+    named = [("arrivals.roots", root.path, True) for root in roots]
     if settings.prompts.directory:
         named.append(("prompts.directory", settings.prompts.directory, True))
     if settings.backend.registry_path and settings.backend.use_registry:
         named.append(("backend.registry_path", settings.backend.registry_path, False))
-    lines = []
-    for key, path, folder in named:
-        if not path.exists():
-            kind = "folder" if folder else "file"
-            what = f"no such {kind}; create it, mount it or correct the path"
-        elif path.is_dir() != folder:
-            what = "not a folder" if folder else "not a file"
-        else:
-            continue
-        lines.append(f"{configuration.origins[key]}: {key}: {path}: {what}")
+    wrong = [(key, path, _missing(path, folder=folder)) for key, path, folder in named]
+    wrong += [("arrivals.roots", root.path, _not_permitted(root.path)) for root in roots]
+    lines = [
+        f"{configuration.origins[key]}: {key}: {path}: {what}" for key, path, what in wrong if what
+    ]
     if lines:
         raise ConfigurationError("\n".join(lines))
+
+
+def _missing(path: Path, *, folder: bool) -> str:
+    """Return why *path* is no folder, or no file; empty if it is."""
+    if not path.exists():
+        return f"no such {'folder' if folder else 'file'}; create it, mount it or correct the path"
+    if path.is_dir() != folder:
+        return "not a folder" if folder else "not a file"
+    return ""
+
+
+def _not_permitted(folder: Path) -> str:
+    """Return what the present user may not do in an import folder; empty if all that is needed."""
+    if not folder.is_dir():
+        return ""
+    for right, what in ((os.R_OK, "read"), (os.X_OK, "entered"), (os.W_OK, "written")):
+        if not os.access(folder, right):
+            return f"cannot be {what} by user {os.geteuid()}; permit it, or remount its disk"
+    return ""

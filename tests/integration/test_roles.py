@@ -219,6 +219,7 @@ def test_an_own_role_comes_from_the_environment_too(program: Program) -> None:
     shown = json.loads(program("config", "show", "--json").stdout)
     assert shown["roles.alt.fields"] == {"value": ["acdsee:notes"], "from": "environment"}
     assert shown["roles.alt.max_characters"]["from"] == "default"
+    program.environment["TAGGERD__ARRIVALS__ROOTS"] = json.dumps([str(program.home)])
     assert program("config", "check").returncode == 0
 
 

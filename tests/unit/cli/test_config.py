@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,9 @@ def _only_these_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("TAGGERD__STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(sources, "SYSTEM_FILE", tmp_path / "no-system-file.toml")
+    (tmp_path / "inbox").mkdir()
+    monkeypatch.setenv("TAGGERD__ARRIVALS__ROOTS", f'["{tmp_path / "inbox"}"]')
+    monkeypatch.setenv("TAGGERD__BACKEND__BASE_URL", "builtin:")
     monkeypatch.chdir(tmp_path)
 
 
@@ -43,16 +47,12 @@ def test_check_names_every_source_in_force(
     assert said == f"settings are valid: environment, {mine}\n"  # it outranks the other
 
 
-def test_check_says_so_where_nothing_is_set(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_show_as_json_holds_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without any source the defaults are in force."""
-    monkeypatch.delenv("TAGGERD__STATE_DIRECTORY")
-    assert run(capsys, "check") == "settings are valid: all defaults\n"
-
-
-def test_show_as_json_holds_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A program reads numbers, lists and tables, not texts that are TOML; no secret is in it."""
+    monkeypatch.delenv("TAGGERD__ARRIVALS__ROOTS")
+    monkeypatch.delenv("TAGGERD__BACKEND__BASE_URL")
     file = tmp_path / "t.toml"
     file.write_text(
         '[backend]\napi_key = "sk-1"\n'
@@ -70,3 +70,48 @@ def test_show_as_json_holds_values(tmp_path: Path, capsys: pytest.CaptureFixture
     assert values["state_directory"] == str(tmp_path / "state")
     assert "sk-" not in said
     assert "keywords.max = 7 " in run(capsys, "show", "--config", str(file))
+
+
+def test_check_wants_an_import_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without one ``taggerd run`` does not start, so the settings are not ready."""
+    monkeypatch.delenv("TAGGERD__ARRIVALS__ROOTS")
+    assert main(["config", "check"]) == 2
+    assert capsys.readouterr().err == (
+        "taggerd: no import folder: set arrivals.roots (only taggerd scan FOLDER needs none)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("right", "reason"),
+    [(os.R_OK, "cannot be read"), (os.W_OK, "cannot be written"), (os.X_OK, "cannot be entered")],
+)
+def test_check_finds_a_folder_that_taggerd_may_not_use(
+    right: int,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The service would watch nothing, or write no sidecars: permissions show it beforehand."""
+    monkeypatch.setattr(os, "access", lambda _path, asked: not asked & right)
+    assert main(["config", "check"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"environment: arrivals.roots: {tmp_path / 'inbox'}: {reason}" in line
+    assert main(["config", "check", "--allow-offline"]) == 0
+
+
+def test_check_warns_of_a_backend_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service waits for one, so it is no mistake in the settings; what to do is said."""
+    monkeypatch.setenv("TAGGERD__BACKEND__BASE_URL", "http://127.0.0.1:9/v1")
+    assert main(["config", "check"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("settings are valid")
+    assert said.err.startswith("taggerd: warning: ")
+    assert "http://127.0.0.1:9/v1" in said.err
+    assert said.err.endswith("; see taggerd preflight\n")
+    assert main(["config", "check", "--allow-offline"]) == 0
+    assert capsys.readouterr().err == ""

@@ -124,6 +124,8 @@ def test_old_settings_are_noticed_until_there_are_new_ones(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line on stderr; nothing without them, and nothing once taggerd has a settings file."""
+    monkeypatch.setenv("TAGGERD__ARRIVALS__ROOTS", f'["{tmp_path}"]')
+    monkeypatch.setenv("TAGGERD__BACKEND__BASE_URL", "builtin:")
     assert main(["config", "check"]) == 0
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("IMAGEWORKS_PERSONAL_TAGGER__MODEL", "x")
