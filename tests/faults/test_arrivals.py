@@ -244,7 +244,7 @@ async def test_names_that_lead_astray(root: Path, tmp_path: Path, at: str) -> No
             names = {os.fsencode(path.name) for path, _ in service.admitted}
             assert names == {b"one.jpg", b"two.jpg", b"r\xe9union \xff.jpg"}
             assert set(service.admitted.values()) == {1}
-            assert "too long for the system" in service.health.detail
+            assert "too long for this system" in service.health.detail
             (root / "after.jpg").touch()
             await service.until(lambda: len(service.admitted) == 4)
     finally:
