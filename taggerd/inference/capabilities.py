@@ -78,7 +78,9 @@ class Capabilities:
         proven = (question.model, question.wants, dialect) in self._proven
         if status not in _FORM_STATUSES or (proven and status == 500):  # noqa: PLR2004
             return None
-        simpler = dialect.without_refused(message, question.wants, guess=not proven)
+        simpler = dialect.without_refused(
+            message, question.wants, guess=not proven, top_p=question.top_p is not None
+        )
         if simpler is None and self._outdated(question.model, message):
             log.info("request form forgotten: the server refuses it now", model=question.model)
             self._dialects.pop(question.model, None)

@@ -34,6 +34,7 @@ _THINKING_NAMES = re.compile(
     r"reasoning|chat_template_kwargs|enable_thinking|\bthink", re.IGNORECASE
 )
 _TEMPERATURE_NAMES = re.compile(r"temperature", re.IGNORECASE)
+_TOP_P_NAMES = re.compile(r"top_p", re.IGNORECASE)
 _SYSTEM_NAMES = re.compile(
     r"system (?:role|message|prompt)|role.{0,20}system|roles must alternate", re.IGNORECASE
 )
@@ -50,6 +51,8 @@ class Dialect:
     json: Literal["schema", "object", "none"] = "schema"
     """The strictest ``response_format`` that is accepted."""
     temperature: bool = True
+    top_p: bool = True
+    """Sent only where the settings have one."""
     tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     system: Literal["message", "inline"] = "message"
     """Some chat templates have no system role: its text then precedes the prompt."""
@@ -66,6 +69,7 @@ class Dialect:
         }
         parts = [formats[self.json]] if self.json in formats else []
         parts += [] if self.temperature else ["no temperature"]
+        parts += [] if self.top_p else ["no top_p"]
         parts += [] if self.tokens == "max_tokens" else [self.tokens]
         parts += [] if self.system == "message" else ["no system message"]
         parts += {
@@ -77,15 +81,18 @@ class Dialect:
         parts += [] if self.combined else ["one question at a time"]
         return ", ".join(parts) or "the usual form"
 
-    def without_refused(self, message: str, wants: Wants, *, guess: bool) -> Dialect | None:
+    def without_refused(
+        self, message: str, wants: Wants, *, guess: bool, top_p: bool = False
+    ) -> Dialect | None:
         """Return the dialect to try after a refusal; None if nothing can be left out.
 
         Args:
             message: the server's words; a field that they name is left out first.
             wants: the kind of answer that the refused request asked for.
             guess: leave something out even if the message names nothing.
+            top_p: the refused request had that field.
         """
-        steps = list(self._steps(wants))
+        steps = list(self._steps(wants, top_p=top_p))
         for names, simpler in steps:
             if names.search(message) and not (names is _TOKEN_NAMES and _TOO_LONG.search(message)):
                 return simpler
@@ -93,7 +100,7 @@ class Dialect:
         guesses = (simpler for names, simpler in steps if names is not _TOKEN_NAMES)
         return next(guesses, None) if guess else None
 
-    def _steps(self, wants: Wants) -> Iterator[tuple[re.Pattern[str], Dialect]]:
+    def _steps(self, wants: Wants, *, top_p: bool) -> Iterator[tuple[re.Pattern[str], Dialect]]:
         """Yield what can be left out, the most often refused first, with its names in messages."""
         if wants == "keywords" and self.json != "none":
             yield _JSON_NAMES, replace(self, json="object" if self.json == "schema" else "none")
@@ -101,6 +108,8 @@ class Dialect:
             yield _THINKING_NAMES, replace(self, thinking="template")
         if self.thinking == "template":
             yield _THINKING_NAMES, replace(self, thinking="allowed")
+        if top_p and self.top_p:  # before the temperature, which its refusals name as well
+            yield _TOP_P_NAMES, replace(self, top_p=False)
         if self.temperature:
             yield _TEMPERATURE_NAMES, replace(self, temperature=False)
         if self.tokens == "max_tokens":
@@ -195,7 +204,10 @@ def _options(question: Question, dialect: Dialect, *, again: bool) -> bytes:
         dialect.tokens: limit + (THINKING_TOKENS if dialect.thinking == "allowed" else 0)
     }
     if dialect.temperature:
-        fields["temperature"] = _LIVELY if again else _CALM
+        usual = _CALM if question.temperature is None else question.temperature
+        fields["temperature"] = max(usual, _LIVELY) if again else usual
+    if dialect.top_p and question.top_p is not None:
+        fields["top_p"] = question.top_p
     if question.wants == "keywords" and dialect.json != "none":
         schema = dialect.json == "schema"
         fields["response_format"] = response_format(question) if schema else {"type": "json_object"}

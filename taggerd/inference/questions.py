@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from taggerd.errors import ConfigurationError
 from taggerd.inference.languages import sentence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from taggerd import settings
     from taggerd.inference.profiles import Profile, Wants
+
+T = TypeVar("T")
 
 HINTS = (
     "Hints from the file, perhaps wrong: {}. "
@@ -43,6 +45,10 @@ class Question:
     max_tokens: int
     """Longest answer, tokens."""
     wants: Wants
+    temperature: float | None = None
+    """None: the usual one."""
+    top_p: float | None = None
+    """None: the backend's default; nothing is sent."""
     task: str = ""
     """The prompt without the sentence on the answer's form; empty: it has none."""
     offered: str = ""
@@ -72,13 +78,15 @@ class Question:
 
     @property
     def identity(self) -> str:
-        """BLAKE2b-128 over role, model and texts, 32 hex digits.
+        """BLAKE2b-128 over role, model, texts and generation settings, 32 hex digits.
 
-        Two questions of one identity have interchangeable answers. The token limit does not
-        change what is asked, and neither do hints: the same bytes are asked about once, whatever
-        their folder. What replaced a placeholder does.
+        Two questions of one identity have interchangeable answers. Hints do not change what is
+        asked: the same bytes are asked about once, whatever their folder. What replaced a
+        placeholder does.
         """
-        asked = json.dumps([self.role, self.model, self.system, self.prompt, self.wants])
+        generation = [self.temperature, self.top_p, self.max_tokens]
+        texts = [self.role, self.model, self.system, self.prompt, self.wants]
+        asked = json.dumps([*texts, generation])
         return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
 
     def waits_for(self, roles: Iterable[str]) -> frozenset[str]:
@@ -113,17 +121,20 @@ def questions(  # noqa: PLR0913 - the switches are named
     *,
     language: str = "",
     offered: str = "",
+    generation: settings.Backend | None = None,
 ) -> tuple[Question, ...]:
     """Return the questions about every photo, in the order in which they are asked.
 
     Args:
-        roles: the settings' tables; they win over the profile and the registry.
+        roles: the settings' tables; they win over the profile.
         profile: the prompt profile.
         default_model: for roles without a model of their own.
         max_keywords: replaces ``{max_keywords}`` in a prompt.
-        resolved_models: model per role from the registry; other roles take the default.
+        resolved_models: model per role from the registry, which has minded the roles' own; other
+            roles take their own, else the default.
         language: of the answers, BCP 47; empty: as the prompts say.
         offered: a sentence that names the user's vocabulary; for keywords.
+        generation: temperature, ``top_p`` and the token limit of roles that have none of their own.
     """
     resolved = resolved_models or {}
     asked = []
@@ -147,7 +158,12 @@ def questions(  # noqa: PLR0913 - the switches are named
                 system=profile.system,
                 prompt=" ".join([prompt.strip(), *more]),
                 task=" ".join([task.strip(), *more]) if task else "",
-                max_tokens=table.max_tokens or (given.max_tokens if given else _OWN_MAX_TOKENS),
+                max_tokens=_first(table.max_tokens, generation.max_tokens if generation else None)
+                or (given.max_tokens if given else _OWN_MAX_TOKENS),
+                temperature=_first(
+                    table.temperature, generation.temperature if generation else None
+                ),
+                top_p=_first(table.top_p, generation.top_p if generation else None),
                 wants=wants,
                 offered=words,
                 language=language,
@@ -156,6 +172,11 @@ def questions(  # noqa: PLR0913 - the switches are named
             )
         )
     return tuple(asked)
+
+
+def _first(own: T | None, other: T | None) -> T | None:
+    """Return the value of a role's own table, else the other; 0 is a value."""
+    return other if own is None else own
 
 
 def check_own(
@@ -242,9 +263,15 @@ def combine(questions: Sequence[Question]) -> Question:
 
 def combinable(questions: Iterable[Question]) -> list[list[Question]]:
     """Return groups of *questions* that can be combined: two or more of one model."""
-    by_model: dict[tuple[str, str, str], list[Question]] = {}
+    by_model: dict[tuple[object, ...], list[Question]] = {}
     for question in questions:
-        key = (question.model, question.system, question.hints)
+        key = (
+            question.model,
+            question.system,
+            question.hints,
+            question.temperature,
+            question.top_p,
+        )
         by_model.setdefault(key, []).append(question)
     return [group for group in by_model.values() if len(group) > 1]
 

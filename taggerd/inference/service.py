@@ -99,6 +99,7 @@ class InferenceService:
             dict(self._models),
             [settings.backend.base_url, settings.backend.model],
             [[endpoint.base_url, endpoint.model] for endpoint in settings.backend.endpoints],
+            [settings.backend.temperature, settings.backend.top_p, settings.backend.max_tokens],
             settings.metadata.language,
         ]
         return hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()
@@ -293,6 +294,7 @@ class InferenceService:
             self._models,
             language=self._settings.metadata.language,
             offered=offer(self._vocabulary, self._settings.keywords.mode),
+            generation=self._settings.backend,
         )
         # The first endpoint's model is part of the questions' identity, whoever answers them.
         if not self._questions or endpoint is self.endpoints[0]:

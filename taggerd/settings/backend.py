@@ -59,6 +59,26 @@ class Backend(Section):
     model: str = Field(
         "", description="Model for every role; empty: the first one the backend lists."
     )
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="How freely a model chooses its words, from 0 to 2; default: 0.2. A question "
+        "that is repeated is asked at 0.7 or more.",
+    )
+    top_p: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the likeliest words that a model chooses from, up to 1; default: the "
+        "backend's own.",
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=16,
+        le=32768,
+        description="Longest answer, tokens; default: as in the prompt profile.",
+    )
     timeout_seconds: float = Field(
         120.0, gt=0, le=3600, description="Longest wait for one answer, seconds."
     )

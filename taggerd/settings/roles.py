@@ -26,8 +26,10 @@ class Role(Section):
         None,
         ge=16,
         le=32768,
-        description="Longest answer, tokens; default: as in the prompt profile.",
+        description="Longest answer, tokens; default: backend.max_tokens.",
     )
+    temperature: float | None = Field(None, ge=0, le=2, description="Default: backend.temperature.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Default: backend.top_p.")
 
 
 def _listed_as_json(value: object) -> object:

@@ -615,3 +615,37 @@ async def test_the_body_is_what_json_would_make_of_it(
     body = json.loads(server.requests[0].content)
     assert body["messages"][0]["content"] == strange
     assert body["messages"][1]["content"][1]["text"] == strange
+
+
+async def test_generation_settings_are_sent_where_they_are_set(
+    scripted: type[Scripted], say: Say, picture: Picture, question: Ask
+) -> None:
+    """Without top_p nothing of it is sent; a repeated question is never asked as calmly again."""
+    replies = iter(["", "A boat on a lake", "A boat on a lake"])
+    server = scripted(reply=lambda _body: say(next(replies)))
+    backend = server.backend()
+    asked = question(temperature=0.0, top_p=0.5, max_tokens=50)
+    assert [answer async for answer in backend.describe(picture, [asked])]
+    assert [answer async for answer in backend.describe(picture, [question()])]
+    first, again, usual = server.chats
+    assert (first["temperature"], first["top_p"], first["max_tokens"]) == (0.0, 0.5, 50)
+    assert (again["temperature"], again["top_p"]) == (0.7, 0.5)
+    assert (usual["temperature"], "top_p" in usual) == (0.2, False)
+
+
+async def test_a_top_p_that_is_refused_is_left_out_from_then_on(
+    scripted: type[Scripted], say: Say, picture: Picture, question: Ask
+) -> None:
+    """It is learnt like the other fields, and the temperature stays."""
+
+    def reply(body: dict[str, Any]) -> httpx.Response:
+        text = "`temperature` and `top_p` cannot both be specified for this model."
+        return error(400, text) if "top_p" in body else say("A boat on a lake")
+
+    server = scripted(reply=reply)
+    backend = server.backend()
+    for _ in range(2):
+        assert [a async for a in backend.describe(picture, [question(top_p=0.5)])]
+    assert ["top_p" in body for body in server.chats] == [True, False, False]
+    assert all("temperature" in body for body in server.chats)
+    assert list(backend.learnt.values()) == ["no top_p"]

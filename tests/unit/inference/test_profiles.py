@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -100,14 +100,14 @@ def test_the_digest_follows_what_is_sent(tmp_path: Path) -> None:
 
 
 def test_questions_come_in_order_with_their_models_and_limits(tmp_path: Path) -> None:
-    """A role's own setting wins over the registry's model, that over the default; braces stay."""
+    """What the registry gives wins, for it has minded a role's own model; braces stay."""
     (tmp_path / "mine.toml").write_text(OWN)
     profile = load_profile("mine", tmp_path)
     roles = settings.Roles(
         caption=settings.Role(model="mine", max_tokens=99),
         description=settings.Role(prompt="Say {max_keywords} things."),
     )
-    asked = questions(roles, profile, "usual", 12, {"caption": "reg", "keywords": "reg"})
+    asked = questions(roles, profile, "usual", 12, {"keywords": "reg"})
     assert [(q.role, q.model, q.max_tokens, q.wants) for q in asked] == [
         ("caption", "mine", 99, "text"),
         ("keywords", "reg", 60, "keywords"),
@@ -119,7 +119,7 @@ def test_questions_come_in_order_with_their_models_and_limits(tmp_path: Path) ->
 
 
 def test_identity_is_of_what_is_asked(tmp_path: Path) -> None:
-    """Model and texts make another question, the token limit does not."""
+    """Model, texts and generation settings make another question."""
     (tmp_path / "mine.toml").write_text(OWN)
     profile = load_profile("mine", tmp_path)
 
@@ -128,5 +128,24 @@ def test_identity_is_of_what_is_asked(tmp_path: Path) -> None:
         return questions(roles, profile, model, 15)[0].identity
 
     assert len(identity()) == 32
-    assert identity(max_tokens=500) == identity()
-    assert len({identity(), identity("n"), identity(prompt="Else.")}) == 3
+    others: list[dict[str, Any]] = [
+        {"max_tokens": 500},
+        {"temperature": 0},
+        {"top_p": 0.5},
+        {"prompt": "Else."},
+    ]
+    asked = {identity(), identity("n"), *(identity(**other) for other in others)}
+    assert len(asked) == 2 + len(others)
+
+
+def test_generation_settings_come_from_the_role_then_the_backend() -> None:
+    """A role's own win, 0 included; without any the profile has the limit and nothing else."""
+    profile = load_profile("default")
+    backend = settings.Backend(temperature=0.9, top_p=0.5, max_tokens=77)
+    roles = settings.Roles.model_validate({"caption": {"temperature": 0, "max_tokens": 33}})
+    caption, keywords, _ = questions(roles, profile, "m", 15, generation=backend)
+    assert (caption.temperature, caption.top_p, caption.max_tokens) == (0, 0.5, 33)
+    assert (keywords.temperature, keywords.top_p, keywords.max_tokens) == (0.9, 0.5, 77)
+    plain = questions(settings.Roles(), profile, "m", 15, generation=settings.Backend())[0]
+    assert (plain.temperature, plain.top_p) == (None, None)
+    assert plain.max_tokens == profile.roles["caption"].max_tokens
