@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -58,7 +59,7 @@ class Question:
     longest: int = 0
     """Characters; a longer answer is cut. 0: the role's default."""
     own: bool = False
-    """Whether it is the user's own and may have placeholders."""
+    """Whether its prompt is a template: the user's own roles', and others with placeholders."""
     unfilled: str = ""
     """The prompt without the words that replaced its placeholders; empty if there were none."""
     hints: str = ""
@@ -148,9 +149,14 @@ def questions(  # noqa: PLR0913 - the switches are named
         words = offered if wants == "keywords" else ""
         own = roles.own.get(name)
         if own is None:
-            # No placeholders but this one: these prompts hold JSON, which has braces too.
             prompt, task = (t.replace("{max_keywords}", str(max_keywords)) for t in (prompt, task))
+            prompt, task = (_escaped(t) for t in (prompt, task))
         more = [text for text in (words, sentence(language)) if text]
+        waits = own is not None or bool(placeholders.names(prompt))
+        if own is None and waits:
+            more = [_escaped(text, None) for text in more]
+        elif own is None:
+            prompt, task = (placeholders.fill(t, {}) for t in (prompt, task))
         asked.append(
             Question(
                 role=name,
@@ -168,10 +174,58 @@ def questions(  # noqa: PLR0913 - the switches are named
                 offered=words,
                 language=language,
                 longest=own.max_characters if own else 0,
-                own=own is not None,
+                own=waits,
             )
         )
     return tuple(asked)
+
+
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+"""A placeholder in the prompt of a built-in role: these hold JSON, whose braces look different."""
+
+
+def _escaped(prompt: str, pattern: re.Pattern[str] | None = _PLACEHOLDER) -> str:
+    """Return a built-in role's *prompt* as a template in which only *pattern* is filled."""
+    parts = pattern.split(prompt) if pattern else [prompt]
+    braced = (text.replace("{", "{{").replace("}", "}}") for text in parts[::2])
+    names = [f"{{{name}}}" for name in parts[1::2]]
+    return "".join(text + name for text, name in zip(braced, [*names, ""], strict=True))
+
+
+def _check_built_in(
+    roles: settings.Roles, profile: Profile, hints: Sequence[str]
+) -> dict[str, frozenset[str]]:
+    """Refuse placeholders of the built-in roles that cannot be filled.
+
+    Returns:
+        which roles each of them waits for.
+
+    """
+    everyone = (*ROLES, *roles.own)
+    waits = {}
+    for name in ROLES:
+        given = profile.roles.get(name)
+        prompt = roles.named(name).prompt or (given.whole if given else "")
+        prompt = prompt.replace("{max_keywords}", "")
+        where = f"roles.{name}.prompt"
+        _check_context(prompt, hints, where)
+        template = _escaped(prompt)
+        known = [role for role in everyone if role != name]
+        placeholders.check(template, (*known, *hints), where)
+        waits[name] = frozenset(placeholders.names(template)) & frozenset(everyone)
+    return waits
+
+
+def _check_circle(waits: Mapping[str, frozenset[str]]) -> None:
+    """Refuse roles whose prompts wait for each other's answers."""
+    left = dict(waits)
+    while ready := [role for role, others in left.items() if not others & left.keys()]:
+        for role in ready:
+            del left[role]
+    if left:
+        circle = " and ".join(sorted(left))
+        message = f"roles.{min(left)}.prompt: {circle} wait for each other's answers: remove one"
+        raise ConfigurationError(message)
 
 
 def _first(own: T | None, other: T | None) -> T | None:
@@ -199,6 +253,8 @@ def check_own(
     taken = dict.fromkeys(fields.caption, "metadata.fields.caption")
     taken |= dict.fromkeys(fields.description, "metadata.fields.description")
     known = list(ROLES)
+    hints = [word for word in CONTEXT if word in context]
+    waits = _check_built_in(roles, profile, hints)
     for name, role in roles.own.items():
         given = profile.roles.get(name)
         prompt = role.prompt or (given.whole if given else "")
@@ -206,9 +262,9 @@ def check_own(
         if not prompt.strip():
             message = f"{where}: missing, and prompt profile {profile.name!r} has none"
             raise ConfigurationError(message)
-        hints = [word for word in CONTEXT if word in context]
         _check_context(prompt, hints, where)
         placeholders.check(prompt, (*known, *hints), where)
+        waits[name] = frozenset(placeholders.names(prompt)) & frozenset(known)
         for field in role.fields:
             if field in taken:
                 message = (
@@ -217,6 +273,7 @@ def check_own(
                 raise ConfigurationError(message)
             taken[field] = f"roles.{name}.fields"
         known.append(name)
+    _check_circle(waits)
 
 
 def _check_context(prompt: str, hints: Sequence[str], where: str) -> None:

@@ -299,7 +299,8 @@ class InferenceService:
         # The first endpoint's model is part of the questions' identity, whoever answers them.
         if not self._questions or endpoint is self.endpoints[0]:
             self._questions = made
-        endpoint.control_question = next(q for q in made if endpoint in self._serving(q.role))
+        here = [question for question in made if endpoint in self._serving(question.role)]
+        endpoint.control_question = min(here, key=lambda question: len(question.placeholders))
 
 
 def _error_in(report: PreflightReport) -> BackendError | None:

@@ -275,3 +275,19 @@ def test_profiles_are_listed_with_their_digests(program: Program) -> None:
     refused = program("config", "prompts")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_description_is_built_on_caption_and_keywords(
+    program: Program, backend: CountingBackend
+) -> None:
+    """A built-in role's prompt quotes the other answers; a second scan sends no request."""
+    photo(program.home / "photos" / "a.jpg")
+    program.environment["TAGGERD__ROLES__DESCRIPTION__PROMPT"] = "On {caption} with {keywords}"
+    assert program("scan", "photos").returncode == 0
+    record = program.records()[-1]
+    texts = [body["messages"][-1]["content"][-1] for body in backend.bodies[-3:]]
+    told = f"On {record['roles']['caption']} with {record['roles']['keywords']}"
+    assert told in [text["text"].split("\n\n")[-1] for text in texts]
+    asked = backend.photo_requests
+    assert program("scan", "photos").returncode == 0
+    assert backend.photo_requests == asked

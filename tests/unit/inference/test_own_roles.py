@@ -202,3 +202,39 @@ def test_every_profile_gives_its_texts_also_without_their_form() -> None:
     )
     caption = questions(settings.Roles(), profile, "m", 15, offered="x")[0]
     assert (caption.prompt, caption.task) == ("Name it. Alone.", "Name it.")
+
+
+def built_in(**prompts: str) -> settings.Roles:
+    """Return settings with *prompts* for the built-in roles."""
+    return settings.Roles.model_validate({name: {"prompt": p} for name, p in prompts.items()})
+
+
+def test_built_in_roles_may_quote_each_other() -> None:
+    """A description built on caption and keywords waits for them; other braces stay."""
+    text = 'On "{caption}" and {keywords}, like {"a": []}.'
+    asked = questions(built_in(description=text), load_profile("default"), "m", 15)
+    caption, keywords, description = asked
+    assert description.waits_for(["caption", "keywords"]) == {"caption", "keywords"}
+    assert (caption.placeholders, keywords.placeholders) == ((), ())
+    made = description.ready({"caption": "A {dog}", "keywords": "dog, beach"}, {})
+    assert made.prompt == 'On "A {dog}" and dog, beach, like {"a": []}.'
+    assert "{{" not in keywords.prompt
+
+
+@pytest.mark.parametrize(
+    ("prompts", "complaint"),
+    [
+        ({"description": "{capton}"}, "unknown placeholder {capton}; did you mean {caption}"),
+        ({"caption": "{caption}"}, "unknown placeholder {caption}"),
+        ({"caption": "{folder}"}, "add 'folder' to prompts.context"),
+        ({"caption": "{keywords}", "keywords": "{caption}"}, "caption and keywords wait for each"),
+    ],
+)
+def test_a_built_in_prompt_that_cannot_be_filled_is_refused(
+    prompts: dict[str, str], complaint: str
+) -> None:
+    """Unknown, its own answer, not to be told, or a circle: one line before anything is asked."""
+    with pytest.raises(ConfigurationError, match=re.escape(complaint)):
+        check_own(
+            built_in(**prompts), load_profile("default"), ["place"], settings.Metadata().fields
+        )
