@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -27,7 +28,9 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def home(taggerd: Program) -> Program:
-    """Return the program with photos where the README's reader has them."""
+    """Return the program with photos and another tagger's records where the README has them."""
+    record = {"image": "elsewhere.jpg", "caption": "Boats", "keywords": [], "description": ""}
+    (taggerd.home / "tagger.jsonl").write_text(f"{json.dumps(record)}\n")
     for number in range(3):
         photo(taggerd.home / "Pictures" / "import" / f"IMG_{number}.jpg", number)
     return taggerd
@@ -49,6 +52,9 @@ def test_the_commands_for_photographers_run_as_printed(home: Program) -> None:
             continue  # the daemon: tried below
         done = run(home, line)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        if line == "taggerd config init":  # "then set arrivals.roots", says its comment
+            roots = [str(home.home / "Pictures" / "import")]
+            home.environment["TAGGERD__ARRIVALS__ROOTS"] = json.dumps(roots)
     assert len(list((home.home / "Pictures" / "import").glob("*.xmp"))) == 3
 
 
