@@ -43,6 +43,8 @@ class RunOptions:
     """Somebody named the backend for this run: answers of other backends do not count."""
     reuse_answers: bool = False
     """Take any answer that is held, whatever the question was; records and sidecars say so."""
+    rewrite: bool = False
+    """Write again what is held for tagged photos, by the settings as they are; send no request."""
 
     @property
     def writes(self) -> bool:
@@ -93,7 +95,7 @@ def text_of(answer: Answer) -> str:
     return answer.text or ", ".join(keyword.word for keyword in answer.keywords)
 
 
-def provenance(attempt: Attempt, services: Services) -> Provenance:
+def provenance(attempt: Attempt, services: Services, options: RunOptions) -> Provenance:
     """Return where the tags of *attempt* come from: each answer's own origin, not the run's."""
     answers = attempt.answers.values()
     return Provenance(
@@ -103,7 +105,7 @@ def provenance(attempt: Attempt, services: Services) -> Provenance:
         profile_digest=_distinct(answer.profile_digest for answer in answers),
         models={answer.role: answer.model for answer in answers},
         digest=attempt.picture.digest if attempt.picture else "",
-        reused=reused(attempt, services),
+        reused=() if options.rewrite else reused(attempt, services),
     )
 
 
@@ -137,6 +139,8 @@ def record_of(
         for answer in answers
         if answer.role in (reused(attempt, services) if options.reuse_answers else ())
     ]
+    if options.rewrite:
+        notes.append("rewritten from answers that are held")
     inference = services.inference
     return Record(
         id=f"{attempt.claim.id}-{attempt.started_at:%Y%m%dT%H%M%S.%f}",

@@ -71,7 +71,15 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
     if options.writes and known.read_only:  # before anything is paid for
         raise PhotosDiskReadOnly(known.read_only)
 
-    attempt.answers = recall(held, services.inference.questions, claim, options, services.backends)
+    if options.rewrite:
+        attempt.answers = written_before(held, known)
+        if not attempt.answers:
+            # A photo that changed meanwhile is not tagged: the next scan asks about it.
+            same = claim.recorded and not claim.changed
+            return Result(Finished(picture.digest) if same else Released())
+    else:
+        questions = services.inference.questions
+        attempt.answers = recall(held, questions, claim, options, services.backends)
     attempt.circumstances = known.circumstances
     async for answer in ask(attempt, picture, held, services, options):
         attempt.pay(answer)
@@ -87,7 +95,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
                 metadata.write,
                 photo,
                 attempt.tags,
-                provenance(attempt, services),
+                provenance(attempt, services, options),
                 services.metadata_options,
             )
         await ledger.written(claim, picture.digest, attempt.sidecars)
@@ -189,6 +197,15 @@ def recall(
     return chosen
 
 
+def written_before(held: Iterable[Held], known: Inspection) -> dict[str, Answer]:
+    """Choose those of the *held* answers that the photo was tagged with, by role.
+
+    Without this a rewrite would write what a dry run has tried since.
+    """
+    ordered = sorted(held, key=lambda each: known.before.wrote(each.answer, each.at))
+    return {each.answer.role: each.answer for each in ordered}
+
+
 async def ask(
     attempt: Attempt,
     picture: Picture,
@@ -201,6 +218,8 @@ async def ask(
     A question of the user's own waits for the answers that its prompt quotes; only then does it
     show whether the same question was asked before.
     """
+    if options.rewrite:
+        return
     waiting = [q for q in services.inference.questions if q.role not in attempt.answers]
     context: dict[str, str] = {}
     if waiting:

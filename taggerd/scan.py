@@ -59,6 +59,10 @@ class Tally:
     """Photos that had nothing to do."""
     unwritten_before: int = 0
     """Photos that were answered before and have no sidecar yet, which this scan does not write."""
+    outdated: int = 0
+    """Those of them that were written before the settings for sidecars changed."""
+    untagged: int = 0
+    """Photos that a rewrite leaves alone: they are not tagged."""
     undone: int = 0
     """Photos whose tags were undone, and that nobody has asked for since."""
     quarantined: list[Skip] = field(default_factory=list)
@@ -118,6 +122,9 @@ class Observer(Protocol):
 
     def first_jpegs(self) -> None:
         """The first sidecars of JPEGs were written, and nothing into the photos themselves."""
+
+    def settings_changed(self) -> None:
+        """Photos that need nothing were written with other settings for sidecars."""
 
     def warned(self, warning: str) -> None:
         """The backend is no vision model."""
@@ -186,9 +193,7 @@ async def scan_photos(
         ended = False
         try:
             if wanted:
-                await _warn(wanted, services, request.options, observer)
-                observer.probing(services.inference.base_url)
-                await _probed(services)
+                await _prepare(wanted, services, request.options, observer)
                 await work.run(wanted)
                 await work.account(wanted)
             ended = True
@@ -205,6 +210,8 @@ async def scan_photos(
 async def _unpack(found: Found, services: Services, options: RunOptions) -> None:
     """Unpack the archives in *found* as they settle, and add their photos to it."""
     arrivals = services.settings.arrivals
+    if options.rewrite:
+        return
     if options.dry_run:
         found.skipped += [
             Skip(a.file.path, "an archive; not unpacked in a dry run") for a in found.archives
@@ -219,6 +226,22 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
     there = {seen.file.path for seen in found.seen}
     found.seen += [seen for seen in below.seen if seen.file.path not in there]
     found.skipped += below.skipped
+
+
+async def _prepare(
+    wanted: Sequence[Seen], services: Services, options: RunOptions, observer: Observer
+) -> None:
+    """Say what somebody should know, and probe the backend; a rewrite needs neither.
+
+    Raises:
+        BackendError: the backend is not usable: somebody is waiting.
+    """
+    if options.rewrite:
+        return
+    await _warn(wanted, services, options, observer)
+    observer.probing(services.inference.base_url)
+    if error := await services.inference.probe():
+        raise error
 
 
 async def _warn(
@@ -239,12 +262,6 @@ def _read_only(wanted: Iterable[Seen]) -> list[str]:
     """Return why sidecars of *wanted* cannot be written, once for each file system."""
     folders = dict.fromkeys(seen.file.path.parent for seen in wanted)
     return list(dict.fromkeys(filter(None, map(read_only_reason, folders))))
-
-
-async def _probed(services: Services) -> None:
-    """Probe the backend; raise at once if it is not usable: somebody is waiting."""
-    if error := await services.inference.probe():
-        raise error
 
 
 def _write_files(request: ScanRequest, work: Scan, services: Services) -> None:
@@ -322,10 +339,16 @@ class Scan:
         tally.failed += found.refused
         wanted: set[Path] = set()
         for photo in photos:
-            reason = needless(photo, states, self._options, self._services.inference.asked_as)
+            if self._options.rewrite:
+                recorded = all(states[file.path].state == "recorded" for file in photo.files)
+                reason = "" if recorded else "not tagged yet"
+            else:
+                reason = needless(photo, states, self._options, self._services.inference.asked_as)
             if not reason:
                 tally.todo += 1
                 wanted.update(file.path for file in photo.files)
+            elif self._options.rewrite:
+                tally.untagged += 1
             elif states[photo.primary.path].state == "quarantined":
                 tally.quarantined.append(Skip(photo.primary.path, reason))
             elif states[photo.primary.path].state == "undone":
@@ -334,6 +357,10 @@ class Scan:
                 tally.unwritten_before += 1
             else:
                 tally.done_before += 1
+                written = states[photo.primary.path].since
+                tally.outdated += self._services.settings_history.changed_since(written)
+        if tally.outdated:
+            self._observer.settings_changed()
         return [seen for seen in found.seen if seen.file.path in wanted]
 
     async def run(self, wanted: Sequence[Seen]) -> None:
@@ -430,7 +457,7 @@ class Scan:
             await ledger.retry([file.path for file in files], unless_asked_as=asked_as)
         await ledger.admit(
             files,
-            again=self._options.ask_again,
+            again=self._options.ask_again or self._options.rewrite,
             sidecars=self._options.writes,
             run=self._options.run,
         )

@@ -26,6 +26,7 @@ from taggerd.cli import (
     preflight,
     report,
     retry,
+    rewrite,
     run,
     scan,
     show,
@@ -59,6 +60,7 @@ app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("show")(show.show)
 app.command("undo")(undo.undo)
+app.command("rewrite")(rewrite.rewrite)
 app.command("adopt")(adopt.adopt)
 app.command("report")(report.report)
 app.command("metrics")(metrics.metrics)

@@ -49,19 +49,27 @@ _READERS = (
 )
 
 
+_SETTINGS_CHANGED = (
+    "note: settings for sidecars have changed since these photos were tagged: taggerd rewrite "
+    "applies them"
+)
+
+
 class Progress:
     """Shows a scan while it runs and says how it ended."""
 
-    def __init__(self, *, as_json: bool, writes: bool) -> None:
+    def __init__(self, *, as_json: bool, writes: bool, rewrites: bool = False) -> None:
         """Choose the form: *as_json*, else a bar if stderr is a terminal, else lines.
 
         Args:
             as_json: print one JSON object at the end and nothing else.
             writes: whether sidecars are written, or answers only recorded.
+            rewrites: whether tagged photos are written again.
 
         """
         self._as_json = as_json
         self._writes = writes
+        self._rewrites = rewrites
         self._tally: Tally | None = None
         self._shown: set[Path] = set()
         self._said: set[str] = set()
@@ -118,6 +126,10 @@ class Progress:
         """Say which programs see the words: Lightroom does not show those of a JPEG."""
         self._console.print(escape(_READERS), soft_wrap=True)
 
+    def settings_changed(self) -> None:
+        """Say that tagged photos were written with other settings."""
+        self._console.print(escape(_SETTINGS_CHANGED), soft_wrap=True)
+
     def warned(self, warning: str) -> None:
         """Say what the answers will be worth."""
         self._console.print(escape(f"note: {warning}"), soft_wrap=True)
@@ -128,7 +140,7 @@ class Progress:
         if self._bar and self._task is not None:
             self._bar.reset(self._task, total=todo, description="tagging")
         elif not self._as_json:
-            _print(f"found {_photos(tally.found)}, {todo} to tag")
+            _print(f"found {_photos(tally.found)}, {todo} to {self._do}")
 
     def outcome(self, outcome: Outcome, tally: Tally) -> None:
         """Show one outcome."""
@@ -147,7 +159,7 @@ class Progress:
                 self._bar.console.print(escape(f"failed: {photo}: {outcome.reason}"))
         elif not self._as_json and not said:
             caption = outcome.record.caption if outcome.record else ""
-            kind = "answered" if outcome.kind == "tagged" and not self._writes else outcome.kind
+            kind = self._words.get(outcome.kind, outcome.kind)
             _print(": ".join(part for part in (kind, photo, outcome.reason or caption) if part))
 
     def stopped(self) -> None:
@@ -176,20 +188,35 @@ class Progress:
             _print(f"records and summary: {printable(outputs)}")
 
     @property
+    def _do(self) -> str:
+        """What is done with a photo."""
+        return "rewrite" if self._rewrites else "tag"
+
+    @property
+    def _words(self) -> dict[str, str]:
+        """The words for outcomes that are not called by their own names."""
+        if self._rewrites:
+            return {"tagged": "rewritten", "already tagged": "no answers held"}
+        return {} if self._writes else {"tagged": "answered"}
+
+    @property
     def _done(self) -> str:
         """What the scan did with a photo that went well."""
+        if self._rewrites:
+            return "applied the settings to"
         return "tagged" if self._writes else "got answers for"
 
     def _counts(self, tally: Tally) -> list[str]:
         """Return the counts in words, without those that are zero."""
         counts = [
-            (tally.outcomes["already tagged"], "already tagged"),
+            (tally.outcomes["already tagged"], self._words.get("already tagged", "already tagged")),
             (len(tally.failed), "failed"),
             (len(tally.gone), "disappeared meanwhile"),
             (len(tally.elsewhere), "still in the queue"),
             (tally.growing, "still being copied (scan again later)"),
             (tally.done_before, "tagged before"),
             (tally.unwritten_before, "answered before, not written yet"),
+            (tally.untagged, "not tagged yet (taggerd scan)"),
             (tally.undone, "undone before (to tag again: taggerd retry PATH or scan --retag)"),
             (len(tally.quarantined), "failed before"),
             (
@@ -198,7 +225,7 @@ class Progress:
             ),
         ]
         first = f"{self._done} {tally.outcomes['tagged']} of {_photos(tally.todo)}"
-        first = first if tally.todo else "nothing to tag"
+        first = first if tally.todo else f"nothing to {self._do}"
         return [first, *(f"{count} {words}" for count, words in counts if count)]
 
 
@@ -245,6 +272,8 @@ def _as_json(tally: Tally, outputs: Path) -> dict[str, object]:
         "tagged": tally.outcomes["tagged"] + tally.outcomes["already tagged"],
         "done_before": tally.done_before,
         "unwritten_before": tally.unwritten_before,
+        "outdated": tally.outdated,
+        "untagged": tally.untagged,
         "undone": tally.undone,
         "growing": tally.growing,
         **lists,

@@ -18,10 +18,10 @@ from taggerd.errors import SidecarError
 from taggerd.files import read_only_reason
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.embedded import embedded
-from taggerd.metadata.embedding.photo import origin
+from taggerd.metadata.embedding.photo import origin, packet_of
 from taggerd.metadata.keywords.fields import WRITTEN, levels
 from taggerd.metadata.merge import digest_in, uncollected
-from taggerd.metadata.ownership import Ownership
+from taggerd.metadata.ownership import Ownership, WrittenBefore
 from taggerd.metadata.texts import one_line
 from taggerd.metadata.xmp.namespaces import named
 
@@ -68,6 +68,8 @@ class Inspection:
     """Digest of the primary file before anything was embedded into it; empty where nothing was."""
     tagged: str = ""
     """The digest that every sidecar records; empty where one has none, or they differ."""
+    before: WrittenBefore = field(default_factory=WrittenBefore)
+    """What the first sidecar, else the file, records of the last pass."""
     read_only: str = ""
     """Why nothing can be written beside the photo: its file system is read-only."""
     circumstances: Circumstances = field(default_factory=Circumstances)
@@ -103,9 +105,11 @@ def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()
             digests |= {origins.get(file) or origin(file) for file in target.files}
         else:
             digests.add("")
+    first = documents[0] if documents else packet_of(primary) if origins[primary] else None
     return Inspection(
         origin=origins[primary],
         tagged=digests.pop() if len(digests) == 1 else "",
+        before=WrittenBefore() if first is None else WrittenBefore.read(first),
         read_only=read_only_reason(photo.folder),
         circumstances=_circumstances(photo, documents, set(wanted)),
     )

@@ -28,9 +28,12 @@ property       form  holds
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from taggerd.metadata.xmp.namespaces import TAGGERD, Name
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from taggerd.metadata.xmp.document import Document
-    from taggerd.photo import Provenance
+    from taggerd.photo import Answer, Provenance
 
 _DRIVE = re.compile(r"[A-Za-z]:\\")
 DATE = Name(TAGGERD, "date")
@@ -54,6 +57,29 @@ def text_hash(text: str) -> str:
     """Return 32 hex digits that stay the same when a program re-wraps or re-composes *text*."""
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBefore:
+    """Whose answers an earlier pass wrote, and when."""
+
+    models: tuple[str, ...] = ()
+    """``role=model``."""
+    at: float = math.inf
+    """Seconds since the epoch, to the second."""
+
+    @classmethod
+    def read(cls, document: Document) -> WrittenBefore:
+        """Read the record in *document*."""
+        at = math.inf
+        with suppress(ValueError, OverflowError):
+            at = datetime.fromisoformat("".join(document.texts(DATE)[:1])).timestamp()
+        return cls(document.texts(Name(TAGGERD, "models")), at)
+
+    def wrote(self, answer: Answer, answered_at: float) -> tuple[bool, bool, float]:
+        """Return a key by which the answer that was written sorts behind others to its role."""
+        same_model = f"{answer.role}={file_name_of(answer.model)}" in self.models
+        return same_model, answered_at < self.at + 1, answered_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -234,7 +234,7 @@ class Runner:
     async def _is_backend_usable(self) -> bool:
         """Say whether the backend is usable, after a moment in which it may become so."""
         inference = self._services.inference
-        if inference.error is None:
+        if inference.error is None or self._options.rewrite:
             return True
         self.trouble = str(inference.error)
         usable = asyncio.ensure_future(inference.wait_usable())
@@ -295,7 +295,8 @@ class Runner:
     async def _verdict(self, attempt: Attempt) -> Verdict:
         """Tag one photo, and decide how its attempt ends."""
         claim = attempt.claim
-        if claim.asked_again_since is not None and not self._options.ask_again:
+        options = self._options
+        if claim.asked_again_since is not None and not (options.ask_again or options.rewrite):
             # Only the scan with --retag or --overwrite-metadata knows what it may replace.
             return Verdict(Released())
         try:

@@ -19,6 +19,7 @@ from taggerd.services.factories import (
     metadata_options,
     read_vocabulary,
 )
+from taggerd.services.settings_history import SettingsHistory, recall_history
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Services:
     """The user's list of keywords, where there is one."""
     now: Callable[[], datetime] = local_now
     """The local time, aware."""
+    settings_history: SettingsHistory = field(default_factory=SettingsHistory)
+    """When the settings for sidecars changed."""
     remarked: set[str] = field(default_factory=set)
     """Keyword lists that have been warned about in this run."""
 
@@ -140,6 +143,7 @@ async def open_services(
             )
             journal.open()
             inference.remember(ledger)
+            history = await recall_history(ledger, settings, now().timestamp(), keep=not dry_run)
             if dry_run:
                 ledger = await stack.enter_async_context(
                     dry_run_ledger(
@@ -159,6 +163,7 @@ async def open_services(
                 now=now,
                 metadata_options=metadata_options(settings),
                 vocabulary=vocabulary,
+                settings_history=history,
             )
     finally:
         await inference.close()

@@ -55,6 +55,9 @@ class Night:
     def first_jpegs(self) -> None:
         """Say nothing of programs."""
 
+    def settings_changed(self) -> None:
+        """No setting does."""
+
     def warned(self, warning: str) -> None:
         """Let the describer say what it is."""
 

@@ -48,6 +48,7 @@ from taggerd.metadata.embedding.packet import Parts, merged_packet, recorded, un
 from taggerd.metadata.embedding.tiff import Tiff
 from taggerd.metadata.undo.content import Undone, UndoOutcome, mentions_us, not_ours
 from taggerd.metadata.xmp import refuse
+from taggerd.metadata.xmp.document import Document
 from taggerd.photo import Sidecar, Stamp, printable
 
 if TYPE_CHECKING:
@@ -248,6 +249,16 @@ def origin(path: Path) -> str:
             return record.digest if record.body and record.body == body_of(container) else ""
     except (TaggerdError, OSError):
         return ""  # the fault is reported when the photo is read or written
+
+
+def packet_of(path: Path) -> Document | None:
+    """Return the XMP packet of the photo at *path*; None where it has none that can be read."""
+    try:
+        with replacement.opened(path) as original:
+            packet = container_of(path, FileSource(original)).packet
+            return Document.load(Parts.of(packet).core) if packet else None
+    except (TaggerdError, OSError):
+        return None
 
 
 class _Content(NamedTuple):
