@@ -61,7 +61,10 @@ def _changes(note: Json) -> tuple[tuple[float, str], ...]:
 
 
 def settings_digest(settings: Settings) -> str:
-    """Return a digest of the settings that decide how given answers are written."""
+    """Return a digest of the settings that decide how given answers are written.
+
+    Not of ``sidecar.naming``: a sidecar that exists keeps its name.
+    """
     metadata, keywords = settings.metadata, settings.keywords
     vocabulary = b""
     if keywords.vocabulary:
@@ -72,7 +75,6 @@ def settings_digest(settings: Settings) -> str:
         metadata.fields.model_dump(mode="json"),
         metadata.language,
         {role: list(table.fields) for role, table in settings.roles.own.items()},
-        settings.sidecar.naming,
         settings.ownership.keyword,
         [keywords.stop, keywords.mode],
         hashlib.blake2b(vocabulary).hexdigest(),

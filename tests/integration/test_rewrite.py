@@ -158,6 +158,15 @@ def test_a_photo_without_held_answers_is_left(
     assert "tagged 1 of 1 photo;" in taggerd("scan", card).stdout
 
 
+def test_a_sidecar_keeps_its_name(tagged: Program, card: Path) -> None:
+    """Other programs know it by that name; so a scan does not promise another one."""
+    before = files(card).keys()
+    tagged.environment["TAGGERD__SIDECAR__NAMING"] = "stem"
+    assert NOTE not in tagged("scan", card).stderr
+    rewrite(tagged, card)
+    assert files(card).keys() == before
+
+
 def test_undone_photos_stay_undone(tagged: Program, card: Path) -> None:
     """Somebody did not want their tags."""
     assert tagged("undo", card).returncode == 0
