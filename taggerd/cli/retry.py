@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taggerd.cli import interrupts, options
+from taggerd.cli import instances, interrupts, options
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
 from taggerd.services import open_ledger
-from taggerd.settings import Settings
+
+if TYPE_CHECKING:
+    from taggerd.cli.instances import Target
 
 
 @options.configured(options.STATE)
@@ -36,6 +39,7 @@ def retry(
             "whose sidecar could not be written. With PATHs: only those there.",
         ),
     ] = False,
+    instance: instances.Name = None,
 ) -> None:
     """Put failed photos back into the queue.
 
@@ -51,7 +55,8 @@ def retry(
         raise ConfigurationError(message)
     loaded = load()
     within = options.absolute(paths) if paths else None
-    count = interrupts.run(_retry(loaded.settings, within, failed=failed))
+    at = instances.target(load, loaded, instance)
+    count = interrupts.run(_retry(at, within, failed=failed))
     missing = [path for path in within or () if not os.path.lexists(path)]
     if missing and not count:  # a deleted photo may still be in the queue
         message = f"{printable(missing[0])}: no such photo or folder, and not in the queue"
@@ -63,6 +68,12 @@ def retry(
     )
 
 
-async def _retry(settings: Settings, within: list[Path] | None, *, failed: bool) -> int:
-    async with open_ledger(settings) as ledger:
-        return await ledger.retry(within, failed=failed)
+async def _retry(at: Target, within: list[Path] | None, *, failed: bool) -> int:
+    async with open_ledger(at.settings) as ledger:
+        asked = time.time()
+        count = await ledger.retry(within, failed=failed)
+    if count:
+        await instances.confirm(
+            at, lambda _: True, asked, nobody="no taggerd is running: run taggerd scan"
+        )
+    return count

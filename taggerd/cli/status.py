@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import textwrap
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import typer
 
-from taggerd.cli import interrupts, options
+from taggerd.cli import instances, interrupts, options
 from taggerd.daemon.status import service_status
 
 if TYPE_CHECKING:
@@ -35,13 +35,17 @@ _MAY_REPEAT = frozenset({"", "blocked", "journal"})
 
 
 @options.configured(options.STATE)
-def status(load: options.Load, *, as_json: options.AsJson = False) -> None:
+def status(
+    load: options.Load, *, as_json: options.AsJson = False, instance: instances.Name = None
+) -> None:
     """Show queue, backend, folders and today's counts.
 
-    It works whether the daemon runs or not.
+    It works whether the daemon runs or not. Other services that run are listed.
     """
-    loaded = load(log_level="error")
-    found = interrupts.run(service_status(loaded.settings))
+    at = instances.target(load, load(log_level="error"), instance, reads_only=True)
+    found = replace(interrupts.run(service_status(at.settings)), others=at.others)
+    if at.foreign and found.running and found.live:
+        found = replace(found, paused=found.live.paused)  # its hours, not those of our settings
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines(found)))
 
 
@@ -93,6 +97,8 @@ def _rows(status: ServiceStatus) -> Iterator[Row]:
     yield "today", _today(status.today) or "nothing yet"
     yield "outputs", _whole(status.outputs)
     yield from _failed_rows(status)
+    for other in status.others:
+        yield "other", _whole(instances.line_of(other))
 
 
 def _speed(status: ServiceStatus, per_hour: float) -> str:

@@ -20,7 +20,7 @@ import structlog
 from taggerd import __version__
 from taggerd.arrivals import Arrivals
 from taggerd.attempt import RunOptions
-from taggerd.daemon import status
+from taggerd.daemon import instances, status
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
 from taggerd.photo import printable
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
+PAUSE_SHOWN_SECONDS = 0.5
+"""How long a pause may remain unpublished."""
 RECOVER_SECONDS = 60.0
 
 
@@ -102,7 +104,9 @@ class Daemon:
                 async with self._open_services(wanted, exclusive=True) as services:
                     in_force = wanted
                     self._served = True
-                    await self._serve(services)
+                    settings = services.settings
+                    with instances.announced(settings.state_directory, settings.journal_directory):
+                        await self._serve(services)
             except (ConfigurationError, StartError) as error:
                 if wanted is not in_force:
                     log.error(
@@ -256,7 +260,17 @@ class Daemon:
             else:
                 self._notifier.status(live.one_line)
                 await asyncio.to_thread(status.publish, live, services.settings.state_directory)
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await self._heartbeat_due(runner, runner.paused)
+
+    async def _heartbeat_due(self, runner: Runner, paused: str) -> None:
+        """Wait for the next heartbeat; it comes early when a pause begins or ends.
+
+        Whoever asked for the pause waits for it.
+        """
+        for _ in range(int(HEARTBEAT_SECONDS / PAUSE_SHOWN_SECONDS)):
+            await asyncio.sleep(PAUSE_SHOWN_SECONDS)
+            if runner.paused != paused:
+                return
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
         if outcome.kind == "moved":

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from taggerd.arrivals import Arrivals
+    from taggerd.daemon.instances import Instance
     from taggerd.runner.runner import Runner
     from taggerd.services import Services
     from taggerd.settings import Settings
@@ -160,6 +161,8 @@ class ServiceStatus:
     outputs: str
     disks: tuple[str, ...]
     """What is wrong with the disks of these two, one line each."""
+    others: tuple[Instance, ...] = ()
+    """Other daemons that run on this machine."""
 
 
 async def daemon_status(
@@ -269,7 +272,7 @@ async def service_status(settings: Settings) -> ServiceStatus:
     recent = make_journal(settings).recent(local_now())
     return ServiceStatus(
         running=running,
-        live=_published(settings.state_directory),
+        live=published(settings.state_directory),
         counts=counts,
         failed=tuple(failed[:FAILED_SHOWN]),
         causes=causes_of(failed),
@@ -314,7 +317,7 @@ def _disk_trouble(folder: Path) -> str:
     return ""
 
 
-def _published(state_directory: Path) -> DaemonStatus | None:
+def published(state_directory: Path) -> DaemonStatus | None:
     """Return what the daemon published last; None if that cannot be read."""
     try:
         data = (state_directory / FILE).read_bytes()

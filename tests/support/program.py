@@ -96,6 +96,7 @@ class Program:
             **kept,
             "HOME": str(self.home),
             "XDG_CONFIG_HOME": str(self.home / "config"),
+            "TAGGERD_RUNTIME_DIRECTORY": str(self.home / "runtime"),
             "PYTHONPATH": str(REPOSITORY),
             "TAGGERD__STATE_DIRECTORY": str(self.state),
             "TAGGERD__BACKEND__BASE_URL": self.base_url,

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(autouse=True)
+def _runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tests' daemons out of the machine's runtime folders."""
+    monkeypatch.setenv("TAGGERD_RUNTIME_DIRECTORY", str(tmp_path / "runtime"))
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """Return an empty import folder with all that serves it."""

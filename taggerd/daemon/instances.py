@@ -1,0 +1,269 @@
+"""The running daemons of this machine: where each says that it runs, and who finds it there.
+
+A daemon writes a runtime file, ``PID.json``, and holds a lock (flock) on it as long as it lives: a
+file without one was left behind by a daemon that was killed, and counts for nothing. The file goes
+into the first of these folders that the daemon may write to:
+
+- ``$TAGGERD_RUNTIME_DIRECTORY``, for tests: where it is set, no other folder is written or read;
+- ``$RUNTIME_DIRECTORY``, which systemd gives to a service: ``/run/taggerd/taggerd@alice``;
+- ``/run/taggerd-root``, for root (not ``/run/taggerd``: where that exists, the slots are there);
+- ``$XDG_RUNTIME_DIR/taggerd``.
+
+Readers look into all of them. Every user may read the files; to act on a daemon they need
+permission to write to its state directory. A daemon that can write to none of the folders is found
+by the lock in its state directory alone: by those whose settings name that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from taggerd import __version__
+from taggerd.ledger.owners import Lock, Owners, daemon_pid
+from taggerd.photo import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+log = structlog.get_logger(__name__)
+
+RUN = Path("/run")
+LONGEST_BYTES = 65536
+"""A runtime file is shorter; what is longer is something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A running daemon."""
+
+    name: str
+    """Its systemd unit, else its user."""
+    pid: int
+    user: str
+    state_directory: str
+    outputs: str
+    """Folder of the journal."""
+    version: str
+    started_at: float
+    """Seconds since the epoch."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether this user may use its state directory."""
+        return os.access(self.state_directory, os.R_OK | os.W_OK | os.X_OK)
+
+    def has(self, state_directory: Path) -> bool:
+        """Say whether *state_directory* is the instance's, by whatever path."""
+        return os.path.realpath(self.state_directory) == os.path.realpath(state_directory)
+
+    def answers_to(self, name: str) -> bool:
+        """Say whether a person means this one by *name*: its name, its user or its PID."""
+        return name in {self.name, self.user, str(self.pid)}
+
+
+@contextmanager
+def announced(
+    state_directory: Path, outputs: Path, environ: Mapping[str, str] = os.environ, run: Path = RUN
+) -> Iterator[Path | None]:
+    """Tell others, as long as the context lasts, that this process is a daemon.
+
+    Yields the runtime file; None where none can be written: the daemon runs without.
+
+    Args:
+        state_directory: the daemon's.
+        outputs: folder of its journal.
+        environ: names the folders, as the module says.
+        run: ``/run``.
+
+    """
+    service = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    user = _user(os.geteuid())
+    instance = Instance(
+        name=Path(service).name or user,
+        pid=os.getpid(),
+        user=user,
+        state_directory=os.path.abspath(state_directory),  # noqa: PTH100 - keeps links
+        outputs=os.path.abspath(outputs),  # noqa: PTH100
+        version=__version__,
+        started_at=time.time(),
+    )
+    file = lock = None
+    for folder in _writers_folders(environ, run):
+        file = folder / f"{instance.pid}.json"
+        try:
+            lock = _write(file, instance)
+        except OSError as error:
+            log.debug("no runtime file", folder=printable(folder), reason=str(error))
+        else:
+            _remove_stale(folder)
+            break
+    if lock is None:
+        log.info("commands find this daemon by its state directory alone: no runtime folder")
+    try:
+        yield file if lock else None
+    finally:
+        if file is not None and lock is not None:
+            with suppress(OSError):
+                file.unlink()
+            lock.release()
+
+
+def running(
+    environ: Mapping[str, str] = os.environ, run: Path = RUN, *, uid: int | None = None
+) -> tuple[Instance, ...]:
+    """Return the daemons that run, of this user and of the system, by name and PID.
+
+    Args:
+        environ: names the folders, as the module says.
+        run: ``/run``.
+        uid: the user who looks; default: the present one. Root sees those of all users.
+
+    """
+    uid = os.geteuid() if uid is None else uid
+    found = {}
+    for folder in _readers_folders(environ, run, uid):
+        for file in _files(folder):
+            if (instance := _read(file, uid)) is not None:
+                found[instance.pid, instance.state_directory] = instance
+    return tuple(sorted(found.values(), key=lambda each: (each.name, each.pid)))
+
+
+def daemon_of(state_directory: Path) -> int | None:
+    """Return the process id of the daemon on *state_directory*; None: none, or not ours to see."""
+    owners = state_directory / "owners"
+    try:
+        return daemon_pid(state_directory, Owners(owners)) if owners.is_dir() else None
+    except OSError:
+        return None
+
+
+def _user(uid: int) -> str:
+    """Return the name of a user."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"  # as sudo takes it
+
+
+def _writers_folders(environ: Mapping[str, str], run: Path) -> Iterator[Path]:
+    """Yield the folders that a daemon may write to, best first."""
+    if only := environ.get("TAGGERD_RUNTIME_DIRECTORY"):
+        yield Path(only)
+        return
+    if service := environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
+        yield Path(service)
+    if os.geteuid() == 0:
+        yield run / "taggerd-root"
+    if user := environ.get("XDG_RUNTIME_DIR"):
+        yield Path(user) / "taggerd"
+
+
+def _readers_folders(environ: Mapping[str, str], run: Path, uid: int) -> Iterable[Path]:
+    """Return the folders in which runtime files may lie."""
+    if only := environ.get("TAGGERD_RUNTIME_DIRECTORY"):
+        return [Path(only)]
+    folders = [run / "taggerd", *_matches(run, "taggerd/*"), *_matches(run, "taggerd-*")]
+    users = _matches(run, "user/*/taggerd") if uid == 0 else [run / "user" / str(uid) / "taggerd"]
+    if own := environ.get("XDG_RUNTIME_DIR"):
+        users = [*users, Path(own) / "taggerd"]
+    return dict.fromkeys([*folders, *users])
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches *pattern* below *folder*; nothing if it cannot be read."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the runtime files in *folder*."""
+    return [file for file in _matches(folder, "*.json") if file.stem.isdecimal()]
+
+
+def _write(file: Path, instance: Instance) -> Lock:
+    """Write the runtime *file* and return its lock.
+
+    It is locked before others see it: a reader takes an unlocked one for stale. May raise OSError.
+    """
+    with suppress(FileExistsError):
+        file.parent.mkdir()
+        file.parent.chmod(0o755)  # whatever the umask
+    new = file.with_name(f".{file.name}")
+    with suppress(FileNotFoundError):
+        new.unlink()
+    lock = Lock(new)
+    try:
+        lock.write(json.dumps(asdict(instance)))
+        new.chmod(0o644)
+        new.replace(file)
+    except OSError:
+        lock.release()
+        with suppress(OSError):
+            new.unlink()
+        raise
+    return lock
+
+
+def _read(file: Path, reader: int) -> Instance | None:
+    """Return the daemon that holds *file*; None, and the file is removed, if none does."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if _is_free(descriptor):
+            with suppress(OSError):
+                file.unlink()
+            return None
+        owner = os.fstat(descriptor).st_uid
+        instance = TypeAdapter(Instance).validate_json(os.read(descriptor, LONGEST_BYTES))
+    except (OSError, ValidationError):
+        return None
+    finally:
+        os.close(descriptor)
+    return instance if _is_trusted(instance, owner, reader) else None
+
+
+def _is_trusted(instance: Instance, owner: int, reader: int) -> bool:
+    """Say whether the *owner* of a runtime file may speak for the state directory it names.
+
+    Otherwise whoever can write a file there could lead others, root above all, to any folder.
+    """
+    if instance.user != _user(owner) or not Path(instance.state_directory).is_absolute():
+        return False
+    try:
+        of = Path(instance.state_directory).stat().st_uid
+    except OSError:
+        return reader != 0  # out of this user's sight: nothing can be done to it
+    return owner in {0, of}
+
+
+def _is_free(descriptor: int) -> bool:
+    """Say whether nobody holds the lock of the file.
+
+    Readers take a shared one, so that they do not take each other for daemons.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed daemons left in *folder*."""
+    for file in _files(folder):
+        _read(file, os.geteuid())
