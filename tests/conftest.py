@@ -7,11 +7,19 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from support.program import CountingBackend, Program, photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _log_to_a_stream_that_is_open() -> Iterator[None]:
+    """Forget, after a test that set up logging, the captured stream that it logged to."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
