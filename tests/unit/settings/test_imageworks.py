@@ -30,6 +30,9 @@ batch_size = 4
 max_workers = 2
 max_keywords = 12
 timeout = 90
+temperature = 0.3
+top_p = 0.9
+max_new_tokens = 400
 recursive = false
 image_exts = [".jpg", ".png"]
 overwrite_metadata = false
@@ -65,6 +68,8 @@ def test_what_has_an_equivalent_is_printed_as_a_settings_file(
     settings = load(config=tmp_path / "new.toml").settings
     assert settings.backend.base_url == "http://other:8100/v1"
     assert settings.backend.model == "qwen2.5-vl-7b-awq"
+    backend = settings.backend
+    assert (backend.temperature, backend.top_p, backend.max_tokens) == (0.3, 0.9, 400)
     assert (settings.roles.caption.model, settings.roles.keywords.model) == ("", "tagger")
     assert settings.backend.registry_path == tmp_path / "configs" / "registry.json"
     assert (settings.queue.photos_in_flight, settings.workers.processes) == (4, 2)
