@@ -1,26 +1,297 @@
-"""File operations that outlive a crash or a power cut, shared by all packages."""
+"""Files below the user's folders: the one module that opens, lists, writes and renames them.
+
+Whoever may write to an import folder may exchange any folder in it for a link, at any instant. A
+path is looked up anew by each system call, so between a check and its use it may come to lead to
+/etc. Here every operation starts at a folder that the user named (a root), declared once by
+:func:`work_below`, and the kernel refuses each link below it: ``openat2`` with
+``RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS`` (openat2(2), Linux 5.6), or one
+``openat`` with ``O_NOFOLLOW`` per folder where there is no openat2. What is done to a file is done
+through its descriptor, or by its name in the descriptor of its folder.
+
+The root itself is opened again each time, as the user named it, links included: a descriptor that is
+kept would prevent a card from being unmounted.
+
+Foreign libraries get a descriptor's bytes, never a path.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
+import functools
 import os
-from contextlib import suppress
+import shutil
+import stat
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from taggerd.photo import printable
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
 
-def fsync_folder(folder: Path) -> None:
-    """Sync *folder*, so that what was created, renamed or removed in it survives a power cut.
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ONLY_A_HANDLE = os.O_PATH | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_RENAME_EXCHANGE = 2
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
+"""Network file systems, FAT and old kernels."""
+
+_roots: list[Path] = []
+"""The longest first."""
+
+
+def work_below(*folders: Path) -> None:
+    """Let this process touch what lies below *folders*, besides those it was given before."""
+    for folder in folders:
+        if not folder.is_absolute():
+            message = f"{printable(folder)} is not absolute"
+            raise ValueError(message)
+        if folder not in _roots:
+            _roots.append(folder)
+    _roots.sort(key=lambda root: len(root.parts), reverse=True)
+
+
+def declared() -> tuple[Path, ...]:
+    """Return the folders that this process works below."""
+    return tuple(_roots)
+
+
+class NotRegular(OSError):
+    """It is a link, a folder, a pipe, a socket or a device."""
+
+
+class OpenFile:
+    """A regular file that is open for reading, or a new one for writing; close it after use."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        """Own *descriptor*; *path* is what people and the file's kind know it by."""
+        self.descriptor = descriptor
+        self.path = path
+
+    def stat(self) -> os.stat_result:
+        """Return what the file is now."""
+        return os.fstat(self.descriptor)
+
+    def reader(self) -> BinaryIO:
+        """Return a buffered reader at the file's start; closing it leaves the file open."""
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return open(self.descriptor, "rb", closefd=False)
+
+    def close(self) -> None:
+        """Close it; closing it twice does nothing."""
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+# ── Files ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_file(path: Path) -> OpenFile:
+    """Open the regular file *path* for reading. A pipe of that name does not block.
+
+    Raises:
+        NotRegular: it is something else, or a link leads to it.
+        OSError: the system's reason.
+    """
+    try:
+        file = OpenFile(_opened(path, _FILE), path)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.ENODEV}:
+            raise NotRegular(error.errno, "not a regular file", str(path)) from error
+        raise
+    if not stat.S_ISREG(file.stat().st_mode):
+        file.close()
+        raise NotRegular(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def new_file(path: Path) -> OpenFile:
+    """Create *path*, which must not exist, readable and writable for its owner alone.
+
+    Raises:
+        OSError: the system's reason; FileExistsError for any file or link of that name.
+    """
+    return OpenFile(_opened(path, _NEW_FILE, 0o600), path)
+
+
+def lstat(path: Path) -> os.stat_result:
+    """Return what *path* is now; a link is not followed, unless *path* is a root.
+
+    Raises:
+        OSError: it is gone, or a folder above it is a link or cannot be searched.
+    """
+    descriptor = _opened(path, _ONLY_A_HANDLE | os.O_NOFOLLOW)
+    try:
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def exists(path: Path) -> bool:
+    """Say whether anything is called *path*, even a broken link; False if that is not known."""
+    try:
+        lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def may_write(path: Path) -> bool:
+    """Say whether the permissions let this process write to *path*."""
+    with _in_folder(path) as (folder, name):
+        return os.access(name, os.W_OK, dir_fd=folder)
+
+
+# ── Folders ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def open_folder(path: Path) -> Iterator[int]:
+    """Give a descriptor of the folder *path*, e.g. for `os.scandir` or `os.fstat`.
+
+    Raises:
+        OSError: the system's reason.
+    """
+    descriptor = _opened(path, _FOLDER)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the names in the folder *path*, in no order.
+
+    Raises:
+        OSError: the system's reason.
+    """
+    with open_folder(path) as folder:
+        return os.listdir(folder)  # noqa: PTH208 - a descriptor
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make the folder *path*, which must not exist.
+
+    Raises:
+        OSError: the system's reason.
+    """
+    with _in_folder(path) as (folder, name):
+        os.mkdir(name, mode, dir_fd=folder)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove the folder *path* with all that is in it; what is linked to stays.
+
+    Raises:
+        OSError: the system's reason; what was removed by then is gone.
+    """
+    with _in_folder(path) as (folder, name):
+        shutil.rmtree(name, dir_fd=folder)  # it goes from descriptor to descriptor itself
+
+
+def fsync_folder(path: Path) -> None:
+    """Sync the folder *path*, so that what was created, renamed or removed outlives a power cut.
+
+    Also for folders of our own, e.g. the state's, which lie below no root.
 
     Raises:
         OSError: it cannot be opened (a folder may be writable but not readable) or synced (some
             network file systems cannot), or its disk fails.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = os.open(path, flags) if _root_of(path) is None else _opened(path, _FOLDER)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def statvfs(path: Path) -> os.statvfs_result:
+    """Return what the file system of *path* says about itself.
+
+    Raises:
+        OSError: the system's reason.
+    """
+    descriptor = _opened(path, _ONLY_A_HANDLE)
+    try:
+        return os.fstatvfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ── Names ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rename(path: Path, new: Path) -> None:
+    """Give *path* the name *new*; a file of that name is replaced.
+
+    Raises:
+        OSError: the system's reason.
+    """
+    with _in_folder(path) as (folder, name), _in_folder(new) as (other, other_name):
+        os.rename(name, other_name, src_dir_fd=folder, dst_dir_fd=other)
+
+
+def exchange(path: Path, other: Path) -> bool:
+    """Exchange two names in one step; return False where the system cannot (renameat2(2)).
+
+    Raises:
+        OSError: the system's reason.
+    """
+    libc = _libc()
+    if not hasattr(libc, "renameat2"):
+        return False
+    with _in_folder(path) as (folder, name), _in_folder(other) as (second, second_name):
+        names = os.fsencode(name), os.fsencode(second_name)
+        if libc.renameat2(folder, names[0], second, names[1], _RENAME_EXCHANGE) == 0:
+            return True
+        number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def link(path: Path, new: Path) -> None:
+    """Give the file *path* the second name *new*, which must be free.
+
+    Raises:
+        OSError: the system's reason; FileExistsError if the name is taken.
+    """
+    with _in_folder(path) as (folder, name), _in_folder(new) as (other, other_name):
+        os.link(name, other_name, src_dir_fd=folder, dst_dir_fd=other, follow_symlinks=False)
+
+
+def unlink(path: Path, *, missing_ok: bool = False) -> None:
+    """Remove the file *path*.
+
+    Raises:
+        OSError: the system's reason; with *missing_ok* not that it is gone.
+    """
+    with contextlib.suppress(*([FileNotFoundError] if missing_ok else [])), _in_folder(path) as at:
+        folder, name = at
+        os.unlink(name, dir_fd=folder)
+
+
+# ── What the disk and the owner are ──────────────────────────────────────────────────────────────
 
 
 def read_only_reason(folder: Path) -> str:
@@ -29,7 +300,7 @@ def read_only_reason(folder: Path) -> str:
     Empty if it is not, or if that is not known. One file system gives one text.
     """
     try:
-        if not os.statvfs(folder).f_flag & os.ST_RDONLY:
+        if not statvfs(folder).f_flag & os.ST_RDONLY:
             return ""
         mount = folder
         while mount != mount.parent and _same_read_only(mount, mount.parent):
@@ -41,6 +312,7 @@ def read_only_reason(folder: Path) -> str:
 
 def _same_read_only(folder: Path, parent: Path) -> bool:
     """Say whether *parent* lies on the same file system as *folder*, and is read-only too."""
+    # By path, for the mount may begin above the root; nothing but its number is asked.
     same = folder.stat().st_dev == parent.stat().st_dev
     return same and bool(os.statvfs(parent).f_flag & os.ST_RDONLY)
 
@@ -52,7 +324,132 @@ def copy_owner(file: int | Path, like: os.stat_result, mode: int) -> None:
         try:
             os.chown(file, like.st_uid, like.st_gid)
         except OSError:
-            with suppress(OSError):  # not root, but perhaps a member of the group
+            with contextlib.suppress(OSError):  # not root, but perhaps a member of the group
                 os.chown(file, -1, like.st_gid)
-    with suppress(OSError):  # a file system without modes
+    with contextlib.suppress(OSError):  # a file system without modes
         os.chmod(file, mode)  # noqa: PTH101 - a descriptor, or a path
+
+
+# ── The lookup ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _root_of(path: Path) -> Path | None:
+    """Return the root that *path* is, or lies below: of several, the innermost."""
+    return next((root for root in _roots if path.is_relative_to(root)), None)
+
+
+def _opened(path: Path, flags: int, mode: int = 0) -> int:
+    """Open *path* from its root, through no link; the root itself may be one.
+
+    Raises:
+        PermissionError: it lies below no declared root, or its name has ``..`` in it.
+        OSError: the system's reason; ELOOP where a folder is a link.
+    """
+    root = _root_of(path)
+    if root is None or ".." in path.parts:
+        raise PermissionError(errno.EPERM, "lies in no folder that was named", str(path))
+    if path == root:
+        return os.open(root, flags & ~os.O_NOFOLLOW)
+    top = os.open(root, _ONLY_A_HANDLE | os.O_DIRECTORY)
+    try:
+        parts = path.relative_to(root).parts
+        return (_by_openat2 if _has_openat2() else _step_by_step)(top, parts, flags, mode)
+    except OSError as error:
+        raise _named(error, path) from None
+    finally:
+        os.close(top)
+
+
+@contextlib.contextmanager
+def _in_folder(path: Path) -> Iterator[tuple[int, str]]:
+    """Give a handle of the folder that *path* lies in, and its name there.
+
+    Raises:
+        PermissionError: *path* is a root: its own name is not ours to change.
+        OSError: as :func:`_opened`, and whatever the block raises, with *path* in it.
+    """
+    if path in _roots and _root_of(path.parent) is None:
+        raise PermissionError(errno.EPERM, "is the folder that was named", str(path))
+    folder = _opened(path.parent, _ONLY_A_HANDLE | os.O_DIRECTORY)
+    try:
+        yield folder, path.name
+    except OSError as error:
+        raise _named(error, path) from None
+    finally:
+        os.close(folder)
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """Return *error* with the whole *path* in it: the kernel was given only a part."""
+    if isinstance(error.filename, str) and os.path.isabs(error.filename):  # noqa: PTH117 - a string
+        return error
+    return type(error)(error.errno, error.strerror, str(path))
+
+
+class _OpenHow(ctypes.Structure):
+    """``struct open_how`` of openat2(2)."""
+
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+_OPENAT2 = 437
+"""The number of the system call, the same on every architecture but Alpha."""
+_RESOLVE = 0x02 | 0x04 | 0x08
+"""RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS and RESOLVE_BENEATH."""
+
+
+def _by_openat2(top: int, parts: tuple[str, ...], flags: int, mode: int) -> int:
+    path = os.fsencode("/".join(parts))
+    if b"\0" in path:
+        _raise(errno.EINVAL)
+    how = _OpenHow(flags, mode, _RESOLVE)
+    while True:
+        descriptor = _libc().syscall(
+            ctypes.c_long(_OPENAT2), top, path, ctypes.byref(how), ctypes.c_size_t(24)
+        )
+        if descriptor >= 0:
+            return int(descriptor)
+        # EAGAIN: a rename somewhere on the machine came between; the kernel asks for another try.
+        if (number := ctypes.get_errno()) not in {errno.EAGAIN, errno.EINTR}:
+            _raise(number)
+
+
+def _step_by_step(top: int, parts: tuple[str, ...], flags: int, mode: int) -> int:
+    """Open folder after folder: what openat2 does, for kernels and containers without it."""
+    folder = os.dup(top)
+    try:
+        for part in parts[:-1]:
+            deeper = os.open(part, _ONLY_A_HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = deeper
+        return os.open(parts[-1], flags | os.O_NOFOLLOW, mode, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+@functools.cache
+def _has_openat2() -> bool:
+    """Say whether openat2 works: some containers refuse system calls that they do not know."""
+    how = _OpenHow(_ONLY_A_HANDLE, 0, 0)
+    descriptor = _libc().syscall(
+        ctypes.c_long(_OPENAT2), -100, b"/", ctypes.byref(how), ctypes.c_size_t(24)
+    )
+    if descriptor < 0:
+        return False
+    os.close(descriptor)
+    return True
+
+
+@functools.cache
+def _libc() -> Any:  # noqa: ANN401 - ctypes libraries have no type of their own members
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    return libc
+
+
+def _raise(number: int) -> NoReturn:
+    raise OSError(number, os.strerror(number))

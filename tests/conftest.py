@@ -10,6 +10,8 @@ import pytest
 import structlog
 from support.program import CountingBackend, Program, photo
 
+from taggerd import files
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -20,6 +22,12 @@ def _log_to_a_stream_that_is_open() -> Iterator[None]:
     """Forget, after a test that set up logging, the captured stream that it logged to."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _work_below_the_tests_own_folder(tmp_path: Path) -> None:
+    """Let the functions under test touch the test's own folder, as a command would."""
+    files.work_below(tmp_path)
 
 
 @pytest.fixture
