@@ -1,15 +1,15 @@
 """Files below the user's folders: the one module that opens, lists, writes and renames them.
 
-Whoever may write to an import folder may exchange any folder in it for a link, at any instant. A
-path is looked up anew by each system call, so between a check and its use it may come to lead to
-/etc. Here every operation starts at a folder that the user named (a root), declared once by
+Whoever may write to an import folder may exchange any folder in it for a link, at any instant.
+Each system call looks a path up again, so between a check and its use it may come to lead to /etc.
+Here every operation starts at a folder that the user named (a root), declared once by
 :func:`work_below`, and the kernel refuses each link below it: ``openat2`` with
 ``RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS`` (openat2(2), Linux 5.6), or one
 ``openat`` with ``O_NOFOLLOW`` per folder where there is no openat2. What is done to a file is done
 through its descriptor, or by its name in the descriptor of its folder.
 
-The root itself is opened again each time, as the user named it, links included: a descriptor that is
-kept would prevent a card from being unmounted.
+The root itself is opened again each time, as the user named it, links included: a descriptor that
+is kept would prevent a card from being unmounted.
 
 Foreign libraries get a descriptor's bytes, never a path.
 """
