@@ -23,12 +23,23 @@ import os
 import pathlib
 import pickle
 import signal
+import socket
 import sys
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar, cast
 
 import taggerd
+from taggerd import files
 from taggerd.errors import StartError, WorkerLost
-from taggerd.workers.process import BEGUN, ERROR, HEAD, READY, REQUEST, SWELLED
+from taggerd.files import OpenFile
+from taggerd.workers.process import (
+    BEGUN,
+    ERROR,
+    FILES_PER_PACKET,
+    HEAD,
+    READY,
+    REQUEST,
+    SWELLED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,9 +86,11 @@ class Workers:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call *function* in a process and return what it returns.
 
-        The function is found by its module and name, and its arguments are pickled. It may return
-        plain values, dataclasses, named tuples, enums, paths and times. If the caller is cancelled,
-        the process is killed.
+        The function is found by its module and name, and its arguments are pickled. Open files
+        (:class:`~taggerd.files.OpenFile`) may be anywhere in them: the process gets descriptors of
+        its own and closes them afterwards; the caller's stay open. They share one position, so a
+        file is lent to one task at a time. The function may return plain values, dataclasses, named
+        tuples, enums, paths and times. If the caller is cancelled, the process is killed.
 
         Raises:
             WorkerLost: the process died, exceeded ``deadline_seconds`` or needed more than
@@ -86,7 +99,7 @@ class Workers:
             RuntimeError: :meth:`close` was called meanwhile. The task is not at fault either.
             Exception: whatever *function* raised, unchanged.
         """
-        request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
+        request = _Request.of((files.declared(), function, args, kwargs))
         async with self._slots:
             for _ in range(_STARTS_PER_TASK):
                 process = await self._take()
@@ -134,7 +147,7 @@ class Workers:
             message = "the worker processes are closed"
             raise RuntimeError(message)
 
-    async def _ask(self, process: _Process, request: bytes) -> tuple[bytes, bytes]:
+    async def _ask(self, process: _Process, request: _Request) -> tuple[bytes, bytes]:
         """Send *request* to *process*; afterwards the process is idle again or retired."""
         try:
             tag, content = await process.ask(request, self._settings.deadline_seconds)
@@ -173,11 +186,41 @@ class _LostBeforeBegun(Exception):
     """The process was lost before it began the task."""
 
 
-class _Process:
-    """One process, its channel, and the end of its standard error."""
+class _Request(NamedTuple):
+    """A function and its arguments, ready to be sent."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    content: bytes
+    opened: list[OpenFile]
+
+    @classmethod
+    def of(cls, task: tuple[object, ...]) -> _Request:
+        content = io.BytesIO()
+        pickler = _Pickler(content)
+        pickler.dump(task)
+        return cls(content.getvalue(), pickler.opened)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles a task; for an open file it writes the number under which its descriptor is sent."""
+
+    def __init__(self, content: io.BytesIO) -> None:
+        super().__init__(content, pickle.HIGHEST_PROTOCOL)
+        self.opened: list[OpenFile] = []
+
+    def persistent_id(self, value: object) -> tuple[int, pathlib.Path] | None:
+        if not isinstance(value, OpenFile):
+            return None
+        if value not in self.opened:
+            self.opened.append(value)
+        return self.opened.index(value), value.path
+
+
+class _Process:
+    """One process, its channels, and the end of its standard error."""
+
+    def __init__(self, process: asyncio.subprocess.Process, descriptors: socket.socket) -> None:
         self._process = process
+        self._descriptors = descriptors
         self._stderr = bytearray()
         self._reading = asyncio.create_task(self._read_stderr(), name=f"stderr of {self.pid}")
         self.tasks = 0
@@ -187,27 +230,34 @@ class _Process:
     async def start(cls, settings: settings.Workers) -> _Process:
         """Start a process; it is not :meth:`ready` yet."""
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                # Importing inflect takes 1.2 s, because typeguard instruments its functions; in
-                # optimised mode typeguard does not, and it takes 0.2 s.
-                "-O",
-                "-P",  # no modules from the working directory, which may be a photo folder
-                "-m",
-                "taggerd.workers.process",
-                str(settings.memory_megabytes),
-                str(settings.deadline_seconds),
-                str(os.getpid()),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment(os.environ),
-                start_new_session=True,
-            )
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.settimeout(0)
+            with theirs, contextlib.ExitStack() as on_failure:
+                on_failure.callback(ours.close)
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    # Importing inflect takes 1.2 s, because typeguard instruments its functions; in
+                    # optimised mode typeguard does not, and it takes 0.2 s.
+                    "-O",
+                    "-P",  # no modules from the working directory, which may be a photo folder
+                    "-m",
+                    "taggerd.workers.process",
+                    str(settings.memory_megabytes),
+                    str(settings.deadline_seconds),
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    pass_fds=(theirs.fileno(),),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    env=environment(os.environ),
+                    start_new_session=True,
+                )
+                on_failure.pop_all()
         except OSError as error:
             message = f"no worker process can be started: {error.strerror}"
             raise StartError(message) from error
-        return cls(process)
+        return cls(process, ours)
 
     @property
     def pid(self) -> int:
@@ -237,7 +287,7 @@ class _Process:
             message = f"a worker process does not start: {await self._death()}"
             raise StartError(message)
 
-    async def ask(self, request: bytes, deadline_seconds: float) -> tuple[bytes, bytes]:
+    async def ask(self, request: _Request, deadline_seconds: float) -> tuple[bytes, bytes]:
         """Send *request* and return the answer's tag and content.
 
         Raises:
@@ -275,6 +325,7 @@ class _Process:
         """Let it exit, kill it if it does not, and abandon it if even that takes too long."""
         if self._process.stdin is not None:
             self._process.stdin.close()
+        self._descriptors.close()
         if not await self._ended():
             self.kill()
             await self._ended()
@@ -286,9 +337,19 @@ class _Process:
                 await self._process.wait()
         return self._process.returncode is not None
 
-    async def _send(self, request: bytes) -> None:
+    async def _send(self, request: _Request) -> None:
+        """Send the descriptors, then the request: whoever reads that has those already.
+
+        Raises:
+            OSError: the process is gone, or did not take what it was sent before.
+        """
+        for start in range(0, len(request.opened), FILES_PER_PACKET):
+            descriptors = [
+                file.descriptor for file in request.opened[start : start + FILES_PER_PACKET]
+            ]
+            socket.send_fds(self._descriptors, [b"F"], descriptors)
         requests = cast("asyncio.StreamWriter", self._process.stdin)
-        requests.writelines((HEAD.pack(REQUEST, len(request)), request))
+        requests.writelines((HEAD.pack(REQUEST, len(request.content)), request.content))
         await requests.drain()
 
     async def _receive(self) -> tuple[bytes, bytes]:

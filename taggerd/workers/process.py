@@ -5,28 +5,41 @@ large, then reads one request after another from its standard input and answers 
 standard output. File descriptors 0 and 1 are replaced, because native libraries print to them.
 
 A message is a head (:data:`HEAD`: one byte for its kind, and the length of what follows) and a
-pickle. The parent sends ``(function, args, kwargs)``; the answers are tagged as below.
+pickle. The parent sends ``(roots, function, args, kwargs)``; the answers are tagged as below. Open
+files among the arguments come before, as descriptors through a socket of their own (SCM_RIGHTS
+in `unix(7)`); the pickle holds their numbers. The roots are the folders that the parent works below
+(:func:`taggerd.files.work_below`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import io
 import math
 import os
 import pickle
 import resource
 import signal
+import socket
 import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from taggerd import files
 from taggerd.errors import TaggerdError
+from taggerd.files import OpenFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 HEAD = struct.Struct(">cQ")
 """Tag and length in bytes."""
+FILES_PER_PACKET = 200
+"""The kernel takes 253 (SCM_MAX_FD in include/net/scm.h)."""
 
 REQUEST = b"Q"
 READY = b"R"
@@ -44,16 +57,25 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def main(memory_megabytes: int, deadline_seconds: float, parent: int) -> None:
-    """Serve the process *parent* until it closes the channel or dies."""
+def main(memory_megabytes: int, deadline_seconds: float, channel: int, parent: int) -> None:
+    """Serve the process *parent* until it closes the channel or dies.
+
+    Args:
+        memory_megabytes: limit on address space.
+        deadline_seconds: twice this is the limit on processor time of a task.
+        channel: descriptor of the socket that open files come from.
+        parent: its process id.
+    """
     requests, replies = _private_streams()
+    descriptors = socket.socket(fileno=channel)
+    descriptors.settimeout(0)
     _follow_parent(parent)
     _leave_signals_to_parent()
     _limit(memory_megabytes)
     _send(replies, READY, b"")
     while (request := _receive(requests)) is not None:
         _limit_processor_time(deadline_seconds)
-        if not _answer(request, replies):
+        if not _answer(request, descriptors, replies):
             return
 
 
@@ -109,12 +131,53 @@ def _limit_processor_time(deadline_seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
 
 
-def _answer(request: bytes, replies: BinaryIO) -> bool:
+class _Unpickler(pickle.Unpickler):
+    """Unpickles a task with its open files."""
+
+    def __init__(self, request: bytes, opened: Sequence[OpenFile]) -> None:
+        super().__init__(io.BytesIO(request))
+        self._opened = opened
+
+    def persistent_load(self, known_as: tuple[int, Path]) -> OpenFile:
+        number, path = known_as
+        file = self._opened[number]
+        file.path = path
+        os.lseek(file.descriptor, 0, os.SEEK_SET)  # a process may have died reading it
+        return file
+
+
+@contextlib.contextmanager
+def _received(channel: socket.socket) -> Iterator[Sequence[OpenFile]]:
+    """Receive the files that were sent with the next request; they are closed at the end.
+
+    Raises:
+        OSError: the process has no room for them.
+    """
+    with contextlib.ExitStack() as stack:
+        opened: list[OpenFile] = []
+        packet = b"more"
+        while packet:
+            try:
+                packet, descriptors, flags, _ = socket.recv_fds(
+                    channel, 1, FILES_PER_PACKET, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                break
+            more = [OpenFile(descriptor, Path()) for descriptor in descriptors]
+            opened += [stack.enter_context(file) for file in more]
+            if flags & socket.MSG_CTRUNC:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        yield opened
+
+
+def _answer(request: bytes, channel: socket.socket, replies: BinaryIO) -> bool:
     """Execute *request* and send the outcome. False: this process should be replaced."""
     try:
-        function, args, kwargs = pickle.loads(request)  # noqa: S301 - written by our own parent
-        _send(replies, BEGUN, b"")
-        value = pickle.dumps(function(*args, **kwargs), pickle.HIGHEST_PROTOCOL)
+        with _received(channel) as opened:
+            roots, function, args, kwargs = _Unpickler(request, opened).load()
+            files.work_below(*roots)
+            _send(replies, BEGUN, b"")
+            value = pickle.dumps(function(*args, **kwargs), pickle.HIGHEST_PROTOCOL)
     except MemoryError:
         _send(replies, SWELLED, b"")
         return False
@@ -153,4 +216,4 @@ def _receive(requests: BinaryIO) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
