@@ -15,8 +15,9 @@ from taggerd.errors import BackendError, ConfigurationError
 from taggerd.inference import available_profiles, load_profile
 from taggerd.photo import printable
 from taggerd.services import check_settings, make_inference
-from taggerd.settings import display, imageworks
-from taggerd.settings.configuration import check_folders
+from taggerd.settings import display, imageworks, project
+from taggerd.settings.configuration import check_folders, sets
+from taggerd.settings.keys import leaves
 from taggerd.settings.sources import user_file
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def import_(
         Path | None,
         typer.Argument(
             help="File with [tool.imageworks.personal_tagger]; default: the nearest "
-            "pyproject.toml.",
+            "pyproject.toml, which --write wants named.",
             show_default=False,
         ),
     ] = None,
@@ -146,11 +147,56 @@ def import_(
     if not write:
         typer.echo(translation.toml(with_key=False), nl=False)
         return
+    if translation.found:
+        # It may lie on a memory card, and says where photos and keys go.
+        message = f"name the file that you mean: taggerd config import {translation.found} --write"
+        raise ConfigurationError(message)
     target = user_file(os.environ)
     _write_new(target, translation.toml(with_key=True), mode=0o600)
     typer.echo(f"wrote {target}: {len(translation.values)} settings")
     for line in translation.left:
         typer.echo(f"not translated: {line}")
+
+
+@app.command()
+def trust(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder with a pyproject.toml; default: the nearest at or above this folder.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Trust it no longer.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the trusted folders.")] = False,
+) -> None:
+    """Take settings from the pyproject.toml of a folder.
+
+    They hold in the folder and below it, until the file changes: then taggerd ignores it, says so,
+    and you decide again. Keys and addresses (backend.api_key, base_url, endpoints, the registry)
+    are never taken from a pyproject.toml. Without this command none is read, but for --config FILE.
+    """
+    if list_:
+        for each in project.listing():
+            typer.echo(f"{printable(each.folder)}: {each.state}")
+        return
+    found = project.nearest(None) if folder is None else None
+    if folder is None and found is None:
+        message = f"no {project.FILE} here or above: name its folder, taggerd config trust FOLDER"
+        raise ConfigurationError(message)
+    chosen = found.parent if found else Path(os.path.realpath(folder or "."))
+    chosen = chosen.parent if chosen.name == project.FILE else chosen
+    if remove:
+        project.distrust(chosen)
+        typer.echo(f"{printable(chosen)}: not trusted any more")
+        return
+    trusted = project.trust(chosen)
+    layer = trusted.layer
+    keys = [".".join(keys) for keys, _ in leaves() if layer and sets(layer.values, [*keys])]
+    typer.echo(f"{printable(chosen / project.FILE)}: trusted as it is now: {', '.join(keys)}")
+    if trusted.notice:
+        typer.echo(f"taggerd: warning: {trusted.notice}", err=True)
 
 
 @app.command()

@@ -119,6 +119,8 @@ class Load:
             for key, flag in self.flags.items():
                 complaints = complaints.replace(f"command line: {key}:", f"{flag}:")
             raise ConfigurationError(complaints) from error
+        for notice in loaded.notices:
+            typer.echo(f"taggerd: warning: {notice}", err=True)
         if loaded.file is None and imageworks.present():
             typer.echo(imageworks.NOTICE, err=True)
         service = loaded.settings.service

@@ -137,6 +137,18 @@ def _listed(value: object) -> object:
     return [text.strip() for text in re.split(r"(?<=\d)\s*,", value) if text.strip()]
 
 
+PROJECT_KEYS = frozenset(
+    {
+        "model", "temperature", "top_p", "max_tokens", "timeout_seconds", "max_concurrency",
+        "request_mode", "preflight", "preflight_minutes",
+    }
+)  # fmt: skip
+"""What a pyproject.toml may set: nothing that says where photos go, or with which key.
+
+The registry is not among them: it names addresses.
+"""
+
+
 class Schedule(Section):
     """When requests may be sent."""
 

@@ -3,7 +3,7 @@
 Highest first: command line, ``TAGGERD__SECTION__KEY`` in the environment, systemd credentials
 (files named ``section.key`` in ``$CREDENTIALS_DIRECTORY``), one settings file (``--config``, else
 ``$XDG_CONFIG_HOME/taggerd/taggerd.toml``, else ``/etc/taggerd/taggerd.toml``), ``[tool.taggerd]``
-of the nearest pyproject.toml, defaults.
+of the nearest pyproject.toml if it is trusted (:mod:`taggerd.settings.project`), defaults.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
 from taggerd.settings import Settings
 from taggerd.settings.keys import leaves, leaves_of_own, nearest_to
+from taggerd.settings.project import FILE as PYPROJECT
+from taggerd.settings.project import Project, project_layer, trusted_project
 from taggerd.settings.sources import (
     Layer,
+    anchored,
     credentials,
     default_file,
     environment,
-    pyproject,
     toml,
 )
 
@@ -46,6 +48,8 @@ class Configuration:
     """The settings file that was read, if any."""
     layers: tuple[str, ...] = ()
     """The layers that were read, highest first."""
+    notices: tuple[str, ...] = ()
+    """What was found and is ignored, one line each, for people."""
 
     def outranks(self, one: str, other: str) -> bool | None:
         """Say whether setting *one* comes from a higher layer than *other*; None: the same."""
@@ -85,15 +89,39 @@ def load(
         ConfigurationError: one line per mistake: where, which key, what to write instead.
     """
     file = config or default_file()
-    layers = [
+    named = _read(file) if file else Project()
+    project = Project() if file and file.name == PYPROJECT else trusted_project(cwd)
+    found = [
         Layer("command line", overrides or {}),
         environment(),
         *credentials(),
-        *([Layer(str(file), toml(file))] if file else []),
-        *pyproject(cwd),
+        named.layer,
+        project.layer,
     ]
-    names = tuple(layer.name for layer in layers)
-    return Configuration(validated(layers), dict(_origins(layers)), file, names)
+    layers = [layer for layer in found if layer]
+    return Configuration(
+        validated(layers),
+        dict(_origins(layers)),
+        file,
+        tuple(layer.name for layer in layers),
+        tuple(each.notice for each in (named, project) if each.notice),
+    )
+
+
+def _read(file: Path) -> Project:
+    """Read a settings file that was named, or has its usual name.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not TOML; or a pyproject.toml without a table.
+    """
+    content = toml(file)
+    if file.name != PYPROJECT:
+        return Project(Layer(str(file), anchored(content, file.absolute().parent)))
+    project = project_layer(file, str(file), content)
+    if project.layer is None:
+        message = f"{file}: no settings of taggerd; it keeps them in [tool.taggerd]"
+        raise ConfigurationError(message)
+    return project
 
 
 def validated(layers: list[Layer]) -> Settings:
@@ -124,7 +152,7 @@ _KINDS = {
 def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     """Put one validation error as: where: key: what is wrong, and what was given."""
     keys = [str(key) for key in mistake["loc"]]
-    origin = next((layer.name for layer in layers if _sets(layer.values, keys)), "settings")
+    origin = next((layer.name for layer in layers if sets(layer.values, keys)), "settings")
     key = brief(".".join(keys))
     if mistake["type"] == "extra_forbidden":
         nearest = nearest_to([k for k in keys if not k.isdigit()])
@@ -142,7 +170,7 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     return f"{origin}: {key}: {brief(what, 400)}{given}"
 
 
-def _sets(values: Mapping[str, Any], keys: list[str]) -> bool:
+def sets(values: Mapping[str, Any], keys: list[str]) -> bool:
     """Say whether a layer sets the setting at *keys* (or the list that contains it)."""
     at: Any = values
     for key in keys:
@@ -158,7 +186,7 @@ def _origins(layers: list[Layer]) -> Iterator[tuple[str, str]]:
     """Yield each setting with the name of the layer that sets it."""
     own = [leaf for layer in layers for leaf in leaves_of_own(layer.values.get("roles"))]
     for keys, _ in [*leaves(), *own]:
-        origin = next((layer.name for layer in layers if _sets(layer.values, [*keys])), "default")
+        origin = next((layer.name for layer in layers if sets(layer.values, [*keys])), "default")
         by_systemd = keys == ("state_directory",) and os.environ.get("STATE_DIRECTORY")
         yield ".".join(keys), "$STATE_DIRECTORY" if origin == "default" and by_systemd else origin
 

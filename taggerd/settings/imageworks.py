@@ -18,7 +18,8 @@ from taggerd.photo import brief
 from taggerd.settings.configuration import validated
 from taggerd.settings.display import literal
 from taggerd.settings.keys import leaves
-from taggerd.settings.sources import Layer, nearest_pyproject, toml
+from taggerd.settings.project import content, nearest
+from taggerd.settings.sources import Layer, parsed, toml
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -94,6 +95,8 @@ class Translation:
 
     source: str
     """Where they come from, for people."""
+    found: Path | None = None
+    """The pyproject.toml among them that nobody named: it was found at or above the folder."""
     values: dict[str, object] = field(default_factory=dict)
     """By dotted key."""
     left: list[str] = field(default_factory=list)
@@ -121,9 +124,9 @@ class Translation:
 
 def present() -> bool:
     """Say whether there are settings of imageworks, in the environment or the nearest project."""
-    with suppress(ConfigurationError):
-        return any(_from_environment()) or bool(_table(nearest_pyproject(None)))
-    return False
+    file = nearest(None)
+    # Not parsed: it may lie on a memory card, and is anybody's.
+    return any(_from_environment()) or bool(file and b"imageworks.personal_tagger" in content(file))
 
 
 def translate(file: Path | None, profiles: Collection[str]) -> Translation:
@@ -136,15 +139,16 @@ def translate(file: Path | None, profiles: Collection[str]) -> Translation:
     Raises:
         ConfigurationError: *file* cannot be read, or there are no such settings.
     """
-    found = file or nearest_pyproject(None)
-    table = _table(found)
+    found = file or nearest(None)
+    table = _table(toml(file) if file else parsed(found, content(found)) if found else {})
     environment = list(_from_environment())
     if not table and (file or not environment):
         where = file or "neither the nearest pyproject.toml nor the environment"
         message = f"{where}: no settings of imageworks; it keeps them in {TABLE}"
         raise ConfigurationError(message)
     sources = [f"{found} {TABLE}"] if table else []
-    translation = Translation(" and ".join([*sources, *(["the environment"] * bool(environment))]))
+    source = " and ".join([*sources, *(["the environment"] * bool(environment))])
+    translation = Translation(source, found if table and not file else None)
     order = list(KEYS)
     rank = {key: order.index(key) for key in order}
     for olds in (environment, [_Old(key, key, value) for key, value in table.items()]):
@@ -219,15 +223,9 @@ def _from_environment() -> Iterator[_Old]:
             yield _Old(name[len(PREFIX) :].lower(), name, value)
 
 
-def _table(file: Path | None) -> dict[str, Any]:
-    """Return the older tool's table in *file*; empty if there is none.
-
-    Raises:
-        ConfigurationError: the file cannot be read.
-    """
-    if file is None:
-        return {}
-    at: object = toml(file)
+def _table(content: object) -> dict[str, Any]:
+    """Return the older tool's table in the *content* of a file; empty if there is none."""
+    at = content
     for key in ("tool", "imageworks", "personal_tagger"):
         at = at.get(key) if isinstance(at, dict) else None
     return at if isinstance(at, dict) else {}

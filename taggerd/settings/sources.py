@@ -14,7 +14,8 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
 from taggerd.settings import Settings
-from taggerd.settings.keys import fields_at, nearest_to
+from taggerd.settings.keys import fields_at, leaves, nearest_to
+from taggerd.settings.section import UserPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,43 +67,57 @@ def toml(file: Path) -> dict[str, Any]:
         ConfigurationError: it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return parsed(file, file.read_bytes())
+    except OSError as error:
+        message = f"{file}: cannot read the settings: {error.strerror}"
+        raise ConfigurationError(message) from error
+
+
+def parsed(file: Path, content: bytes) -> dict[str, Any]:
+    """Return what a TOML file says.
+
+    Args:
+        file: its name in messages.
+        content: its bytes.
+
+    Raises:
+        ConfigurationError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(content.decode())
     except tomllib.TOMLDecodeError as error:
         message = f"{file}: not valid TOML: {brief(str(error))}"
     except UnicodeDecodeError as error:
         message = f"{file}: not UTF-8 text: {error.reason} at byte {error.start}"
     except (ValueError, RecursionError):  # a number of thousands of digits, a tower of brackets
         message = f"{file}: cannot be read as TOML: a value in it is too long or nested too deeply"
-    except OSError as error:
-        message = f"{file}: cannot read the settings: {error.strerror}"
     raise ConfigurationError(message)
 
 
-def nearest_pyproject(start: Path | None) -> Path | None:
-    """Return the nearest pyproject.toml at or above *start*, by default the working directory."""
-    try:
-        start = start or Path.cwd()
-        files = (folder / "pyproject.toml" for folder in (start, *start.parents))
-        return next((file for file in files if file.is_file()), None)
-    except OSError:  # also a working directory that was deleted
-        return None
+def anchored(values: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Return a file's *values* with relative paths below *folder*, the file's own.
 
-
-def pyproject(start: Path | None) -> Iterator[Layer]:
-    """Find ``[tool.taggerd]`` in the nearest pyproject.toml at or above *start*.
-
-    One without that table belongs to another project, and mistakes in it do not matter.
+    From the working directory they would be a memory card's files: a registry names addresses.
     """
-    file = nearest_pyproject(start)
-    try:
-        if file is None or b"tool.taggerd" not in file.read_bytes():
-            return
-    except OSError:
-        return
-    tool = toml(file).get("tool")
-    table = tool.get("taggerd") if isinstance(tool, dict) else None
-    if isinstance(table, dict):
-        yield Layer(f"{file} [tool.taggerd]", table)
+    for keys, field in leaves():
+        if {Path, UserPath} & {field.annotation, *get_args(field.annotation)}:
+            values = _with_path(values, keys, folder)
+    return values
+
+
+def _with_path(values: Mapping[str, Any], keys: tuple[str, ...], folder: Path) -> Mapping[str, Any]:
+    """Return *values* with the path at *keys*, if it is there, below *folder*."""
+    key, *rest = keys
+    value = values.get(key)
+    if rest:
+        return (
+            {**values, key: _with_path(value, (*rest,), folder)}
+            if isinstance(value, dict)
+            else values
+        )
+    if not isinstance(value, str) or not value:
+        return values
+    return {**values, key: str(folder / Path(value).expanduser())}
 
 
 class _Environment(EnvSettingsSource):

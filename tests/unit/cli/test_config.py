@@ -40,8 +40,9 @@ def test_check_names_every_source_in_force(
     assert run(capsys, "check") == "settings are valid: environment\n"
     project, mine = tmp_path / "pyproject.toml", tmp_path / "config" / "taggerd" / "taggerd.toml"
     project.write_text("[tool.taggerd.image]\nmax_edge = 900\n")
+    run(capsys, "trust")
     assert run(capsys, "check") == f"settings are valid: environment, {project} [tool.taggerd]\n"
-    mine.parent.mkdir(parents=True)
+    mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("[image]\nmax_edge = 800\n")
     said = run(capsys, "check")
     assert said == f"settings are valid: environment, {mine}\n"  # it outranks the other

@@ -10,6 +10,7 @@ import pytest
 from taggerd.errors import ConfigurationError
 from taggerd.settings import display, sources
 from taggerd.settings.configuration import check_folders, load
+from taggerd.settings.project import trust
 
 SHIPPED = Path(__file__).parents[3] / "config" / "taggerd.toml"
 
@@ -38,6 +39,7 @@ def test_each_layer_wins_over_the_next(tmp_path: Path, monkeypatch: pytest.Monke
         '[tool.taggerd.backend]\nmodel = "pyproject"\nmax_concurrency = 9\ntimeout_seconds = 9\n'
         'base_url = "http://pyproject/v1"\n[tool.taggerd.image]\nmax_edge = 900\n',
     )
+    trust(tmp_path)
     file = write(
         tmp_path / "t.toml",
         '[backend]\nmodel = "file"\nmax_concurrency = 8\ntimeout_seconds = 8\n'

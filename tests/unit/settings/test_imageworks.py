@@ -142,7 +142,7 @@ def test_old_settings_are_noticed_until_there_are_new_ones(
     (tmp_path / "pyproject.toml").write_text(OLD.replace("use_registry = true", ""))
     assert main(["config", "check"]) == 0
     assert "settings of imageworks found" in capsys.readouterr().err
-    assert main(["config", "import", "--write"]) == 0
+    assert main(["config", "import", "--write", str(tmp_path / "pyproject.toml")]) == 0
     capsys.readouterr()
     assert main(["config", "check"]) == 0
     assert capsys.readouterr().err == ""
