@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -16,7 +17,11 @@ LOCKS = {
         *PROJECT["project"]["dependencies"],
         *(line for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra),
     ],
-    "scripts/requirements-release.txt": PROJECT["dependency-groups"]["release"],
+    **{
+        f"scripts/requirements-{group}.txt": lines
+        for group, lines in PROJECT["dependency-groups"].items()
+    },
+    "scripts/requirements-torch.txt": ["torch"],
 }
 
 
@@ -40,6 +45,33 @@ def test_a_lock_pins_every_dependency_of_the_project(lock: str) -> None:
         versions = pinned.get(canonicalize_name(wanted.name), [])
         assert versions, f"{lock} has no {wanted.name}: run scripts/lock"
         assert all(wanted.specifier.contains(version) for version in versions), f"{lock}: {line}"
+
+
+def test_what_scripts_install_is_locked() -> None:
+    """No script has pip take what an index offers that day; Debian signs its packages itself."""
+    for script in (path for path in (REPOSITORY / "scripts").iterdir() if path.is_file()):
+        if script.suffix in {".txt", ".png", ".py"}:
+            continue
+        text = script.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^(?!\s*#).*pip\"? install.*$", text, re.MULTILINE):
+            assert "--require-hashes" in line or "--no-deps --no-build-isolation" in line, script
+
+
+def test_what_the_service_of_ci_runs_is_pinned() -> None:
+    """An action is named by its commit: whoever moves a tag changes nothing here."""
+    for workflow in (REPOSITORY / ".github" / "workflows").iterdir():
+        for action in re.findall(r"uses: *(\S+)", workflow.read_text(encoding="utf-8")):
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action), f"{workflow.name}: {action}"
+
+
+BUNDLES = ("pillow", "pillow-heif", "pillow-jxl-plugin", "pyexiv2", "rawpy")
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_lower_bound_of_a_decoder_says_what_it_mends(name: str) -> None:
+    """Nobody lowers it without reading which hole comes back."""
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(rf'"{name}>=[\d.]+", +# .*CVE-\d{{4}}-\d+', text)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
