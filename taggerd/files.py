@@ -46,12 +46,17 @@ _roots: list[Path] = []
 
 
 def work_below(*folders: Path) -> None:
-    """Let this process touch what lies below *folders*, besides those it was given before."""
-    for folder in folders:
+    """Let this process touch what lies below *folders*, besides those it was given before.
+
+    A folder inside another is reached from the outer one, where nobody can exchange it for a link;
+    only one that is a link already is a root of its own: whoever named it meant what it leads to.
+    Blocks, if one lies in another.
+    """
+    for folder in sorted(folders, key=lambda folder: len(folder.parts)):
         if not folder.is_absolute():
             message = f"{printable(folder)} is not absolute"
             raise ValueError(message)
-        if folder not in _roots:
+        if folder not in _roots and not _is_within_reach(folder):
             _roots.append(folder)
     _roots.sort(key=lambda root: len(root.parts), reverse=True)
 
@@ -336,6 +341,17 @@ def copy_owner(file: int | Path, like: os.stat_result, mode: int) -> None:
 def _root_of(path: Path) -> Path | None:
     """Return the root that *path* is, or lies below: of several, the innermost."""
     return next((root for root in _roots if path.is_relative_to(root)), None)
+
+
+def _is_within_reach(folder: Path) -> bool:
+    """Say whether *folder* lies below a root, with no link in between."""
+    if _root_of(folder) is None:
+        return False
+    try:
+        os.close(_opened(folder, _ONLY_A_HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW))
+    except OSError as error:
+        return error.errno not in {errno.ELOOP, errno.ENOTDIR}
+    return True
 
 
 def _opened(path: Path, flags: int, mode: int = 0) -> int:

@@ -18,6 +18,7 @@ from taggerd.arrivals import (
     find,
     see,
     sweep_missing_files,
+    work_below,
 )
 from taggerd.attempt import outgoing
 from taggerd.errors import StorageError
@@ -143,6 +144,7 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
         ConfigurationError: a path cannot be read. StartError: the state cannot be used.
 
     """
+    await asyncio.to_thread(work_below, request.paths, configuration.settings)
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     states = await _file_states(configuration.settings, [seen.file for seen in found.seen])
     asked_as = make_inference(configuration).asked_as
@@ -180,6 +182,7 @@ async def scan_photos(
     for file, is_summary in ((request.output_jsonl, False), (request.summary, True)):
         if file:
             check_scan_file(file, summary=is_summary)
+    await asyncio.to_thread(work_below, request.paths, configuration.settings)
     found = await asyncio.to_thread(find, request.paths, configuration.settings)
     dry_run = request.options.dry_run
     async with open_services(configuration, dry_run=dry_run) as services:

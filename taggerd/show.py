@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from taggerd import metadata
-from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find
+from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
 from taggerd.photo import Photo, PhotoFile, Stamp, group
 from taggerd.services import metadata_options
 from taggerd.workers.pool import Workers
@@ -31,6 +31,7 @@ async def show_photos(
 
     """
     settings = configuration.settings
+    await asyncio.to_thread(work_below, paths, settings)
     photos, skipped = await asyncio.to_thread(_find, paths, settings)
     for skip in skipped:
         yield skip

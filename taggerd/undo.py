@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import metadata
-from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find
+from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
 from taggerd.errors import WorkerLost
 from taggerd.ledger import Rewritten
 from taggerd.services import has_ledger, metadata_options, open_ledger
@@ -91,6 +91,7 @@ async def undo_photos(
     """
     settings, wanted = configuration.settings, request.wanted
     options = metadata_options(settings)
+    await asyncio.to_thread(work_below, request.paths, settings)
     found = await asyncio.to_thread(_find, request.paths, settings, options)
     tally = Tally(unreadable=found.unreadable)
     sidecar_photos = SidecarPhotos()

@@ -25,8 +25,9 @@ def _log_to_a_stream_that_is_open() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _work_below_the_tests_own_folder(tmp_path: Path) -> None:
+def _work_below_the_tests_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the functions under test touch the test's own folder, as a command would."""
+    monkeypatch.setattr(files, "_roots", [])
     files.work_below(tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 from taggerd.arrivals.arrivals import Arrivals
 from taggerd.arrivals.dependencies import RootHealth, Timing
-from taggerd.arrivals.find import Found, SidecarPhotos, complete_photos, find
+from taggerd.arrivals.find import Found, SidecarPhotos, complete_photos, find, work_below
 from taggerd.arrivals.missing import sweep_missing_files
 from taggerd.arrivals.settling import Settling, confirm
 from taggerd.arrivals.unpacking import Unpacking, keywords_of_archive
@@ -24,4 +24,5 @@ __all__ = [
     "keywords_of_archive",
     "see",
     "sweep_missing_files",
+    "work_below",
 ]

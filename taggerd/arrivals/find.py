@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.arrivals.filters import OWN_FOLDER, SIDECAR, Filters, folders_below
 from taggerd.arrivals.unpacking import is_archive
 from taggerd.arrivals.walk import Seen, Skip, see, walk
@@ -41,6 +42,17 @@ class Found:
         return group(seen.file for seen in self.seen)
 
 
+def work_below(paths: Iterable[Path], settings: Settings) -> None:
+    """Let this process touch what lies below the import folders and below *paths*. Blocks.
+
+    Of a single file that is its folder.
+    """
+    files.work_below(*(root.path for root in settings.arrivals.roots))
+    for path in map(_absolute, paths):
+        with suppress(ConfigurationError):  # find() says why it cannot be read
+            files.work_below(path if _is_folder(path) else path.parent)
+
+
 def find(paths: Sequence[Path], settings: Settings) -> Found:
     """Find the photos below *paths*: folders, or single files.
 
@@ -51,7 +63,7 @@ def find(paths: Sequence[Path], settings: Settings) -> Found:
     """
     found = Found()
     faults: dict[Path, str] = {}
-    named = list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))  # noqa: PTH100 - resolve() would follow the user's links
+    named = list(dict.fromkeys(map(_absolute, paths)))
     for path in named:
         filters = _filters_for(path, settings)
         try:
@@ -72,6 +84,10 @@ def find(paths: Sequence[Path], settings: Settings) -> Found:
     for seen in by_path.values():
         (found.archives if is_archive(seen.file) else found.seen).append(seen)
     return found
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the user's links
 
 
 def _filters_for(path: Path, settings: Settings) -> Filters:
@@ -111,12 +127,12 @@ def complete_photos(photos: Iterable[Photo]) -> list[Photo]:
     found: list[Photo] = []
     for photo in photos:
         path = photo.primary.path
-        files = {path: photo.primary}
+        together = {path: photo.primary}
         with suppress(OSError):  # a folder that may be entered, but not listed
             for other in path.parent.iterdir():
                 if other.stem == path.stem and extension(other) in IMAGE_EXTENSIONS:
-                    files[other] = PhotoFile(other, Stamp.of(other.lstat()))
-        found += [p for p in group(files.values()) if any(file.path == path for file in p.files)]
+                    together[other] = PhotoFile(other, Stamp.of(other.lstat()))
+        found += [p for p in group(together.values()) if any(file.path == path for file in p.files)]
     return found
 
 

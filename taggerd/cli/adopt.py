@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taggerd import __version__, metadata
-from taggerd.arrivals import find
+from taggerd.arrivals import find, work_below
 from taggerd.cli import interrupts, options
 from taggerd.errors import ConfigurationError, WorkerLost
 from taggerd.photo import printable
@@ -106,6 +106,7 @@ async def _adopt_all(
     on_adopted: Callable[[Adopted], None],
 ) -> None:
     """Adopt words of all photos below *paths*."""
+    await asyncio.to_thread(work_below, paths, settings)
     found = await asyncio.to_thread(find, paths, settings)
     workers = Workers(settings.workers)
     try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taggerd import __version__
-from taggerd.arrivals import Arrivals
+from taggerd.arrivals import Arrivals, work_below
 from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
 from taggerd.daemon.systemd import Notifier, watchdog_interval
@@ -135,6 +135,7 @@ class Daemon:
     async def _serve(self, services: Services) -> None:
         """Run the parts until it is time to stop or reload."""
         settings = services.settings
+        await asyncio.to_thread(work_below, (), settings)
         options = RunOptions(
             run=f"run-{uuid.uuid4().hex[:12]}",
             within=tuple(root.path for root in settings.arrivals.roots),

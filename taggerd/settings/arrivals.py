@@ -34,7 +34,7 @@ class Root(Section):
         if not path.is_absolute():
             message = f"must be an absolute path, not {str(path)!r}"
             raise ValueError(message)
-        return path
+        return Path(os.path.normpath(path))  # without "..", which leads elsewhere behind a link
 
 
 def _root_table(value: object) -> object:

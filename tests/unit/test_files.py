@@ -112,6 +112,18 @@ def test_the_root_itself_may_be_a_link(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("lookup")
+def test_a_folder_named_inside_a_root_cannot_become_a_link(root: Path) -> None:
+    """It is reached from the outer root: whoever may write there leads nobody elsewhere."""
+    files.work_below(root / "sub")
+    assert files.exists(root / "sub" / "a.jpg")
+    (root / "sub").rename(root / "away")
+    (root / "sub").symlink_to(root.parent / "secret")
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - which number it is differs
+        files.open_file(root / "sub" / "a.jpg")
+    assert caught.value.errno in {errno.ELOOP, errno.ENOTDIR}
+
+
+@pytest.mark.usefixtures("lookup")
 @pytest.mark.parametrize("kind", ["fifo", "socket", "link", "folder", "device"])
 def test_only_regular_files_are_opened(root: Path, kind: str) -> None:
     """A pipe does not block, a link is not followed, a device is not read."""

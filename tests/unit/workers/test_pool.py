@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import taggerd
-from taggerd import settings
+from taggerd import files, settings
 from taggerd.errors import PhotoGone, StartError, WorkerLost
 from taggerd.workers.pool import Workers, environment
 
@@ -77,6 +77,23 @@ async def test_returns_the_result_from_another_process() -> None:
         assert first != os.getpid()
         assert await workers.run(os.getpid) == first
         assert await workers.run(int, "ff", base=16) == 255
+
+
+async def test_a_process_works_below_the_folders_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may touch what the command named, and nothing else, whatever it is asked for."""
+    named = [tmp_path / "named", tmp_path / "an\nodd \udcff name"]
+    for folder in (*named, tmp_path / "other"):
+        folder.mkdir()
+        (folder / "a").touch()
+    monkeypatch.setattr(files, "_roots", [])
+    files.work_below(*named)
+    async with working(processes=1) as workers:
+        for folder in named:
+            assert await workers.run(files.names_in, folder) == ["a"]
+        with pytest.raises(PermissionError, match="no folder that was named"):
+            await workers.run(files.names_in, tmp_path / "other")
 
 
 async def test_exceptions_pass_unchanged() -> None:
