@@ -33,6 +33,7 @@ from taggerd.cli import (
     slot,
     status,
     undo,
+    version,
 )
 from taggerd.cli.interrupts import INTERRUPTED, end_at_once
 from taggerd.errors import TaggerdError
@@ -66,6 +67,7 @@ app.command("report")(report.report)
 app.command("metrics")(metrics.metrics)
 app.command("list-registry")(list_registry.list_registry)
 app.command("slot")(slot.slot)
+app.command("version")(version.version)
 app.add_typer(config.app, name="config")
 
 
@@ -144,8 +146,6 @@ def _usual_form(arguments: Sequence[str]) -> list[str]:
             return ["config", "--help"]
         case ["help", *command]:
             return [*command, "--help"]
-        case ["version"]:
-            return ["--version"]
         case [first, *_] as given if first.partition("=")[0] == "--input-dir":
             return ["scan", *given]  # the older tool's form; no other option starts a scan
         case given:

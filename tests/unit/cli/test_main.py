@@ -68,8 +68,9 @@ def test_help_has_all_its_usual_names(
 
 def test_version_is_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:
     """``taggerd version`` says what ``taggerd --version`` says."""
-    assert main(["version"]) == 0
-    assert capsys.readouterr().out == f"taggerd {__version__}\n"
+    for words in (["version"], ["--version"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == f"taggerd {__version__}\n"
 
 
 def test_run_names_scan_for_what_only_a_scan_can_do(capsys: pytest.CaptureFixture[str]) -> None:
