@@ -7,6 +7,7 @@ They are frozen and import nothing from any package. In memory a path is a :clas
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,6 +50,18 @@ def brief(text: str, limit: int = 200) -> str:
     """Return *text* from a file as one printable line of at most about *limit* characters."""
     line = _escaped(text[:limit].encode("utf-8", "backslashreplace").decode())
     return f"{line}…" if len(text) > limit else line
+
+
+def storable(text: str, limit: int) -> str:
+    """Return *text* from outside as every store can hold it, of at most *limit* characters.
+
+    A surrogate without its partner is no text in UTF-8, and NUL ends one in C: SQLite, JSON files,
+    XMP and the terminal refuse them, some only when the answer is paid for. Each becomes U+FFFD.
+    """
+    return _UNSTORABLE.sub("\ufffd", text[:limit])
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _escaped(text: str) -> str:

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LONGEST_CONTENT = 65536
-"""Characters of an answer that are read; a model that says more is stuck."""
 LONGEST_TEXT = {"caption": 300}
 """Characters of a cleaned text, by role."""
 LONGEST_TEXT_ELSE = 2000
@@ -97,7 +95,7 @@ def read_answer(question: Question, completion: Completion) -> tuple[str, tuple[
         when = " while still thinking" if completion.thought else ""
         message = f"{who} was cut at its token limit{when}; raise roles.{question.role}.max_tokens"
         raise AnswerCut(message, raw=raw)
-    unwrapped = without_thoughts(raw[:LONGEST_CONTENT])
+    unwrapped = without_thoughts(raw)
     answer = unfenced(unwrapped)
     if not answer:
         only = " but its thoughts" if completion.thought else ""

@@ -30,12 +30,16 @@ from taggerd.errors import (
     ConfigurationError,
     NotABackend,
 )
+from taggerd.photo import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 LARGEST_REPLY = 4 * 1024 * 1024
 """Bytes; an answer about a photo is a few thousand."""
+LONGEST_TEXT = 65536
+"""Characters of one text in a reply that are read; a model that says more is stuck."""
+LONGEST_HEADER = 1000
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection: a machine that is off does not answer at all."""
 WRITE_SECONDS = 30.0
@@ -139,7 +143,7 @@ class Client:
             raise self._meaning(error) from None
         return Reply(
             status=response.status_code,
-            headers={k.lower(): v for k, v in response.headers.items()},
+            headers={k.lower(): storable(v, LONGEST_HEADER) for k, v in response.headers.items()},
             content=content,
             seconds=self._clock() - started,
         )
@@ -298,9 +302,23 @@ def _on_this_machine(host: str) -> bool:
 
 
 def json_of(reply: Reply) -> object | None:
-    """Return the JSON of a reply; None if it is not JSON."""
+    """Return the JSON of a reply, with every text in it storable; None if it is not JSON."""
     try:
-        parsed: object = json.loads(reply.content)
+        return storable_json(json.loads(reply.content.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
         return None
-    return parsed
+
+
+def storable_json(value: object) -> object:
+    """Return *value* with every text in it storable, and of a length that somebody may read.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    if isinstance(value, str):
+        return storable(value, LONGEST_TEXT)
+    if isinstance(value, list):
+        return [storable_json(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(key, LONGEST_TEXT): storable_json(item) for key, item in value.items()}
+    return value

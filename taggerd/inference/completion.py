@@ -38,6 +38,12 @@ _INVISIBLE = {0x00AD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2
 _MOST_MARKS = 30
 """Combining marks on one letter, as in Unicode's Stream-Safe Text Format (UAX #15, 13). The time
 to compose them grows with the square of their number."""
+LONGEST_CONTENT = 65536
+"""Characters of an answer that are read; a model that says more is stuck."""
+LONGEST_NAME = 200
+"""Characters of a model's name. It is kept with every answer: three photos whose backend gave
+itself a name of megabytes made 94 MB of state."""
+_LONGEST_REFUSAL = 2000
 _MOST_TRIES = 64
 """Positions in an answer at which JSON may begin."""
 
@@ -76,10 +82,10 @@ def read_completion(body: object, seconds: float = 0.0) -> Completion | None:
     counts = usage if isinstance(usage, dict) else {}
     return Completion(
         content=content,
-        finish_reason=_joined(choice.get("finish_reason")),
-        refusal=_joined(message.get("refusal")),
+        finish_reason=_joined(choice.get("finish_reason"))[:LONGEST_NAME],
+        refusal=_joined(message.get("refusal"))[:_LONGEST_REFUSAL],
         thought=bool(reasoning.strip()) or any(mark in content for mark in THINKING_MARKS),
-        model=_joined(body.get("model")),
+        model=_joined(body.get("model"))[:LONGEST_NAME],
         prompt_tokens=_count(counts.get("prompt_tokens")),
         completion_tokens=_count(counts.get("completion_tokens")),
         seconds=seconds,
@@ -90,7 +96,7 @@ def _joined(value: object) -> str:
     """Return a text, or the joined texts of a list of content parts, or nothing."""
     if isinstance(value, list):
         texts = (part.get("text") for part in value if isinstance(part, dict))
-        return "".join(text for text in texts if isinstance(text, str))
+        return "".join(text for text in texts if isinstance(text, str))[:LONGEST_CONTENT]
     return value if isinstance(value, str) else ""
 
 

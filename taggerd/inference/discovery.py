@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd.errors import BackendError, BackendUnreachable
 from taggerd.inference.client import Client, json_of
+from taggerd.inference.completion import LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,11 @@ CANDIDATES = (
     Candidate("vLLM", "http://127.0.0.1:8000/v1"),
 )
 """Where backends listen by default, the preferred first."""
+
+MOST_MODELS = 5000
+"""Models of a listing that are read; the largest known, of a router, has some hundreds."""
+_MOST_COMPARED = 500
+"""Models among which a similar name is looked for: each costs up to a millisecond."""
 
 _READY, _EMPTY, _LOCKED, _NOTHING = 3, 2, 1, 0
 
@@ -92,7 +98,9 @@ async def _rank(candidate: Candidate, transport: httpx.AsyncBaseTransport | None
 def listed_models(body: object) -> tuple[str, ...] | None:
     """Return the model ids in the JSON of ``GET /models``; None if it is something else.
 
-    OpenAI's form is ``{"data": [{"id": …}]}``; Ollama without a model sends ``"data": null``.
+    OpenAI's form is ``{"data": [{"id": …}]}``; Ollama without a model sends ``"data": null``. A
+    name longer than any model has is left out: a part of it would name another. Of more models than
+    anybody serves the rest are left out.
     """
     if not isinstance(body, dict) or not ({"data", "models"} & body.keys()):
         return None
@@ -101,13 +109,15 @@ def listed_models(body: object) -> tuple[str, ...] | None:
         return ()
     if not isinstance(entries, list):
         return None
-    ids = []
+    ids: dict[str, None] = {}
     for entry in entries:
+        if len(ids) == MOST_MODELS:
+            break
         fields = entry if isinstance(entry, dict) else {"id": entry}
         name = next((fields[k] for k in ("id", "name", "model") if k in fields), None)
-        if isinstance(name, str) and name:
-            ids.append(name)
-    return tuple(dict.fromkeys(ids))
+        if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME:
+            ids[name] = None
+    return tuple(ids)
 
 
 def first_chat_model(listed: Sequence[str]) -> str:
@@ -137,7 +147,7 @@ def serves(listed: Sequence[str], model: str) -> bool:
 
 def similar_models(listed: Sequence[str], model: str, most: int = 3) -> tuple[str, ...]:
     """Return the listed models to suggest instead of *model*, the most similar first."""
-    by_folded = {name.casefold(): name for name in listed}
+    by_folded = {name.casefold(): name for name in listed[:_MOST_COMPARED]}
     close = get_close_matches(model.casefold(), by_folded, n=most, cutoff=0.4)
     named = tuple(by_folded[name] for name in close)
     return named or vision_models(listed)[:most] or tuple(listed[:most])

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from taggerd.errors import ConfigurationError
+from taggerd.inference.client import storable_json
 from taggerd.inference.profiles import ROLES
 from taggerd.photo import brief, printable
 
@@ -152,7 +153,7 @@ def load_registry(path: Path) -> tuple[Entry, ...]:
     """
     where = printable(path)
     try:
-        found = json.loads(path.read_bytes())
+        found = storable_json(json.loads(path.read_bytes()))
     except OSError as error:
         message = f"cannot read the model registry {where}: {error.strerror}"
         raise ConfigurationError(message) from None
