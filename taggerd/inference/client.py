@@ -74,6 +74,7 @@ class Client:
         base_url: str,
         *,
         api_key: str = "",
+        proxy: str | None = None,
         timeout_seconds: float = 120.0,
         connections: int = 4,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -85,9 +86,12 @@ class Client:
             ConfigurationError: the address or the key cannot be used in a request.
         """
         url = _address(base_url)
+        via = _address(proxy, "backend.proxy") if proxy and not _on_this_machine(url.host) else None
         self.base_url = _shown(url)
         self._url = url.copy_with(username=None, password=None, fragment=None)
-        self._secrets = tuple(s for s in (api_key.strip(), url.password) if s)
+        self._via = f" through the proxy {_shown(via)}" if via else ""
+        passwords = url.password, via.password if via else ""
+        self._secrets = tuple(s for s in (api_key.strip(), *passwords) if s)
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._client = httpx.AsyncClient(
@@ -104,8 +108,10 @@ class Client:
             ),
             follow_redirects=False,
             transport=transport,
-            # A proxy from the environment is for other machines.
-            trust_env=not _on_this_machine(url.host),
+            proxy=via,
+            verify=_authorities() if url.scheme == "https" else True,
+            # From the environment it would take proxies, which get photos and key, and .netrc.
+            trust_env=False,
         )
 
     def __repr__(self) -> str:
@@ -176,7 +182,8 @@ class Client:
 
     def _meaning(self, error: Exception, *, answered: bool = False) -> BackendError:
         """Return what an error of httpx or of the clock means."""
-        return backend_error(error, self.base_url, self._timeout_seconds, answered=answered)
+        where = f"{self.base_url}{self._via}"
+        return backend_error(error, where, self._timeout_seconds, answered=answered)
 
 
 _HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
@@ -209,7 +216,7 @@ def backend_error(  # noqa: PLR0911 - a table: one return for each meaning
         return NotABackend(f"{base_url} redirects endlessly")
     if isinstance(error, httpx.ProxyError):
         return BackendUnreachable(
-            f"cannot connect to {base_url}: the proxy refuses; see HTTP_PROXY and NO_PROXY"
+            f"cannot connect to {base_url}: the proxy refuses; see backend.proxy"
         )
     if answered and isinstance(error, httpx.TransportError):
         return BackendFailed(f"{base_url} broke off in the middle of its answer")
@@ -253,7 +260,17 @@ def _reason(error: Exception) -> tuple[str, str]:
     return "the connection was closed without an answer", hint
 
 
-def _address(base_url: str) -> httpx.URL:
+def _authorities() -> ssl.SSLContext | bool:
+    """Return what certificates are checked by: authorities of one's own, else the usual ones."""
+    own = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    try:
+        return ssl.create_default_context(cafile=own[0], capath=own[1]) if any(own) else True
+    except OSError as error:  # also an SSLError
+        message = f"SSL_CERT_FILE: {own[0] or own[1]}: cannot be used: {error.strerror or error}"
+        raise ConfigurationError(message) from error
+
+
+def _address(base_url: str, setting: str = "backend.base_url") -> httpx.URL:
     """Parse a base address."""
     try:
         url = httpx.URL(base_url)
@@ -261,7 +278,7 @@ def _address(base_url: str) -> httpx.URL:
         url = httpx.URL()
     if url.scheme not in {"http", "https"} or not url.host:
         shown = base_url.rsplit("@", 1)[-1]
-        message = f"backend.base_url {shown!r} is not an address like http://127.0.0.1:11434/v1"
+        message = f"{setting} {shown!r} is not an address like http://127.0.0.1:11434/v1"
         raise ConfigurationError(message)
     return url
 

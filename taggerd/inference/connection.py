@@ -192,6 +192,7 @@ class Connection:
         client = Client(
             base_url,
             api_key=key.get_secret_value() if key else "",
+            proxy=self._options.proxy,
             timeout_seconds=self._options.timeout_seconds,
             connections=self._options.max_concurrency,
             transport=transport,

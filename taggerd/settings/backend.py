@@ -39,6 +39,14 @@ class Endpoint(Section):
     )
 
 
+def _proxy(address: str) -> str:
+    """Check the address of a proxy."""
+    if not re.fullmatch(r"https?://[^/\s]+/?", address):
+        message = "must be the address of an HTTP proxy, like http://proxy:3128"
+        raise ValueError(message)
+    return address
+
+
 def _endpoint_table(value: object) -> object:
     """Accept an address instead of an endpoint's table."""
     return {"base_url": value} if isinstance(value, str) else value
@@ -78,6 +86,11 @@ class Backend(Section):
         ge=16,
         le=32768,
         description="Longest answer, tokens; default: as in the prompt profile.",
+    )
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(
+        None,
+        description="HTTP proxy on the way to the backend, e.g. http://proxy:3128; default: none. "
+        "HTTP_PROXY and its kin are not used: photos and the key would go through it unasked.",
     )
     timeout_seconds: float = Field(
         120.0, gt=0, le=3600, description="Longest wait for one answer, seconds."

@@ -45,7 +45,7 @@ def rows(configuration: Configuration) -> Iterator[Row]:
             value = getattr(value, key)
         if isinstance(value, SecretStr):
             value = HIDDEN
-        if keys == ("backend", "base_url"):
+        if keys[0] == "backend" and keys[-1] in {"base_url", "proxy"} and value:
             value = _without_secrets(str(value))
         if keys == ("backend", "endpoints"):
             value = [e.model_copy(update={"base_url": _without_secrets(e.base_url)}) for e in value]
