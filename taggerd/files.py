@@ -24,12 +24,13 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from types import TracebackType
     from typing import Self
 
@@ -40,6 +41,10 @@ _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_EXCHANGE = 2
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
 """Network file systems, FAT and old kernels."""
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
+)
+"""FAT and some network file systems."""
 
 _roots: list[Path] = []
 """The longest first."""
@@ -82,7 +87,7 @@ class OpenFile:
         """Return what the file is now."""
         return os.fstat(self.descriptor)
 
-    def reader(self) -> BinaryIO:
+    def reader(self) -> BufferedReader:
         """Return a buffered reader at the file's start; closing it leaves the file open."""
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         return open(self.descriptor, "rb", closefd=False)
@@ -252,8 +257,8 @@ def rename(path: Path, new: Path) -> None:
     Raises:
         OSError: the system's reason.
     """
-    with _in_folder(path) as (folder, name), _in_folder(new) as (other, other_name):
-        os.rename(name, other_name, src_dir_fd=folder, dst_dir_fd=other)
+    with _in_folders(path, new) as (folder, other):
+        os.rename(path.name, new.name, src_dir_fd=folder, dst_dir_fd=other)
 
 
 def exchange(path: Path, other: Path) -> bool:
@@ -265,8 +270,8 @@ def exchange(path: Path, other: Path) -> bool:
     libc = _libc()
     if not hasattr(libc, "renameat2"):
         return False
-    with _in_folder(path) as (folder, name), _in_folder(other) as (second, second_name):
-        names = os.fsencode(name), os.fsencode(second_name)
+    with _in_folders(path, other) as (folder, second):
+        names = os.fsencode(path.name), os.fsencode(other.name)
         if libc.renameat2(folder, names[0], second, names[1], _RENAME_EXCHANGE) == 0:
             return True
         number = ctypes.get_errno()
@@ -275,14 +280,26 @@ def exchange(path: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
-def link(path: Path, new: Path) -> None:
+def link(path: Path, new: Path) -> bool:
     """Give the file *path* the second name *new*, which must be free.
+
+    Returns:
+        False where the file system has no hard links and the name is free.
 
     Raises:
         OSError: the system's reason; FileExistsError if the name is taken.
     """
-    with _in_folder(path) as (folder, name), _in_folder(new) as (other, other_name):
-        os.link(name, other_name, src_dir_fd=folder, dst_dir_fd=other, follow_symlinks=False)
+    with _in_folders(path, new) as (folder, other):
+        try:
+            os.link(path.name, new.name, src_dir_fd=folder, dst_dir_fd=other, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            return True
+    if exists(new):
+        raise FileExistsError(errno.EEXIST, "exists", str(new))
+    return False
 
 
 def unlink(path: Path, *, missing_ok: bool = False) -> None:
@@ -320,6 +337,23 @@ def _same_read_only(folder: Path, parent: Path) -> bool:
     # By path, for the mount may begin above the root; nothing but its number is asked.
     same = folder.stat().st_dev == parent.stat().st_dev
     return same and bool(os.statvfs(parent).f_flag & os.ST_RDONLY)
+
+
+def copy_attributes(descriptor: int, made: int) -> None:
+    """Copy extended attributes (file managers' tags, access lists), as far as is permitted."""
+    for name, value in attributes(descriptor).items():
+        with contextlib.suppress(OSError):
+            os.setxattr(made, name, value)
+
+
+def attributes(descriptor: int) -> dict[str, bytes]:
+    """Return the extended attributes of an open file that can be read."""
+    found: dict[str, bytes] = {}
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(descriptor):
+            with contextlib.suppress(OSError):
+                found[name] = os.getxattr(descriptor, name)
+    return found
 
 
 def copy_owner(file: int | Path, like: os.stat_result, mode: int) -> None:
@@ -393,6 +427,17 @@ def _in_folder(path: Path) -> Iterator[tuple[int, str]]:
         raise _named(error, path) from None
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def _in_folders(path: Path, other: Path) -> Iterator[tuple[int, int]]:
+    """Give handles of the folders of two names: the very same one if both are in one folder."""
+    with contextlib.ExitStack() as stack:
+        folder, _ = stack.enter_context(_in_folder(path))
+        if other.parent == path.parent and other not in _roots:
+            yield folder, folder
+        else:
+            yield folder, stack.enter_context(_in_folder(other))[0]
 
 
 def _named(error: OSError, path: Path) -> OSError:

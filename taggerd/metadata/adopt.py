@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.errors import SidecarError
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.camera import is_camera_text
@@ -92,7 +93,7 @@ def adopt(photo: Photo, adoption: Adoption, options: Options) -> tuple[Adopted, 
 
 def _adopt(target: Target, photo: Photo, adoption: Adoption) -> list[Adopted]:
     path, old = target.path, target.old or atomic.read(target.path)
-    stat = old.stat if old is not None else target.files[0].stat()
+    stat = old.stat if old is not None else files.lstat(target.files[0])
     if old is None:
         fields = embedded(target.files[0]).fields
         document = Document.load(new_sidecar(names_of(fields), adoption.version))
@@ -181,5 +182,5 @@ def _digest(path: Path) -> str:
     """Return the digest that a scan would find: the photo then counts as tagged."""
     if before := embedded_origin(path):
         return before
-    with path.open("rb") as file:
+    with files.open_file(path) as opened, opened.reader() as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()

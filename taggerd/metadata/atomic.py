@@ -11,7 +11,6 @@ exchange is reversed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
+from taggerd import files
 from taggerd.errors import (
     PhotosDiskError,
     PhotosDiskReadOnly,
@@ -27,7 +27,6 @@ from taggerd.errors import (
     SidecarRefused,
     SidecarUnwritable,
 )
-from taggerd.files import copy_owner, fsync_folder, read_only_reason
 from taggerd.metadata.xmp import refuse
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.encoding import LARGEST
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
-"""Network file systems, FAT and old kernels: there the check and the rename are two steps."""
 _STORAGE = {
     errno.ENOSPC: "make room, then work continues by itself",
     errno.EDQUOT: "make room, then work continues by itself",
@@ -51,10 +46,7 @@ _STORAGE = {
     errno.ENODEV: "see the kernel log",
 }
 """Faults of a disk, which hit every photo on it, and what a person can do about each."""
-NO_LINKS = frozenset(
-    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EXDEV}
-)
-"""Errors of file systems without hard links."""
+_LINK = "is a symbolic link, or in a folder that is one, which taggerd does not write through"
 _LONGEST_NAME = 200
 """Bytes of the sidecar's name used in the temporary's name: file systems allow 255."""
 
@@ -102,7 +94,7 @@ def opened(path: Path) -> Iterator[int]:
     """Give a descriptor of the plain file at *path*, for reading.
 
     A symbolic link is refused: it may lead out of the folder, to something that is shared or kept
-    read-only, as git-annex does.
+    read-only, as git-annex does; so is a folder that has become one.
 
     Raises:
         FileNotFoundError: there is none.
@@ -111,19 +103,15 @@ def opened(path: Path) -> Iterator[int]:
         PhotosDiskError: the disk fails.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = files.open_file(path)
     except FileNotFoundError:
         raise
+    except files.NotRegular as error:
+        refuse(_LINK if error.errno == errno.ELOOP else "is not a plain file")
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            refuse("is a symbolic link, which taggerd does not write through")
         raise_mapped(error, path, "cannot be read")
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            refuse("is not a plain file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    with file:
+        yield file.descriptor
 
 
 def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) -> Path | None:
@@ -150,13 +138,13 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
     mode = stat.S_IMODE(old.stat.st_mode) & 0o777
 
     def copy(free: Path) -> None:
-        with _written(free, old.data, old.stat, mode) as made:
-            os.utime(made, ns=(old.stat.st_atime_ns, old.stat.st_mtime_ns))
+        with _written(free, old.data, old.stat, mode) as (made, descriptor):
+            os.utime(descriptor, ns=(old.stat.st_atime_ns, old.stat.st_mtime_ns))
             _link(made, free)
 
-    with _written(path, data, old.stat, mode) as temporary:
+    with _written(path, data, old.stat, mode) as (temporary, descriptor):
         try:
-            copy_attributes(path, temporary)
+            _copy_attributes(path, descriptor)
             _check_unchanged(path, old)
             if backup is not None:
                 kept = keep(path, backup, copy)
@@ -164,7 +152,7 @@ def replace(path: Path, old: Old, data: bytes, *, backup: Path | None = None) ->
             _swap(temporary, path, old)
         except BaseException as error:
             if kept is not None:
-                kept.unlink(missing_ok=True)
+                files.unlink(kept, missing_ok=True)
             if isinstance(error, OSError):
                 raise_mapped(error, path, "cannot be written")
             raise
@@ -180,7 +168,7 @@ def create(path: Path, data: bytes, photo: os.stat_result) -> None:
         SidecarUnwritable, PhotosDiskError: as :func:`replace`.
     """
     mode = stat.S_IMODE(photo.st_mode) & 0o666 | 0o600
-    with _written(path, data, photo, mode) as temporary:
+    with _written(path, data, photo, mode) as (temporary, _):
         try:
             _link(temporary, path)
         except FileExistsError:
@@ -204,14 +192,15 @@ def remove(path: Path, old: Old) -> None:
     _check_unchanged(path, old)
     temporary = temporary_name(path)
     try:
-        path.rename(temporary)  # not unlinked at once: another program may write at this moment
+        # Not unlinked at once: another program may write at this moment.
+        files.rename(path, temporary)
         try:
             _check_unchanged(temporary, old)
-            temporary.unlink()
+            files.unlink(temporary)
         except BaseException:
             with contextlib.suppress(FileExistsError):  # another program has written a new one
                 _link(temporary, path)
-            temporary.unlink(missing_ok=True)
+            files.unlink(temporary, missing_ok=True)
             raise
     except OSError as error:
         raise_mapped(error, path, "cannot be removed")
@@ -227,46 +216,32 @@ def swap(temporary: Path, path: Path, is_old: Callable[[Path], bool]) -> bool:
     Raises:
         OSError: nothing was changed.
     """
-    if not exchanged(temporary, path):
+    if not files.exchange(temporary, path):
         if not is_old(path):
             return False
-        temporary.replace(path)
+        files.rename(temporary, path)
         return True
-    mine = path.lstat()
+    mine = files.lstat(path)
     try:
         replaced = is_old(temporary)
     except BaseException:
-        exchanged(temporary, path)
+        files.exchange(temporary, path)
         raise
     if replaced:
         with contextlib.suppress(OSError):  # what is left is removed the next time
-            temporary.unlink()
+            files.unlink(temporary)
         return True
-    exchanged(temporary, path)
-    if not os.path.samestat(temporary.lstat(), mine) or _grew(temporary, mine):
-        exchanged(temporary, path)  # another write in between: the latest one stays
-        temporary.unlink()
+    files.exchange(temporary, path)
+    if not os.path.samestat(files.lstat(temporary), mine) or _grew(temporary, mine):
+        files.exchange(temporary, path)  # another write in between: the latest one stays
+        files.unlink(temporary)
     return False
 
 
 def _grew(path: Path, before: os.stat_result) -> bool:
     """Say whether the file at *path* was written to since *before*."""
-    now = path.lstat()
+    now = files.lstat(path)
     return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
-
-
-def exchanged(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; return False where the system cannot."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
-        return False
-    names = os.fsencode(one), os.fsencode(other)
-    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _NO_EXCHANGE:
-        return False
-    raise OSError(number, os.strerror(number), str(other))
 
 
 def may_be_written(path: Path) -> bool:
@@ -275,9 +250,9 @@ def may_be_written(path: Path) -> bool:
     Raises:
         PhotosDiskError: its file system is read-only.
     """
-    if os.access(path, os.W_OK):
+    if files.may_write(path):
         return True
-    if os.statvfs(path).f_flag & os.ST_RDONLY:
+    if files.statvfs(path).f_flag & os.ST_RDONLY:
         raise_mapped(OSError(errno.EROFS, os.strerror(errno.EROFS)), path, "cannot be written")
     return False
 
@@ -307,17 +282,8 @@ def _changed() -> SidecarChanged:
 
 def _link(temporary: Path, path: Path) -> None:
     """Give *temporary* the name *path*, which must be free."""
-    try:
-        os.link(temporary, path, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        # FAT and some network file systems have no links: the check and the rename are two steps.
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
-        temporary.rename(path)
+    if not files.link(temporary, path):
+        files.rename(temporary, path)  # the check and the rename are two steps
 
 
 def keep(path: Path, backup: Path, copy: Callable[[Path], None]) -> Path:
@@ -337,15 +303,10 @@ def keep(path: Path, backup: Path, copy: Callable[[Path], None]) -> Path:
     for number in range(1000):
         free = backup.with_name(f"{backup.name}-{number}") if number else backup
         try:
-            os.link(path, free, follow_symlinks=False)
+            if not files.link(path, free):
+                copy(free)
         except FileExistsError:
             continue
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            if os.path.lexists(free):
-                continue
-            copy(free)
         return free
     raise FileExistsError(errno.EEXIST, "too many backups", str(backup))
 
@@ -363,27 +324,26 @@ def temporary_file(path: Path) -> Iterator[tuple[Path, int]]:
     """
     clear(path)
     temporary = temporary_name(path)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(temporary, flags, 0o600)
+        file = files.new_file(temporary)
     except OSError as error:
         raise_mapped(error, path, "cannot be written")
-    try:
+    with file:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            yield temporary, descriptor
+            yield temporary, file.descriptor
         finally:
             with contextlib.suppress(OSError):
-                if os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
-                    temporary.unlink()
-    finally:
-        os.close(descriptor)
+                if os.path.samestat(files.lstat(temporary), file.stat()):
+                    files.unlink(temporary)
 
 
 @contextlib.contextmanager
-def _written(path: Path, data: bytes, like: os.stat_result, mode: int) -> Iterator[Path]:
-    """Give the name of a synced file with *data* beside *path*, owned as *like*."""
+def _written(
+    path: Path, data: bytes, like: os.stat_result, mode: int
+) -> Iterator[tuple[Path, int]]:
+    """Give name and descriptor of a synced file with *data* beside *path*, owned as *like*."""
     with temporary_file(path) as (temporary, descriptor):
         try:
             # Unbuffered: on a full disk close() would try again and hide our own error.
@@ -391,9 +351,9 @@ def _written(path: Path, data: bytes, like: os.stat_result, mode: int) -> Iterat
                 remaining = memoryview(data)
                 while remaining:
                     remaining = remaining[file.write(remaining) :]
-            copy_owner(descriptor, like, mode)
+            files.copy_owner(descriptor, like, mode)
             os.fsync(descriptor)
-            yield temporary
+            yield temporary, descriptor
         except OSError as error:
             raise_mapped(error, path, "cannot be written")
 
@@ -409,17 +369,24 @@ def clear(path: Path) -> None:
     """
     temporary = temporary_name(path)
     try:
-        if not os.path.lexists(temporary):
-            return
-        left = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            temporary.unlink()
-        finally:
-            os.close(left)
+        with files.open_file(temporary) as left:
+            fcntl.flock(left.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.unlink(temporary)
+    except FileNotFoundError:
+        return
+    except files.NotRegular:
+        _discard(temporary, path)
     except BlockingIOError:
         message = "is being written by another taggerd"
         raise SidecarChanged(message) from None
+    except OSError as error:
+        raise_mapped(error, path, "cannot be written")
+
+
+def _discard(temporary: Path, path: Path) -> None:
+    """Remove a link, pipe or device that somebody put where the temporary file of *path* goes."""
+    try:
+        files.unlink(temporary)
     except OSError as error:
         raise_mapped(error, path, "cannot be written")
 
@@ -435,13 +402,10 @@ def backup_name(path: Path, now: datetime) -> Path:
     return path.with_name(f"{path.name}.orig-{now:%Y%m%dT%H%M%S}")
 
 
-def copy_attributes(path: Path, temporary: Path) -> None:
-    """Copy extended attributes (file managers' tags, access lists), as far as is permitted."""
-    with contextlib.suppress(OSError):
-        for name in os.listxattr(path, follow_symlinks=False):
-            with contextlib.suppress(OSError):
-                value = os.getxattr(path, name, follow_symlinks=False)
-                os.setxattr(temporary, name, value, follow_symlinks=False)
+def _copy_attributes(path: Path, made: int) -> None:
+    """Copy the extended attributes of the file at *path*, as far as is permitted."""
+    with contextlib.suppress(OSError), files.open_file(path) as file:
+        files.copy_attributes(file.descriptor, made)
 
 
 def fsync_name(path: Path) -> None:
@@ -453,7 +417,7 @@ def fsync_name(path: Path) -> None:
         PhotosDiskError: the disk fails.
     """
     try:
-        fsync_folder(path.parent)
+        files.fsync_folder(path.parent)
     except OSError as error:
         if error.errno in _STORAGE:
             raise_mapped(error, path, "cannot be written")
@@ -461,16 +425,18 @@ def fsync_name(path: Path) -> None:
 
 def raise_mapped(error: OSError, path: Path, what: str) -> NoReturn:
     """Raise *error* as the disk's fault or the sidecar's."""
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    reason = error.strerror or str(error)
     if error.errno in _STORAGE:
         message = f"{printable(path)} {what}: {reason}; {_STORAGE[error.errno]}"
-        read_only = read_only_reason(path.parent) if error.errno == errno.EROFS else ""
+        read_only = files.read_only_reason(path.parent) if error.errno == errno.EROFS else ""
         if read_only:
             raise PhotosDiskReadOnly(read_only) from error
         raise PhotosDiskError(message) from error
     if error.errno == errno.ENOENT:
         message = f"{what}: its folder or temporary file has just disappeared"
         raise SidecarChanged(message) from error
+    if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+        raise SidecarRefused(_LINK) from error
     if error.errno == errno.ENAMETOOLONG:
         message = "has a name too long for this file system: give the photo a shorter one"
         raise SidecarRefused(message) from error

@@ -15,8 +15,10 @@ import dataclasses
 import os
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from taggerd import files
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.camera import Camera, is_camera_text
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
@@ -30,7 +32,6 @@ from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 Form = Literal["Bag", "Seq", "Alt", ""]
 Fields = dict[str, Value]
@@ -101,7 +102,8 @@ def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
         with_ours: the words that taggerd embedded too. In a new sidecar they would pass for human.
     """
     try:
-        packet, exif, iptc = native_read(path)
+        with files.open_file(path) as file:
+            packet, exif, iptc = native_read(Path(f"/proc/self/fd/{file.descriptor}"))
     except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
         said = " ".join(str(error).replace(f"{path}: ", "").split())[:200] or type(error).__name__
         return Embedded(

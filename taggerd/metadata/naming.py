@@ -6,9 +6,9 @@ none, the setting ``sidecar.naming`` decides.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from taggerd import files
 from taggerd.errors import SidecarError
 from taggerd.metadata.atomic import read
 from taggerd.metadata.xmp.namespaces import named
@@ -47,7 +47,7 @@ def targets(photo: Photo, naming: Naming) -> tuple[Target, ...]:
         here = [*_existing(_full(path)), *stems]
         for sidecar in here or [_new(path, naming, shared)]:
             found.setdefault(sidecar, []).append(path)
-    return tuple(Target(path, tuple(files), read.get(path)) for path, files in _once(found))
+    return tuple(Target(path, tuple(own), read.get(path)) for path, own in _once(found))
 
 
 def shorter(sidecar: Path) -> Path | None:
@@ -67,21 +67,21 @@ def _stem(path: Path) -> Path:
 def _existing(sidecar: Path) -> list[Path]:
     """Return the names under which *sidecar* exists, with its extension in either case."""
     names = (sidecar, sidecar.with_suffix(".XMP"))
-    return [name for name in names if os.path.lexists(name)]
+    return [name for name in names if files.exists(name)]
 
 
 def _once(found: dict[Path, list[Path]]) -> Iterable[tuple[Path, list[Path]]]:
     """Drop second names of the same file (on file systems that ignore case)."""
     seen: set[tuple[int, int]] = set()
-    for sidecar, files in found.items():
+    for sidecar, own in found.items():
         try:
-            stat = sidecar.lstat()
+            stat = files.lstat(sidecar)
         except OSError:
-            yield sidecar, files
+            yield sidecar, own
             continue
         if (stat.st_dev, stat.st_ino) not in seen:
             seen.add((stat.st_dev, stat.st_ino))
-            yield sidecar, files
+            yield sidecar, own
 
 
 def _new(path: Path, naming: Naming, shared: _Shared) -> Path:
@@ -112,7 +112,7 @@ class _Shared:
         """Say whether a picture of another photo has the same stem, or is named by it."""
         if self._known_ambiguous is None:
             try:
-                names = [path.name for path in self._path.parent.iterdir()]
+                names = files.names_in(self._path.parent)
             except OSError:
                 names = []
             self._known_ambiguous = any(self._is_rival(name) for name in names)

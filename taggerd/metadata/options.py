@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from taggerd import settings
+from taggerd import files, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class Retries:
     def may_grow(self, path: Path) -> bool:
         """Say whether the file at *path* was written just now, so that more of it may come."""
         try:
-            found = path.lstat()
+            found = files.lstat(path)
         except OSError:
             return False
         return stat.S_ISREG(found.st_mode) and abs(self.clock() - found.st_mtime) < _STILL

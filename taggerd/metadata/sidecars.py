@@ -9,9 +9,9 @@ import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from os.path import lexists
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
@@ -93,7 +93,7 @@ def write(
         done, refused = _embed_all(photo, tags, provenance, options)
         return (*done, *_with_reasons(sidecars, targets, refused))
     done, refused = _embed_all(photo, tags, provenance, options)
-    targets = tuple(t for t in targets if refused.keys() & set(t.files) or lexists(t.path))
+    targets = tuple(t for t in targets if refused.keys() & set(t.files) or files.exists(t.path))
     sidecars = [_write_one(target, tags, provenance, options) for target in targets]
     return (*done, *_with_reasons(sidecars, targets, refused))
 
@@ -205,7 +205,7 @@ class _Own:
 def _stat(photo: Path) -> os.stat_result:
     """Return the photo's own stat, for the new sidecar's owner and mode."""
     try:
-        return photo.stat()
+        return files.lstat(photo)
     except OSError:
         message = f"was not created: {printable(photo.name)} is gone"
         raise SidecarUnwritable(message) from None

@@ -213,6 +213,7 @@ def dying_call(where: str, function: Callable[..., Any], args: tuple[Any, ...]) 
 
 def _wrap_replacing(point: str) -> None:
     """Die at *point* of the atomic replacement of a sidecar."""
+    from taggerd import files  # noqa: PLC0415 - only where it dies
     from taggerd.metadata import atomic, naming  # noqa: PLC0415 - only where it dies
 
     def after(owner: Any, name: str) -> None:  # noqa: ANN401 - a class or a module
@@ -249,10 +250,10 @@ def _wrap_replacing(point: str) -> None:
         after(
             *{
                 "targets": (naming, "targets"),
-                "written": (atomic, "copy_owner"),
+                "written": (files, "copy_owner"),
                 "synced": (os, "fsync"),
                 "placed": (atomic, "_link"),
-                "renamed": (atomic, "exchanged"),
+                "renamed": (files, "exchange"),
                 "lasting": (atomic, "fsync_name"),
             }[point]
         )

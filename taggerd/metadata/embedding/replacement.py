@@ -12,8 +12,8 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.errors import PhotoChanged, PhotoGone, SidecarUnwritable
-from taggerd.files import copy_owner
 from taggerd.metadata import atomic
 from taggerd.metadata.xmp import refuse
 from taggerd.photo import Stamp, printable
@@ -81,7 +81,7 @@ def exchange(
         with atomic.temporary_file(path) as (temporary, descriptor):
             try:
                 make(descriptor)
-                _copy_attributes(path, temporary, descriptor, old)
+                _copy_attributes(original, descriptor, old)
                 os.fsync(descriptor)
                 check(descriptor)
             finally:
@@ -95,7 +95,7 @@ def exchange(
                 _swap(temporary, path, Stamp.of(old))
             except BaseException:
                 if kept is not None:
-                    kept.unlink(missing_ok=True)
+                    files.unlink(kept, missing_ok=True)
                 raise
     except OSError as error:
         atomic.raise_mapped(error, path, "cannot be written")
@@ -115,51 +115,44 @@ def _check_may_change(path: Path, old: os.stat_result) -> None:
         raise SidecarUnwritable(message)
 
 
-def _copy_attributes(path: Path, temporary: Path, descriptor: int, old: os.stat_result) -> None:
+def _copy_attributes(original: int, made: int, old: os.stat_result) -> None:
     """Give the copy all that the photo has besides its bytes; refuse where that is not possible."""
-    copy_owner(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
-    atomic.copy_attributes(path, temporary)
-    made = os.fstat(descriptor)
-    if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
+    files.copy_owner(made, old, stat.S_IMODE(old.st_mode) & 0o777)
+    files.copy_attributes(original, made)
+    now = os.fstat(made)
+    if (now.st_uid, now.st_gid) != (old.st_uid, old.st_gid):
         message = "belongs to another user, and a copy would not"
         raise SidecarUnwritable(message)
-    if _attributes(path) != _attributes(temporary):
+    if _attributes(original) != _attributes(made):
         message = "has access lists or attributes that a copy would lose"
         raise SidecarUnwritable(message)
-    os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns + _LATER_NS))
+    os.utime(made, ns=(old.st_atime_ns, old.st_mtime_ns + _LATER_NS))
 
 
-def _attributes(path: Path) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    with contextlib.suppress(OSError):
-        for name in os.listxattr(path, follow_symlinks=False):
-            if name.startswith(_KEPT_ATTRIBUTES):
-                found[name] = os.getxattr(path, name, follow_symlinks=False)
-    return found
+def _attributes(descriptor: int) -> dict[str, bytes]:
+    found = files.attributes(descriptor)
+    return {name: value for name, value in found.items() if name.startswith(_KEPT_ATTRIBUTES)}
 
 
 def _copy_to(original: int, free: Path) -> None:
     old = os.fstat(original)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(free, flags, 0o600)
-    try:
-        os.lseek(original, 0, os.SEEK_SET)
-        with (
-            open(original, "rb", closefd=False) as source,
-            open(descriptor, "wb", closefd=False) as copy,
-        ):
-            shutil.copyfileobj(source, copy)
-        copy_owner(descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
-        os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns))
-        os.fsync(descriptor)
-    except BaseException:
-        free.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
+    with files.new_file(free) as made:
+        try:
+            os.lseek(original, 0, os.SEEK_SET)
+            with (
+                open(original, "rb", closefd=False) as source,
+                open(made.descriptor, "wb", closefd=False) as copy,
+            ):
+                shutil.copyfileobj(source, copy)
+            files.copy_owner(made.descriptor, old, stat.S_IMODE(old.st_mode) & 0o777)
+            os.utime(made.descriptor, ns=(old.st_atime_ns, old.st_mtime_ns))
+            os.fsync(made.descriptor)
+        except BaseException:
+            files.unlink(free, missing_ok=True)
+            raise
 
 
 def _swap(temporary: Path, path: Path, stamp: Stamp) -> None:
     """Replace the file with *stamp* at *path* by *temporary*, if it is still there."""
-    if not atomic.swap(temporary, path, lambda there: Stamp.of(there.lstat()) == stamp):
+    if not atomic.swap(temporary, path, lambda there: Stamp.of(files.lstat(there)) == stamp):
         raise _changed(path)

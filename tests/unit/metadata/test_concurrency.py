@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from taggerd import files
 from taggerd.errors import SidecarChanged
 from taggerd.metadata import Options, UndoOptions, atomic, write
 from taggerd.metadata.options import Retries
@@ -62,14 +63,14 @@ class Instant:
     ) -> None:
         """Do the *steps*, one before each exchange; not *able*: the system has no exchange."""
         self.steps = list(steps)
-        real = atomic.exchanged
+        real = files.exchange
 
         def exchanged(one: Path, other: Path) -> bool:
             if self.steps:
                 self.steps.pop(0)()
             return real(one, other) if able else False
 
-        monkeypatch.setattr(atomic, "exchanged", exchanged)
+        monkeypatch.setattr(files, "exchange", exchanged)
 
 
 @pytest.fixture
@@ -202,14 +203,14 @@ def test_an_undo_removes_no_file_that_was_just_written(
     path = tmp_path / "b.jpg.xmp"
     edited = path.read_bytes().replace(b"<dc:title>", b"<dc:source>1</dc:source><dc:title>")
     waiting = [edited]
-    real = Path.rename
+    real = files.rename
 
-    def rename(self: Path, target: Path) -> Path:
-        if self == path and waiting:
+    def rename(old: Path, new: Path) -> None:
+        if old == path and waiting:
             WRITERS[how](path, waiting.pop())
-        return real(self, target)
+        real(old, new)
 
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(files, "rename", rename)
     done = undo_sidecar(path, UndoOptions(), Options())
     assert (done.end, waiting) == ("cleaned", [])
     assert texts(path.read_bytes(), "dc:source") == ["1"]

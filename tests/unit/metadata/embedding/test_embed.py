@@ -29,6 +29,7 @@ from support.embeddable import (
     seen,
 )
 
+from taggerd import files
 from taggerd.errors import PhotoMoved, PhotosDiskError, SidecarError, TaggerdError
 from taggerd.metadata import (
     Options,
@@ -95,6 +96,7 @@ class Journey:
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     """Take every kind of file through all stages, and read them with exiftool, once a stage."""
     top = tmp_path_factory.mktemp("journey")
+    files.work_below(top)
     stages = ("made", "embedded", "again", "retagged", "put back")
     trip = Journey({stage: top / stage for stage in stages}, {}, {})
     work = top / "work"
@@ -157,6 +159,7 @@ def test_a_second_pass_changes_nothing_and_a_retag_only_xmp(journey: Journey, na
     assert "word 249" in xmp["XMP-dc:Subject"]
     assert "dog" not in xmp["XMP-dc:Subject"]
     for path in (first, last):
+        files.work_below(path.parent)
         assert origin(path) == PROVENANCE.digest
         photo = Photo((PhotoFile(path, Stamp.of(path.lstat())),))
         assert inspect(photo, EMBED).tagged == PROVENANCE.digest

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 from support.embeddable import replace_packet
 
+from taggerd import files
 from taggerd.errors import PhotoChanged, StorageError
-from taggerd.metadata import Options, atomic, write
+from taggerd.metadata import Options, write
 from taggerd.metadata.embedding import replacement
 from taggerd.metadata.embedding.photo import origin, read_packet
 from taggerd.photo import Photo, Provenance, Sidecar, Stamp, Tags
@@ -157,7 +158,7 @@ def test_another_writer_loses_nothing(
             path.write_bytes(data)
 
     copied = moment == "while it is copied"
-    module, name = (replacement, "_copy_attributes") if copied else (atomic, "exchanged")
+    module, name = (replacement, "_copy_attributes") if copied else (files, "exchange")
     real = getattr(module, name)
     written: list[str] = []
 
@@ -179,7 +180,7 @@ def test_without_an_exchange_the_copy_is_renamed(
     path: Path, embedded: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old kernels and some network file systems cannot exchange two names."""
-    monkeypatch.setattr(atomic, "exchanged", lambda *_names: False)
+    monkeypatch.setattr(files, "exchange", lambda *_names: False)
     (done,) = embedded(path)
     assert done.embedded
     assert b"dog" in (read_packet(path) or b"")
@@ -222,8 +223,10 @@ _LOOP = f"""
 import sys, itertools
 from pathlib import Path
 from support.embeddable import replace_packet
+from taggerd.files import work_below
 from taggerd.photo import Stamp
 path = Path(sys.argv[1])
+work_below(path.parent)
 old = {_EMPTY!r}
 replace_packet(path, Stamp.of(path.lstat()), None)
 print("begun", flush=True)
