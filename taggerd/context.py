@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 async def inspected(photo: Photo, services: Services) -> Inspection:
     """Look into the photo's files and sidecars; a photo is never lost for the sake of a hint."""
     wanted = [word for word in services.settings.prompts.context if word != "folder"]
-    run, options = services.workers.run, services.metadata_options
+    run, options = services.writers.run, services.metadata_options
     if wanted:
         try:
             return await run(metadata.inspect, photo, options, wanted)
@@ -90,7 +90,7 @@ def in_words(month: tuple[int, int]) -> str:
 async def _town(position: tuple[float, float], services: Services) -> str:
     """Look up the town in a worker; a photo is never lost for the sake of a hint."""
     try:
-        return await services.workers.run(nearest_town, *position)
+        return await services.decoders.run(nearest_town, *position)
     except (PhotoError, OSError) as error:
         log.warning("the nearest town cannot be looked up", reason=str(error))
         return ""

@@ -56,11 +56,12 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
     claim, photo, ledger = attempt.claim, attempt.claim.photo, services.ledger
 
     with attempt.timed("decode"):
-        attempt.picture = await services.workers.run(
-            imaging.prepare, photo.primary.path, photo.primary.stamp, services.settings.image
-        )
+        async with services.disks.opened(photo.primary.path) as file:
+            picture = await services.decoders.run(
+                imaging.prepare, file, photo.primary.stamp, services.settings.image
+            )
         known = await inspected(photo, services)
-        picture = attempt.picture = _with_original_digest(attempt.picture, known)
+        picture = attempt.picture = _with_original_digest(picture, known)
     await ledger.decoded(claim)
 
     held = await _held(claim, picture, services)
@@ -91,7 +92,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
     await confirm(photo)
     if options.writes:
         with attempt.timed("metadata"):
-            attempt.sidecars = await services.workers.run(
+            attempt.sidecars = await services.writers.run(
                 metadata.write,
                 photo,
                 attempt.tags,
@@ -152,7 +153,7 @@ def _with_original_digest(picture: Picture, known: Inspection) -> Picture:
 
 async def _unhide_human_words(claim: Claim, picture: Picture, services: Services) -> None:
     """Remove machine words from the sidecars that hide what a human has written there since."""
-    changed = await services.workers.run(
+    changed = await services.writers.run(
         metadata.unhide_human_texts, claim.photo, services.metadata_options
     )
     if changed:
@@ -243,8 +244,8 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, services: Service
     """
     said = answers["keywords"].keywords if "keywords" in answers else ()
     settings = services.settings
-    # In a worker: the rules of English plurals take a second to load and would stall the loop.
-    words = await services.workers.run(
+    # Not here: the rules of English plurals take a second to load and would stall the loop.
+    words = await services.decoders.run(
         metadata.normalise, said, settings.keywords, settings.metadata.language
     )
     cleaned = metadata.choose(words, settings.keywords, services.vocabulary)

@@ -220,7 +220,7 @@ async def _unpack(found: Found, services: Services, options: RunOptions) -> None
             Skip(a.file.path, "an archive; not unpacked in a dry run") for a in found.archives
         ]
         return
-    unpacking = Unpacking(arrivals, services.ledger, services.workers)
+    unpacking = Unpacking(arrivals, services.ledger, services.writers)
     await unpacking.remove_leftovers()
     unpacked = await unpacking.unpack_all(found.archives, timeout_seconds=SCAN_TIMEOUT_SECONDS)
     found.refused += [Skip(path, done.reason) for path, done in unpacked.items() if done.reason]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from taggerd import metadata
 from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
 from taggerd.photo import Photo, PhotoFile, Stamp, group
-from taggerd.services import metadata_options
-from taggerd.workers.pool import Workers
+from taggerd.services import metadata_options, open_pools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,13 +34,10 @@ async def show_photos(
     photos, skipped = await asyncio.to_thread(_find, paths, settings)
     for skip in skipped:
         yield skip
-    workers = Workers(settings.workers)
     options = metadata_options(settings)
-    try:
+    async with open_pools(settings) as pools:
         for photo in photos:
-            yield await workers.run(metadata.view, photo, options)
-    finally:
-        await workers.close()
+            yield await pools.writers.run(metadata.view, photo, options)
 
 
 def _find(paths: Sequence[Path], settings: Settings) -> tuple[list[Photo], list[Skip]]:

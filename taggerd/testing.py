@@ -44,7 +44,7 @@ from taggerd.ledger.admission import regrouped
 from taggerd.ledger.claims import why_exhausted
 from taggerd.photo import Photo, PhotoFile, group
 from taggerd.relay import OutboxRelay
-from taggerd.services import Services, local_now, make_journal, metadata_options
+from taggerd.services import Disks, Services, local_now, make_journal, metadata_options
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -659,14 +659,16 @@ async def stand_in_services(
         {url: Backend(settings.backend, transport=transport)},
         sleep=sleep,
     )
-    journal, workers = make_journal(settings), ThreadWorkers(settings.workers)
+    journal, workers, disks = make_journal(settings), ThreadWorkers(settings.workers), Disks()
     journal.open()
     try:
         await inference.probe()
         yield Services(
             settings=settings,
             ledger=ledger,
-            workers=workers,
+            decoders=workers,
+            writers=workers,
+            disks=disks,
             inference=inference,
             journal=journal,
             relay=OutboxRelay(ledger, journal, now=now),
@@ -675,4 +677,5 @@ async def stand_in_services(
         )
     finally:
         await inference.close()
+        disks.close()
         await workers.close()

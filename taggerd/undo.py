@@ -14,8 +14,7 @@ from taggerd import metadata
 from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
 from taggerd.errors import WorkerLost
 from taggerd.ledger import Rewritten
-from taggerd.services import has_ledger, metadata_options, open_ledger
-from taggerd.workers.pool import Workers
+from taggerd.services import has_ledger, metadata_options, open_ledger, open_pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,11 +139,12 @@ async def _undo_embedded(  # noqa: PLR0913 - the parts of one undo
     """Undo what was embedded into photos; return those that held or hold something of ours."""
     holding: set[Path] = set()
     options = metadata_options(settings)
-    workers = Workers(settings.workers)
-    try:
+    async with open_pools(settings) as pools:
         for path, named in found.embeddable.items():
             try:
-                done = await workers.run(metadata.undo_embedded, path, request.wanted, options)
+                done = await pools.writers.run(
+                    metadata.undo_embedded, path, request.wanted, options
+                )
             except WorkerLost as error:
                 done = metadata.UndoOutcome(path=path, end="refused", reason=str(error))
             if done.end == "nothing" and done.untagged:
@@ -156,8 +156,6 @@ async def _undo_embedded(  # noqa: PLR0913 - the parts of one undo
                 rewritten = Rewritten(path, done.before, done.stamp)
                 await ledger.mark_undone([path] if done.untagged else [], [rewritten])
             on_outcome(done, named)
-    finally:
-        await workers.close()
     return holding
 
 

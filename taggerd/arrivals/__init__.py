@@ -2,6 +2,7 @@
 
 from taggerd.arrivals.arrivals import Arrivals
 from taggerd.arrivals.dependencies import RootHealth, Timing
+from taggerd.arrivals.executor import Executor
 from taggerd.arrivals.find import Found, SidecarPhotos, complete_photos, find, work_below
 from taggerd.arrivals.missing import sweep_missing_files
 from taggerd.arrivals.settling import Settling, confirm
@@ -10,6 +11,7 @@ from taggerd.arrivals.walk import Seen, Skip, see
 
 __all__ = [
     "Arrivals",
+    "Executor",
     "Found",
     "RootHealth",
     "Seen",

@@ -16,8 +16,7 @@ from taggerd.arrivals import find, work_below
 from taggerd.cli import interrupts, options
 from taggerd.errors import ConfigurationError, WorkerLost
 from taggerd.photo import printable
-from taggerd.services import local_now, metadata_options
-from taggerd.workers.pool import Workers
+from taggerd.services import local_now, metadata_options, open_pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,20 +107,18 @@ async def _adopt_all(
     """Adopt words of all photos below *paths*."""
     await asyncio.to_thread(work_below, paths, settings)
     found = await asyncio.to_thread(find, paths, settings)
-    workers = Workers(settings.workers)
-    try:
+    options = metadata_options(settings)
+    async with open_pools(settings) as pools:
         for photo in found.photos:
             wanted = _wanted(photo, adoption, written)
             if wanted is None:
                 continue
             try:
-                done = await workers.run(metadata.adopt, photo, wanted, metadata_options(settings))
+                done = await pools.writers.run(metadata.adopt, photo, wanted, options)
             except WorkerLost as error:
                 done = (metadata.Adopted(path=photo.primary.path, error=str(error)),)
             for each in done:
                 on_adopted(each)
-    finally:
-        await workers.close()
 
 
 def _wanted(photo: Photo, adoption: Adoption, written: Mapping[str, Adoption]) -> Adoption | None:

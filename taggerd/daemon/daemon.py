@@ -203,7 +203,7 @@ class Daemon:
         return Arrivals(
             services.settings.arrivals,
             services.ledger,
-            services.workers,
+            services.writers,
             admit=admit,
             own_folders=services.settings.own_folders,
         )

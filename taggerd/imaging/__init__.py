@@ -8,29 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from taggerd.imaging.source import open_photo
 
+if TYPE_CHECKING:
     from taggerd import settings
+    from taggerd.files import OpenFile
     from taggerd.photo import Picture, Stamp
 
-__all__ = ["prepare"]
+__all__ = ["open_photo", "prepare"]
 
 
-def prepare(path: Path, stamp: Stamp, options: settings.Image) -> Picture:
-    """Read the photo at *path* once and return the picture to be sent.
+def prepare(file: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
+    """Read the open photo once and return the picture to be sent.
 
     The result is upright, in sRGB, at most ``options.max_edge`` pixels long, never enlarged, and
     carries no metadata. The bytes decide how they are decoded, not the file's name.
 
     Raises:
-        PhotoGone: there is no such file any more.
+        PhotoGone: a share that it lies on has lost it.
         PhotoChanged: `fstat` differs from *stamp*, before or after reading.
-        PhotoUnreadable: its bytes cannot be read (permission, I/O error).
+        PhotoUnreadable: its bytes cannot be read (I/O error).
         PhotoUndecodable: it is not a picture, damaged, truncated, or larger than
             ``options.max_megapixels``.
         MemoryError: the picture needs more memory than the process may use.
     """
     from taggerd.imaging.preparing import prepared  # noqa: PLC0415 - imports the decoders
 
-    return prepared(path, stamp, options)
+    return prepared(file, stamp, options)

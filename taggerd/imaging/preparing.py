@@ -12,9 +12,8 @@ from taggerd.imaging import decode, formats, source
 from taggerd.photo import Picture, is_raw
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from taggerd import settings
+    from taggerd.files import OpenFile
     from taggerd.imaging.formats import Format
     from taggerd.photo import Stamp
 
@@ -23,14 +22,14 @@ _THUMBNAIL_EDGE = 320
 _THUMBNAIL_QUALITY = 80
 
 
-def prepared(path: Path, stamp: Stamp, options: settings.Image) -> Picture:
+def prepared(photo: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
     """See :func:`taggerd.imaging.prepare`."""
     kind: Format | None = None
-    with source.open_file(path) as file:
+    with photo.reader() as file:
         source.check_unchanged(file, stamp)
         digest = source.digest(file)
         try:
-            kind = formats.format_of(file, named_raw=is_raw(path))
+            kind = formats.format_of(file, named_raw=is_raw(photo.path))
             image, notes = _decoded(file, kind, options)
             thumbnail = image.copy()
             thumbnail.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))

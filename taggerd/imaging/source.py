@@ -1,23 +1,22 @@
-"""The photo's file: opened once, safely, and checked to be the one that settled."""
+"""The photo's file: opened safely, and checked to be the one that settled."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
-import stat
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.errors import PhotoChanged, PhotoGone, PhotoUndecodable, PhotoUnreadable
 from taggerd.photo import Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from io import BufferedReader
     from pathlib import Path
 
     from taggerd.errors import TaggerdError
+    from taggerd.files import OpenFile
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 _READ_ERRORS = _GONE | {errno.EIO, errno.EACCES, errno.EPERM, errno.ETIMEDOUT, errno.EREMOTEIO}
@@ -26,24 +25,20 @@ the decoder seek to an impossible offset."""
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR})
 
 
-@contextlib.contextmanager
-def open_file(path: Path) -> Iterator[BufferedReader]:
-    """Open the regular file at *path* for reading.
+def open_photo(path: Path) -> OpenFile:
+    """Open the photo at *path* for reading.
 
-    A pipe or device of that name does not block, and a symbolic link is not followed.
+    A pipe or device of that name does not block, and a link is not followed.
 
     Raises:
         PhotoGone, PhotoUnreadable, PhotoUndecodable: see :func:`mapped`.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+        return files.open_file(path)
+    except files.NotRegular as error:
+        raise PhotoUndecodable(_NOT_A_FILE) from error
     except OSError as error:
         raise mapped(error) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise PhotoUndecodable(_NOT_A_FILE)
-    with os.fdopen(descriptor, "rb") as file:
-        yield file
 
 
 _NOT_A_FILE = "not a regular file (a link, folder, pipe or device): nothing to decode"

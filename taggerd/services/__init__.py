@@ -8,6 +8,7 @@ from taggerd.services.factories import (
     metadata_options,
     read_registry,
 )
+from taggerd.services.pools import Disks, Pools, open_pools
 from taggerd.services.services import (
     Services,
     has_ledger,
@@ -17,6 +18,8 @@ from taggerd.services.services import (
 )
 
 __all__ = [
+    "Disks",
+    "Pools",
     "Services",
     "check_settings",
     "endpoint_settings",
@@ -26,6 +29,7 @@ __all__ = [
     "make_journal",
     "metadata_options",
     "open_ledger",
+    "open_pools",
     "open_services",
     "read_registry",
 ]

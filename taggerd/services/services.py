@@ -19,8 +19,8 @@ from taggerd.services.factories import (
     metadata_options,
     read_vocabulary,
 )
+from taggerd.services.pools import open_pools
 from taggerd.services.settings_history import SettingsHistory, recall_history
-from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from taggerd.ledger import Ledger
     from taggerd.metadata import Vocabulary
     from taggerd.photo import Sidecar
+    from taggerd.services.pools import Disks
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
+    from taggerd.workers.pool import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +49,12 @@ class Services:
 
     settings: Settings
     ledger: Ledger
-    workers: Workers
+    decoders: Workers
+    """Foreign bytes become values here. They are lent open files and can reach nothing else."""
+    writers: Workers
+    """They write sidecars and unpack archives."""
+    disks: Disks
+    """Opens the files that decoders are lent."""
     inference: InferenceService
     journal: Journal
     relay: OutboxRelay
@@ -131,13 +138,9 @@ async def open_services(
     """
     settings = configuration.settings
     vocabulary = read_vocabulary(settings)
-    inference, journal, workers = (
-        make_inference(configuration, vocabulary),
-        make_journal(settings),
-        Workers(settings.workers),
-    )
+    inference, journal = make_inference(configuration, vocabulary), make_journal(settings)
     try:
-        async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as stack, open_pools(settings) as pools:
             ledger = await stack.enter_async_context(
                 open_ledger(settings, exclusive=exclusive, now=now)
             )
@@ -156,7 +159,9 @@ async def open_services(
             yield Services(
                 settings=settings,
                 ledger=ledger,
-                workers=workers,
+                decoders=pools.decoders,
+                writers=pools.writers,
+                disks=pools.disks,
                 inference=inference,
                 journal=journal,
                 relay=OutboxRelay(ledger, journal, now=now),
@@ -167,4 +172,3 @@ async def open_services(
             )
     finally:
         await inference.close()
-        await workers.close()

@@ -8,7 +8,7 @@ only the task that it was working on.
 
 Limits of a process: address space (``workers.memory_megabytes``), processor time, no core dump;
 it dies with its parent. The pool enforces the task's deadline. It works below the folders that its
-parent had declared when it was started (:func:`taggerd.files.work_below`).
+parent has declared (:func:`taggerd.files.work_below`).
 """
 
 from __future__ import annotations
@@ -247,7 +247,6 @@ class _Process:
                     str(settings.deadline_seconds),
                     str(theirs.fileno()),
                     str(os.getpid()),
-                    *map(os.fspath, files.declared()),
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,

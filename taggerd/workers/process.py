@@ -34,7 +34,7 @@ from taggerd.errors import TaggerdError
 from taggerd.files import OpenFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 HEAD = struct.Struct(">cQ")
 """Tag and length in bytes."""
@@ -57,13 +57,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def main(
-    memory_megabytes: int,
-    deadline_seconds: float,
-    channel: int,
-    parent: int,
-    folders: Iterable[Path],
-) -> None:
+def main(memory_megabytes: int, deadline_seconds: float, channel: int, parent: int) -> None:
     """Serve the process *parent* until it closes the channel or dies.
 
     Args:
@@ -71,9 +65,7 @@ def main(
         deadline_seconds: twice this is the limit on processor time of a task.
         channel: descriptor of the socket that open files come from.
         parent: its process id.
-        folders: what the process works below.
     """
-    files.work_below(*folders)
     requests, replies = _private_streams()
     descriptors = socket.socket(fileno=channel)
     descriptors.settimeout(0)
@@ -224,10 +216,4 @@ def _receive(requests: BinaryIO) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main(
-        int(sys.argv[1]),
-        float(sys.argv[2]),
-        int(sys.argv[3]),
-        int(sys.argv[4]),
-        map(Path, sys.argv[5:]),
-    )
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image
 from samples.photos import SAMPLES, make_samples
 from support.program import REPOSITORY
 
-from taggerd import settings
-from taggerd.imaging import prepare
+from taggerd import files, settings
+from taggerd.imaging import open_photo, prepare
 from taggerd.photo import PhotoFile, Picture, Stamp, group
 
 WIDTH = 320
@@ -24,12 +24,15 @@ WIDTH = 320
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Small samples, made once."""
-    return make_samples(tmp_path_factory.mktemp("card") / "DCIM", width=WIDTH)
+    card = tmp_path_factory.mktemp("card")
+    files.work_below(card)
+    return make_samples(card / "DCIM", width=WIDTH)
 
 
 def prepared(path: Path) -> Picture:
     """Prepare *path*, at its full size."""
-    return prepare(path, Stamp.of(path.lstat()), settings.Image(max_edge=WIDTH))
+    with open_photo(path) as file:
+        return prepare(file, Stamp.of(path.lstat()), settings.Image(max_edge=WIDTH))
 
 
 def test_all_are_made_and_can_be_read(samples: list[Path]) -> None:

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from samples import dng
 
-from taggerd import settings
+from taggerd import files, settings
 from taggerd.errors import PhotoError, PhotoUndecodable, WorkerLost
-from taggerd.imaging import prepare
+from taggerd.imaging import open_photo, prepare
 from taggerd.photo import Picture, Stamp
 from taggerd.workers.pool import Workers
 
@@ -25,9 +25,13 @@ pytest.importorskip("pillow_jxl")
 async def outcomes(paths: list[Path], deadline_seconds: float = 20) -> dict[str, object]:
     """Prepare *paths* in worker processes; return a picture or an exception for each."""
     workers = Workers(settings.Workers(processes=2, deadline_seconds=deadline_seconds))
-    tasks = [workers.run(prepare, p, Stamp.of(p.lstat()), settings.Image()) for p in paths]
+
+    async def outcome(path: Path) -> Picture:
+        with open_photo(path) as file:
+            return await workers.run(prepare, file, Stamp.of(file.stat()), settings.Image())
+
     try:
-        found = await asyncio.gather(*tasks, return_exceptions=True)
+        found = await asyncio.gather(*map(outcome, paths), return_exceptions=True)
     finally:
         await workers.close()
     return dict(zip((path.name for path in paths), found, strict=True))
@@ -73,6 +77,7 @@ def corpus(folder: str) -> Path:
     """Return a folder of real files beside the repository, or skip."""
     for parent in Path(__file__).resolve().parents:
         if (found := parent / "shared" / "corpus" / folder).is_dir():
+            files.work_below(found)
             return found
     pytest.skip(f"no folder shared/corpus/{folder} beside the repository")
 

@@ -12,7 +12,7 @@ from PIL import Image
 import taggerd
 from taggerd import settings
 from taggerd.errors import PhotoUndecodable
-from taggerd.imaging import formats, jxl, prepare
+from taggerd.imaging import formats, jxl, open_photo, prepare
 from taggerd.photo import Stamp
 
 pytest.importorskip("pillow_jxl")
@@ -40,8 +40,8 @@ def test_what_it_is_instead(tmp_path: Path, name: str, head: bytes, words: str) 
     path.write_bytes(head)
     if name == "a.NEF" and words == "not a known picture format":
         words = "no preview in this raw file"  # LibRaw was asked
-    with pytest.raises(PhotoUndecodable, match=words):
-        prepare(path, Stamp.of(path.lstat()), settings.Image())
+    with open_photo(path) as file, pytest.raises(PhotoUndecodable, match=words):
+        prepare(file, Stamp.of(path.lstat()), settings.Image())
 
 
 TIFF_WITH_TAG = b"II*\0\x08\0\0\0\x01\0" + b"%b\x04\0\x01\0\0\0\x01\0\0\0" + bytes(4)
@@ -120,5 +120,5 @@ def test_formats_that_pillow_could_read_and_nobody_needs(tmp_path: Path, kind: s
         path.write_bytes(b"8BPS\0\1" + bytes(60))
     else:
         Image.new("RGB", (8, 8)).save(path, kind)
-    with pytest.raises(PhotoUndecodable, match="nothing to decode"):
-        prepare(path, Stamp.of(path.lstat()), settings.Image())
+    with open_photo(path) as file, pytest.raises(PhotoUndecodable, match="nothing to decode"):
+        prepare(file, Stamp.of(path.lstat()), settings.Image())

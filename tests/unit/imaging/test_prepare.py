@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms
 import taggerd
 from taggerd import settings
 from taggerd.errors import PhotoUndecodable
-from taggerd.imaging import prepare
+from taggerd.imaging import open_photo, prepare
 from taggerd.photo import Picture, Stamp
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ TURNED = {
 }
 
 
-def prepared(path: Path, **options: float) -> Picture:
+def prepared(path: Path, **options: Any) -> Picture:  # noqa: ANN401 - settings
     """Prepare *path* as it is now."""
-    return prepare(path, Stamp.of(path.lstat()), settings.Image(**options))
+    with open_photo(path) as file:
+        return prepare(file, Stamp.of(path.lstat()), settings.Image(**options))
 
 
 def seen(picture: Picture) -> Image.Image:
@@ -357,15 +358,13 @@ def test_a_jpeg_without_its_last_rows(
     """It is tagged by what is there, with a note, where the setting wants that; else refused."""
     path = tmp_path / "a.jpg"
     _cut_off(path, share, mode)
-    options = settings.Image(accept_truncated=accept)
-    stamp = Stamp.of(path.lstat())
     if not tagged:
         with pytest.raises(
             PhotoUndecodable, match=r"^truncated: (8|9)\d % of the picture is there"
         ):
-            prepare(path, stamp, options)
+            prepared(path, accept_truncated=accept)
         return
-    picture = prepare(path, stamp, options)
+    picture = prepared(path, accept_truncated=accept)
     found = re.fullmatch(
         r"the file is cut off: tagged by the (\d+) % of its rows .*", picture.notes[0]
     )

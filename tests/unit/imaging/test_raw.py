@@ -12,7 +12,7 @@ from samples import dng
 
 from taggerd import settings
 from taggerd.errors import PhotoUndecodable
-from taggerd.imaging import prepare
+from taggerd.imaging import open_photo, prepare
 from taggerd.photo import Picture, Stamp
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def raw(preview: bytes, orientation: int = 1, size: tuple[int, int] = (160, 240)
 def prepared(path: Path, data: bytes, **options: float) -> Picture:
     """Prepare *data* as a file at *path*."""
     path.write_bytes(data)
-    return prepare(path, Stamp.of(path.lstat()), settings.Image(**options))
+    with open_photo(path) as file:
+        return prepare(file, Stamp.of(path.lstat()), settings.Image(**options))
 
 
 def colours(picture: Picture) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from taggerd import settings
+from taggerd import files, settings
 from taggerd.errors import (
     PhotoChanged,
     PhotoGone,
@@ -19,7 +19,7 @@ from taggerd.errors import (
     PhotoUnreadable,
     TaggerdError,
 )
-from taggerd.imaging import prepare, source
+from taggerd.imaging import open_photo, prepare, source
 from taggerd.photo import Picture, Stamp
 
 
@@ -33,7 +33,8 @@ def photo(tmp_path: Path) -> Path:
 
 def prepared(path: Path, stamp: Stamp | None = None) -> Picture:
     """Prepare *path*, seen with *stamp* or as it is now."""
-    return prepare(path, stamp or Stamp.of(path.lstat()), settings.Image())
+    with open_photo(path) as file:
+        return prepare(file, stamp or Stamp.of(path.lstat()), settings.Image())
 
 
 def test_digest_and_stamp(photo: Path) -> None:
@@ -67,7 +68,7 @@ def test_changed_before_it_is_read(photo: Path) -> None:
 def test_changed_while_it_is_read(photo: Path) -> None:
     """The open file is looked at again after reading: what grew meanwhile has changed."""
     stamp = Stamp.of(photo.lstat())
-    with source.open_file(photo) as file:
+    with open_photo(photo) as opened, opened.reader() as file:
         source.check_unchanged(file, stamp)
         with photo.open("ab") as writer:
             writer.write(b"more")
@@ -129,15 +130,16 @@ def test_a_link_to_a_photo_is_not_followed(photo: Path) -> None:
         prepared(link, Stamp.of(photo.stat()))
 
 
-def test_devices(tmp_path: Path) -> None:
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device is no photo either."""
-    assert tmp_path
+    monkeypatch.setattr(files, "_roots", [Path("/dev")])
     with pytest.raises(PhotoUndecodable, match="not a regular file"):
         prepared(Path("/dev/zero"))
 
 
-def test_an_io_error_is_not_the_pictures_fault() -> None:
+def test_an_io_error_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that cannot be read: unreadable, to be tried again, with the system's words."""
+    monkeypatch.setattr(files, "_roots", [Path("/proc/self")])
     path = Path("/proc/self/mem")  # a regular file whose first byte cannot be read
     with pytest.raises(PhotoUnreadable, match="Input/output error"):
         prepared(path)

@@ -11,6 +11,7 @@ import pytest
 
 from taggerd.attempt import RunOptions
 from taggerd.errors import BackendUnreachable, StorageError
+from taggerd.files import OpenFile
 from taggerd.runner.runner import Runner
 from taggerd.testing import InMemoryLedger, ThreadWorkers
 
@@ -81,13 +82,13 @@ async def test_whatever_an_attempt_raises_one_photo_pays_and_the_run_goes_on(sit
 
     class Odd(ThreadWorkers):
         async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-            if paths[0] in args:
+            if any(isinstance(each, OpenFile) and each.path == paths[0] for each in args):
                 raise ZeroDivisionError
             return await super().run(function, *args, **kwargs)
 
     heard = Heard()
     async with site.services() as services:
-        services.workers = Odd(site.settings.workers)
+        services.decoders = Odd(site.settings.workers)
         await runner(services, site, heard).work(drain_seconds=0)
     assert heard.kinds == {"tagged": 2, "will retry": 2, "failed": 1}
     (failed,) = [outcome for outcome in heard if outcome.kind == "failed"]

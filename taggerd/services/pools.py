@@ -1,0 +1,100 @@
+"""The processes that read and write photos, and the threads that open files for them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from taggerd import files, imaging
+from taggerd.arrivals import Executor
+from taggerd.errors import PhotosDiskError
+from taggerd.photo import printable
+from taggerd.workers.pool import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from taggerd.files import OpenFile
+    from taggerd.settings import Settings
+
+_ANSWER_SECONDS = 30.0
+"""A disk that has not opened a file by then is taken for hung; disks that spin up take ten."""
+_THREADS = 32
+"""For a scan of photos in ever so many folders, which are the roots then."""
+
+
+class Disks:
+    """Opens photos for processes that cannot: one thread per root, so none waits for another's."""
+
+    def __init__(self, answer_seconds: float = _ANSWER_SECONDS) -> None:
+        """Start no thread yet."""
+        self._answer_seconds = answer_seconds
+        self._executors: dict[Path | None, Executor] = {}
+
+    @asynccontextmanager
+    async def opened(self, path: Path) -> AsyncIterator[OpenFile]:
+        """Open the photo at *path* for reading, and close it again.
+
+        Raises:
+            PhotoGone, PhotoUnreadable, PhotoUndecodable: it cannot be opened.
+            PhotosDiskError: its disk does not answer.
+        """
+        with await self._open(path) as file:
+            yield file
+
+    def close(self) -> None:
+        """Let the threads end; one that hangs is left behind."""
+        for executor in self._executors.values():
+            executor.close()
+
+    async def _open(self, path: Path) -> OpenFile:
+        root = next((r for r in files.declared() if path.is_relative_to(r)), path.parent)
+        opening = asyncio.ensure_future(self._executor_of(root).run(imaging.open_photo, path))
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                return await asyncio.shield(opening)
+        except TimeoutError:
+            opening.add_done_callback(_close_late)
+            message = (
+                f"{printable(root)}: its disk has not answered for {self._answer_seconds:g} s: "
+                "check the share or the card"
+            )
+            raise PhotosDiskError(message) from None
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_late)
+            raise
+
+    def _executor_of(self, root: Path) -> Executor:
+        key = root if root in self._executors or len(self._executors) < _THREADS else None
+        if key not in self._executors:
+            self._executors[key] = Executor(f"photos {printable(key or 'elsewhere')}")
+        return self._executors[key]
+
+
+def _close_late(opening: asyncio.Future[OpenFile]) -> None:
+    """Close the file that nobody waits for any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+class Pools(NamedTuple):
+    """What works on photos outside the main process."""
+
+    decoders: Workers
+    """Foreign bytes become values here. They are lent open files and can reach nothing else."""
+    writers: Workers
+    """They write sidecars and unpack archives."""
+    disks: Disks
+
+
+@asynccontextmanager
+async def open_pools(settings: Settings) -> AsyncIterator[Pools]:
+    """Give the pools, which start processes when there is work, and close them again."""
+    pools = Pools(Workers(settings.workers), Workers(settings.workers), Disks())
+    try:
+        yield pools
+    finally:
+        pools.disks.close()
+        await asyncio.gather(pools.decoders.close(), pools.writers.close())
