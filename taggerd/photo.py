@@ -61,6 +61,17 @@ def storable(text: str, limit: int) -> str:
     return _UNSTORABLE.sub("\ufffd", text[:limit])
 
 
+def escape_controls(text: str) -> str:
+    r"""Return *text* with C1 controls, DEL and what changes its order or its lines as ``\uXXXX``.
+
+    A terminal obeys C1 controls, and a bidi control (Unicode's Bidi_Control) makes a name or a
+    caption read as another. In JSON the escape means the same character. C0 controls stay: they
+    cannot occur in JSON, and a program's own output has line ends and colours.
+    """
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 

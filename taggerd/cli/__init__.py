@@ -37,6 +37,7 @@ from taggerd.cli import (
 )
 from taggerd.cli.interrupts import INTERRUPTED, end_at_once
 from taggerd.errors import TaggerdError
+from taggerd.photo import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,8 +95,9 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: the process's) and return its exit code."""
     given = _usual_form(sys.argv[1:] if arguments is None else arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot display
+    for name in ("stdout", "stderr"):
+        if type(stream := getattr(sys, name)) is io.TextIOWrapper:
+            setattr(sys, name, _Output.over(stream))
     verbose = "--verbose" in given or "-v" in given
     try:
         code = app(given, prog_name="taggerd", standalone_mode=False)
@@ -116,6 +118,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+class _Output(io.TextIOWrapper):
+    """Where all commands print: nothing in it moves the cursor or turns a text around.
+
+    Names, words and messages come from photos, sidecars and backends; some program has to print
+    each. What the terminal cannot display is escaped as well.
+    """
+
+    @classmethod
+    def over(cls, stream: io.TextIOWrapper) -> _Output:
+        """Return a stream in the place of *stream*."""
+        return cls(
+            stream.buffer,
+            stream.encoding,
+            "backslashreplace",
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+
+    def write(self, text: str) -> int:
+        """Write *text*."""
+        return super().write(escape_controls(text))
 
 
 def _several(group: BaseExceptionGroup[BaseException], *, verbose: bool) -> int:

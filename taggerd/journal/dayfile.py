@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from taggerd.files import fsync_folder
 from taggerd.journal.disk import failing_as_storage, replacing
 from taggerd.journal.record import Record, identity, parse
-from taggerd.photo import Stamp
+from taggerd.photo import Stamp, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,10 +40,10 @@ class Entry:
 
 
 def encoded(line: str) -> bytes:
-    r"""Return *line* as bytes with its line end.
+    r"""Return *line* as bytes with its line end, safe to show on a terminal.
 
-    Half surrogate pairs (models do send them) cannot be encoded as UTF-8: they become ``\udXXX``,
-    which means the same character inside JSON.
+    Half surrogate pairs cannot be encoded as UTF-8: they become ``\udXXX``, which means the same
+    character inside JSON. So do C1 and bidi controls.
 
     Raises:
         ValueError: *line* holds a line break.
@@ -51,7 +51,7 @@ def encoded(line: str) -> bytes:
     if "\n" in line or "\r" in line:
         message = "a record must be one line"
         raise ValueError(message)
-    return line.encode("utf-8", "backslashreplace") + b"\n"
+    return escape_controls(line).encode("utf-8", "backslashreplace") + b"\n"
 
 
 class DayFile:

@@ -31,7 +31,7 @@ from taggerd.journal.dayfile import DayFile, Entry
 from taggerd.journal.disk import TEMPORARY_SUFFIX, failing_as_storage, replace
 from taggerd.journal.metrics import RECENT, counts, metrics, photos_per_hour
 from taggerd.journal.summary import markdown, page
-from taggerd.photo import printable
+from taggerd.photo import escape_controls, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,7 +152,7 @@ class Journal:
         )
         with failing_as_storage("read", self.results):
             content = self._day(day)
-            figures = json.dumps(metrics(content), indent=2, ensure_ascii=False)
+            figures = escape_controls(json.dumps(metrics(content), indent=2, ensure_ascii=False))
             replace(summary.markdown, markdown(content).encode())
             replace(summary.html, page(content, self.summaries, self.thumbnails).encode())
             replace(summary.metrics, f"{figures}\n".encode())

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from taggerd.journal.metrics import counts
+from taggerd.photo import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +42,8 @@ def escaped(text: str) -> str:
 
     Underscores inside a word (``IMG_1234``) mean nothing to CommonMark and stay readable.
     """
-    text = re.sub(r"[&<>]", lambda m: _ENTITIES[m[0]], " ".join(text.split()))
+    text = escape_controls(" ".join(text.split()))
+    text = re.sub(r"[&<>]", lambda m: _ENTITIES[m[0]], text)
     return _SPECIAL.sub(lambda m: "".join("\\" + c for c in m[0]), text)
 
 
@@ -171,11 +173,17 @@ def _is_day(title: str) -> bool:
     return True
 
 
+def _without_controls(value: object) -> object:
+    """Return what a template shows of *value*; what is HTML already is our own."""
+    return escape_controls(value) if type(value) is str else value
+
+
 @cache
 def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("taggerd", "data/templates"),
         autoescape=True,
+        finalize=_without_controls,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
