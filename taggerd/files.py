@@ -23,14 +23,14 @@ import functools
 import os
 import shutil
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import BufferedReader
+    from io import BufferedReader, BufferedWriter
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -92,6 +92,11 @@ class OpenFile:
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         return open(self.descriptor, "rb", closefd=False)
 
+    def writer(self) -> BufferedWriter:
+        """Return a buffered writer at the file's start; closing it leaves the file open."""
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return open(self.descriptor, "wb", closefd=False)
+
     def close(self) -> None:
         """Close it; closing it twice does nothing."""
         if self.descriptor >= 0:
@@ -110,6 +115,81 @@ class OpenFile:
     ) -> None:
         """Close it."""
         self.close()
+
+
+class OpenFolder(OpenFile):
+    """A folder that is open: what is done in it is done there, wherever it has been moved to."""
+
+    def make_folder(self, name: str, mode: int = 0o700) -> OpenFolder:
+        """Make the folder *name* in it and open that.
+
+        Raises:
+            OSError: the system's reason; FileExistsError if the name is taken.
+        """
+        with self._naming(name):
+            os.mkdir(name, mode, dir_fd=self.descriptor)
+        return self.open_folder(name)
+
+    def open_folder(self, name: str) -> OpenFolder:
+        """Open the folder *name* in it.
+
+        Raises:
+            OSError: the system's reason.
+        """
+        with self._naming(name):
+            descriptor = os.open(name, _FOLDER, dir_fd=self.descriptor)
+        return OpenFolder(descriptor, self.path / name)
+
+    def new_file(self, name: str) -> OpenFile:
+        """Create the file *name* in it, readable and writable for its owner alone.
+
+        Raises:
+            OSError: the system's reason; FileExistsError if the name is taken.
+        """
+        with self._naming(name):
+            descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=self.descriptor)
+        return OpenFile(descriptor, self.path / name)
+
+    def unlink(self, name: str) -> None:
+        """Remove the file *name* in it.
+
+        Raises:
+            OSError: the system's reason.
+        """
+        with self._naming(name):
+            os.unlink(name, dir_fd=self.descriptor)
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders in it.
+
+        Raises:
+            OSError: the system's reason.
+        """
+        with os.scandir(self.descriptor) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+    def clear(self) -> None:
+        """Remove all that is in it; what is linked to stays.
+
+        Raises:
+            OSError: the system's reason; what was removed by then is gone.
+        """
+        with os.scandir(self.descriptor) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for name, is_folder in found:
+            with self._naming(name):
+                if is_folder:
+                    shutil.rmtree(name, dir_fd=self.descriptor)
+                else:
+                    os.unlink(name, dir_fd=self.descriptor)
+
+    @contextlib.contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Give errors of the block the whole path."""
+        try:
+            yield
+        except OSError as error:
+            raise _named(error, self.path / name) from None
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────
@@ -143,7 +223,7 @@ def new_file(path: Path) -> OpenFile:
     return OpenFile(_opened(path, _NEW_FILE, 0o600), path)
 
 
-def lstat(path: Path) -> os.stat_result:
+def lstat(path: Path | str) -> os.stat_result:
     """Return what *path* is now; a link is not followed, unless *path* is a root.
 
     Raises:
@@ -174,16 +254,26 @@ def may_write(path: Path) -> bool:
 # ── Folders ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def open_folder(path: Path) -> OpenFolder:
+    """Open the folder *path*.
+
+    Raises:
+        OSError: the system's reason.
+    """
+    return OpenFolder(_opened(path, _FOLDER), path)
+
+
 @contextlib.contextmanager
-def open_folder(path: Path) -> Iterator[int]:
-    """Give a descriptor of the folder *path*, e.g. for `os.scandir` or `os.fstat`.
+def listing(path: Path | str) -> Iterator[tuple[os.stat_result, Iterator[os.DirEntry[str]]]]:
+    """Give what the folder *path* is and what is in it; entries are asked within the block.
 
     Raises:
         OSError: the system's reason.
     """
     descriptor = _opened(path, _FOLDER)
     try:
-        yield descriptor
+        with os.scandir(descriptor) as entries:
+            yield os.fstat(descriptor), entries
     finally:
         os.close(descriptor)
 
@@ -195,27 +285,29 @@ def names_in(path: Path) -> list[str]:
         OSError: the system's reason.
     """
     with open_folder(path) as folder:
-        return os.listdir(folder)  # noqa: PTH208 - a descriptor
+        return os.listdir(folder.descriptor)  # noqa: PTH208 - a descriptor
 
 
-def make_folder(path: Path, mode: int = 0o777) -> None:
-    """Make the folder *path*, which must not exist.
+def make_folder(path: Path, mode: int = 0o700) -> OpenFolder:
+    """Make the folder *path*, which must not exist, and open it.
+
+    What is open may be another folder, if somebody may rename things beside it.
+
+    Raises:
+        OSError: the system's reason.
+    """
+    with open_folder(path.parent) as folder:
+        return folder.make_folder(path.name, mode)
+
+
+def remove_empty_folder(path: Path) -> None:
+    """Remove the folder *path*, which must be empty.
 
     Raises:
         OSError: the system's reason.
     """
     with _in_folder(path) as (folder, name):
-        os.mkdir(name, mode, dir_fd=folder)
-
-
-def remove_folder(path: Path) -> None:
-    """Remove the folder *path* with all that is in it; what is linked to stays.
-
-    Raises:
-        OSError: the system's reason; what was removed by then is gone.
-    """
-    with _in_folder(path) as (folder, name):
-        shutil.rmtree(name, dir_fd=folder)  # it goes from descriptor to descriptor itself
+        os.rmdir(name, dir_fd=folder)
 
 
 def fsync_folder(path: Path) -> None:
@@ -356,25 +448,33 @@ def attributes(descriptor: int) -> dict[str, bytes]:
     return found
 
 
-def copy_owner(file: int | Path, like: os.stat_result, mode: int) -> None:
-    """Give *file* the owner and group of *like*, as far as is permitted, and *mode*."""
-    made = file.stat() if isinstance(file, Path) else os.fstat(file)
+def copy_owner(descriptor: int, like: os.stat_result, mode: int) -> None:
+    """Give an open file the owner and group of *like*, as far as is permitted, and *mode*.
+
+    Never by path: chown(2) and chmod(2) follow links, and would give away what one leads to.
+    """
+    made = os.fstat(descriptor)
     if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
         try:
-            os.chown(file, like.st_uid, like.st_gid)
+            os.fchown(descriptor, like.st_uid, like.st_gid)
         except OSError:
             with contextlib.suppress(OSError):  # not root, but perhaps a member of the group
-                os.chown(file, -1, like.st_gid)
+                os.fchown(descriptor, -1, like.st_gid)
     with contextlib.suppress(OSError):  # a file system without modes
-        os.chmod(file, mode)  # noqa: PTH101 - a descriptor, or a path
+        os.fchmod(descriptor, mode)
 
 
 # ── The lookup ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _root_of(path: Path) -> Path | None:
+def _root_of(path: Path | str) -> Path | None:
     """Return the root that *path* is, or lies below: of several, the innermost."""
-    return next((root for root in _roots if path.is_relative_to(root)), None)
+    text = os.fspath(path)
+    for root in _roots:
+        above = os.fspath(root)
+        if text.startswith(above) and text[len(above.rstrip("/")) :][:1] in {"", "/"}:
+            return root
+    return None
 
 
 def _is_within_reach(folder: Path) -> bool:
@@ -388,22 +488,22 @@ def _is_within_reach(folder: Path) -> bool:
     return True
 
 
-def _opened(path: Path, flags: int, mode: int = 0) -> int:
+def _opened(path: Path | str, flags: int, mode: int = 0) -> int:
     """Open *path* from its root, through no link; the root itself may be one.
 
     Raises:
         PermissionError: it lies below no declared root, or its name has ``..`` in it.
         OSError: the system's reason; ELOOP where a folder is a link.
     """
-    root = _root_of(path)
-    if root is None or ".." in path.parts:
-        raise PermissionError(errno.EPERM, "lies in no folder that was named", str(path))
-    if path == root:
+    root, text = _root_of(path), os.fspath(path)
+    if root is None or ("/.." in text and ".." in text.split("/")):
+        raise PermissionError(errno.EPERM, "lies in no folder that was named", text)
+    below = text[len(os.fspath(root)) :].lstrip("/")
+    if not below:
         return os.open(root, flags & ~os.O_NOFOLLOW)
     top = os.open(root, _ONLY_A_HANDLE | os.O_DIRECTORY)
     try:
-        parts = path.relative_to(root).parts
-        return (_by_openat2 if _has_openat2() else _step_by_step)(top, parts, flags, mode)
+        return (_by_openat2 if _has_openat2() else _step_by_step)(top, below, flags, mode)
     except OSError as error:
         raise _named(error, path) from None
     finally:
@@ -440,7 +540,7 @@ def _in_folders(path: Path, other: Path) -> Iterator[tuple[int, int]]:
             yield folder, stack.enter_context(_in_folder(other))[0]
 
 
-def _named(error: OSError, path: Path) -> OSError:
+def _named(error: OSError, path: Path | str) -> OSError:
     """Return *error* with the whole *path* in it: the kernel was given only a part."""
     if isinstance(error.filename, str) and os.path.isabs(error.filename):  # noqa: PTH117 - a string
         return error
@@ -463,8 +563,8 @@ _RESOLVE = 0x02 | 0x04 | 0x08
 """RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS and RESOLVE_BENEATH."""
 
 
-def _by_openat2(top: int, parts: tuple[str, ...], flags: int, mode: int) -> int:
-    path = os.fsencode("/".join(parts))
+def _by_openat2(top: int, below: str, flags: int, mode: int) -> int:
+    path = os.fsencode(below)
     if b"\0" in path:
         _raise(errno.EINVAL)
     how = _OpenHow(flags, mode, _RESOLVE)
@@ -479,15 +579,16 @@ def _by_openat2(top: int, parts: tuple[str, ...], flags: int, mode: int) -> int:
             _raise(number)
 
 
-def _step_by_step(top: int, parts: tuple[str, ...], flags: int, mode: int) -> int:
+def _step_by_step(top: int, below: str, flags: int, mode: int) -> int:
     """Open folder after folder: what openat2 does, for kernels and containers without it."""
+    *folders, name = below.split("/")
     folder = os.dup(top)
     try:
-        for part in parts[:-1]:
+        for part in folders:
             deeper = os.open(part, _ONLY_A_HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = deeper
-        return os.open(parts[-1], flags | os.O_NOFOLLOW, mode, dir_fd=folder)
+        return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=folder)
     finally:
         os.close(folder)
 

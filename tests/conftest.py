@@ -25,10 +25,12 @@ def _log_to_a_stream_that_is_open() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _work_below_the_tests_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the functions under test touch the test's own folder, as a command would."""
+def _work_below_the_tests_own_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the functions under test touch the folder of all tests, as a command would."""
     monkeypatch.setattr(files, "_roots", [])
-    files.work_below(tmp_path)
+    files.work_below(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

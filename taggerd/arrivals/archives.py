@@ -1,9 +1,14 @@
 """Unpacks ZIP archives, each into a folder beside it, whole or not at all.
 
-These functions read bytes that anybody may have made, so they run in a worker process. An archive
-is unpacked into a hidden folder beside it, in steps of a few seconds, and that folder is renamed at
-the end: a kill on the way leaves nothing that is taken for a photo. A hidden file in the folder
-(:data:`MARKER`) says which archive it came from.
+What reads bytes that anybody may have made runs in a worker process. An archive is unpacked into a
+hidden folder beside it, in steps of a few seconds, and that folder is renamed at the end: a kill on
+the way leaves nothing that is taken for a photo. A hidden file in the folder (:data:`MARKER`) says
+which archive it came from.
+
+Whoever may write to the import folder may rename the hidden folder at any instant and put another,
+or a link, in its place. So it stays open from the moment it is made, everything is done through
+that descriptor, and it is ours alone until it is complete. Owner and mode of what is unpacked are
+those of the folder that the archive lies in.
 """
 
 from __future__ import annotations
@@ -11,24 +16,25 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import stat
 import time
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from taggerd import files
 from taggerd.arrivals import members
 from taggerd.arrivals.members import SCRATCH, UnpackRequest
 from taggerd.errors import ArchiveError, PhotoChanged, PhotoGone, StorageError, TaggerdError
-from taggerd.files import copy_owner, fsync_folder
+from taggerd.files import NotRegular, OpenFolder, copy_owner, fsync_folder
 from taggerd.photo import Stamp, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import BufferedReader
+
+    from taggerd.files import OpenFile
 
 EXTENSION = "zip"
 MARKER = ".taggerd-archive"
@@ -43,6 +49,7 @@ _DISK_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 )
 """The fault of the folder or its disk, not of the archive."""
+_PROBE = ".taggerd-probe"
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 
 
@@ -85,21 +92,52 @@ def contents(request: UnpackRequest) -> Contents:
         )
 
 
-def unpack(request: UnpackRequest, begin: int, seconds: float) -> Progress:
-    """Unpack members from number *begin* on, for about *seconds*; 0 starts with an empty folder.
+def begin(request: UnpackRequest) -> OpenFolder:
+    """Make the hidden folder, empty, and open it. What a killed run left there is removed. Blocks.
+
+    Raises:
+        PhotoGone: the archive's folder is gone. StorageError: it cannot be written.
+    """
+    try:
+        for name in _similar(request.scratch.name):
+            path = request.scratch.with_name(name)
+            with suppress(OSError):
+                clear(path)
+            try:
+                scratch = files.make_folder(path)
+            except FileExistsError:
+                continue  # somebody else's
+            try:
+                if _is_ours(scratch):
+                    return scratch
+            except OSError:
+                scratch.close()
+                with suppress(OSError):
+                    files.remove_empty_folder(path)
+                raise
+            scratch.close()
+    except FileNotFoundError as error:
+        raise _gone(request) from error
+    except OSError as error:
+        _raise_storage_error(request, error)
+    message = f"{printable(request.archive.parent)}: other programs take the names of our folders"
+    raise StorageError(message)
+
+
+def unpack(request: UnpackRequest, scratch: OpenFile, begin: int, seconds: float) -> Progress:
+    """Unpack members from number *begin* on into the open folder *scratch*, for about *seconds*.
 
     Raises:
         ArchiveError, PhotoMoved, StorageError: as :func:`contents`.
     """
-    if begin == 0:
-        _begin(request)
     end = time.monotonic() + seconds
     lost: list[tuple[str, str]] = []
+    folder = OpenFolder(scratch.descriptor, scratch.path)
     with _opened(request) as archive:
         taken, _ = members.select(archive, request)
-        like = request.archive.stat()
+        like = files.lstat(request.archive.parent)
         for number, member in enumerate(taken[begin:], start=begin):
-            reason = _extract(archive, member, request.scratch, like)
+            reason = _extract(archive, member, folder, like)
             if reason:
                 lost.append((printable(str(member.path)), reason))
             if time.monotonic() >= end:
@@ -107,29 +145,32 @@ def unpack(request: UnpackRequest, begin: int, seconds: float) -> Progress:
     return Progress(len(taken), tuple(lost))
 
 
-def publish(request: UnpackRequest, identity: str) -> Path:
+def publish(request: UnpackRequest, scratch: OpenFile, identity: str) -> Path:
     """Rename the unpacked folder to the archive's name, or a free one like it; return its path.
 
     Raises:
-        StorageError: it cannot be written.
+        PhotoGone: its folder is gone.
+        StorageError: it cannot be written, or another folder is in its place.
     """
-    scratch, archive = request.scratch, request.archive
+    archive = request.archive
+    folder = OpenFolder(scratch.descriptor, scratch.path)
     try:
-        with (scratch / MARKER).open("x", encoding="ascii") as marker:
-            json.dump({"archive": archive.name, "identity": identity}, marker)
-            marker.flush()
-            os.fsync(marker.fileno())
-        for below, _, _ in os.walk(scratch):
-            _fsync_folder(Path(below))
-        like = archive.stat()
-        copy_owner(scratch, like, _folder_mode(like))
-        folder = _rename(scratch, archive)
-        _fsync_folder(archive.parent)
+        like = files.lstat(archive.parent)
+        with folder.new_file(MARKER) as marker:
+            text = json.dumps({"archive": archive.name, "identity": identity})
+            os.write(marker.descriptor, text.encode("ascii"))
+            copy_owner(marker.descriptor, like, _file_mode(like))
+            os.fsync(marker.descriptor)
+        _fsync(folder)
+        copy_owner(folder.descriptor, like, _folder_mode(like))
+        path = _rename(folder, archive)
+        with suppress(OSError):
+            fsync_folder(archive.parent)
     except FileNotFoundError as error:
         raise _gone(request) from error
     except OSError as error:
         _raise_storage_error(request, error)
-    return folder
+    return path
 
 
 def unpacked_before(request: UnpackRequest, identity: str) -> Path | None:
@@ -139,7 +180,7 @@ def unpacked_before(request: UnpackRequest, identity: str) -> Path | None:
     before the ledger's note.
     """
     for folder in _folder_names(request.archive):
-        if not os.path.lexists(folder):
+        if not files.exists(folder):
             return None
         marker = _marker(folder)
         if marker.get("archive") == request.archive.name and marker.get("identity") == identity:
@@ -150,7 +191,7 @@ def unpacked_before(request: UnpackRequest, identity: str) -> Path | None:
 def origin(folder: Path) -> str:
     """Return the name, without extension, of the archive that *folder* came from, or ``""``.
 
-    The nearest marker at or above the folder counts. Blocks.
+    The nearest marker at or above the folder counts, up to the root. Blocks.
     """
     for ancestor in (folder, *folder.parents):
         archive = _marker(ancestor).get("archive", "")
@@ -160,29 +201,58 @@ def origin(folder: Path) -> str:
 
 
 def clear(scratch: Path) -> None:
-    """Remove a half unpacked folder. Blocks.
+    """Remove a half unpacked folder, if there is one and it is ours. Blocks.
 
     Raises:
         OSError: it cannot be removed.
     """
-    if scratch.name.startswith(SCRATCH) and os.path.lexists(scratch):
-        shutil.rmtree(scratch)
+    if scratch.name.startswith(SCRATCH):
+        with suppress(FileNotFoundError), files.open_folder(scratch) as folder:
+            if _is_ours(folder):
+                remove(folder)
+
+
+def remove(scratch: OpenFolder) -> None:
+    """Remove what is in the open folder, and the folder, if it still has its name. Blocks.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    scratch.clear()
+    if os.path.samestat(files.lstat(scratch.path), scratch.stat()):
+        files.remove_empty_folder(scratch.path)
+
+
+def _is_ours(folder: OpenFolder) -> bool:
+    """Say whether we made *folder*, and it is no more than half unpacked.
+
+    Another user may have given it this name: we would delete another's photos for them, or unpack
+    into a folder that they could not write to themselves. A file that we make in it shows what ours
+    look like; there are file systems where owner or mode say nothing.
+    """
+    with suppress(FileNotFoundError):  # of a killed run
+        folder.unlink(_PROBE)
+    with folder.new_file(_PROBE) as probe:
+        ours = probe.stat()
+    folder.unlink(_PROBE)
+    status = folder.stat()
+    has_modes = not ours.st_mode & 0o077
+    return status.st_uid == ours.st_uid and not (has_modes and status.st_mode & 0o077)
 
 
 @contextmanager
 def _opened(request: UnpackRequest) -> Iterator[zipfile.ZipFile]:
     """Open the archive and map whatever goes wrong in the block to one of our errors."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(request.archive, flags)
-    except (FileNotFoundError, NotADirectoryError) as error:
+        opened = files.open_file(request.archive)
+    except (FileNotFoundError, NotADirectoryError, NotRegular) as error:
         raise _gone(request) from error
     except OSError as error:
         _raise_storage_error(request, error)
-    with os.fdopen(descriptor, "rb") as file:
+    with opened as file, file.reader() as reader:
         _confirm(file, request)
         try:
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(reader) as archive:
                 yield archive
         except (TaggerdError, MemoryError):
             raise
@@ -195,15 +265,15 @@ def _opened(request: UnpackRequest) -> Iterator[zipfile.ZipFile]:
         _confirm(file, request)
 
 
-def _confirm(file: BufferedReader, request: UnpackRequest) -> None:
-    if Stamp.of(os.fstat(file.fileno())) != request.stamp:
+def _confirm(file: OpenFile, request: UnpackRequest) -> None:
+    if Stamp.of(file.stat()) != request.stamp:
         message = f"{printable(request.archive)} changed since it settled: it has to settle again"
         raise PhotoChanged(message)
 
 
 def _check_space(request: UnpackRequest, total: int) -> None:
     try:
-        disk = os.statvfs(request.archive.parent)
+        disk = files.statvfs(request.archive.parent)
     except OSError as error:
         _raise_storage_error(request, error)
     if total and total + _SPARE_BYTES > disk.f_bavail * disk.f_frsize:
@@ -214,109 +284,121 @@ def _check_space(request: UnpackRequest, total: int) -> None:
         raise StorageError(message)
 
 
-def _begin(request: UnpackRequest) -> None:
-    """Make the hidden folder; one that a killed run left is removed first."""
-    try:
-        clear(request.scratch)
-        request.scratch.mkdir(mode=0o700)
-    except FileNotFoundError as error:
-        raise _gone(request) from error
-    except OSError as error:
-        _raise_storage_error(request, error)
-
-
 def _extract(
-    archive: zipfile.ZipFile, member: members.Member, scratch: Path, like: os.stat_result
+    archive: zipfile.ZipFile, member: members.Member, scratch: OpenFolder, like: os.stat_result
 ) -> str:
     """Write one member to a new file; return why it got none, or ``""``."""
     try:
-        folder = _folder(scratch, member, like)
-        descriptor = _new_file(folder, member.path.name)
+        with ExitStack() as stack:
+            folder = _folder(scratch, member, like, stack)
+            file = _new_file(folder, member.path.name)
     except OSError as error:
         if error.errno in _DISK_ERRORS:
             raise
         return f"cannot be written: {error.strerror}"
-    with os.fdopen(descriptor, "wb") as file:
+    with file:
         size = 0
-        with archive.open(member.info) as source:
+        with archive.open(member.info) as source, file.writer() as target:
             while piece := source.read(_PIECE):
                 size += len(piece)
-                file.write(piece)
+                target.write(piece)
         if size != member.info.file_size:
             message = f"is damaged: {printable(str(member.path))} is shorter than it says"
             raise ArchiveError(message)
-        file.flush()
-        copy_owner(descriptor, like, stat.S_IMODE(like.st_mode) & 0o666 | 0o600)
+        copy_owner(file.descriptor, like, _file_mode(like))
         modified = members.modified_ns(member.info)
         if modified is not None:
             with suppress(OSError, OverflowError):
-                os.utime(descriptor, ns=(modified, modified))
-        os.fsync(descriptor)
+                os.utime(file.descriptor, ns=(modified, modified))
+        os.fsync(file.descriptor)
     return ""
 
 
-def _folder(scratch: Path, member: members.Member, like: os.stat_result) -> Path:
-    """Make the folders of *member* and return the innermost."""
+def _folder(
+    scratch: OpenFolder, member: members.Member, like: os.stat_result, stack: ExitStack
+) -> OpenFolder:
+    """Make the folders of *member* and return the innermost; *stack* closes them."""
     folder = scratch
     for part in member.path.parent.parts:
-        folder = folder / part
-        with suppress(FileExistsError):
-            folder.mkdir()
-            copy_owner(folder, like, _folder_mode(like))
+        try:
+            folder = stack.enter_context(folder.make_folder(part))
+        except FileExistsError:
+            folder = stack.enter_context(folder.open_folder(part))
+        else:
+            copy_owner(folder.descriptor, like, _folder_mode(like))
     return folder
 
 
-def _new_file(folder: Path, name: str) -> int:
+def _new_file(folder: OpenFolder, name: str) -> OpenFile:
     """Open a new file of this *name*, or of a similar one where that is taken.
 
     An archive may hold a name twice, and some disks do not distinguish upper and lower case.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, no path
-    for number in range(1, 1000):
-        free = name if number == 1 else f"{stem}-{number}{suffix}"
+    for free in _similar(name):
         try:
-            return os.open(folder / free, flags, 0o600)
+            return folder.new_file(free)
         except FileExistsError:
             continue
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
 
 
+def _similar(name: str) -> Iterator[str]:
+    """Return *name*, and then others like it."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, no path
+    return (name if number == 1 else f"{stem}-{number}{suffix}" for number in range(1, 1000))
+
+
+def _file_mode(like: os.stat_result) -> int:
+    """Return the mode of a file in the folder *like*: who may read or write there, may so here.
+
+    Where each may remove only their own (the sticky bit), each may also write to their own alone.
+    """
+    mode = stat.S_IMODE(like.st_mode)
+    return mode & (0o644 if mode & stat.S_ISVTX else 0o666) | 0o600
+
+
 def _folder_mode(like: os.stat_result) -> int:
-    """Return the mode of a folder that whoever may read the archive may list."""
-    mode = stat.S_IMODE(like.st_mode) & 0o666 | 0o700
-    return mode | (mode & 0o444) >> 2
+    """Return the mode of a folder in the folder *like*, by the same rule."""
+    mode = stat.S_IMODE(like.st_mode)
+    return mode & (0o2755 if mode & stat.S_ISVTX else 0o2777) | 0o700
 
 
 def _folder_names(archive: Path) -> Iterator[Path]:
     """Return the names for the folder, best first."""
-    yield archive.with_name(archive.stem)
-    for number in range(2, 1000):
-        yield archive.with_name(f"{archive.stem}-{number}")
+    return (archive.with_name(name) for name in _similar(archive.stem))
 
 
-def _rename(scratch: Path, archive: Path) -> Path:
+def _rename(scratch: OpenFolder, archive: Path) -> Path:
     """Rename *scratch* to the first free name; nothing is ever replaced."""
-    for folder in _folder_names(archive):
-        if os.path.lexists(folder):
+    ours = scratch.stat()
+    for path in _folder_names(archive):
+        if files.exists(path):
             continue
+        _check_same(scratch.path, ours)
         try:
             # If a folder of that name is made at this very moment: rename() replaces it only if it
             # is empty, so nothing is lost.
-            scratch.rename(folder)
+            files.rename(scratch.path, path)
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
         else:
-            return folder
+            _check_same(path, ours)
+            return path
     raise FileExistsError(errno.EEXIST, "no free name for its folder", str(archive))
+
+
+def _check_same(path: Path, ours: os.stat_result) -> None:
+    """Raise OSError if *path* is not our folder: another program has moved that."""
+    if not os.path.samestat(files.lstat(path), ours):
+        raise OSError(errno.ESTALE, "another program moved what was unpacked", str(path))
 
 
 def _marker(folder: Path) -> dict[str, str]:
     """Return the content of the marker in *folder*; nothing where there is none of ours."""
     try:
-        with (folder / MARKER).open("rb") as marker:
-            content = json.loads(marker.read(_PIECE))
+        with files.open_file(folder / MARKER) as marker, marker.reader() as reader:
+            content = json.loads(reader.read(_PIECE))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(content, dict):
@@ -324,10 +406,13 @@ def _marker(folder: Path) -> dict[str, str]:
     return {key: value for key, value in content.items() if isinstance(value, str)}
 
 
-def _fsync_folder(folder: Path) -> None:
-    """Flush the names in *folder* to the disk, where the file system can."""
+def _fsync(folder: OpenFolder) -> None:
+    """Flush the names in *folder*, and in the folders in it, to the disk, where that can be."""
+    for name in folder.folders():
+        with folder.open_folder(name) as below:
+            _fsync(below)
     with suppress(OSError):
-        fsync_folder(folder)
+        os.fsync(folder.descriptor)
 
 
 def _gone(request: UnpackRequest) -> PhotoGone:

@@ -11,13 +11,14 @@ import asyncio
 import fcntl
 import os
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_from_bytes
 
 import structlog
 
+from taggerd import files
 from taggerd.arrivals import archives
 from taggerd.arrivals.members import UnpackRequest
 from taggerd.arrivals.settling import Settling
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals.dependencies import Json, Record, Workers
     from taggerd.arrivals.walk import Row, Seen
+    from taggerd.files import OpenFile
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Arrivals
 
@@ -228,22 +230,24 @@ class Unpacking:
 
         A kill leaves it, for :meth:`remove_leftovers` at the next start.
         """
-        await self._memory.note_in_flight(request.scratch, request.archive)
-        try:
-            begin = 0
-            while begin < contents.members:
-                step = await self._workers.run(archives.unpack, request, begin, STEP_SECONDS)
-                begin = step.begin
-                for name, reason in step.lost:
-                    shown = printable(request.archive)
-                    log.warning("left in the archive", archive=shown, member=name, why=reason)
-            folder = await self._workers.run(archives.publish, request, contents.identity)
-        except (ArchiveError, WorkerLost, PhotoMoved, StorageError, StartError):
-            with suppress(OSError):
-                await asyncio.to_thread(archives.clear, request.scratch)
-                await self._memory.note_in_flight(request.scratch, None)
-            raise
-        await self._memory.note_in_flight(request.scratch, None)
+        run = self._workers.run
+        with await asyncio.to_thread(archives.begin, request) as scratch:
+            await self._memory.note_in_flight(scratch.path, request.archive)
+            try:
+                begin = 0
+                while begin < contents.members:
+                    step = await run(archives.unpack, request, scratch, begin, STEP_SECONDS)
+                    begin = step.begin
+                    for name, reason in step.lost:
+                        shown = printable(request.archive)
+                        log.warning("left in the archive", archive=shown, member=name, why=reason)
+                folder = await run(archives.publish, request, scratch, contents.identity)
+            except (ArchiveError, WorkerLost, PhotoMoved, StorageError, StartError):
+                with suppress(OSError):
+                    await asyncio.to_thread(archives.remove, scratch)
+                    await self._memory.note_in_flight(scratch.path, None)
+                raise
+            await self._memory.note_in_flight(scratch.path, None)
         return folder
 
 
@@ -304,7 +308,7 @@ async def keywords_of_archive(photo: Photo, arrivals: Arrivals) -> tuple[Keyword
 def _is_among(entries: Mapping[str, _Entry], file: PhotoFile, identity: str) -> bool:
     """Say whether this archive is one of *entries*, since touched, copied over or renamed."""
     return any(
-        name == file.path.name or not os.path.lexists(file.path.with_name(name))
+        name == file.path.name or not files.exists(file.path.with_name(name))
         for name, entry in entries.items()
         if entry.identity == identity
     )
@@ -324,23 +328,20 @@ async def _locked(path: Path) -> AsyncIterator[bool]:
 
     Where it cannot be opened, or the file system has no locks, it counts as ours.
     """
-    descriptor, ours = await asyncio.to_thread(_lock, path)
-    try:
+    file, ours = await asyncio.to_thread(_lock, path)
+    with file or nullcontext():
         yield ours
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
-def _lock(path: Path) -> tuple[int | None, bool]:
+def _lock(path: Path) -> tuple[OpenFile | None, bool]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = files.open_file(path)
     except OSError:
         return None, True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return descriptor, False
+        return file, False
     except OSError:
-        return descriptor, True
-    return descriptor, True
+        return file, True
+    return file, True

@@ -59,3 +59,38 @@ def swapping(one: Path, other: Path) -> Iterator[None]:
             assert theirs.poll() is None, "the other user's program ended too early"
         finally:
             theirs.kill()
+
+
+_STEALING = """
+import os, sys
+user, prefix, target = sys.argv[1:]
+os.setgroups([]); os.setgid(int(user)); os.setuid(int(user))
+print("stealing", flush=True)
+number = 0
+while True:
+    for name in os.listdir("."):
+        if name.startswith(prefix) and not os.path.islink(name):
+            try:
+                os.rename(name, f"stolen-{number}")
+                os.symlink(target, name)
+                number += 1
+            except OSError:
+                pass
+"""
+
+
+@contextlib.contextmanager
+def stealing(folder: Path, prefix: str, target: Path) -> Iterator[None]:
+    """Have the other user rename whatever in *folder* begins with *prefix*, and link to *target*.
+
+    The folder must be theirs. What they took is called ``stolen-`` and a number.
+    """
+    line = [sys.executable, "-I", "-c", _STEALING, str(NOBODY), prefix, str(target)]
+    with subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, text=True) as theirs:
+        try:
+            assert theirs.stdout is not None
+            assert theirs.stdout.readline() == "stealing\n"
+            yield
+            assert theirs.poll() is None, "the other user's program ended too early"
+        finally:
+            theirs.kill()

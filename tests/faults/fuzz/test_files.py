@@ -371,10 +371,11 @@ def _unpacks_inside(data: bytes, folder: Path) -> None:
         try:
             contents = archives.contents(request)
             begin = 0
-            while begin < contents.members:
-                begin = archives.unpack(request, begin, 60).begin
             if contents.members:
-                unpacked = archives.publish(request, contents.identity)
+                with archives.begin(request) as hidden:
+                    while begin < contents.members:
+                        begin = archives.unpack(request, hidden, begin, 60).begin
+                    unpacked = archives.publish(request, hidden, contents.identity)
         except ArchiveError as error:
             said = str(error)
             archives.clear(request.scratch)

@@ -58,11 +58,18 @@ def unpacked(path: Path, limits: Arrivals = LIMITS, seconds: float = 60) -> Path
     request = requested(path, limits)
     contents = archives.contents(request)
     begin = 0
-    while begin < contents.members:
-        step = archives.unpack(request, begin, seconds)
-        assert step.begin > begin
-        begin = step.begin
-    return archives.publish(request, contents.identity)
+    with archives.begin(request) as scratch:
+        while begin < contents.members:
+            step = archives.unpack(request, scratch, begin, seconds)
+            assert step.begin > begin
+            begin = step.begin
+        return archives.publish(request, scratch, contents.identity)
+
+
+def first_step(request: UnpackRequest, seconds: float) -> archives.Progress:
+    """Begin to unpack, and stop there."""
+    with archives.begin(request) as scratch:
+        return archives.unpack(request, scratch, 0, seconds)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -173,7 +180,7 @@ def test_names_twice_and_names_that_differ_by_case_lose_nothing(tmp_path: Path) 
 def test_what_cannot_be_given_a_file_is_named(tmp_path: Path) -> None:
     """A file where a folder is needed: the member is named as lost, the others are there."""
     archive = zipped(tmp_path / "a.zip", [("x.jpg", b"4"), ("x.jpg/y.jpg", b"5")])
-    step = archives.unpack(requested(archive), 0, 60)
+    step = first_step(requested(archive), 60)
     assert step.begin == 2
     assert [name for name, _ in step.lost] == ["x.jpg/y.jpg"]
 
@@ -212,17 +219,22 @@ def test_names_that_claim_to_be_utf8_and_are_not_are_a_damage(tmp_path: Path) ->
         archives.contents(requested(archive))
 
 
-def test_times_and_owner_are_kept(tmp_path: Path) -> None:
-    """Members keep when they were modified; files and folders are as open as the archive is."""
+def test_times_are_the_archive_s_owner_and_mode_the_folder_s(tmp_path: Path) -> None:
+    """Members keep when they were modified; they are as open as the folder is, not the archive."""
     archive = zipped(tmp_path / "a.zip", {"d/a.jpg": b"1"})
-    archive.chmod(0o640)
+    archive.chmod(0o606)
+    tmp_path.chmod(0o750)
     folder = unpacked(archive)
     expected = time.mktime((2001, 2, 3, 4, 5, 6, 0, 0, -1))
     assert (folder / "d" / "a.jpg").stat().st_mtime == expected
     assert stat.S_IMODE((folder / "d" / "a.jpg").stat().st_mode) == 0o640
     assert stat.S_IMODE((folder / "d").stat().st_mode) == 0o750
     assert stat.S_IMODE(folder.stat().st_mode) == 0o750
-    assert folder.stat().st_uid == archive.stat().st_uid
+    assert folder.stat().st_uid == tmp_path.stat().st_uid
+    tmp_path.chmod(0o1777)
+    folder = unpacked(archive)
+    assert stat.S_IMODE((folder / "d" / "a.jpg").stat().st_mode) == 0o644
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
 def test_the_exact_time_is_taken_where_the_archive_has_it(tmp_path: Path) -> None:
@@ -344,7 +356,7 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
 def test_a_killed_run_starts_over(tmp_path: Path) -> None:
     """The leftover folder is removed first: no half file of it is taken for a photo."""
     archive = zipped(tmp_path / "a.zip", {"x.jpg": b"new", "y.jpg": b"new"})
-    archives.unpack(requested(archive), 0, 0)
+    first_step(requested(archive), 0)
     scratch = requested(archive).scratch
     (scratch / "half.jpg").write_bytes(b"half")
     assert scratch.name.startswith(".")
@@ -366,7 +378,7 @@ def test_an_archive_that_changes_or_goes_is_not_unpacked(tmp_path: Path) -> None
     with pytest.raises(PhotoChanged):
         archives.contents(request)
     with pytest.raises(PhotoChanged):
-        archives.unpack(request, 0, 1)
+        first_step(request, 1)
     archive.unlink()
     with pytest.raises(PhotoGone):
         archives.contents(request)
@@ -379,7 +391,7 @@ def test_a_disk_without_room_is_not_the_archive_s_fault(
     archive = zipped(tmp_path / "a.zip", {"a.jpg": b"1" * 1000})
     full = os.statvfs(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(os, "statvfs", lambda _: os.statvfs_result((*full[:4], 0, *full[5:])))
+        patched.setattr(os, "fstatvfs", lambda _: os.statvfs_result((*full[:4], 0, *full[5:])))
         with pytest.raises(StorageError, match="no room"):
             archives.contents(requested(archive))
 
@@ -388,7 +400,7 @@ def test_a_disk_without_room_is_not_the_archive_s_fault(
 
     monkeypatch.setattr(os, "fsync", no_sync)
     with pytest.raises(StorageError, match="cannot be unpacked now"):
-        archives.unpack(requested(archive), 0, 1)
+        first_step(requested(archive), 1)
 
 
 def test_where_a_photo_came_from_is_found_again(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ async def test_what_fails_half_way_leaves_nothing(
     """The hidden folder goes with the failure."""
     file = machine.archive()
 
-    def fails(_request: object, _identity: str) -> Path:
+    def fails(_request: object, _scratch: object, _identity: str) -> Path:
         message = "cannot be renamed"
         raise StorageError(message)
 
