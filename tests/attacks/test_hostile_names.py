@@ -109,7 +109,7 @@ def folder(scanned: Program) -> Path:
 
 
 def _exact(record: dict[str, Any]) -> bytes:
-    """Return the path of a record's photo as the README says it is told."""
+    """Return the path of a record's photo as the record has it."""
     if "image_base64" in record:
         return base64.b64decode(record["image_base64"])
     return os.fsencode(record["image"])
