@@ -143,7 +143,7 @@ def record_of(
         notes.append("rewritten from answers that are held")
     inference = services.inference
     return Record(
-        id=f"{attempt.claim.id}-{attempt.started_at:%Y%m%dT%H%M%S.%f}",
+        id=_identity(attempt),
         image=attempt.claim.photo.primary.path,
         digest=attempt.picture.digest if attempt.picture else "",
         files=tuple(printable(file.path) for file in attempt.claim.photo.files),
@@ -179,6 +179,51 @@ def record_of(
         version=__version__,
         raw={error.role: error.raw} if isinstance(error, AnswerError) and error.raw else {},
     )
+
+
+def bare_record(
+    attempt: Attempt, options: RunOptions, error: Exception, finished_at: datetime
+) -> Record:
+    """Make a record of *attempt* that says no more than which photo failed, when and why.
+
+    For where something that the attempt gathered is itself at fault.
+    """
+    photo = attempt.claim.photo
+    return Record(
+        id=_identity(attempt),
+        image=photo.primary.path,
+        digest="",
+        files=tuple(printable(file.path) for file in photo.files),
+        keywords=(),
+        caption="",
+        description="",
+        roles={},
+        models={},
+        backend="",
+        prompt_profile="",
+        prompt_profile_digest="",
+        metadata_written=False,
+        sidecars=(),
+        embedded=(),
+        notes=(),
+        error=str(error),
+        error_kind=type(error).__name__,
+        attempts=attempt.claim.attempt,
+        started_at=attempt.started_at,
+        finished_at=finished_at,
+        duration_seconds=time.monotonic() - attempt.began,
+        stages={},
+        usage={},
+        dry_run=options.dry_run,
+        no_meta=not options.sidecars,
+        run=options.run,
+        version=__version__,
+        raw={},
+    )
+
+
+def _identity(attempt: Attempt) -> str:
+    return f"{attempt.claim.id}-{attempt.started_at:%Y%m%dT%H%M%S.%f}"
 
 
 def outgoing(record: Record) -> Outgoing:

@@ -15,12 +15,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from taggerd import imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.attempt import outgoing, provenance, record_of, text_of
 from taggerd.context import context_of, inspected
 from taggerd.errors import PhotosDiskReadOnly, StorageError
 from taggerd.ledger import Failed, Finished, Released
+from taggerd.logs import described
 from taggerd.photo import Tags
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from taggerd.metadata import Inspection
     from taggerd.photo import Answer, Photo, Picture
     from taggerd.services import Services
+
+
+log = structlog.get_logger(__name__)
 
 
 class Result(NamedTuple):
@@ -102,8 +108,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
         await ledger.written(claim, picture.digest, attempt.sidecars)
         services.remark(attempt.sidecars)
 
-    with suppress(StorageError):  # the relay reports a full disk; the page does without
-        await asyncio.to_thread(services.journal.thumbnail, picture.digest, picture.thumbnail)
+    await _keep_thumbnail(picture, services)
     record = record_of(attempt, services, options)
     return Result(_ending(record, options), record)
 
@@ -116,6 +121,16 @@ def _ending(record: Record, options: RunOptions) -> Ending:
     if record.error:
         return Failed(record.error, final=True, for_sidecars=True, record=line)
     return Finished(record.digest, line, sidecars_written=options.writes)
+
+
+async def _keep_thumbnail(picture: Picture, services: Services) -> None:
+    """Store the photo's thumbnail; without it the report page shows a photo that has its tags."""
+    try:
+        await asyncio.to_thread(services.journal.thumbnail, picture.digest, picture.thumbnail)
+    except StorageError:
+        pass  # the relay reports a full disk
+    except Exception as error:
+        log.exception("no thumbnail", reason=described(error))
 
 
 async def keep(attempt: Attempt, services: Services) -> None:

@@ -9,6 +9,8 @@ import structlog
 
 from taggerd.errors import StorageError
 from taggerd.journal import Entry
+from taggerd.logs import described
+from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +41,7 @@ class OutboxRelay:
         """Why records stay in the ledger; empty while they are delivered."""
 
     async def deliver(self) -> None:
-        """Deliver the whole outbox.
+        """Deliver the whole outbox; a line that no day file takes goes to a file for such.
 
         Raises:
             StorageError: the outputs' disk is full or failing; the records stay in the ledger.
@@ -47,9 +49,31 @@ class OutboxRelay:
         """
         while lines := await self._ledger.outbox(BATCH):
             entries = [Entry(line.id, line.day, line.line) for line in lines]
-            await asyncio.to_thread(self._journal.deliver, entries)
+            try:
+                await asyncio.to_thread(self._journal.deliver, entries)
+            except StorageError:
+                raise
+            except Exception:
+                log.exception("records are delivered one by one")
+                for entry in entries:
+                    await self._deliver_or_reject(entry)
+            else:
+                self._stale.update(line.day for line in lines)
             await self._ledger.delivered([line.id for line in lines])
-            self._stale.update(line.day for line in lines)
+
+    async def _deliver_or_reject(self, entry: Entry) -> None:
+        """Deliver one record, so that none that cannot be delivered blocks those behind it."""
+        try:
+            await asyncio.to_thread(self._journal.deliver, [entry])
+        except StorageError:
+            raise
+        except Exception as error:
+            file = await asyncio.to_thread(self._journal.reject, entry, self._now().date())
+            log.exception(
+                "a record cannot be journalled", kept=printable(file), reason=described(error)
+            )
+        else:
+            self._stale.add(entry.day)
 
     async def summarise(self) -> None:
         """Renew the pages of days that changed; once a day, compress and delete old files.
@@ -64,7 +88,12 @@ class OutboxRelay:
             self._caught_up = True
         while self._stale:
             day = min(self._stale)
-            await asyncio.to_thread(self._journal.summarise, day)
+            try:
+                await asyncio.to_thread(self._journal.summarise, day)
+            except StorageError:
+                raise
+            except Exception:
+                log.exception("no page can be made; the records are in results/", day=day)
             self._stale.discard(day)
         today = self._now().date()
         if self._tidied != today.isoformat():
@@ -79,11 +108,17 @@ class OutboxRelay:
             try:
                 await self.deliver()
                 if clock() >= summarise_at:
-                    await self.summarise()
                     summarise_at = clock() + SUMMARISE_SECONDS
+                    await self.summarise()
                 self._report("")
             except StorageError as error:
+                summarise_at = clock()
                 self._report(str(error))
+            except Exception as error:
+                # Photos are tagged all the same, and their records wait.
+                if described(error) != self.trouble:
+                    log.exception("records stay in the ledger")
+                self.trouble = described(error)
             try:
                 await asyncio.wait_for(stop.wait(), DELIVER_SECONDS)
             except TimeoutError:

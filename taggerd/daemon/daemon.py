@@ -23,6 +23,7 @@ from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
+from taggerd.logs import described
 from taggerd.photo import printable
 from taggerd.retry import DISK
 from taggerd.runner.outcome import Outcome, log_outcome
@@ -214,6 +215,8 @@ class Daemon:
             await services.relay.finish()
         except TaggerdError as error:
             log.error("the last records stay in the ledger", reason=str(error))
+        except Exception:
+            log.exception("the last records stay in the ledger")
 
     # Side tasks.
 
@@ -234,6 +237,9 @@ class Daemon:
             except StorageError as error:
                 log.warning("the ledger cannot be read", reason=str(error))
                 continue
+            except Exception:  # the photos in the queue are tagged all the same
+                log.exception("what dead programs had claimed cannot be queued")
+                continue
             if recovered:
                 log.warning("photos claimed by a dead program are queued again", photos=recovered)
 
@@ -246,11 +252,15 @@ class Daemon:
     async def _heartbeat(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
         """Publish the status, for systemd and for ``taggerd status``."""
         started = time.time()
+        trouble = ""
         while True:
             try:
                 live = await status.daemon_status(
                     services, arrivals, runner, started, self._admission_error
                 )
+                self._notifier.status(live.one_line)
+                await asyncio.to_thread(status.publish, live, services.settings.state_directory)
+                trouble = ""
             except LedgerDamaged as error:
                 # Opening it again quarantines the file; the new one is filled from the disk.
                 log.error("the ledger is opened again", reason=str(error))
@@ -258,9 +268,10 @@ class Daemon:
                 return
             except StorageError as error:
                 self._notifier.status(f"degraded: {error}")
-            else:
-                self._notifier.status(live.one_line)
-                await asyncio.to_thread(status.publish, live, services.settings.state_directory)
+            except Exception as error:
+                if described(error) != trouble:
+                    log.exception("the status cannot be published")
+                trouble = described(error)
             await self._heartbeat_due(runner, runner.paused)
 
     async def _heartbeat_due(self, runner: Runner, paused: str) -> None:

@@ -266,8 +266,10 @@ class Recovery:
         while not done():
             self._changed.clear()
             await self._changed.wait()
-            if self._broken is not None:
-                raise self._broken
+            if (broken := self._broken) is not None:
+                self._broken = None  # told once: whoever waits again has it probed again
+                self.start()
+                raise broken
 
     def pause(self, *, paused: bool) -> None:
         """Stop all probes, or go on with what is not usable."""

@@ -9,7 +9,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from taggerd.errors import BackendError, NotProbed
+import structlog
+
+from taggerd.errors import BackendError, BackendFailed, NotProbed
 from taggerd.inference.endpoint import Endpoint, Recovery
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import offer, questions
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
     from taggerd.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _REMEMBERED_PHOTOS = 256
 """Photos of which it is known at which endpoint they were asked about last."""
@@ -283,6 +287,10 @@ class InferenceService:
             return await endpoint.still_blind() or await endpoint.control()
         except BackendError as error:
             return error
+        except Exception as error:
+            # Whatever a server says, it is asked again later; the program goes on.
+            log.exception("the probe failed", base_url=endpoint.base_url)
+            return BackendFailed(f"the probe of {endpoint.base_url} failed: {type(error).__name__}")
 
     def _ready(self, endpoint: Endpoint, default_model: str) -> None:
         """Make the questions, now that a model is known."""

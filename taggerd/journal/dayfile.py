@@ -94,6 +94,11 @@ class DayFile:
             self._ids.update(fresh)
             self._seen = Stamp.of(os.fstat(descriptor))
 
+    def reject(self, line: str) -> None:
+        """Keep in ``.torn`` a *line* that :meth:`append` does not take."""
+        with failing_as_storage("write", self.torn):
+            self._tear(line.encode("utf-8", "backslashreplace"))
+
     def repair(self) -> None:
         """Move half a line at the end of the file, if there is one, to ``.torn``."""
         with (
@@ -168,6 +173,13 @@ class DayFile:
         if identity(rest):
             _write_all(descriptor, b"\n")
             return size + 1
+        self._tear(rest)
+        os.ftruncate(descriptor, start)
+        os.fsync(descriptor)
+        return start
+
+    def _tear(self, rest: bytes) -> None:
+        """Add *rest* to ``.torn``. Durable on return."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         torn = os.open(self.torn, flags, 0o666)
         try:
@@ -175,9 +187,6 @@ class DayFile:
             os.fsync(torn)
         finally:
             os.close(torn)
-        os.ftruncate(descriptor, start)
-        os.fsync(descriptor)
-        return start
 
     def _read_ids(self, descriptor: int, size: int) -> None:
         """Read the ids in the first *size* bytes, or only the new ones if the file has just grown.

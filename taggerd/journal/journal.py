@@ -2,7 +2,8 @@
 
 ::
 
-    results/YYYY-MM-DD.jsonl    one record per photo (.gz: compressed, .torn: half lines of a crash)
+    results/YYYY-MM-DD.jsonl    one record per photo (.gz: compressed, .torn: half lines of a crash,
+                                and what is no record)
     summaries/YYYY-MM-DD.md     the summary for reading
     summaries/YYYY-MM-DD.html   the same as a contact sheet
     metrics/YYYY-MM-DD.json     counts, latencies, tokens
@@ -122,6 +123,12 @@ class Journal:
         with self._lock:
             for day, group in groupby(sorted(entries, key=lambda e: e.day), lambda e: e.day):
                 self._day_file(day).append(tuple(group))
+
+    def reject(self, entry: Entry, today: date) -> Path:
+        """Keep an entry that :meth:`deliver` does not take, and return where."""
+        file = DayFile(self.results, today.isoformat())
+        file.reject(entry.line)
+        return file.torn
 
     def thumbnail(self, digest: str, jpeg: bytes) -> None:
         """Keep a photo's thumbnail; one that exists already is only marked as still in use."""

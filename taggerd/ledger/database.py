@@ -116,6 +116,10 @@ class Database:
             raise LedgerDamaged(self._damage)
         try:
             yield
+        except (sqlite3.DataError, sqlite3.IntegrityError) as error:
+            # One value is at fault, not the disk: whoever brought it pays, and the others go on.
+            message = f"the ledger does not take a value ({error}): {_BUG}"
+            raise ValueError(message) from error
         except sqlite3.Error as error:
             code = result_code(error)
             advice = ADVICE.get(code, _BUG)
@@ -143,14 +147,14 @@ class Database:
     def rows(self, query: str, /, **values: Value) -> list[Row]:
         """Return all rows of the named *query*."""
         with self._storage_errors():
-            return self._connection.execute(queries()[query], values).fetchall()
+            return self._connection.execute(queries()[query], _bound(values)).fetchall()
 
     def tuples(self, query: str, /, **values: Value) -> set[tuple[Any, ...]]:
         """Return all rows of the named *query* as plain tuples: for very many of them."""
         with self._storage_errors():
             cursor = self._connection.cursor()
             cursor.row_factory = None
-            return set(cursor.execute(queries()[query], values))
+            return set(cursor.execute(queries()[query], _bound(values)))
 
     def row(self, query: str, /, **values: Value) -> Row | None:
         """Return the first row of the named *query*, if there is one."""
@@ -164,12 +168,12 @@ class Database:
     def do(self, query: str, /, **values: Value) -> int:
         """Execute the named *query*; return how many rows it changed."""
         with self._storage_errors():
-            return self._connection.execute(queries()[query], values).rowcount
+            return self._connection.execute(queries()[query], _bound(values)).rowcount
 
     def insert(self, query: str, /, **values: Value) -> int:
         """Execute the named *query*; return the id of the row it made."""
         with self._storage_errors():
-            made = self._connection.execute(queries()[query], values).lastrowid
+            made = self._connection.execute(queries()[query], _bound(values)).lastrowid
         if made is None:
             message = f"{query} makes no row"
             raise TypeError(message)
@@ -183,6 +187,18 @@ class Database:
                 self._connection.close()
         finally:
             self._use.release()
+
+
+def storable(text: str) -> str:
+    r"""Return *text* with each lone surrogate escaped as ``\udXXX``: SQLite refuses them.
+
+    Models send them, and errors quote them. Inside JSON the escape means the same character.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _bound(values: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {k: storable(v) if isinstance(v, str) else v for k, v in values.items()}
 
 
 @contextmanager

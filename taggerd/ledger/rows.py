@@ -99,9 +99,7 @@ def answer_json(answer: Answer) -> str:
     said = {key: value for key, value in said.items() if value}
     if answer.raw != answer.text:
         said["raw"] = answer.raw
-    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
-    # SQLite refuses a lone surrogate; JSON's own escape for it is the same as Python's.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 
 def held_of(row: Mapping[str, Any]) -> Held:

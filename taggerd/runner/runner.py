@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.attempt import Attempt, record_of
+from taggerd.attempt import Attempt, bare_record, record_of
 from taggerd.errors import (
     PhotoError,
     PhotosDiskError,
@@ -24,6 +24,7 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.ledger import Deferred, Failed, Released
+from taggerd.logs import described
 from taggerd.photo import printable
 from taggerd.pipeline import keep, tag
 from taggerd.retry import DISK, policy_of
@@ -96,6 +97,10 @@ class Runner:
         self._unended: list[tuple[Attempt, Verdict]] = []
         """Attempts whose end the ledger's full disk did not take."""
         self._fatal: BaseException | None = None
+        self._cancelling = False
+        """Whether photos in flight are being cancelled."""
+        self._abandoned = False
+        """Whether the queue could not be told how some attempt ended; its claim stays held."""
         self.trouble = ""
         """What keeps photos from starting; empty while work goes on."""
         self.paused = ""
@@ -123,15 +128,16 @@ class Runner:
         Raises:
             BackendError, StorageError, StartError: the backend or this machine was at fault for
                 longer than the timeout.
-            Exception: whatever a listener raised.
+            BrokenPipeError: nobody reads what a listener says any more.
 
         """
         try:
-            while not self._stop.is_set() and self._fatal is None and await self._start_some():
+            while not self._stop.is_set() and self._fatal is None and await self._start_or_wait():
                 pass
             if self._in_flight:
                 await asyncio.wait(self._in_flight, timeout=drain_seconds)
         finally:
+            self._cancelling = True
             for task in self._in_flight:
                 task.cancel()
             await asyncio.gather(*self._in_flight, return_exceptions=True)
@@ -141,6 +147,23 @@ class Runner:
             raise self._fatal
 
     # Photos start.
+
+    async def _start_or_wait(self) -> bool:
+        """Start some photos; wait where the queue raises what nobody foresaw.
+
+        Somebody sits before a scan and is told; a daemon that ended would meet the same at every
+        start, until systemd starts it no more.
+        """
+        try:
+            return await self._start_some()
+        except TaggerdError:
+            raise
+        except Exception as error:
+            if self._trouble_timeout is not None:
+                raise
+            log.exception("no photo can start")
+            await self._ledger_failed(StorageError(described(error)))
+            return True
 
     async def _start_some(self) -> bool:
         """Start as many photos as may be in flight; return False when nothing is left to do."""
@@ -186,7 +209,7 @@ class Runner:
 
     async def _nothing_left(self) -> bool:
         waiting = await self._services.ledger.waiting(self._options.within, self._options.run)
-        return waiting.nothing_left
+        return waiting.nothing_left or (self._abandoned and waiting.due is None)
 
     async def _seconds_to_next(self) -> float:
         """Return how long nothing will be due, as far as the queue knows now."""
@@ -308,13 +331,42 @@ class Runner:
                 verdict = sidecars_failed(error)
             else:
                 verdict = self._judge.decide(claim, error)
-        except Exception as error:  # foreign decoders may raise anything; one photo pays, by name
-            log.exception("unexpected error", photo=printable(claim.photo.primary.path))
-            verdict = photo_failed(PhotoError(f"{type(error).__name__}: {error}"))
-        if verdict.kind == "failed":
-            record = record_of(attempt, self._services, self._options, verdict.error)
-            verdict = verdict.recorded(record, self._services.inference.asked_as)
+        except BaseException as error:  # noqa: BLE001 - foreign code raises anything; one photo pays
+            verdict = photo_failed(self._unexpected(error, attempt))
+        if verdict.kind == "failed" and verdict.error is not None:
+            verdict = self._recorded(attempt, verdict, verdict.error)
         return verdict
+
+    def _unexpected(self, error: BaseException, attempt: Attempt) -> PhotoError:
+        """Return what nobody foresaw as the photo's own fault, and log where it came from.
+
+        A library may also raise what would end the program: an exit, or a cancellation that nobody
+        asked for. Raises *error* if somebody did.
+        """
+        ordered = isinstance(error, asyncio.CancelledError) and self._cancelling
+        if ordered or isinstance(error, KeyboardInterrupt | GeneratorExit):
+            raise error
+        log.error(
+            "unexpected error",
+            photo=printable(attempt.claim.photo.primary.path),
+            exc_info=error,
+        )
+        return PhotoError(described(error))
+
+    def _recorded(self, attempt: Attempt, verdict: Verdict, fault: TaggerdError) -> Verdict:
+        """Return the *verdict* on a photo that failed, with a record; a bare one if need be."""
+        asked_as = self._services.inference.asked_as
+        try:
+            record = record_of(attempt, self._services, self._options, fault)
+            return verdict.recorded(record, asked_as)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._unexpected(error, attempt)
+            return self._barely_recorded(attempt, verdict, fault)
+
+    def _barely_recorded(self, attempt: Attempt, verdict: Verdict, fault: TaggerdError) -> Verdict:
+        """Return the *verdict* with a record of nothing that the attempt has gathered."""
+        record = bare_record(attempt, self._options, fault, self._services.now())
+        return verdict.recorded(record, self._services.inference.asked_as)
 
     async def _end(self, attempt: Attempt, verdict: Verdict) -> None:
         """End an attempt; where the ledger's disk is full, before the next photo starts."""
@@ -337,10 +389,7 @@ class Runner:
 
         """
         photo = attempt.claim.photo
-        await keep(attempt, self._services)
-        ended = await self._services.ledger.end(attempt.claim, verdict.ending)
-        if isinstance(verdict.ending, Failed) and not ended:
-            verdict = replace(verdict, kind="will retry", record=None)
+        verdict = await self._end_claim(attempt, verdict)
         if verdict.kind is None:
             return
         if verdict.kind == "waiting":
@@ -356,4 +405,53 @@ class Runner:
                 log.info("sidecars can be written again", photo=printable(photo.primary.path))
         outcome = Outcome(photo, verdict.kind, verdict.reason, verdict.record)
         for listener in self._on_outcome:
-            listener(outcome)
+            try:
+                listener(outcome)
+            except BrokenPipeError as error:  # nobody reads what this run says any more
+                self._fatal = error
+            except BaseException as error:  # noqa: BLE001 - it is about this photo alone
+                self._unexpected(error, attempt)
+
+    async def _end_claim(self, attempt: Attempt, verdict: Verdict) -> Verdict:
+        """Tell the queue how an attempt ended, and return how it did end.
+
+        Where the queue cannot take that, the photo fails, with a bare record. Where it takes not
+        even that, the claim stays held until this program ends.
+
+        Raises:
+            StorageError: the ledger's disk is full or failing; it was not told.
+
+        """
+        try:
+            await keep(attempt, self._services)
+        except StorageError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in _verdict()
+            verdict = self._not_taken(error, attempt)
+            attempt.unkept.clear()
+        try:
+            return await self._ended(attempt, verdict)
+        except StorageError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in _verdict()
+            verdict = self._not_taken(error, attempt)
+        try:
+            return await self._ended(attempt, verdict)
+        except StorageError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in _verdict()
+            self._unexpected(error, attempt)
+            self._abandoned = True
+            return Verdict(Deferred())
+
+    def _not_taken(self, error: BaseException, attempt: Attempt) -> Verdict:
+        """Return the verdict on a photo of which the queue does not take what was gathered."""
+        fault = self._unexpected(error, attempt)
+        return self._barely_recorded(attempt, photo_failed(fault), fault)
+
+    async def _ended(self, attempt: Attempt, verdict: Verdict) -> Verdict:
+        """End the claim as *verdict* says; return it, or that the photo is tried again."""
+        ended = await self._services.ledger.end(attempt.claim, verdict.ending)
+        if isinstance(verdict.ending, Failed) and not ended:
+            return replace(verdict, kind="will retry", record=None)
+        return verdict

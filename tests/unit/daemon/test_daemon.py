@@ -135,16 +135,17 @@ async def test_wrong_settings_change_nothing(life: Life) -> None:
     assert len(life.opened) == 1
 
 
-async def test_a_part_that_dies_ends_the_service_with_its_error(life: Life) -> None:
+async def test_a_part_that_dies_ends_the_service_with_its_error(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Systemd restarts it; a service that lost a part and goes on would lie."""
+
+    async def dies(*_: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr("taggerd.relay.OutboxRelay.run", dies)  # a defect
     async with asyncio.timeout(30):
         serving = asyncio.create_task(life.daemon.run())
-        await life.until(lambda: "ready" in life.heard.said)
-
-        async def dies(*_: object) -> list[object]:
-            raise LookupError
-
-        life.site.ledger.outbox = dies  # type: ignore[method-assign, assignment]  # a defect
         with pytest.raises(ExceptionGroup) as caught:
             await serving
     assert caught.group_contains(LookupError)

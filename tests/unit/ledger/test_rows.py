@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taggerd.ledger import Held
+from taggerd.ledger.database import storable
 from taggerd.ledger.rows import answer_json, held_of
 from taggerd.photo import Answer, Keyword
 
@@ -38,8 +39,8 @@ def row(answer: str) -> dict[str, object]:
 @given(answer=answers)
 def test_whatever_was_said_comes_back(answer: Answer) -> None:
     """Every text, also lone surrogates and NULs; every score; raw equal to the text or not."""
-    kept = answer_json(answer)
-    kept.encode()  # as the database will
+    kept = storable(answer_json(answer))  # as the database will
+    kept.encode()
     assert held_of(row(kept)) == Held(answer, 1.5)
 
 

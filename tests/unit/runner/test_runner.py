@@ -212,14 +212,14 @@ async def test_a_photo_asked_about_again_waits_for_the_run_that_may_replace_its_
     assert path.with_name("a.jpg.xmp").read_bytes() == before
 
 
-async def test_a_listener_that_fails_ends_the_run(site: Site) -> None:
-    """Its error is not swallowed, and no photo is lost."""
+async def test_a_listener_whose_reader_is_gone_ends_the_run(site: Site) -> None:
+    """As ``taggerd scan . | head`` does; its error is not swallowed, and no photo is lost."""
     await site.arrive("a.jpg")
 
     def listener(_outcome: Outcome) -> None:
-        raise LookupError
+        raise BrokenPipeError
 
     async with site.services() as services:
-        with pytest.raises(LookupError):
+        with pytest.raises(BrokenPipeError):
             await runner(services, site, Heard(), on_outcome=[listener]).work(drain_seconds=0)
     assert (await site.ledger.counts()).recorded == 1
