@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -95,6 +96,7 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: the process's) and return its exit code."""
     given = _usual_form(sys.argv[1:] if arguments is None else arguments)
+    _keep_others_from_writing()
     for name in ("stdout", "stderr"):
         if type(stream := getattr(sys, name)) is io.TextIOWrapper:
             setattr(sys, name, _Output.over(stream))
@@ -118,6 +120,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _keep_others_from_writing() -> None:
+    """Replace a umask with which everybody may write what is made.
+
+    Nobody chooses that one: a service manager or a container has forgotten to set another. One that
+    keeps others out, or lets the group write, stays.
+    """
+    mask = os.umask(0o022)
+    if mask & stat.S_IWOTH:
+        os.umask(mask)
 
 
 class _Output(io.TextIOWrapper):

@@ -31,8 +31,10 @@ app = typer.Typer(
 )
 
 
-def _write_new(file: Path, text: str, *, mode: int) -> None:
-    """Write a settings file that does not exist yet; *mode* as for ``open``, less the umask.
+def _write_new(file: Path, text: str) -> None:
+    """Write a settings file that does not exist yet, for the user alone whatever the umask.
+
+    In a folder of another group (/etc/taggerd), that group may read it: the service's.
 
     Raises:
         ConfigurationError: it exists, or cannot be written.
@@ -40,8 +42,12 @@ def _write_new(file: Path, text: str, *, mode: int) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        group = file.parent.stat().st_gid
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            if os.geteuid() == 0 and group != os.getegid():
+                os.fchown(out.fileno(), -1, group)
+                os.fchmod(out.fileno(), 0o640)
             out.write(text)
     except FileExistsError as error:
         message = f"{file}: already exists, and is left as it is"
@@ -62,7 +68,7 @@ def init(
 ) -> None:
     """Write a settings file with all defaults, explained."""
     file = path or user_file(os.environ)
-    _write_new(file, display.template(), mode=0o666)
+    _write_new(file, display.template())
     typer.echo(f"wrote {file}: set arrivals.roots and backend.base_url there")
 
 
@@ -152,7 +158,7 @@ def import_(
         message = f"name the file that you mean: taggerd config import {translation.found} --write"
         raise ConfigurationError(message)
     target = user_file(os.environ)
-    _write_new(target, translation.toml(with_key=True), mode=0o600)
+    _write_new(target, translation.toml(with_key=True))
     typer.echo(f"wrote {target}: {len(translation.values)} settings")
     for line in translation.left:
         typer.echo(f"not translated: {line}")

@@ -217,7 +217,9 @@ def publish(status: DaemonStatus, state_directory: Path) -> None:
     new = state_directory / f".{FILE}.{os.getpid()}"
     data = json.dumps(asdict(status)).encode().ljust(RESERVE_BYTES)
     try:
-        new.write_bytes(data)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
+            file.write(data)
         new.replace(state_directory / FILE)
     except OSError:
         with suppress(OSError):

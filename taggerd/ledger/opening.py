@@ -95,7 +95,7 @@ def _mapped(error: sqlite3.Error, path: Path, suspicion: Path) -> StorageError |
     if code in DAMAGED:
         advice = "it is replaced once no other taggerd uses it"
         with suppress(OSError):
-            suspicion.touch()
+            suspicion.touch(mode=0o600)
     message = f"the ledger {printable(path)} cannot be used ({error}): {advice}"
     if code in DAMAGED:
         return LedgerDamaged(message)
@@ -134,6 +134,8 @@ def _open(
 
 
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    # Made here, because SQLite lets the umask decide; its log gets the mode of the database.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     connection.row_factory = named_row
     return connection

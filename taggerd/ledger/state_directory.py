@@ -15,6 +15,7 @@ from taggerd.ledger.durability import Durability
 from taggerd.ledger.opening import open_database
 from taggerd.ledger.owners import Lock, Owners, daemon_pid
 from taggerd.photo import printable
+from taggerd.settings.permissions import why_not_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class StateDirectory:
         with ExitStack() as opened:
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _refuse_shared(directory)
                 self.owners = Owners(directory / "owners")
                 if exclusive:
                     opened.callback(self._lock_as_daemon().release)
@@ -82,7 +84,7 @@ class StateDirectory:
         """Open *directory*, creating it if need be (mode 0700); *exclusive* as its only daemon.
 
         Raises:
-            StartError: it cannot be used, or another daemon uses it.
+            StartError: it cannot be used, others may write to it, or another daemon uses it.
             StorageError: its disk is full or failing.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -126,3 +128,14 @@ class StateDirectory:
             raise StartError(message) from None
         lock.write(f"{os.getpid()} {self.owners.me}")
         return lock
+
+
+def _refuse_shared(directory: Path) -> None:
+    """Refuse a folder that others may write: they would decide what goes into sidecars.
+
+    Raises:
+        StartError: it is such a folder.
+    """
+    if why := why_not_private(directory):
+        message = f"the state directory {printable(directory)} is not used: {why}"
+        raise StartError(message)

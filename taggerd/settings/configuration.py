@@ -9,6 +9,7 @@ of the nearest pyproject.toml if it is trusted (:mod:`taggerd.settings.project`)
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
 from taggerd.settings import Settings
 from taggerd.settings.keys import leaves, leaves_of_own, nearest_to
+from taggerd.settings.permissions import other_writers
 from taggerd.settings.project import FILE as PYPROJECT
 from taggerd.settings.project import Project, project_layer, trusted_project
 from taggerd.settings.sources import (
@@ -112,10 +114,16 @@ def _read(file: Path) -> Project:
     """Read a settings file that was named, or has its usual name.
 
     Raises:
-        ConfigurationError: it cannot be read, or is not TOML; or a pyproject.toml without a table.
+        ConfigurationError: it cannot be read, is not TOML, or others may write to it; or it is a
+            pyproject.toml without a table.
     """
     content = toml(file)
     if file.name != PYPROJECT:
+        status = file.stat()
+        # Whoever writes it says where photos and keys go. A pipe is nobody's but the shell's.
+        if stat.S_ISREG(status.st_mode) and (who := other_writers(status)):
+            message = f"{file}: not used: {who} may write to it: chmod go-w {file}"
+            raise ConfigurationError(message)
         return Project(Layer(str(file), anchored(content, file.absolute().parent)))
     project = project_layer(file, str(file), content)
     if project.layer is None:
