@@ -236,7 +236,7 @@ def lstat(path: Path | str) -> os.stat_result:
         os.close(descriptor)
 
 
-def exists(path: Path) -> bool:
+def exists(path: Path | str) -> bool:
     """Say whether anything is called *path*, even a broken link; False if that is not known."""
     try:
         lstat(path)
@@ -557,6 +557,11 @@ class _OpenHow(ctypes.Structure):
     )
 
 
+@functools.cache
+def _how(flags: int, mode: int, resolve: int) -> _OpenHow:
+    return _OpenHow(flags, mode, resolve)  # made once: a walk opens a million folders
+
+
 _OPENAT2 = 437
 """The number of the system call, the same on every architecture but Alpha."""
 _RESOLVE = 0x02 | 0x04 | 0x08
@@ -567,13 +572,11 @@ def _by_openat2(top: int, below: str, flags: int, mode: int) -> int:
     path = os.fsencode(below)
     if b"\0" in path:
         _raise(errno.EINVAL)
-    how = _OpenHow(flags, mode, _RESOLVE)
+    how = _how(flags, mode, _RESOLVE)
     while True:
-        descriptor = _libc().syscall(
-            ctypes.c_long(_OPENAT2), top, path, ctypes.byref(how), ctypes.c_size_t(24)
-        )
+        descriptor: int = _syscall()(_OPENAT2, top, path, how, ctypes.sizeof(how))
         if descriptor >= 0:
-            return int(descriptor)
+            return descriptor
         # EAGAIN: a rename somewhere on the machine came between; the kernel asks for another try.
         if (number := ctypes.get_errno()) not in {errno.EAGAIN, errno.EINTR}:
             _raise(number)
@@ -596,10 +599,8 @@ def _step_by_step(top: int, below: str, flags: int, mode: int) -> int:
 @functools.cache
 def _has_openat2() -> bool:
     """Say whether openat2 works: some containers refuse system calls that they do not know."""
-    how = _OpenHow(_ONLY_A_HANDLE, 0, 0)
-    descriptor = _libc().syscall(
-        ctypes.c_long(_OPENAT2), -100, b"/", ctypes.byref(how), ctypes.c_size_t(24)
-    )
+    how = _how(_ONLY_A_HANDLE, 0, 0)
+    descriptor = _syscall()(_OPENAT2, -100, b"/", how, ctypes.sizeof(how))
     if descriptor < 0:
         return False
     os.close(descriptor)
@@ -608,9 +609,19 @@ def _has_openat2() -> bool:
 
 @functools.cache
 def _libc() -> Any:  # noqa: ANN401 - ctypes libraries have no type of their own members
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    return libc
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@functools.cache
+def _syscall() -> Any:  # noqa: ANN401 - as above
+    """Return syscall(2) with the arguments of openat2."""
+    syscall = _libc().syscall
+    syscall.restype = ctypes.c_long
+    syscall.argtypes = (
+        *(ctypes.c_long, ctypes.c_int, ctypes.c_char_p),
+        *(ctypes.POINTER(_OpenHow), ctypes.c_size_t),
+    )
+    return syscall
 
 
 def _raise(number: int) -> NoReturn:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from taggerd import files
 from taggerd.arrivals import (
     Seen,
     Settling,
@@ -22,7 +22,6 @@ from taggerd.arrivals import (
 )
 from taggerd.attempt import outgoing
 from taggerd.errors import StorageError
-from taggerd.files import read_only_reason
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState
 from taggerd.photo import extension, group, printable
@@ -264,7 +263,7 @@ async def _warn(
 def _read_only(wanted: Iterable[Seen]) -> list[str]:
     """Return why sidecars of *wanted* cannot be written, once for each file system."""
     folders = dict.fromkeys(seen.file.path.parent for seen in wanted)
-    return list(dict.fromkeys(filter(None, map(read_only_reason, folders))))
+    return list(dict.fromkeys(filter(None, map(files.read_only_reason, folders))))
 
 
 def _write_files(request: ScanRequest, work: Scan, services: Services) -> None:
@@ -390,7 +389,7 @@ class Scan:
         states = await self._services.ledger.file_states(f for photo in left for f in photo.files)
         for photo in left:
             path, now = photo.primary.path, states[photo.primary.path]
-            if not await asyncio.to_thread(os.path.lexists, path):
+            if not await asyncio.to_thread(files.exists, path):
                 self.tally.gone.append(Skip(path, "gone"))
             elif now.state == "recorded":
                 self.tally.outcomes["already tagged"] += 1

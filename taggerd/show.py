@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taggerd import metadata
 from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
-from taggerd.photo import Photo, PhotoFile, Stamp, group
+from taggerd.photo import group
 from taggerd.services import metadata_options, open_pools
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.metadata import View
+    from taggerd.photo import Photo
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
@@ -49,8 +50,8 @@ def _find(paths: Sequence[Path], settings: Settings) -> tuple[list[Photo], list[
         found = complete_photos(below.photos) if named else below.photos
         for skip in below.skipped:
             if named and skip.kind == "sidecar":
-                beside = [file for file in SidecarPhotos().of(skip.path) if file.is_file()]
-                found += complete_photos(group(PhotoFile(f, Stamp.of(f.lstat())) for f in beside))
+                beside = SidecarPhotos().there(skip.path)
+                found += complete_photos(group(beside))
                 if not beside:
                     skipped.append(Skip(skip.path, "a sidecar without its photo"))
             elif named:

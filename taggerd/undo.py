@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd import metadata
+from taggerd import files, metadata
 from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
 from taggerd.errors import WorkerLost
 from taggerd.ledger import Rewritten
@@ -186,7 +185,7 @@ def _add_sidecars_of(photo: Photo, found: Found, options: Options, *, named: boo
     for file in photo.files:
         if metadata.embeddable(file.path):
             found.embeddable[file.path] = found.embeddable.get(file.path, False) or named
-    there = [path for path in metadata.plan(photo, options) if os.path.lexists(path)]
+    there = [path for path in metadata.plan(photo, options) if files.exists(path)]
     for path in there:
         found.sidecars[path] = found.sidecars.get(path, False) or named
     if not there:

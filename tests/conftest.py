@@ -25,12 +25,12 @@ def _log_to_a_stream_that_is_open() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _work_below_the_tests_own_folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _work_below_the_tests_own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let the functions under test touch the folder of all tests, as a command would."""
-    monkeypatch.setattr(files, "_roots", [])
-    files.work_below(tmp_path_factory.getbasetemp())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "_roots", [])
+        files.work_below(tmp_path_factory.getbasetemp())
+        yield
 
 
 @pytest.fixture

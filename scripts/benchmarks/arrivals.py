@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import structlog
 from _figures import Figure, print_table
 
-from taggerd import settings
+from taggerd import files, settings
 from taggerd.arrivals import Arrivals
 from taggerd.arrivals.dirty import Dirty
 from taggerd.arrivals.filters import Filters
@@ -90,6 +90,7 @@ class Serving:
 @contextlib.asynccontextmanager
 async def serving(root: Path, state: Path) -> AsyncIterator[Serving]:
     """Serve *root* with a ledger in *state*."""
+    files.work_below(root)
     ledger = await SqliteLedger.open(state)
     service = Serving(ledger, root)
     task = asyncio.create_task(service.arrivals.run())

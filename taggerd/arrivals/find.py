@@ -129,9 +129,9 @@ def complete_photos(photos: Iterable[Photo]) -> list[Photo]:
         path = photo.primary.path
         together = {path: photo.primary}
         with suppress(OSError):  # a folder that may be entered, but not listed
-            for other in path.parent.iterdir():
+            for other in map(path.with_name, files.names_in(path.parent)):
                 if other.stem == path.stem and extension(other) in IMAGE_EXTENSIONS:
-                    together[other] = PhotoFile(other, Stamp.of(other.lstat()))
+                    together[other] = PhotoFile(other, Stamp.of(files.lstat(other)))
         found += [p for p in group(together.values()) if any(file.path == path for file in p.files)]
     return found
 
@@ -152,7 +152,16 @@ class SidecarPhotos:
         if sidecar.parent != self._folder:
             self._folder, self._stems = sidecar.parent, defaultdict(list)
             with suppress(OSError):
-                for path in sidecar.parent.iterdir():
+                for path in map(sidecar.with_name, files.names_in(sidecar.parent)):
                     if extension(path) in IMAGE_EXTENSIONS:
                         self._stems[path.stem].append(path)
         return self._stems[sidecar.stem]
+
+    def there(self, sidecar: Path) -> list[PhotoFile]:
+        """Return those of them that are there, as they are now."""
+        found = []
+        for path in self.of(sidecar):
+            with suppress(OSError):
+                seen = see(path)
+                found += [seen.file] if isinstance(seen, Seen) else []
+        return found

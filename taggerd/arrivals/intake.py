@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.arrivals.settling import Settling
 from taggerd.arrivals.walk import Seen, see
 
@@ -65,7 +65,7 @@ class Intake:
                 try:
                     seen = see(f"{folder}/{name}")
                 except (FileNotFoundError, NotADirectoryError):
-                    consistent = consistent and os.path.isdir(folder)  # noqa: PTH112 - no Path is needed for it
+                    consistent = consistent and files.exists(folder)
                 except OSError:
                     self._incomplete = True  # a share that fails for a moment
                 else:

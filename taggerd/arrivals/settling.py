@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import os
 import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.errors import PhotoChanged, PhotoGone, PhotoUnreadable
 from taggerd.photo import Photo, PhotoFile, Stamp, printable
 
@@ -152,7 +152,7 @@ class Settling:
         changed = False
         for path, stamp in list(stem.files.items()):
             try:
-                status = os.lstat(path)
+                status = files.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
                 gone = True
             except OSError:
@@ -187,7 +187,7 @@ def _confirm(photo: Photo) -> None:
     for file in photo.files:
         shown = printable(file.path)
         try:
-            status = os.lstat(file.path)
+            status = files.lstat(file.path)
         except (FileNotFoundError, NotADirectoryError) as error:
             message = f"{shown} is no longer there"
             raise PhotoGone(message) from error

@@ -1,4 +1,4 @@
-"""Walks everything below a root with `os.scandir` and `lstat`; no file is opened."""
+"""Walks everything below a root, folder by folder; no file is opened."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from taggerd import files
 from taggerd.arrivals.filters import SIDECAR
 from taggerd.errors import ConfigurationError
 from taggerd.photo import PhotoFile, Stamp, printable
@@ -112,7 +113,7 @@ def folders(
         RootOffline: at once, if *root* is missing, not a folder or not readable.
     """
     try:
-        with os.scandir(root):
+        with files.listing(root):
             pass
     except OSError as error:
         raise RootOffline(offline_reason(root, error)) from error
@@ -141,7 +142,7 @@ def see(path: Path | str) -> Seen | str:
     Raises:
         OSError: it is gone or cannot be read.
     """
-    status = os.lstat(path)
+    status = files.lstat(path)
     seen = Seen(PhotoFile(Path(path), Stamp.of(status)), status.st_ctime_ns)
     return _not_regular(status.st_mode) or seen
 
@@ -177,9 +178,7 @@ def _descend(root: Path, filters: Filters, top: Path, skipped: Skipped) -> Itera
     stack: list[tuple[str, str]] = [(os.fspath(top), base)]
     while stack:
         path, prefix = stack.pop()
-        # The root may be a symbolic link: its owner named it. Nothing below may be one, not even
-        # a folder that is swapped for a link during the walk.
-        listing = _Listing(path, prefix, filters, skipped, follow=prefix == "")
+        listing = _Listing(path, prefix, filters, skipped)
         folder = listing.read()
         if folder is not None:
             yield folder
@@ -189,14 +188,11 @@ def _descend(root: Path, filters: Filters, top: Path, skipped: Skipped) -> Itera
 class _Listing:
     """The reading of one folder."""
 
-    def __init__(
-        self, path: str, prefix: str, filters: Filters, skipped: Skipped, *, follow: bool
-    ) -> None:
+    def __init__(self, path: str, prefix: str, filters: Filters, skipped: Skipped) -> None:
         self.path = path
         self.prefix = prefix
         self.filters = filters
         self.skipped = skipped
-        self.flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
         # Paths are measured only where a name could take them past the limit.
         self.near_limit = len(os.fsencode(path)) + 1 + _NAME_MAX >= _PATH_MAX
         self.rows: list[Row] = []
@@ -205,20 +201,14 @@ class _Listing:
 
     def read(self) -> Folder | None:
         """Read the folder; None where it cannot even be opened."""
+        inode = None
         try:
-            descriptor = os.open(self.path, self.flags)
-        except OSError as error:
-            self._report(self.path, error)
-            return None
-        try:
-            inode = os.fstat(descriptor).st_ino
-            with os.scandir(descriptor) as entries:
+            with files.listing(self.path) as (status, entries):
+                inode = status.st_ino
                 self._take_all(entries)
         except OSError as error:
             self._report(self.path, error)
-        finally:
-            os.close(descriptor)
-        return Folder(Path(self.path), inode, self.rows, self.ctimes)
+        return None if inode is None else Folder(Path(self.path), inode, self.rows, self.ctimes)
 
     def _take_all(self, entries: Iterable[os.DirEntry[str]]) -> None:
         """Take the entries.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from taggerd import files
 from taggerd.arrivals.inotify import InotifyWatcher
 from taggerd.photo import printable
 
@@ -168,19 +169,16 @@ class Watch:
 
 def _lists_inode(watcher: InotifyWatcher, root: Path) -> bool:
     """Say whether the kernel lists the inodes that `stat` gives: stacked file systems differ."""
-    return os.stat(root).st_ino in watcher.watched()  # noqa: PTH116 - no Path is needed for it
+    return files.lstat(root).st_ino in watcher.watched()
 
 
 def _still_there(folders: dict[int, str]) -> dict[int, str]:
     """Return those of *folders* that are still at their path."""
     there = {}
     for inode, path in folders.items():
-        try:
-            status = os.stat(path)  # noqa: PTH116 - no Path is needed for it
-        except OSError:
-            continue
-        if status.st_ino == inode:
-            there[inode] = path
+        with suppress(OSError):
+            if files.lstat(path).st_ino == inode:
+                there[inode] = path
     return there
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.arriving import Records
 
+from taggerd import files
 from taggerd.arrivals.executor import Executor
 from taggerd.arrivals.filters import Filters
 from taggerd.arrivals.missing import MissingFileSweep, gone
@@ -95,10 +96,10 @@ def test_what_cannot_be_read_is_not_gone(
     def fails(_path: object) -> list[str]:
         raise OSError(failure, os.strerror(failure))
 
-    monkeypatch.setattr(os, "listdir", fails)
+    monkeypatch.setattr(files, "names_in", fails)
     assert gone(root, known) == set()
     monkeypatch.undo()
-    monkeypatch.setattr(os, "scandir", fails)
+    monkeypatch.setattr(files, "listing", fails)
     assert gone(root, known) == set()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from taggerd import files
 from taggerd.arrivals.settling import Settling, confirm
 from taggerd.arrivals.walk import Seen, see
 from taggerd.errors import PhotoChanged, PhotoGone
@@ -55,7 +56,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """Give an empty disk, and a wall clock that stands still."""
     disk = Disk()
-    monkeypatch.setattr(os, "lstat", disk.lstat)
+    monkeypatch.setattr(files, "lstat", disk.lstat)
     monkeypatch.setattr(time, "time", lambda: WALL)
     return disk
 

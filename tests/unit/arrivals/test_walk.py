@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from taggerd import files
 from taggerd.arrivals.filters import Filters
 from taggerd.arrivals.walk import RootOffline, Skip, folders, walk
 from taggerd.photo import Stamp
@@ -68,6 +69,7 @@ def test_a_root_that_is_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.jpg").touch()
     (tmp_path / "root").symlink_to("real")
+    files.work_below(tmp_path / "root")
     assert [s.file.path for s in walk(tmp_path / "root", Filters())] == [tmp_path / "root/a.jpg"]
 
 
