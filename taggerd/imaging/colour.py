@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageCms
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _SRGB = ImageCms.createProfile("sRGB")
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
@@ -20,7 +24,8 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("F", "I") or image.mode.startswith("I;"):
         return _from_deep_grey(image)
     if image.has_transparency_data:
-        return image.convert("LA" if image.mode in ("L", "LA", "La", "1") else "RGBA")
+        mode = "LA" if image.mode in ("L", "LA", "La", "1") else "RGBA"
+        return image if image.mode == mode else image.convert(mode)  # `convert` copies, too
     if image.mode in ("P", "RGBX"):
         return image.convert("RGB")
     return image.convert("L") if image.mode == "1" else image
@@ -30,15 +35,20 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and floating grey values to 0..255; `convert` would only clip them."""
     import numpy as np  # noqa: PLC0415 - 30 ms that few photos need
 
-    values = np.asarray(image, dtype=np.float32)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    white = 65535.0 if image.mode.startswith("I;16") else _white(float(values.max(initial=0)))
-    if image.mode == "F" and white <= 1:
-        white = 1.0
-    scaled = np.clip(values * (255.0 / white), 0, 255).astype(np.uint8)
-    grey = Image.fromarray(scaled)
+    white = 65535.0 if image.mode.startswith("I;16") else None
+    grey = Image.fromarray(eight_bit_values(np.asarray(image), white))
     grey.info = {"icc_profile": image.info.get("icc_profile")}
     return grey
+
+
+def eight_bit_values(values: np.ndarray, white: float | None) -> np.ndarray:
+    """Scale *values* of any type to 0..255; *white* is guessed from the largest if it is None."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    numbers = np.nan_to_num(np.asarray(values, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    white = white or _white(float(numbers.max(initial=0)))
+    scaled: np.ndarray = np.clip(numbers * (255.0 / white) + 0.5, 0, 255).astype(np.uint8)
+    return scaled
 
 
 def _white(largest: float) -> float:

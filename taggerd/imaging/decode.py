@@ -1,6 +1,6 @@
 """Rendered formats: from a file to a picture no larger than needed, upright and in sRGB.
 
-The order makes it fast: scale while decoding (`Image.draft`), resample, convert colours, rotate.
+The order makes it fast: scale while decoding, resample, convert colours, rotate.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import contextlib
 import io
 from typing import TYPE_CHECKING, BinaryIO
 
-import pillow_heif
-from PIL import AvifImagePlugin, ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
-from taggerd.errors import PhotoUndecodable
-from taggerd.imaging import colour, formats, jxl
+from taggerd.errors import PhotoUndecodable, TaggerdError
+from taggerd.imaging import colour, formats, frames, jpeg, limits, vips
 
 if TYPE_CHECKING:
     from taggerd import settings
     from taggerd.imaging.formats import Format
 
-MEGA = 1_000_000
-_ENOUGH_FOR_ANY_LIMIT = 10 * MEGA
+_ENOUGH_FOR_ANY_LIMIT = 10 * limits.MEGA
 """Pixels that fit into the smallest memory limit of a worker process, whatever decodes them."""
+_PILLOW = 5
+"""Bytes a pixel that Pillow takes for a whole picture, with what the decoder reads at a time."""
 _END = 65536
 """Bytes at the end of a JPEG that are searched for zeros."""
 _PADDING = 512
@@ -43,24 +43,53 @@ _TRANSPOSITIONS = {
 }
 
 
-def _set_up() -> None:
-    """Register the decoders. One thread each: the processes are the parallelism."""
-    Image.MAX_IMAGE_PIXELS = None  # our own limit, a setting, is checked first
-    pillow_heif.register_heif_opener(decode_threads=1, depth_images=False, aux_images=False)
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-
-
-_set_up()
+Image.MAX_IMAGE_PIXELS = None  # our own limit, a setting, is checked first
 
 
 def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Image.Image, list[str]]:
     """Return the first picture of *file* upright, in sRGB, at most ``max_edge`` long, and notes.
 
     Raises:
-        PhotoUndecodable: too large, or truncated.
+        PhotoUndecodable: too large, truncated, or sound but not supported.
+        MemoryError: it needs more than this process may take.
         Exception: whatever the decoder raises for a damaged file.
     """
-    image = open_image(file, kind, options.max_megapixels)
+    if kind is formats.JXL:
+        decoded = frames.jpeg_xl(file, options)
+        if isinstance(decoded, bytes):  # a repacked JPEG
+            return _jpeg(io.BytesIO(decoded), options)
+        return finish(decoded, 0, options.max_edge)  # its EXIF repeats what was already applied
+    if kind is formats.JPEG:
+        return _jpeg(file, options)
+    if kind in (formats.HEIF, formats.AVIF):
+        opened = open_image(file, kind, options.max_megapixels)
+        image = frames.picture(opened, kind, options)
+    else:
+        image = _streamed(file, kind, options)
+    return finish(image, orientation_of(image), options.max_edge)
+
+
+def _streamed(file: BinaryIO, kind: Format, options: settings.Image) -> Image.Image:
+    """Return a PNG, TIFF or WebP; what libvips does not read of TIFF, Pillow may.
+
+    Raises:
+        PhotoUndecodable: neither supports it.
+    """
+    try:
+        return vips.picture(file, kind, options)
+    except vips.NotForVips as reason:
+        try:
+            image = open_image(_rewound(file), kind, options.max_megapixels)
+            return load(image, options.max_edge)
+        except (TaggerdError, MemoryError):
+            raise
+        except Exception as error:
+            message = f"this kind of {kind.name} is not supported: {reason}; save it as another"
+            raise PhotoUndecodable(message) from error
+
+
+def _jpeg(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[str]]:
+    image = open_image(file, formats.JPEG, options.max_megapixels)
     width, height = image.size
     cut = ""
     try:
@@ -68,20 +97,20 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Imag
     except OSError as error:
         if not is_truncated(error):
             raise
-        image, cut = _rows_there(image, file, kind, options)
+        image, cut = _rows_there(image, file, options)
     except MemoryError as error:
-        if width * height > _ENOUGH_FOR_ANY_LIMIT:
+        if error.args or width * height > _ENOUGH_FOR_ANY_LIMIT:
             raise
-        message = f"damaged {kind.name}: needs more memory than its size explains; copy it again"
+        message = "damaged JPEG: needs more memory than its size explains; copy it again"
         raise PhotoUndecodable(message) from error
     image, notes = finish(image, orientation_of(image), options.max_edge)
-    if kind is formats.JPEG and _is_hollow(file):
+    if _is_hollow(file):
         notes.append("the file ends in zero bytes: it may not have been copied completely")
     return image, [*([cut] if cut else []), *notes]
 
 
 def _rows_there(
-    image: Image.Image, file: BinaryIO, kind: Format, options: settings.Image
+    image: Image.Image, file: BinaryIO, options: settings.Image
 ) -> tuple[Image.Image, str]:
     """Return the upper rows of a truncated JPEG, and a note that says how many they are.
 
@@ -90,11 +119,11 @@ def _rows_there(
     scans is of the whole picture.
 
     Raises:
-        PhotoUndecodable: too few, by ``image.accept_truncated``, or another format.
+        PhotoUndecodable: too few, by ``image.accept_truncated``.
     """
     share = _share(image)
-    if kind is formats.JPEG and image.mode in _BLANK:
-        again = open_image(_rewound(file), kind, options.max_megapixels)
+    if image.mode in _BLANK:
+        again = open_image(_rewound(file), formats.JPEG, options.max_megapixels)
         blank = _BLANK[again.mode]
         _draft(again, options.max_edge)
         again.im = Image.new(again.mode, again.size, blank if len(blank) > 1 else blank[0]).im
@@ -144,38 +173,33 @@ def open_image(file: BinaryIO, kind: Format, max_megapixels: float) -> Image.Ima
     Raises:
         PhotoUndecodable: it has more than *max_megapixels*.
     """
-    if kind is formats.JXL:
-        refuse_huge(jxl.size_of(file), max_megapixels)
-        from pillow_jxl import JpegXLImagePlugin  # noqa: PLC0415 - 20 ms that few photos need
-
-        JpegXLImagePlugin.DECODE_THREADS = 0
     try:
         image: Image.Image = Image.open(file, formats=[kind.pillow])
     except UnidentifiedImageError:
         file.seek(0)
         factory, _ = Image.OPEN[kind.pillow]
         image = factory(file, "")  # raises the reason, which Image.open hides
-    refuse_huge(image.size, max_megapixels)
+    limits.refuse_huge(image.size, max_megapixels)
     return image
-
-
-def refuse_huge(size: tuple[int, int], max_megapixels: float) -> None:
-    """Raise `PhotoUndecodable` if a picture of *size* has more than *max_megapixels*."""
-    width, height = size
-    if width * height > max_megapixels * MEGA:
-        message = (
-            f"{width} × {height} pixels are {width * height / MEGA:.0f} megapixels, more than "  # noqa: RUF001 - a multiplication sign
-            f"image.max_megapixels ({max_megapixels:g}) allows"
-        )
-        raise PhotoUndecodable(message)
 
 
 def load(image: Image.Image, max_edge: int) -> Image.Image:
     """Decode *image*, at a reduced scale of at least *max_edge* where the format can.
 
     Raises:
+        PhotoUndecodable: a JPEG of too many scans.
+        MemoryError: it needs more than this process may take.
         Exception: whatever the decoder raises.
     """
+    width, height = image.size
+    if not isinstance(image, ImageFile.ImageFile):
+        return image
+    if image.format in ("JPEG", "MPO") and image.fp is not None:
+        cost = jpeg.cost(image.fp)
+        limits.refuse_scans(cost.scans)
+        limits.reserve(cost.memory_bytes)
+    else:
+        limits.reserve(_PILLOW * width * height)
     _draft(image, max_edge)
     image.load()
     return image
@@ -208,11 +232,9 @@ def _share(image: Image.Image) -> str:
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation still to be applied to the loaded *image*: 1 to 8, 0 for none.
 
-    HEIF and JPEG XL decoders have rotated the picture already (by `irot` and the like, not EXIF),
-    and so has Pillow for TIFF. For AVIF, Pillow reports `irot` as if it were EXIF.
+    The HEIF decoder has rotated the picture already (by `irot` and the like, not EXIF), and so has
+    Pillow for TIFF. For AVIF, Pillow reports `irot` as if it were EXIF.
     """
-    if image.format == "JXL" and not getattr(image, "jpeg", False):
-        return 0  # its EXIF repeats what was already applied
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 0)
     except Exception:  # noqa: BLE001 - damaged EXIF may raise anything; the picture is still good

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image
 
 from taggerd.errors import PhotoUndecodable, TaggerdError
-from taggerd.imaging import decode, formats, source
+from taggerd.imaging import decode, formats, limits, source
 from taggerd.photo import Picture, is_raw
 
 if TYPE_CHECKING:
@@ -21,13 +22,18 @@ _THUMBNAIL_EDGE = 320
 """Pixels."""
 _THUMBNAIL_QUALITY = 80
 
+_NOT_SUPPORTED = re.compile(
+    r"unsupported|not supported|not implemented|security limit", re.IGNORECASE
+)
+"""How decoders say that nothing is wrong with a file."""
+
 
 def prepared(photo: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
     """See :func:`taggerd.imaging.prepare`."""
     kind: Format | None = None
     with photo.reader() as file:
         source.check_unchanged(file, stamp)
-        digest = source.digest(file)
+        limits.refuse_large_file(stamp.size, options)
         try:
             kind = formats.format_of(file, named_raw=is_raw(photo.path))
             image, notes = _decoded(file, kind, options)
@@ -38,7 +44,7 @@ def prepared(photo: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
                 width=image.width,
                 height=image.height,
                 thumbnail=_encoded(thumbnail, _THUMBNAIL_QUALITY),
-                digest=digest,
+                digest=source.digest(file),
                 stamp=stamp,
                 notes=tuple(notes),
             )
@@ -70,8 +76,10 @@ def _mapped(error: Exception, kind: Format | None) -> Exception:
         return error
     if isinstance(error, OSError) and source.is_read_error(error):
         return source.mapped(error)
-    problem = "truncated" if decode.is_truncated(error) else "damaged"
     what = kind.name if kind else "file"
+    if _NOT_SUPPORTED.search(str(error)):
+        return PhotoUndecodable(f"this kind of {what} is not supported: {_words(error)}")
+    problem = "truncated" if decode.is_truncated(error) else "damaged"
     return PhotoUndecodable(f"{problem} {what}: {_words(error)}; copy it again")
 
 

@@ -15,7 +15,7 @@ import rawpy
 from PIL import Image
 
 from taggerd.errors import PhotoUndecodable
-from taggerd.imaging import decode, formats
+from taggerd.imaging import decode, formats, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,13 +53,15 @@ def picture(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[
     Raises:
         PhotoUndecodable: there is none of them; the message says why.
     """
+    limits.reserve(file.seek(0, io.SEEK_END))
+    file.seek(0)
     data = file.read()
     enough = options.max_edge / 2
     small: list[Image.Image] = []
     with rawpy.RawPy() as raw:
         sensor, problem = _sensor(raw, data)
         if sensor:
-            decode.refuse_huge((sensor.width, sensor.height), options.max_megapixels)
+            limits.refuse_huge((sensor.width, sensor.height), options.max_megapixels)
         for preview in _previews(raw, sensor, data):
             if max(preview.size) < enough:
                 small.append(preview)
@@ -136,7 +138,7 @@ def _shown(
 ) -> tuple[Image.Image, list[str]] | None:
     """Decode *preview*; None if it is damaged."""
     try:
-        decode.refuse_huge(preview.size, options.max_megapixels)
+        limits.refuse_huge(preview.size, options.max_megapixels)
         preview = decode.load(preview, options.max_edge)
         return decode.finish(preview, _orientation(preview, sensor), options.max_edge)
     except MemoryError:

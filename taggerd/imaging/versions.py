@@ -44,6 +44,12 @@ def _pillow_jxl() -> list[tuple[str, str]]:
     return [("libjxl", found[1].decode() if found else "unknown")]
 
 
+def _pyvips() -> list[tuple[str, str]]:
+    import pyvips  # noqa: PLC0415 - likewise
+
+    return [("libvips", ".".join(str(pyvips.version(part)) for part in range(3)))]
+
+
 def _rawpy() -> list[tuple[str, str]]:
     import rawpy  # noqa: PLC0415 - likewise
 
@@ -54,6 +60,7 @@ _PACKAGES: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "pillow": _pillow,
     "pillow-heif": _pillow_heif,
     "pillow-jxl-plugin": _pillow_jxl,
+    "pyvips-binary": _pyvips,
     "rawpy": _rawpy,
 }
 

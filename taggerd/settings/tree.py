@@ -36,6 +36,12 @@ class Image(Section):
         le=2000,
         description="Largest picture, megapixels; a larger one is rejected by its header.",
     )
+    max_file_megabytes: int = Field(
+        2000,
+        ge=1,
+        le=1_000_000,
+        description="Largest file, megabytes; a larger one is rejected before it is read.",
+    )
     accept_truncated: Literal["auto"] | bool = Field(
         "auto",
         description="Tag a JPEG that lacks its last rows by those that are there, and note that in "

@@ -174,13 +174,16 @@ class Workers:
     def _outcome(self, tag: bytes, content: bytes) -> object:
         """Return the value that *content* holds, or raise what it says."""
         if tag == SWELLED:
-            raise WorkerLost(_MORE_MEMORY)
+            raise WorkerLost(_more_memory(content.decode("utf-8", "replace")))
         if tag == ERROR:
             raise _rebuilt(content)
         return _Rebuilder(io.BytesIO(content)).load()
 
 
-_MORE_MEMORY = "needs more memory than workers.memory_megabytes allows: raise it"
+def _more_memory(needed: str = "") -> str:
+    """Say that a task did not fit, and what it *needed* if it said so."""
+    amount = f"{_printable(needed)}, more" if needed else "more memory"
+    return f"needs {amount} than workers.memory_megabytes allows: raise it"
 
 
 class _LostBeforeBegun(Exception):
@@ -374,10 +377,15 @@ class _Process:
         await asyncio.wait((self._reading,), timeout=_END_SECONDS)
         lines = self._stderr.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        if "bad_alloc" in last:  # how C++ says it
-            return _MORE_MEMORY
-        last = "".join(c if c.isprintable() else "?" for c in last)[:200]
+        if "bad_alloc" in last or "failed to allocate" in last:  # how C++ and GLib say it
+            return _more_memory()
+        last = _printable(last)
         return _cause(self._process.returncode or 0) + (f" ({last})" if last else "")
+
+
+def _printable(text: str) -> str:
+    """Return what a process says as the part of a line."""
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
 def _cause(returncode: int) -> str:

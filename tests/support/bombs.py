@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pillow_heif
 from PIL import Image
@@ -45,6 +46,78 @@ def tiff_header(path: Path, width: int, height: int) -> Path:
     return path
 
 
+def tiff_of_many_strips(path: Path, strips: int) -> Path:
+    """Write a grey TIFF of so many strips of one row each; all of them the same byte."""
+    fields = (
+        (256, 4, 1, 1), (257, 4, 1, strips), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, strips, 400), (277, 3, 1, 1), (278, 4, 1, 1), (279, 4, strips, 400 + 4 * strips),
+    )  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", *field) for field in fields)
+    head = b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries
+    path.write_bytes(
+        head.ljust(400, b"\0") + struct.pack("<I", 300) * strips + struct.pack("<I", 1) * strips
+    )
+    return path
+
+
+def tiff_of_many_directories(path: Path, directories: int) -> Path:
+    """Write a grey TIFF of one pixel, followed by so many pages of it; some 100 bytes each."""
+    fields = (
+        (256, 4, 1, 1), (257, 4, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, 1, 0), (277, 3, 1, 1), (278, 4, 1, 1), (279, 4, 1, 1),
+    )  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", *field) for field in fields)
+    size = 2 + len(entries) + 4
+    pages = (
+        struct.pack("<H", len(fields)) + entries + struct.pack("<I", 8 + size * number)
+        for number in range(1, directories)
+    )
+    last = struct.pack("<H", len(fields)) + entries + bytes(4)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + b"".join(pages) + last)
+    return path
+
+
+def jpeg_of_many_scans(path: Path, width: int, height: int, scans: int) -> Path:
+    """Write a progressive grey JPEG in which every scan passes over all blocks and changes none.
+
+    Each costs some 7 bytes a megapixel: runs of blocks that end at once (T.81, G.1.2.2, EOBn).
+    """
+
+    def segment(marker: int, content: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+    def packed(bits: str) -> bytes:
+        bits += "1" * (-len(bits) % 8)
+        data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        return data.replace(b"\xff", b"\xff\0")
+
+    blocks = -(-width // 8) * -(-height // 8)
+    # The only code, one bit long, is EOB14: 16,384 blocks, and as many more as 14 bits say. What
+    # the last run has too many is nobody's: the scan ends.
+    runs = ("0" + "1" * 14) * -(-blocks // 32767)
+    one_code = bytes([1, *[0] * 15])
+    first = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + packed("0" * blocks)
+    other = segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + packed(runs)
+    path.write_bytes(
+        b"\xff\xd8"
+        + segment(0xDB, bytes([0, *[1] * 64]))
+        + segment(0xC2, struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0))
+        + segment(0xC4, b"\0" + one_code + b"\0")
+        + segment(0xC4, b"\x10" + one_code + b"\xe0")
+        + first
+        + other * scans
+        + b"\xff\xd9"
+    )
+    return path
+
+
+def sparse(path: Path, head: bytes, size: int) -> Path:
+    """Write a *head* and then nothing up to that *size*: it takes a few blocks of the disk."""
+    path.write_bytes(head)
+    os.truncate(path, size)
+    return path
+
+
 def gif(path: Path, frames: int) -> Path:
     """Write a GIF of so many frames."""
     screen = b"GIF89a" + struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
@@ -77,24 +150,50 @@ def _sidecar(namespace: bytes, properties: bytes) -> bytes:
     ) % (namespace, properties)
 
 
-def heic(path: Path, columns: int, rows: int, *, missing: int) -> Path:
+def crc(chunk: bytes) -> int:
+    """Return the checksum of a PNG's *chunk*: its kind and its data."""
+    return zlib.crc32(chunk)
+
+
+def avif(path: Path, columns: int, rows: int, *, edge: int = 64) -> Path:
+    """Write an AVIF that is a grid of tiles, all of them the same AV1 picture."""
+    return _grid(path, _Coded("AVIF", b"avif", b"av01", b"av1C", edge), columns, rows, 0)
+
+
+def heic(path: Path, columns: int, rows: int, *, missing: int = 0, edge: int = 64) -> Path:
     """Write a HEIC as phones do, a grid of tiles, of which the last *missing* are not in the file.
 
     As in a copy that broke off: the boxes name every tile, and point past the end of the file.
-    The tiles are 64 pixels square, and all of them the same HEVC picture.
+    The tiles are square, and all of them the same HEVC picture.
     """
-    tile, configuration = _hevc_tile()
+    return _grid(path, _Coded("HEIF", b"heic", b"hvc1", b"hvcC", edge), columns, rows, missing)
+
+
+class _Coded(NamedTuple):
+    """How the tiles of a grid are coded."""
+
+    pillow: str
+    brand: bytes
+    item: bytes
+    configuration: bytes
+    edge: int
+    """Pixels."""
+
+
+def _grid(path: Path, coded: _Coded, columns: int, rows: int, missing: int) -> Path:
+    tile, configuration = _tile(coded)
+    edge, width, height = coded.edge, coded.edge * columns, coded.edge * rows
     tiles = columns * rows
     items = range(2, 2 + tiles)
-    start = _box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
+    start = _box(b"ftyp", coded.brand + bytes(4) + b"mif1" + coded.brand)
     data_at = len(start) + 8
-    ends = b"".join(_full(b"infe", 2, struct.pack(">HH4sx", n, 0, b"hvc1")) for n in items)
+    ends = b"".join(_full(b"infe", 2, struct.pack(">HH4sx", n, 0, coded.item)) for n in items)
     grid_item = _full(b"infe", 2, struct.pack(">HH4sx", 1, 0, b"grid"))
     derived = struct.pack(">HH", 1, tiles) + struct.pack(f">{tiles}H", *items)
     properties = (
         configuration,
-        _full(b"ispe", 0, struct.pack(">II", 64, 64)),
-        _full(b"ispe", 0, struct.pack(">II", 64 * columns, 64 * rows)),
+        _full(b"ispe", 0, struct.pack(">II", edge, edge)),
+        _full(b"ispe", 0, struct.pack(">II", width, height)),
     )
     of_tiles = b"".join(struct.pack(">HBBB", n, 2, 0x81, 2) for n in items)
     locations = b"".join(
@@ -113,7 +212,7 @@ def heic(path: Path, columns: int, rows: int, *, missing: int) -> Path:
         _full(
             b"iloc", 1, struct.pack(">BBH", 0x44, 0, 1 + tiles) + _located(1, 1, 0, 8) + locations
         ),
-        _box(b"idat", struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, 64 * columns, 64 * rows)),
+        _box(b"idat", struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)),
     )
     path.write_bytes(start + _box(b"mdat", tile) + _full(b"meta", 0, b"".join(meta)))
     return path
@@ -131,13 +230,14 @@ def _full(kind: bytes, version: int, content: bytes) -> bytes:
     return _box(kind, bytes((version, 0, 0, 0)) + content)
 
 
-def _hevc_tile() -> tuple[bytes, bytes]:
+def _tile(coded: _Coded) -> tuple[bytes, bytes]:
     """Return the coded bytes of one picture, and the box that says how it is coded."""
     file = io.BytesIO()
     pillow_heif.register_heif_opener()
-    Image.new("RGB", (64, 64), (90, 140, 60)).save(file, "HEIF", quality=50)
+    image = Image.new("RGB", (coded.edge, coded.edge), (90, 140, 60))
+    image.save(file, coded.pillow, quality=50)
     made = file.getvalue()
-    at = made.index(b"hvcC") - 4
+    at = made.index(coded.configuration) - 4
     configuration = made[at : at + int.from_bytes(made[at : at + 4], "big")]
     at = made.index(b"mdat") - 4
     return made[at + 8 : at + int.from_bytes(made[at : at + 4], "big")], configuration

@@ -57,6 +57,7 @@ HOMES = {
     "pillow_jxl": ("imaging/",),
     "pydantic_settings": ("settings/",),
     "pyexiv2": ("metadata/",),
+    "pyvips": ("imaging/",),
     "rawpy": ("imaging/",),
     "rich": ("cli/",),
     "sdnotify": ("daemon/systemd.py",),

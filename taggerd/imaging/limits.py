@@ -1,0 +1,75 @@
+"""What a photo may ask for: size, pixels, scans, memory and time; all but time before decoding."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taggerd.errors import PhotoUndecodable
+
+if TYPE_CHECKING:
+    from taggerd import settings
+
+MEGA = 1_000_000
+
+MOST_SCANS = 100
+"""Scans of one JPEG. Encoders write up to 12, and each costs a pass over the whole picture: a file
+of 1.2 MB with 2,000 of them took 32 s. libtiff draws its line at 100 as well, libjpeg-turbo's own
+fuzzers at 500."""
+
+_LOADED = 256 << 20
+_SLACK = 64 << 20
+"""Bytes for the stacks of the decoders' threads, and for the picture that is made."""
+
+
+def refuse_large_file(size_bytes: int, options: settings.Image) -> None:
+    """Raise `PhotoUndecodable` if a file is larger than ``image.max_file_megabytes``."""
+    if size_bytes > options.max_file_megabytes * MEGA:
+        message = (
+            f"{size_bytes / MEGA:,.0f} MB are more than image.max_file_megabytes "
+            f"({options.max_file_megabytes:,}) allows"
+        )
+        raise PhotoUndecodable(message)
+
+
+def refuse_huge(size: tuple[int, int], max_megapixels: float) -> None:
+    """Raise `PhotoUndecodable` if a picture of *size* has more than *max_megapixels*."""
+    width, height = size
+    if width * height > max_megapixels * MEGA:
+        message = (
+            f"{width} × {height} pixels are {width * height / MEGA:.0f} megapixels, more than "  # noqa: RUF001 - a multiplication sign
+            f"image.max_megapixels ({max_megapixels:g}) allows"
+        )
+        raise PhotoUndecodable(message)
+
+
+def refuse_scans(scans: int) -> None:
+    """Raise `PhotoUndecodable` if a JPEG has more than :data:`MOST_SCANS` scans."""
+    if scans > MOST_SCANS:
+        message = (
+            f"a JPEG of {scans:,} scans is not supported (at most {MOST_SCANS}): "
+            "save it again in any program"
+        )
+        raise PhotoUndecodable(message)
+
+
+def reserve(needed_bytes: float) -> None:
+    """Raise `MemoryError` if this process may not take *needed_bytes* more.
+
+    Asked before decoding: a picture that does not fit costs nothing, and says what it needs.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = _in_use() + needed_bytes + _SLACK
+    if limit != resource.RLIM_INFINITY and needed > limit:
+        message = f"about {needed / (1 << 20):,.0f} MB of memory"
+        raise MemoryError(message)
+
+
+def _in_use() -> int:
+    """Return the bytes of address space that this process has taken."""
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[0]
+    except (OSError, IndexError):  # out of sight: what the decoders take once they are loaded
+        return _LOADED
+    return int(pages) * resource.getpagesize()
