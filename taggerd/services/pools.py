@@ -92,7 +92,7 @@ class Pools(NamedTuple):
 @asynccontextmanager
 async def open_pools(settings: Settings) -> AsyncIterator[Pools]:
     """Give the pools, which start processes when there is work, and close them again."""
-    pools = Pools(Workers(settings.workers), Workers(settings.workers), Disks())
+    pools = Pools(Workers(settings.workers, caged=True), Workers(settings.workers), Disks())
     try:
         yield pools
     finally:

@@ -28,6 +28,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar, cast
 
+import structlog
+
 import taggerd
 from taggerd import files
 from taggerd.errors import StartError, WorkerLost
@@ -40,12 +42,15 @@ from taggerd.workers.process import (
     READY,
     REQUEST,
     SWELLED,
+    Limits,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from taggerd import settings
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,9 +80,17 @@ _THREADS = {
 class Workers:
     """At most ``settings.processes`` processes, started when there is work for them."""
 
-    def __init__(self, settings: settings.Workers) -> None:
-        """Start nothing yet."""
+    def __init__(self, settings: settings.Workers, *, caged: bool = False) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: how many, and what they may use.
+            caged: they read foreign bytes, from open files that they are lent, and can reach
+                nothing else (:mod:`taggerd.workers.cage`).
+        """
         self._settings = settings
+        self._caged = caged
+        self._lacking: tuple[str, ...] = ()
         self._slots = asyncio.Semaphore(settings.processes)
         self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
@@ -100,7 +113,8 @@ class Workers:
             RuntimeError: :meth:`close` was called meanwhile. The task is not at fault either.
             Exception: whatever *function* raised, unchanged.
         """
-        request = _Request.of((files.declared(), function, args, kwargs))
+        roots = () if self._caged else files.declared()
+        request = _Request.of((roots, function, args, kwargs))
         async with self._slots:
             for _ in range(_STARTS_PER_TASK):
                 process = await self._take()
@@ -111,6 +125,15 @@ class Workers:
                 return cast("T", self._outcome(tag, content))
         message = f"{_STARTS_PER_TASK} processes in a row died before they could start"
         raise StartError(message)
+
+    async def lacking(self) -> tuple[str, ...]:
+        """Return which parts of the cage the kernel does not have, as a process found out.
+
+        Raises:
+            StartError: no process can be started.
+        """
+        await self.run(bool)
+        return self._lacking
 
     async def close(self) -> None:
         """End all processes within four seconds; those with a task are killed."""
@@ -131,10 +154,10 @@ class Workers:
                 return process
             self._retire(process)
         self._refuse_if_closed()
-        process = await _Process.start(self._settings)
+        process = await _Process.start(self._settings, caged=self._caged)
         self._processes.add(process)
         try:
-            await process.ready()
+            self._note(await process.ready())
             self._refuse_if_closed()
         except BaseException:
             process.kill()
@@ -142,6 +165,15 @@ class Workers:
             self._refuse_if_closed()
             raise
         return process
+
+    def _note(self, lacking: tuple[str, ...]) -> None:
+        """Remember what a process lacks, and say it once."""
+        if lacking and not self._lacking:
+            log.warning(
+                "decoders are confined less than they could be: see taggerd config check",
+                lacking="; ".join(lacking),
+            )
+        self._lacking = lacking
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -231,8 +263,9 @@ class _Process:
         """Tasks that it was given so far."""
 
     @classmethod
-    async def start(cls, settings: settings.Workers) -> _Process:
+    async def start(cls, settings: settings.Workers, *, caged: bool) -> _Process:
         """Start a process; it is not :meth:`ready` yet."""
+        limits = Limits(settings.memory_megabytes, settings.deadline_seconds, caged)
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.settimeout(0)
@@ -246,8 +279,7 @@ class _Process:
                     "-P",  # no modules from the working directory, which may be a photo folder
                     "-m",
                     "taggerd.workers.process",
-                    str(settings.memory_megabytes),
-                    str(settings.deadline_seconds),
+                    *limits.arguments(),
                     str(theirs.fileno()),
                     str(os.getpid()),
                     pass_fds=(theirs.fileno(),),
@@ -275,21 +307,22 @@ class _Process:
     def _replies(self) -> asyncio.StreamReader:
         return cast("asyncio.StreamReader", self._process.stdout)
 
-    async def ready(self) -> None:
-        """Wait until it has set its limits.
+    async def ready(self) -> tuple[str, ...]:
+        """Wait until it has set its limits; return which of them it lacks.
 
         Raises:
             StartError: it exited or was silent.
         """
         try:
             async with asyncio.timeout(_START_SECONDS):
-                tag, _ = await self._receive()
+                tag, content = await self._receive()
         except (EOFError, TimeoutError, OSError):
-            tag = b""
+            tag, content = b"", b""
         if tag != READY:
             self.kill()
             message = f"a worker process does not start: {await self._death()}"
             raise StartError(message)
+        return tuple(content.decode().splitlines())
 
     async def ask(self, request: _Request, deadline_seconds: float) -> tuple[bytes, bytes]:
         """Send *request* and return the answer's tag and content.

@@ -27,11 +27,12 @@ import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from taggerd import files
 from taggerd.errors import TaggerdError
 from taggerd.files import OpenFile
+from taggerd.workers import cage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ FILES_PER_PACKET = 200
 
 REQUEST = b"Q"
 READY = b"R"
-"""The process has started and set its limits."""
+"""The process has started and set its limits; a line for each part of the cage that it lacks."""
 BEGUN = b"B"
 """The function is imported and called now; a process lost earlier is not the task's fault."""
 VALUE = b"V"
@@ -57,12 +58,31 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def main(memory_megabytes: int, deadline_seconds: float, channel: int, parent: int) -> None:
+class Limits(NamedTuple):
+    """What a process may use."""
+
+    memory_megabytes: int
+    """Address space."""
+    deadline_seconds: float
+    """Twice this is the limit on processor time of a task."""
+    caged: bool
+    """Whether it reads foreign bytes and needs nothing but them: see :mod:`.cage`."""
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return them for the command line."""
+        return str(self.memory_megabytes), str(self.deadline_seconds), str(int(self.caged))
+
+    @classmethod
+    def of(cls, memory_megabytes: str, deadline_seconds: str, caged: str) -> Limits:
+        """Read :meth:`arguments`."""
+        return cls(int(memory_megabytes), float(deadline_seconds), bool(int(caged)))
+
+
+def main(limits: Limits, channel: int, parent: int) -> None:
     """Serve the process *parent* until it closes the channel or dies.
 
     Args:
-        memory_megabytes: limit on address space.
-        deadline_seconds: twice this is the limit on processor time of a task.
+        limits: what this process may use.
         channel: descriptor of the socket that open files come from.
         parent: its process id.
     """
@@ -71,10 +91,11 @@ def main(memory_megabytes: int, deadline_seconds: float, channel: int, parent: i
     descriptors.settimeout(0)
     _follow_parent(parent)
     _leave_signals_to_parent()
-    _limit(memory_megabytes)
-    _send(replies, READY, b"")
+    _limit(limits.memory_megabytes)
+    lacking = cage.confine(channel) if limits.caged else ()
+    _send(replies, READY, "\n".join(lacking).encode())
     while (request := _receive(requests)) is not None:
-        _limit_processor_time(deadline_seconds)
+        _limit_processor_time(limits.deadline_seconds)
         if not _answer(request, descriptors, replies):
             return
 
@@ -216,4 +237,4 @@ def _receive(requests: BinaryIO) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(Limits.of(*sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5]))

@@ -107,14 +107,16 @@ def test_workers_are_limited_replaced_and_know_no_secret(
         "TAGGERD__BACKEND__API_KEY": backend.key,
         "TAGGERD__WORKERS__MEMORY_MEGABYTES": "700",
         "TAGGERD__WORKERS__DEADLINE_SECONDS": "30",
-        "TAGGERD__WORKERS__FILES_PER_PROCESS": "4",
+        # Both pools have two tasks a photo, 48 in all: the last process of each is not at its end.
+        "TAGGERD__WORKERS__FILES_PER_PROCESS": "5",
     }
     several(inbox, 0)
     daemon = taggerd.start("--input-dir", inbox)
     until(lambda: len(taggerd.records()) == PHOTOS)
     first = set(workers(daemon))
-    several(inbox, PHOTOS)
-    until(lambda: len(taggerd.records()) == 2 * PHOTOS)
+    for batch in (1, 2, 3):
+        several(inbox, batch * PHOTOS)
+    until(lambda: len(taggerd.records()) == 4 * PHOTOS)
     seen: list[list[int]] = [[]]
 
     def at_rest() -> bool:

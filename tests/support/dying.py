@@ -162,6 +162,9 @@ def _wrap_workers(fuse: _Fuse) -> None:
         return result
 
     Workers.run = dying_run  # type: ignore[assignment,method-assign]
+    if "/" in fuse.where:  # a decoder cannot kill the program: that is what its cage is for
+        init = Workers.__init__
+        Workers.__init__ = lambda self, *args, **_: init(self, *args)  # type: ignore[method-assign]
 
 
 def _wrap_journal(fuse: _Fuse) -> None:

@@ -253,6 +253,8 @@ ALLOWED = [
     ("lane", "scripts/benchmarks/ledger.py", "the words of a photo"),
     ("house", "scripts/samples/landscapes.py", "one is drawn there"),
     ("turn", "taggerd/inference/completion.py", "`<start_of_turn>`, a token of Gemma's template"),
+    ("yield", "taggerd/workers/cage.py", "`sched_yield`, a system call"),
+    ("yield", "tests/attacks/test_cage.py", "`sched_yield`, a system call"),
 ]
 
 
