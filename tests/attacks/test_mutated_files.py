@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from support.program import Program
 
-SEED = 20261121
+SEED = int(os.environ.get("TAGGERD_FUZZ_SEED") or 20261121)
+ALL = int(os.environ.get("TAGGERD_FUZZ_FILES") or mutated.COUNT)
+"""scripts/test-fuzz has other files each time."""
 GOOD = 20
 SECONDS = 600
 """Far more than it takes: what hangs is found by this."""
@@ -43,7 +46,7 @@ def _laid_out(folder: Path, count: int) -> dict[Path, bytes]:
     for number, packet in enumerate(mutated.sidecars(SEED, count // 20)):
         path = photo(folder / "sidecars" / f"beside-{number:03}.jpg", 1000 + number)
         path.with_name(f"{path.name}.xmp").write_bytes(packet)
-    if count == mutated.COUNT:
+    if count == ALL:
         with suppress(pytest.skip.Exception):  # where there is one
             for source in corpus("hostile").iterdir():
                 (folder / "real").mkdir(exist_ok=True)
@@ -80,7 +83,7 @@ def _check(taggerd: Program, folder: Path, photos: dict[Path, bytes], said: str)
     print(json.dumps(reasons.most_common(12)))  # noqa: T201 - to be judged
 
 
-@_counts(120, mutated.COUNT)
+@_counts(120, ALL)
 def test_a_scan_of_damaged_files(taggerd: Program, tmp_path: Path, count: int) -> None:
     """It ends, changes no photo, and says of each what became of it."""
     folder = tmp_path / "card"
@@ -95,7 +98,7 @@ def test_a_scan_of_damaged_files(taggerd: Program, tmp_path: Path, count: int) -
     assert [line for line in owed if "/sidecars/" not in line] == []  # those wait for their sidecar
 
 
-@_counts(120, mutated.COUNT)
+@_counts(120, ALL)
 def test_embedding_into_damaged_files(taggerd: Program, tmp_path: Path, count: int) -> None:
     """A photo that failed has every byte that it had; an undo gives good ones theirs back.
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import gc
+import importlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
+
+_SETTINGS: dict[str, Any] = {
+    "database": None,
+    "deadline": None,
+    "print_blob": True,
+    "suppress_health_check": list(HealthCheck),
+}
 
 
 def runs(short: int, thorough: int) -> pytest.MarkDecorator:
@@ -38,15 +53,94 @@ def explore(
     """
     for each in always:
         check(each)
-    run = settings(
-        max_examples=examples,
-        derandomize=examples < 250,
-        database=None,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )(given(inputs)(check))
-    run()
+    if os.environ.get("TAGGERD_FUZZ"):
+        Campaign.of_environment().run(check, inputs)
+        return
+    run = settings(max_examples=examples, derandomize=examples < 250, **_SETTINGS)
+    run(given(inputs)(check))()
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A longer run, by ``scripts/test-fuzz``: guided by coverage where atheris is installed."""
+
+    seconds: int
+    seed: int
+    folder: Path
+    """Where inputs that fail are kept, and what was learnt for the next run."""
+
+    @classmethod
+    def of_environment(cls) -> Campaign:
+        """Read ``TAGGERD_FUZZ``: seconds, seed and folder, with colons between."""
+        seconds, number, folder = os.environ["TAGGERD_FUZZ"].split(":", 2)
+        return cls(int(seconds), int(number), Path(folder))
+
+    def run(self, check: Callable[[T], None], inputs: st.SearchStrategy[T]) -> None:
+        """Call *check* with new inputs until the time is up; the first that fails is kept."""
+        test = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0].partition("[")[0]
+        name = re.sub(r"\W+", "-", test.partition("fuzz/")[2])
+        failing = self.folder / f"{name}.txt"
+
+        def kept(value: T) -> None:
+            try:
+                check(value)
+            except BaseException:
+                failing.write_text(f"{value!r}\n", encoding="utf-8", errors="backslashreplace")
+                raise
+
+        try:
+            atheris = importlib.import_module("atheris")
+        except ImportError:
+            self._by_chance(kept, inputs)
+        else:
+            given_any: Any = settings(**_SETTINGS)(given(inputs)(kept))
+            test = given_any.hypothesis.fuzz_one_input
+            self._by_coverage(atheris, test, name)
+
+    def _by_chance(self, check: Callable[[T], None], inputs: st.SearchStrategy[T]) -> None:
+        until, rounds = time.monotonic() + self.seconds, 0
+        while time.monotonic() < until:
+            run = settings(max_examples=500, **_SETTINGS)
+            seed(self.seed + rounds)(run(given(inputs)(check)))()
+            rounds += 1
+
+    def _by_coverage(self, atheris: Any, test: Callable[[bytes], object], name: str) -> None:  # noqa: ANN401 - untyped
+        corpus = self.folder / "corpus" / name
+        corpus.mkdir(parents=True, exist_ok=True)
+        child = os.fork()
+        if not child:
+            try:
+                self._guided(atheris, test, name, corpus)  # libFuzzer ends its process itself
+            finally:
+                os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code == 0, f"an input failed: see {self.folder}/{name}*"
+
+    def _guided(
+        self,
+        atheris: Any,  # noqa: ANN401 - untyped
+        test: Callable[[bytes], object],
+        name: str,
+        corpus: Path,
+    ) -> None:
+        for each in gc.get_objects():
+            if isinstance(each, FunctionType) and str(each.__module__).startswith("taggerd"):
+                atheris.instrument_func(each)
+        options = {
+            "max_total_time": self.seconds,
+            "seed": self.seed,
+            "artifact_prefix": f"{self.folder}/{name}-",
+            "len_control": 0,  # hypothesis makes nothing of a few bytes
+            "max_len": 4096,
+            "timeout": 60,
+        }
+
+        def once(data: bytes) -> None:
+            test(data)
+
+        words = [f"-{option}={value}" for option, value in options.items()]
+        atheris.Setup([name, *words, str(corpus)], once)
+        atheris.Fuzz()
 
 
 def nearly(seeds: Sequence[bytes], tokens: Sequence[bytes]) -> st.SearchStrategy[bytes]:
