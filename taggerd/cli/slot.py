@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import os
 import signal
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -45,7 +46,8 @@ def slot(
     """Run COMMAND within the limit on backend requests.
 
     Usage: taggerd slot -- COMMAND. It waits until one of the backend.max_concurrency slots is free;
-    all taggerd programs on this machine share them. COMMAND replaces this program, so signals and
+    all taggerd programs on this machine share them. While a program that holds one is stopped
+    (Ctrl-Z), it does not wait, and says so. COMMAND replaces this program, so signals and
     the exit code are its own. The slot is free again once COMMAND and all it started have ended.
     """
     if not command:
@@ -76,27 +78,31 @@ def _only_one(known: list[str]) -> str:
     raise ConfigurationError(message)
 
 
-async def _taken(slots: Slots, wait: float | None) -> int:
-    """Wait for a slot.
+async def _taken(slots: Slots, wait: float | None) -> int | None:
+    """Wait for a slot; None: somebody holds one and is stopped.
 
     Raises:
         NoSlot: none became free in time. ConfigurationError: the folder cannot be used.
 
     """
     try:
-        async with asyncio.timeout(wait):
-            return await slots.take()
-    except TimeoutError:
-        message = f"no slot for {slots.host} became free within {wait:g} s; see --wait"
-        raise NoSlot(message) from None
+        began = time.monotonic()
+        held = await slots.take(math.inf if wait is None else wait)
     except OSError as error:
         message = f"the slots cannot be used: {error.filename}: {error.strerror}"
         raise ConfigurationError(message) from error
+    if held is None and wait is not None and time.monotonic() - began >= wait:
+        message = f"no slot for {slots.host} became free within {wait:g} s: {slots.trouble}"
+        raise NoSlot(message)
+    if held is None:
+        sys.stderr.write(f"taggerd: warning: {slots.trouble}; going on without one\n")
+    return held
 
 
-def _become(command: list[str], held: int) -> int:
+def _become(command: list[str], held: int | None) -> int:
     """Become *command*, with the slot's open file; return only if it cannot be run."""
-    os.set_inheritable(held, True)  # noqa: FBT003 - os's own form
+    if held is not None:
+        os.set_inheritable(held, True)  # noqa: FBT003 - os's own form
     sys.stdout.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores these two; the command expects them

@@ -188,7 +188,7 @@ async def daemon_status(
                 base_url=endpoint.base_url,
                 error=str(endpoint.health.error or ""),
                 model=endpoint.backend.model,
-                warnings=tuple(endpoint.warnings),
+                warnings=(*endpoint.warnings, *filter(None, [endpoint.backend.slots_trouble])),
                 requests=endpoint.backend.limit.in_flight,
                 limit=endpoint.backend.limit.size,
                 max_concurrency=endpoint.backend.limit.most,

@@ -100,6 +100,11 @@ class Backend:
         return self._connection.base_url
 
     @property
+    def slots_trouble(self) -> str:
+        """Why requests go without one of the machine's slots; empty: they do not."""
+        return self._connection.slots_trouble
+
+    @property
     def model(self) -> str:
         """The default model: the setting, else the one chosen from the listing, else empty."""
         return self._options.model or self._chosen

@@ -10,37 +10,49 @@ and less for all of them, the more they have to do.
 :class:`Slots` are file locks. All programs that ask one endpoint lock files of the same names in
 one folder, one file per slot. The kernel releases a lock when its process ends, however it ends.
 Whoever waits holds another lock, the turnstile: so a program that has just released a slot does not
-take it again at once, and everybody is served.
+take it again at once, and everybody is served. Locks say nothing about whether their holder does
+anything: who waits for long, or for a process that is stopped, goes on without a slot.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
+import math
 import os
+import pwd
 import re
+import stat
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
 
 from taggerd.errors import ConfigurationError
+from taggerd.photo import brief
 from taggerd.retry import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-COMMON = Path("/run/taggerd")
-"""The folder that everybody in its group shares (systemd/tmpfiles.d)."""
+COMMON = Path("/run/taggerd/slots")
+"""The folder that the members of the group taggerd-slots share (systemd/tmpfiles.d)."""
 SLOT_POLL_SECONDS = (0.004, 0.02)
 """Between polls by the one who holds the turnstile, at first and in the end: a free slot lies idle
 no longer."""
 TURNSTILE_POLL_SECONDS = (0.012, 0.03)
 """Between polls by those who wait for the turnstile, at first and in the end."""
+HOLDER_SECONDS = 0.5
+"""Between checks of who holds what is waited for."""
+STALLED_SECONDS = 0.25
+"""Longest wait for a slot after one was waited for too long, until there is one again."""
+_LONGEST_LIST = 1 << 20
+"""Bytes of /proc/locks that are read."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - a name, nothing is bound
 _PORTS = {"http": 80, "https": 443}
 
@@ -143,15 +155,25 @@ def slots_folder(state_directory: Path, environ: Mapping[str, str], common: Path
 class Slots:
     """The slots of one endpoint."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last three by name
         self,
         folder: Path,
         base_url: str,
         count: int,
         *,
+        longest_wait: float = math.inf,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Use *count* slots of the endpoint at *base_url*; nothing is touched yet.
+
+        Args:
+            folder: where the lock files are.
+            base_url: the endpoint's address.
+            count: how many there are.
+            longest_wait: seconds until a request goes without one.
+            sleep: waits.
+            clock: seconds, monotonic.
 
         Raises:
             ConfigurationError: *base_url* is no address.
@@ -160,8 +182,12 @@ class Slots:
         """Whose slots these are, for people: host and port."""
         self._folder = folder
         self._name = re.sub(r"[^a-z0-9.-]", "_", self.host)
+        self.trouble = ""
+        """Why requests go without a slot, one line; empty: they do not."""
         self._count = count
+        self._longest_wait = longest_wait
         self._sleep = sleep
+        self._clock = clock
         self._files: dict[str, int] = {}
         self._held: set[int] = set()
         self._queue = asyncio.Lock()
@@ -171,34 +197,73 @@ class Slots:
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it for the time of the block.
 
-        Where the folder cannot be used, programs do not limit each other; that is logged.
+        Where the folder cannot be used, and where none becomes free, programs do not limit each
+        other; that is logged, once.
         """
-        try:
-            held = None if self._unusable else await self.take()
-        except OSError as error:
-            log.warning("slots are not shared", folder=str(self._folder), reason=error.strerror)
-            self._unusable, held = True, None
+        held = None
+        if not self._unusable:
+            stalled = self.trouble
+            try:
+                held = await self.take(STALLED_SECONDS if stalled else self._longest_wait)
+            except OSError as error:
+                log.warning("slots are not shared", folder=str(self._folder), reason=error.strerror)
+                self._unusable = True
+            if self.trouble and not stalled:
+                log.error("requests are sent without a slot", host=self.host, reason=self.trouble)
+            elif stalled and held is not None:
+                log.info("requests wait for slots again", host=self.host)
         try:
             yield
         finally:
             if held is not None:
                 self.release(held)
 
-    async def take(self) -> int:
-        """Wait for a slot and return its open file, locked. Raises :class:`OSError`."""
+    async def take(self, seconds: float = math.inf) -> int | None:
+        """Wait for a slot and return its open file, locked.
+
+        None if there was none for so many *seconds*, or whoever holds one is stopped; then
+        :attr:`trouble` says who. Raises :class:`OSError`.
+        """
+        deadline = self._clock() + seconds
         async with self._queue:  # one request of this program waits at the turnstile for all
             turnstile = self._open("turnstile")
-            waits = _growing(*TURNSTILE_POLL_SECONDS)
-            while not _locked(turnstile):
-                await self._sleep(next(waits))
-            waits = _growing(*SLOT_POLL_SECONDS)
+            passed = await self._wait(
+                lambda: turnstile if _locked(turnstile) else None,
+                _growing(*TURNSTILE_POLL_SECONDS),
+                deadline,
+            )
+            if passed is None:
+                return None
             try:
-                while (free := self._free()) is None:
-                    await self._sleep(next(waits))
+                free = await self._wait(self._free, _growing(*SLOT_POLL_SECONDS), deadline)
             finally:
                 fcntl.flock(turnstile, fcntl.LOCK_UN)
-        self._held.add(free)
+        if free is not None:
+            self.trouble = ""
+            self._held.add(free)
         return free
+
+    async def _wait(
+        self, tried: Callable[[], int | None], waits: Iterator[float], deadline: float
+    ) -> int | None:
+        """Try until there is a file; None after the *deadline*, or where a holder is stopped."""
+        check_at = self._clock() + HOLDER_SECONDS
+        while (found := tried()) is None:
+            now = self._clock()
+            if now >= deadline or now >= check_at:
+                check_at = now + HOLDER_SECONDS
+                holders = self._holders()
+                stopped = [holder for holder in holders if holder.stopped]
+                if stopped or now >= deadline:
+                    self.trouble = _told(stopped or holders)
+                    return None
+            await self._sleep(next(waits))
+        return found
+
+    def _holders(self) -> list[_Holder]:
+        """Return who else holds a slot or the turnstile."""
+        found = dict.fromkeys(each for file in self._files.values() for each in _holders(file))
+        return [holder for holder in found if holder.pid != os.getpid()]
 
     def release(self, held: int) -> None:
         """Release a slot that was taken."""
@@ -224,12 +289,74 @@ class Slots:
         """Return the open file of a slot; reading it is enough for a lock."""
         if name not in self._files:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             path = self._folder / f"slot-{self._name}.{name}"
-            self._files[name] = os.open(path, flags, 0o664)
+            file = os.open(path, flags, 0o660)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                os.close(file)
+                raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            self._files[name] = file
             with suppress(PermissionError):  # somebody else's stays as they made it
-                os.fchmod(self._files[name], 0o664)  # whatever the umask is
+                os.fchmod(file, 0o660)  # whatever the umask is; whoever reads it can lock it
         return self._files[name]
+
+
+class _Holder(NamedTuple):
+    """A process that holds a lock."""
+
+    pid: int
+    name: str
+    """For people; empty where this user may not see it."""
+    stopped: bool
+    """By Ctrl-Z or SIGSTOP: it does nothing until somebody lets it go on."""
+
+
+def _holders(file: int) -> Iterator[_Holder]:
+    """Yield who holds a lock on an open *file*: proc_locks(5).
+
+    Nobody is known where the processes are another container's, or on a file system whose numbers
+    there are not those of stat(2) (Btrfs).
+    """
+    status = os.fstat(file)
+    device = status.st_dev
+    where = f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}"
+    try:
+        with Path("/proc/locks").open("rb") as listed:
+            lines = listed.read(_LONGEST_LIST).decode("ascii", "replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        # "1: FLOCK  ADVISORY  WRITE 4711 00:1a:42 0 EOF"; with "->" it only waits for the lock.
+        fields = line.split()
+        if fields[1:2] == ["FLOCK"] and fields[5:6] == [where] and int(fields[4]) > 0:
+            yield _process(int(fields[4]))
+
+
+def _process(pid: int) -> _Holder:
+    """Return what is to be seen of a process."""
+    folder = Path("/proc") / str(pid)
+    try:
+        # The number, the name in brackets (any, brackets too), the state: proc_pid_stat(5).
+        text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+        user = folder.stat().st_uid
+    except OSError:
+        return _Holder(pid, "", stopped=False)
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    try:
+        who = pwd.getpwuid(user).pw_name
+    except KeyError:
+        who = str(user)
+    return _Holder(pid, f"{brief(name)}, user {who}", stopped=rest.split()[:1] in (["T"], ["t"]))
+
+
+def _told(holders: list[_Holder]) -> str:
+    """Say who holds slots."""
+    each = [
+        f"pid {holder.pid}{f' ({holder.name})' if holder.name else ''}"
+        f"{', which is stopped' if holder.stopped else ''}"
+        for holder in holders
+    ]
+    return f"the slots are held by {' and '.join(each) or 'a process that cannot be seen'}"
 
 
 def _growing(first: float, last: float) -> Iterator[float]:

@@ -77,6 +77,11 @@ class Connection:
             return "builtin:"
         return self._client.base_url if self._client else "auto"
 
+    @property
+    def slots_trouble(self) -> str:
+        """Why requests go without one of the machine's slots; empty: they do not."""
+        return self._slots.trouble if self._slots else ""
+
     async def client(self) -> Client:
         """Return the endpoint's client; for "auto", find the endpoint first.
 
@@ -199,5 +204,10 @@ class Connection:
             clock=self._clock,
         )
         if self._slots_folder is not None and self._options.base_url != "builtin:":
-            self._slots = Slots(self._slots_folder, base_url, self._options.max_concurrency)
+            self._slots = Slots(
+                self._slots_folder,
+                base_url,
+                self._options.max_concurrency,
+                longest_wait=self._options.slot_wait_seconds,
+            )
         return client

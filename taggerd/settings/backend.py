@@ -102,6 +102,13 @@ class Backend(Section):
         description="Most requests in flight at once, from all taggerd programs on this machine; "
         "fewer while the backend refuses more or answers too late.",
     )
+    slot_wait_seconds: float = Field(
+        600.0,
+        gt=0,
+        le=604800,
+        description="Longest wait while other programs of this machine hold all of these requests, "
+        "seconds; then work goes on without, and log and status say who holds them.",
+    )
     endpoints: list[Annotated[Endpoint, BeforeValidator(_endpoint_table)]] = Field(
         [],
         description="Several backends instead of base_url: addresses, or tables "
@@ -153,7 +160,7 @@ def _listed(value: object) -> object:
 PROJECT_KEYS = frozenset(
     {
         "model", "temperature", "top_p", "max_tokens", "timeout_seconds", "max_concurrency",
-        "request_mode", "preflight", "preflight_minutes",
+        "slot_wait_seconds", "request_mode", "preflight", "preflight_minutes",
     }
 )  # fmt: skip
 """What a pyproject.toml may set: nothing that says where photos go, or with which key.

@@ -28,7 +28,9 @@ async def taken(slots: Slots, seconds: float = 0.05) -> bool:
     """Say whether no slot becomes free for a moment."""
     try:
         async with asyncio.timeout(seconds):
-            slots.release(await slots.take())
+            held = await slots.take()
+            assert held is not None
+            slots.release(held)
     except TimeoutError:
         return True
     return False
@@ -37,7 +39,9 @@ async def taken(slots: Slots, seconds: float = 0.05) -> bool:
 async def test_two_users_of_one_folder_share_the_slots(tmp_path: Path) -> None:
     """Two of two slots taken by one leave none for the other, until one is given back."""
     one, other = Slots(tmp_path, URL, 2), Slots(tmp_path, URL, 2)
-    first, _ = await one.take(), await one.take()
+    first, second = await one.take(), await one.take()
+    assert first is not None
+    assert second is not None
     assert await taken(other)
     one.release(first)
     assert not await taken(other)
