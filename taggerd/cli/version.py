@@ -19,7 +19,7 @@ from taggerd.metadata.versions import exiftool_version, exiv2_version
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from taggerd.imaging.versions import Found
 
@@ -40,11 +40,16 @@ HOLES = {
     "libheif": Holes("1.23.4", "GHSA-v8qw-hwjv-44hw"),
     "libjxl": Holes("0.11.2", "CVE-2026-1837, CVE-2026-52584"),
     "libtiff": Holes("4.7.1", "CVE-2026-4775"),
+    "libvips": Holes("8.18.0", "CVE-2026-33327"),
     "libwebp": Holes("1.3.1", "CVE-2023-4863"),
     "pillow": Holes("12.3.0", "CVE-2026-96639"),
 }
 """The lower bounds in pyproject.toml keep these out, but for two that no release mends yet (see
 SECURITY.md). A distribution may lower the bounds, or link a package to libraries of its own."""
+
+
+PARTS = "Landlock, seccomp, limits; no capabilities"
+"""What confines decoders where the kernel has all of it."""
 
 
 def version(
@@ -68,7 +73,7 @@ def version(
 
 
 def _found() -> dict[str, Any]:
-    decoders = interrupts.run(_decoders())
+    decoders, lacking = interrupts.run(_decoders())
     return {
         "taggerd": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
@@ -77,6 +82,7 @@ def _found() -> dict[str, Any]:
         "expat": expat.EXPAT_VERSION.removeprefix("expat_"),
         "openssl": ssl.OPENSSL_VERSION,
         "exiftool": exiftool_version(),
+        "confinement_lacks": list(lacking),
         "libraries": [
             {"name": name, "version": having, "note": _note(name, having), "decoders": inside}
             for name, having in _libraries()
@@ -85,11 +91,13 @@ def _found() -> dict[str, Any]:
     }
 
 
-async def _decoders() -> list[Found]:
-    workers = Workers(settings.Workers(processes=1))
+async def _decoders() -> tuple[list[Found], tuple[str, ...]]:
+    """Return the decoders, and what this kernel lacks to confine them."""
+    workers = Workers(settings.Workers(processes=1), caged=True)
     try:
         exiv2 = await workers.run(exiv2_version)
-        return [*await workers.run(versions), ("pyexiv2", "Exiv2", exiv2)]
+        found = [*await workers.run(versions), ("pyexiv2", "Exiv2", exiv2)]
+        return found, await workers.lacking()
     finally:
         await workers.close()
 
@@ -120,6 +128,10 @@ def _note(name: str, having: str) -> str:
     return f"has {holes.named}"
 
 
+def _confinement(lacking: Sequence[str]) -> str:
+    return f"what there is; this kernel lacks {'; '.join(lacking)}" if lacking else PARTS
+
+
 def _key(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:4])
 
@@ -134,6 +146,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         ("expat", found["expat"], ""),
         ("OpenSSL", found["openssl"], ""),
         ("exiftool", found["exiftool"], ""),
+        ("decoders", f"confined by {_confinement(found['confinement_lacks'])}", ""),
     ]
     for library in found["libraries"]:
         rows.append((library["name"], library["version"], library["note"]))

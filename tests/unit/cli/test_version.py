@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[3]
 MENDED_NOWHERE = {"Exiv2", "LibRaw"}
 """Their holes are in the newest release that there is; SECURITY.md says so."""
-DECODERS = {"libheif", "libde265", "LibRaw", "libjxl", "libwebp", "libavif", "libtiff", "Exiv2"}
+DECODERS = {
+    "libheif",
+    "libde265",
+    "LibRaw",
+    "libjxl",
+    "libwebp",
+    "libavif",
+    "libtiff",
+    "libvips",
+    "Exiv2",
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +97,17 @@ def test_the_table_is_for_people(
     assert main(["version", "--verbose"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["taggerd", __version__]
-    for label in ("Python", "system", "expat", "exiftool"):
+    for label in ("Python", "system", "expat", "exiftool", "decoders"):
         assert any(line.startswith(f"{label} ") for line in lines), label
     at = next(n for n, line in enumerate(lines) if line.startswith("pyexiv2 "))
     assert lines[at + 1].startswith("  Exiv2 ")
+
+
+def test_what_the_kernel_lacks_to_confine_decoders_is_named() -> None:
+    """All of it is the rule; what is lacking comes with what follows from that."""
+    assert version._confinement([]) == version.PARTS
+    said = version._confinement(["Landlock (switched off at boot): files can be read"])
+    assert said.endswith("this kernel lacks Landlock (switched off at boot): files can be read")
 
 
 def test_the_main_process_loads_no_decoder() -> None:
