@@ -9,7 +9,9 @@
     │   ├── PhotoUnreadable         permission, I/O error on its bytes
     │   ├── PhotoUndecodable        not a picture, truncated, too large         (final)
     │   ├── PhotoRefused            the backend refuses this picture (400, 413, 415, 422)
-    │   ├── WorkerLost              the process that read it died, hung or swelled
+    │   ├── WorkerLost              the process that read it died
+    │   │   ├── WorkerOverTime      … it took longer than it may
+    │   │   └── WorkerOverMemory    … it needed more memory than it may have
     │   └── AnswerError             the model answered, but not usably
     │       ├── AnswerEmpty         200 with nothing in it
     │       ├── AnswerCut           finish_reason "length"
@@ -89,6 +91,14 @@ class PhotoRefused(PhotoError):
 
 class WorkerLost(PhotoError):
     """The process that read this photo was lost."""
+
+
+class WorkerOverTime(WorkerLost):
+    """The process that read this photo took too long."""
+
+
+class WorkerOverMemory(WorkerLost):
+    """The process that read this photo needed too much memory."""
 
 
 class AnswerError(PhotoError):

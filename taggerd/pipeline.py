@@ -63,7 +63,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
 
     with attempt.timed("decode"):
         async with services.disks.opened(photo.primary.path) as file:
-            picture = await services.decoders.run(
+            picture = await services.decoders_for(claim).run(
                 imaging.prepare, file, photo.primary.stamp, services.settings.image
             )
         known = await inspected(photo, services)

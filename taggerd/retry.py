@@ -44,6 +44,8 @@ from taggerd.errors import (
     StorageError,
     TaggerdError,
     WorkerLost,
+    WorkerOverMemory,
+    WorkerOverTime,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ class Policy:
     number of times."""
     throttles: bool = False
     """Whether the endpoint is sent fewer requests at once from then on, see :data:`CONCURRENCY`."""
+    slow: bool = False
+    """Whether the photo counts as slow from then on, see :data:`SLOW_ATTEMPTS`."""
     passes: bool = True
     """Whether it may pass by waiting. If not, a scan ends at once; the daemon starts over."""
 
@@ -127,6 +131,11 @@ power cuts and kills, which are no photo's fault and hit the same few photos aga
 but one that cannot be got past must not stop the others for ever.
 """
 
+SLOW_ATTEMPTS = 2
+"""A photo that ended a process by time or memory is slow: it has so many attempts in all, and the
+next one is made by a process of its own, with more of both, one slow photo after the other. Ten
+files that each hold up a process for a minute would hold up every photo behind them otherwise."""
+
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 """A Retry-After beyond a day is taken for a day: a clock may be wrong."""
 SCAN_TIMEOUT_SECONDS = 300.0
@@ -142,6 +151,8 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     PhotoUndecodable: Policy("photo", "every attempt"),
     PhotoRefused: Policy("photo", "an attempt", control=True),
     WorkerLost: Policy("photo", "an attempt"),
+    WorkerOverTime: Policy("photo", "an attempt", slow=True),
+    WorkerOverMemory: Policy("photo", "an attempt", slow=True),
     AnswerError: Policy("photo", "an attempt", repeats=1),
     AnswerEmpty: Policy("photo", "an attempt", repeats=1, control=True),
     AnswerCut: Policy("photo", "an attempt", repeats=1, control=True),

@@ -41,7 +41,7 @@ from taggerd.ledger import (
     Waiting,
 )
 from taggerd.ledger.admission import regrouped
-from taggerd.ledger.claims import why_exhausted
+from taggerd.ledger.claims import most_attempts, why_exhausted
 from taggerd.photo import Photo, PhotoFile, group
 from taggerd.relay import OutboxRelay
 from taggerd.services import Disks, Services, local_now, make_journal, metadata_options
@@ -87,6 +87,7 @@ class _Photo:
     released_by: str = ""
     attempts: int = 0
     crashes: int = 0
+    slow: bool = False
     reason: str = ""
     asked_as: str = ""
     digest: str = ""
@@ -129,7 +130,7 @@ class _Photo:
             self.attempts, self.crashes, self.reason, self.sidecars_failed = 0, 0, "", False
             self.changed |= changed
             if changed:
-                self.asked_again_since = None
+                self.asked_again_since, self.slow = None, False
         if self.asked_again_since is None:
             self.asked_again_since = asked
 
@@ -142,6 +143,7 @@ class _Photo:
         if self.requeue:
             self.released_by, self.attempts, self.crashes, self.reason = "", 0, 0, ""
             self.changed |= self.requeue == 2  # noqa: PLR2004 - as the column
+            self.slow &= self.requeue < 2  # noqa: PLR2004 - as the column
             self.requeue = 0
 
 
@@ -382,7 +384,7 @@ class InMemoryLedger:
 
     # Claims.
 
-    async def claim(
+    async def claim(  # noqa: PLR0913 - as the port
         self,
         limit: int,
         *,
@@ -390,6 +392,7 @@ class InMemoryLedger:
         run: str,
         now: float,
         ignore_pause: bool = False,
+        slow: bool | None = None,
     ) -> list[Claim]:
         """See the port."""
         await asyncio.sleep(0)  # where a caller that is cancelled still has claimed nothing
@@ -397,14 +400,17 @@ class InMemoryLedger:
             return []
         due = [
             photo
-            for photo in self._claimable(within, run)
+            for photo in self._claimable(within, run, slow=slow)
             if photo.not_before <= now or photo.since > now + CLOCK_GRACE_SECONDS
         ]
         due.sort(key=lambda photo: (photo.queued_at, photo.id), reverse=self._order == "newest")
         return [self._claim(photo, run, now) for photo in due[:limit]]
 
-    def _claimable(self, within: Sequence[Path] | None, run: str) -> list[_Photo]:
+    def _claimable(
+        self, within: Sequence[Path] | None, run: str, *, slow: bool | None
+    ) -> list[_Photo]:
         photos = [p for p in self._photos(within) if p.state == "queued" and p.released_by != run]
+        photos = [photo for photo in photos if slow in {None, photo.slow}]
         return [p for p in photos if within is not None or p.requested[0] == run]
 
     def _photos(self, within: Sequence[Path] | None) -> list[_Photo]:
@@ -416,7 +422,8 @@ class InMemoryLedger:
         return any(p in within or not {*p.parents}.isdisjoint(within) for p in paths)
 
     def _claim(self, photo: _Photo, run: str, now: float) -> Claim:
-        exhausted = why_exhausted(photo.attempts, photo.crashes, photo.reason, self._max_attempts)
+        most = most_attempts(self._max_attempts, slow=photo.slow)
+        exhausted = why_exhausted(photo.attempts, photo.crashes, photo.reason, most)
         claim = Claim(
             id=photo.id,
             photo=self._photo(photo),
@@ -428,6 +435,7 @@ class InMemoryLedger:
             changed=photo.changed,
             asked_again_since=photo.asked_again_since,
             exhausted=exhausted,
+            slow=photo.slow,
             sidecars=dict(photo.sidecars),
         )
         photo.state, photo.since, photo.owner, photo.token = "claimed", now, self._me, claim.token
@@ -516,7 +524,9 @@ class InMemoryLedger:
 
     def _quarantine(self, photo: _Photo, ending: Failed, now: float) -> bool:
         """Quarantine a photo or queue it for another attempt; return which."""
-        final = ending.final or photo.attempts >= self._max_attempts
+        photo.slow |= ending.slow
+        most = most_attempts(self._max_attempts, slow=photo.slow)
+        final = ending.final or photo.attempts >= most
         quarantined = final and not photo.requeue
         photo.reason = ending.reason
         photo.put_back(now, uncharged=False)
@@ -579,9 +589,12 @@ class InMemoryLedger:
             photo.queue(self._clock(), None)
         return len(chosen)
 
-    async def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
+    async def waiting(
+        self, within: Sequence[Path] | None, run: str, *, slow: bool | None = None
+    ) -> Waiting:
         """See the port."""
-        due = min((photo.not_before for photo in self._claimable(within, run)), default=None)
+        claimable = self._claimable(within, run, slow=slow)
+        due = min((photo.not_before for photo in claimable), default=None)
         claimed = any(photo.owner == self._me for photo in self._store.photos.values())
         nothing_left = due is None and not claimed
         pause = None if within is None else await self.paused(self._clock())
@@ -667,6 +680,7 @@ async def stand_in_services(
             settings=settings,
             ledger=ledger,
             decoders=workers,
+            slow_decoder=workers,
             writers=workers,
             disks=disks,
             inference=inference,

@@ -30,7 +30,7 @@ from taggerd.ledger.rows import (
     sidecars_of,
 )
 from taggerd.photo import Photo, group
-from taggerd.retry import MOST_CRASHES
+from taggerd.retry import MOST_CRASHES, SLOW_ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,13 +54,15 @@ def begin(  # noqa: PLR0913 - what a claim is made of
     owner: str,
     run: str,
     requested: bool,
+    slow: bool | None,
     now: float,
 ) -> list[Claim]:
     """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
-    rows = database.rows(order, run=run, requested=requested, now=now, limit=limit)
+    rows = database.rows(order, run=run, requested=requested, slow=slow, now=now, limit=limit)
     claims: list[Claim] = []
     for row in rows:
-        exhausted = why_exhausted(row["attempts"], row["crashes"], row["reason"], max_attempts)
+        most = most_attempts(max_attempts, slow=bool(row["slow"]))
+        exhausted = why_exhausted(row["attempts"], row["crashes"], row["reason"], most)
         claim = _claim_of(database, row, exhausted, run)
         database.do("claim", photo=claim.id, now=now)
         # Nobody reads the bytes of an exhausted photo: a crash now is not one of its own.
@@ -73,6 +75,11 @@ def begin(  # noqa: PLR0913 - what a claim is made of
         )
         claims.append(claim)
     return claims
+
+
+def most_attempts(max_attempts: int, *, slow: bool) -> int:
+    """Return how many attempts a photo has in all."""
+    return min(max_attempts, SLOW_ATTEMPTS) if slow else max_attempts
 
 
 def why_exhausted(attempts: int, crashes: int, reason: str, max_attempts: int) -> str:
@@ -99,6 +106,7 @@ def _claim_of(database: Database, row: Row, exhausted: str, run: str) -> Claim:
         changed=bool(row["changed"]),
         asked_again_since=row["asked_again_since"],
         exhausted=exhausted,
+        slow=bool(row["slow"]),
         sidecars=sidecars_of(photo.folder, row["sidecars"]),
     )
 
@@ -183,6 +191,8 @@ def end(database: Database, claim: Claim, ending: Ending, *, now: float, max_att
             _forget_files(database, claim, now)
             ended = _put_back(database, *held, now=now)
         case Failed():
+            if ending.slow:
+                database.do("is_slow", photo=claim.id, token=claim.token)
             ended = _quarantine(database, claim, ending, now, max_attempts)
             if not ended:
                 _put_back(database, *held, now=now, uncharged=False, reason=ending.reason)
@@ -236,6 +246,7 @@ def _quarantine(
         asked_as=ending.asked_as,
         final=ending.final,
         max_attempts=max_attempts,
+        slow_attempts=most_attempts(max_attempts, slow=True),
     )
     return quarantined > 0
 

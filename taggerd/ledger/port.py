@@ -102,6 +102,8 @@ class Claim:
     exhausted: str = ""
     """Why it must not be read again; empty if it may. Its attempts are used up, or the program
     crashed too often while reading it: end the claim as :class:`Failed`, with this reason."""
+    slow: bool = False
+    """Its bytes ended a process by time or memory before."""
     sidecars: Mapping[Path, str] = field(default_factory=dict)
     """The sidecars last written for it, with the digest of their bytes."""
 
@@ -172,6 +174,9 @@ class Failed:
     """Which questions it failed over; empty if no other questions could help."""
     for_sidecars: bool = False
     """Only its sidecars failed: the next :meth:`Ledger.admit` that wants them queues it again."""
+    slow: bool = False
+    """Its bytes ended a process by time or memory: it has :data:`taggerd.retry.SLOW_ATTEMPTS`, and
+    counts as slow until a file of it changes."""
     record: Outgoing | None = None
     """Journalled only if the photo is quarantined."""
 
@@ -290,7 +295,7 @@ class Ledger(Protocol):
 
     # Claims.
 
-    async def claim(
+    async def claim(  # noqa: PLR0913 - all by name but one
         self,
         limit: int,
         *,
@@ -298,10 +303,12 @@ class Ledger(Protocol):
         run: str,
         now: float,
         ignore_pause: bool = False,
+        slow: bool | None = None,
     ) -> list[Claim]:
         """Claim up to *limit* photos, in the order of the queue, and charge each an attempt.
 
-        With *within* None, those that *run* requested when it admitted them.
+        With *within* None, those that *run* requested when it admitted them. With *slow* only
+        those that are slow, or only those that are not.
 
         Photos deferred beyond *now* and photos that this *run* released are left out. A photo that
         was deferred at a time still to come is due: the clock was set back since. A photo that was
@@ -376,8 +383,10 @@ class Ledger(Protocol):
         those in quarantine that failed over other questions.
         """
 
-    async def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
-        """Return what is left for *run* to claim, with *within* as in :meth:`claim`."""
+    async def waiting(
+        self, within: Sequence[Path] | None, run: str, *, slow: bool | None = None
+    ) -> Waiting:
+        """Return what is left for *run* to claim, with *within* and *slow* as in :meth:`claim`."""
 
     async def pause(self, pause: Pause | None) -> None:
         """Pause the service, for all owners (see :meth:`claim`), or resume it; the last call wins.

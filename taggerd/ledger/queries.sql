@@ -28,6 +28,7 @@ INSERT INTO temp.scope VALUES (:low, :high, :parent, :stem, :suffix);
 -- name: claimable
 photos INDEXED BY photos_queued CROSS JOIN folders ON folders.id = photos.folder
 WHERE photos.state = 'queued' AND photos.released_by IS NOT :run
+    AND (:slow IS NULL OR photos.slow = :slow)
     AND CASE WHEN :requested
         THEN EXISTS (SELECT 1 FROM requests AS r WHERE r.photo = photos.id AND r.run = :run)
         ELSE {in_scope} END
@@ -117,7 +118,7 @@ FROM photos WHERE id = :photo;
 UPDATE photos SET
     state = 'queued', since = :now, queued_at = :now, not_before = 0, released_by = NULL,
     attempts = 0, crashes = 0, reason = '', sidecars_failed = 0,
-    changed = max(changed, :changed),
+    changed = max(changed, :changed), slow = slow AND NOT :changed,
     asked_again_since = CASE
         WHEN :changed THEN :asked_again_since
         ELSE coalesce(asked_again_since, :asked_again_since) END
@@ -148,6 +149,7 @@ WHERE id = :photo AND state <> 'claimed' AND NOT EXISTS (
 
 -- name: candidate_columns
 SELECT photos.id, stem, attempts, crashes, reason, recorded, changed, asked_again_since, sidecars,
+    slow,
     (SELECT digest FROM contents WHERE contents.id = content) AS digest
 
 -- name: is_due
@@ -182,7 +184,7 @@ UPDATE photos SET
     state = CASE requeue WHEN 0 THEN 'recorded' ELSE 'queued' END,
     since = :now, queued_at = CASE requeue WHEN 0 THEN queued_at ELSE :now END,
     not_before = 0, released_by = NULL, attempts = 0, crashes = 0, reason = '',
-    content = :content, recorded = 1, changed = requeue = 2,
+    content = :content, recorded = 1, changed = requeue = 2, slow = slow AND requeue < 2,
     sidecars_written = :sidecars_written, undone = 0,
     asked_again_since = CASE
         WHEN asked_again_since IS :asked_again_since THEN NULL ELSE asked_again_since END,
@@ -197,7 +199,7 @@ UPDATE photos SET
     attempts = CASE requeue WHEN 0 THEN attempts - :uncharged ELSE 0 END,
     crashes = CASE requeue WHEN 0 THEN crashes + :crashed ELSE 0 END,
     reason = CASE requeue WHEN 0 THEN coalesce(:reason, reason) ELSE '' END,
-    changed = max(changed, requeue = 2), requeue = 0
+    changed = max(changed, requeue = 2), slow = slow AND requeue < 2, requeue = 0
 WHERE id = :photo AND {held};
 
 -- name: end_requests
@@ -216,7 +218,10 @@ UPDATE photos SET
     state = 'quarantined', since = :now, reason = :reason, sidecars_failed = :sidecars_failed,
     asked_as = :asked_as
 WHERE id = :photo AND {held} AND requeue = 0
-    AND (:final OR attempts >= :max_attempts);
+    AND (:final OR attempts >= CASE WHEN slow THEN :slow_attempts ELSE :max_attempts END);
+
+-- name: is_slow
+UPDATE photos SET slow = 1 WHERE id = :photo AND {held};
 
 -- name: changed_while_claimed
 SELECT requeue > 0 AS changed FROM photos WHERE id = :photo AND {held};

@@ -44,9 +44,11 @@ def queue_all(database: Database, rows: list[Row], now: float) -> int:
     return len(rows)
 
 
-def waiting(database: Database, run: str, owner: str, now: float, *, requested: bool) -> Waiting:
+def waiting(  # noqa: PLR0913 - as the port, and who asks when
+    database: Database, run: str, owner: str, now: float, *, requested: bool, slow: bool | None
+) -> Waiting:
     """Return what is left to claim; see :meth:`taggerd.ledger.port.Ledger.waiting`."""
-    row = database.one("waiting", run=run, requested=requested, owner=owner)
+    row = database.one("waiting", run=run, requested=requested, owner=owner, slow=slow)
     due: float | None = row["due"]
     nothing_left = due is None and not row["claimed"]
     pause = None if requested else paused(database, now)

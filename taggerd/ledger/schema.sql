@@ -39,6 +39,7 @@ CREATE TABLE photos (
     released_by        TEXT,                       -- the run that must not claim it again
     attempts           INTEGER NOT NULL DEFAULT 0,
     crashes            INTEGER NOT NULL DEFAULT 0, -- of the program while the bytes were being read
+    slow               INTEGER NOT NULL DEFAULT 0, -- its bytes ended a process by time or memory
     reason             TEXT NOT NULL DEFAULT '',   -- why it failed last
     asked_as           TEXT NOT NULL DEFAULT '',   -- which questions it failed over; '': over none
     content            INTEGER,                    -- the bytes that were read last
@@ -124,5 +125,5 @@ CREATE TABLE notes (
     value  TEXT NOT NULL                           -- JSON
 ) STRICT, WITHOUT ROWID;
 
--- 1 to 3 were never released.
-PRAGMA user_version = 4;
+-- 1 to 4 were never released.
+PRAGMA user_version = 5;

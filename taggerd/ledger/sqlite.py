@@ -282,7 +282,7 @@ class SqliteLedger:
 
     # Claims.
 
-    async def claim(
+    async def claim(  # noqa: PLR0913 - as the port
         self,
         limit: int,
         *,
@@ -290,10 +290,13 @@ class SqliteLedger:
         run: str,
         now: float,
         ignore_pause: bool = False,
+        slow: bool | None = None,
     ) -> list[Claim]:
         """See the port. Claims that a cancelled caller never sees are put back."""
         pausable = within is not None and not ignore_pause
-        claiming = asyncio.ensure_future(self._claim(limit, within, run, now, pausable=pausable))
+        claiming = asyncio.ensure_future(
+            self._claim(limit, within, run, now, pausable=pausable, slow=slow)
+        )
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -303,8 +306,15 @@ class SqliteLedger:
             raise
 
     @in_thread
-    def _claim(
-        self, limit: int, within: Sequence[Path] | None, run: str, now: float, *, pausable: bool
+    def _claim(  # noqa: PLR0913 - as claim()
+        self,
+        limit: int,
+        within: Sequence[Path] | None,
+        run: str,
+        now: float,
+        *,
+        pausable: bool,
+        slow: bool | None,
     ) -> list[Claim]:
         self._select(within)
         with self._database.transaction():
@@ -318,6 +328,7 @@ class SqliteLedger:
                 owner=self._me,
                 run=run,
                 requested=within is None,
+                slow=slow,
                 now=now,
             )
 
@@ -429,11 +440,13 @@ class SqliteLedger:
             return queue.retry(database, now, failed=failed, undone=undone)
 
     @in_thread
-    def waiting(self, within: Sequence[Path] | None, run: str) -> Waiting:
+    def waiting(
+        self, within: Sequence[Path] | None, run: str, *, slow: bool | None = None
+    ) -> Waiting:
         """See the port."""
         self._select(within)
         now, requested = self._clock(), within is None
-        return queue.waiting(self._database, run, self._me, now, requested=requested)
+        return queue.waiting(self._database, run, self._me, now, requested=requested, slow=slow)
 
     @in_thread
     def pause(self, pause: Pause | None) -> None:

@@ -91,6 +91,8 @@ class Runner:
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._slow: asyncio.Task[None] | None = None
+        """The one of them whose photo is slow."""
         self._progressed_at = clock()
         self._judge = Judge(lambda: services.now().timestamp())
         self._blocked = BlockedFolders(options.within, clock)
@@ -174,10 +176,11 @@ class Runner:
         self._wake.clear()
         more = self._more_to_come()
         most = self._services.settings.queue.photos_in_flight
-        free = (most or 2 * self._services.inference.requests_at_once) - len(self._in_flight)
+        ordinary = len(self._in_flight) - (self._slow is not None)
+        free = max(0, (most or 2 * self._services.inference.requests_at_once) - ordinary)
         try:
             await self._end_the_unended()
-            claims = await self._claim(free) if free > 0 and not self._stop.is_set() else []
+            claims = [] if self._stop.is_set() else await self._claim(free)
             if not (claims or self._in_flight or more) and await self._nothing_left():
                 return False
         except StorageError as error:
@@ -188,23 +191,36 @@ class Runner:
             task = asyncio.create_task(self._work_on(claim), name=f"photo {claim.id}")
             self._in_flight.add(task)
             task.add_done_callback(self._done)
-        if len(claims) < free or free == 0:
+            if claim.slow:
+                self._slow = task
+        if sum(not claim.slow for claim in claims) < free or free == 0:
             await self._idle(POLL_SECONDS if free == 0 else await self._seconds_to_next())
         return True
 
     async def _claim(self, most: int) -> list[Claim]:
-        """Claim up to *most* photos: where sidecars can be written, and those that find out."""
+        """Claim up to *most* photos: where sidecars can be written, and those that find out.
+
+        A slow one comes on top, if none is in flight: so it keeps no other waiting.
+        """
         ledger, run, now = self._services.ledger, self._options.run, self._now()
         claims: list[Claim] = []
+        slow = None if self._slow is None else False
         for photo in self._blocked.due() if most else ():
-            requested = self._options.within is None
-            tried = await ledger.claim(1, run=run, within=(photo,), now=now, ignore_pause=requested)
+            ignore = self._options.within is None
+            tried = await ledger.claim(
+                1, run=run, within=(photo,), now=now, ignore_pause=ignore, slow=slow
+            )
             if not tried:
                 self._blocked.release(photo)  # it went, or another takes it: the next finds out
             claims += tried
-        if len(claims) < most and not self._blocked.all_blocked:
+            slow = False if any(claim.slow for claim in tried) else slow
+        if not self._blocked.all_blocked:
             within = self._blocked.open
-            claims += await ledger.claim(most - len(claims), run=run, within=within, now=now)
+            if len(claims) < most:
+                free = most - len(claims)
+                claims += await ledger.claim(free, run=run, within=within, now=now, slow=False)
+            if slow is None:
+                claims += await ledger.claim(1, run=run, within=within, now=now, slow=True)
         return claims
 
     async def _nothing_left(self) -> bool:
@@ -216,7 +232,10 @@ class Runner:
         if self._blocked.all_blocked:
             return POLL_SECONDS
         try:
-            due, _ = await self._services.ledger.waiting(self._blocked.open, self._options.run)
+            slow = None if self._slow is None else False  # those behind it have to wait
+            due, _ = await self._services.ledger.waiting(
+                self._blocked.open, self._options.run, slow=slow
+            )
         except StorageError:
             return POLL_SECONDS
         if due is None:
@@ -225,6 +244,7 @@ class Runner:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
+        self._slow = None if task is self._slow else self._slow
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fatal = error
         self._wake.set()

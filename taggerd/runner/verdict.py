@@ -79,7 +79,8 @@ class Judge:
                 reason = f"the backend answers other pictures and fails on this one: {error}"
                 return photo_failed(PhotoRefused(reason), final=True)
         if policy.at_fault == "photo":
-            return photo_failed(error, final=policy.costs == "every attempt")
+            final = policy.costs == "every attempt"
+            return photo_failed(error, final=final, slow=policy.slow)
         return Verdict(Deferred(reason, self._until(claim, policy)), "waiting", reason, error)
 
     def forget(self, claim: Claim) -> None:
@@ -95,9 +96,9 @@ class Judge:
         return self._now() + policy.backoff.seconds(self._deferred[claim.id])
 
 
-def photo_failed(error: TaggerdError, *, final: bool = False) -> Verdict:
+def photo_failed(error: TaggerdError, *, final: bool = False, slow: bool = False) -> Verdict:
     """Return the verdict on a photo that is itself at fault: *final*, another attempt is vain."""
-    return Verdict(Failed(str(error), final=final), "failed", str(error), error)
+    return Verdict(Failed(str(error), final=final, slow=slow), "failed", str(error), error)
 
 
 def sidecars_failed(error: TaggerdError) -> Verdict:

@@ -84,6 +84,8 @@ class Pools(NamedTuple):
 
     decoders: Workers
     """Foreign bytes become values here. They are lent open files and can reach nothing else."""
+    slow_decoder: Workers
+    """One process for slow photos, with more memory and time."""
     writers: Workers
     """They write sidecars and unpack archives."""
     disks: Disks
@@ -92,9 +94,15 @@ class Pools(NamedTuple):
 @asynccontextmanager
 async def open_pools(settings: Settings) -> AsyncIterator[Pools]:
     """Give the pools, which start processes when there is work, and close them again."""
-    pools = Pools(Workers(settings.workers, caged=True), Workers(settings.workers), Disks())
+    pools = Pools(
+        decoders=Workers(settings.workers, caged=True),
+        slow_decoder=Workers(settings.workers, caged=True, slow=True),
+        writers=Workers(settings.workers),
+        disks=Disks(),
+    )
     try:
         yield pools
     finally:
         pools.disks.close()
-        await asyncio.gather(pools.decoders.close(), pools.writers.close())
+        processes = pools.decoders, pools.slow_decoder, pools.writers
+        await asyncio.gather(*(each.close() for each in processes))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from taggerd.inference import InferenceService
     from taggerd.journal import Journal
-    from taggerd.ledger import Ledger
+    from taggerd.ledger import Claim, Ledger
     from taggerd.metadata import Vocabulary
     from taggerd.photo import Sidecar
     from taggerd.services.pools import Disks
@@ -51,6 +51,8 @@ class Services:
     ledger: Ledger
     decoders: Workers
     """Foreign bytes become values here. They are lent open files and can reach nothing else."""
+    slow_decoder: Workers
+    """One process for slow photos, with more memory and time."""
     writers: Workers
     """They write sidecars and unpack archives."""
     disks: Disks
@@ -67,6 +69,10 @@ class Services:
     """When the settings for sidecars changed."""
     remarked: set[str] = field(default_factory=set)
     """Keyword lists that have been warned about in this run."""
+
+    def decoders_for(self, claim: Claim) -> Workers:
+        """Return the processes that decode the photo of *claim*."""
+        return self.slow_decoder if claim.slow else self.decoders
 
     @property
     def backends(self) -> frozenset[str]:
@@ -160,6 +166,7 @@ async def open_services(
                 settings=settings,
                 ledger=ledger,
                 decoders=pools.decoders,
+                slow_decoder=pools.slow_decoder,
                 writers=pools.writers,
                 disks=pools.disks,
                 inference=inference,

@@ -53,14 +53,28 @@ class Workers(Section):
     """The processes that decode files, so that a bad file harms nothing else."""
 
     processes: int = Field(2, ge=1, le=64, description="Number of worker processes.")
-    memory_megabytes: int = Field(
-        2048, ge=512, le=65536, description="Address space per process, megabytes."
+    memory_megabytes: int | None = Field(
+        None,
+        ge=512,
+        le=65536,
+        description="Address space per process, megabytes; default: 512 to 2048, so that all "
+        "processes together take at most 40 % of the machine's memory.",
     )
     deadline_seconds: float = Field(
         120.0,
         gt=0,
         le=3600,
         description="Longest time for one file, seconds; then its process is replaced.",
+    )
+    slow_memory_megabytes: int | None = Field(
+        None,
+        ge=512,
+        le=65536,
+        description="Address space of the process that decodes slow photos, those that once took "
+        "too much memory or time; default: what the others leave of the 40 %.",
+    )
+    slow_deadline_seconds: float = Field(
+        600.0, gt=0, le=36000, description="Longest time for one slow photo, seconds."
     )
     files_per_process: int = Field(
         500, ge=1, le=100000, description="Files after which a process is replaced."

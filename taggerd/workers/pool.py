@@ -32,8 +32,9 @@ import structlog
 
 import taggerd
 from taggerd import files
-from taggerd.errors import StartError, WorkerLost
+from taggerd.errors import StartError, WorkerLost, WorkerOverMemory, WorkerOverTime
 from taggerd.files import OpenFile
+from taggerd.workers.memory import machine_megabytes, memory_of
 from taggerd.workers.process import (
     BEGUN,
     ERROR,
@@ -63,6 +64,8 @@ _STARTS_PER_TASK = 3
 """Processes that may be lost before a task has begun, until it fails."""
 _LARGEST_REPLY = 512 << 20
 """Bytes. A process that announces more is damaged."""
+_LOWEST_PRIORITY = 19
+"""As of nice(1)."""
 _STDERR_BYTES = 4096
 """How much is kept of what a process last wrote to its standard error."""
 
@@ -80,18 +83,27 @@ _THREADS = {
 class Workers:
     """At most ``settings.processes`` processes, started when there is work for them."""
 
-    def __init__(self, settings: settings.Workers, *, caged: bool = False) -> None:
+    def __init__(
+        self, settings: settings.Workers, *, caged: bool = False, slow: bool = False
+    ) -> None:
         """Start nothing yet.
 
         Args:
             settings: how many, and what they may use.
             caged: they read foreign bytes, from open files that they are lent, and can reach
                 nothing else (:mod:`taggerd.workers.cage`).
+            slow: it is one, for tasks that took too much memory or time before. It may use more of
+                both, and yields the processor to all others.
         """
+        memory = memory_of(settings, machine_megabytes())
+        self._limits = Limits(memory.each, settings.deadline_seconds, caged)
+        if slow:
+            self._limits = Limits(memory.slow, settings.slow_deadline_seconds, caged)
         self._settings = settings
+        self._slow = slow
         self._caged = caged
         self._lacking: tuple[str, ...] = ()
-        self._slots = asyncio.Semaphore(settings.processes)
+        self._slots = asyncio.Semaphore(1 if slow else settings.processes)
         self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
         self._endings: set[asyncio.Task[None]] = set()
@@ -107,8 +119,9 @@ class Workers:
         tuples, enums, paths and times. If the caller is cancelled, the process is killed.
 
         Raises:
-            WorkerLost: the process died, exceeded ``deadline_seconds`` or needed more than
-                ``memory_megabytes``. Other tasks are not affected.
+            WorkerLost: the process died. WorkerOverTime: it exceeded ``deadline_seconds``.
+                WorkerOverMemory: it needed more than ``memory_megabytes``, or the machine had no
+                more. Other tasks are not affected.
             StartError: no process can be started. The task is not at fault.
             RuntimeError: :meth:`close` was called meanwhile. The task is not at fault either.
             Exception: whatever *function* raised, unchanged.
@@ -122,7 +135,7 @@ class Workers:
                     tag, content = await self._ask(process, request)
                 except _LostBeforeBegun:
                     continue
-                return cast("T", self._outcome(tag, content))
+                return cast("T", self._outcome(process, tag, content))
         message = f"{_STARTS_PER_TASK} processes in a row died before they could start"
         raise StartError(message)
 
@@ -154,7 +167,9 @@ class Workers:
                 return process
             self._retire(process)
         self._refuse_if_closed()
-        process = await _Process.start(self._settings, caged=self._caged)
+        process = await _Process.start(self._limits)
+        if self._slow:
+            process.step_back()
         self._processes.add(process)
         try:
             self._note(await process.ready())
@@ -183,7 +198,7 @@ class Workers:
     async def _ask(self, process: _Process, request: _Request) -> tuple[bytes, bytes]:
         """Send *request* to *process*; afterwards the process is idle again or retired."""
         try:
-            tag, content = await process.ask(request, self._settings.deadline_seconds)
+            tag, content = await process.ask(request, self._limits.deadline_seconds)
         except BaseException:
             process.kill()
             self._retire(process)
@@ -203,19 +218,20 @@ class Workers:
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
-    def _outcome(self, tag: bytes, content: bytes) -> object:
+    def _outcome(self, process: _Process, tag: bytes, content: bytes) -> object:
         """Return the value that *content* holds, or raise what it says."""
         if tag == SWELLED:
-            raise WorkerLost(_more_memory(content.decode("utf-8", "replace")))
+            needed = content.decode("utf-8", "replace")
+            raise WorkerOverMemory(_more_memory(process.prefix, needed))
         if tag == ERROR:
             raise _rebuilt(content)
         return _Rebuilder(io.BytesIO(content)).load()
 
 
-def _more_memory(needed: str = "") -> str:
+def _more_memory(prefix: str, needed: str = "") -> str:
     """Say that a task did not fit, and what it *needed* if it said so."""
     amount = f"{_printable(needed)}, more" if needed else "more memory"
-    return f"needs {amount} than workers.memory_megabytes allows: raise it"
+    return f"needs {amount} than {prefix}memory_megabytes allows: raise it"
 
 
 class _LostBeforeBegun(Exception):
@@ -261,11 +277,12 @@ class _Process:
         self._reading = asyncio.create_task(self._read_stderr(), name=f"stderr of {self.pid}")
         self.tasks = 0
         """Tasks that it was given so far."""
+        self.prefix = "workers."
+        """What the names of its limits begin with."""
 
     @classmethod
-    async def start(cls, settings: settings.Workers, *, caged: bool) -> _Process:
+    async def start(cls, limits: Limits) -> _Process:
         """Start a process; it is not :meth:`ready` yet."""
-        limits = Limits(settings.memory_megabytes, settings.deadline_seconds, caged)
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.settimeout(0)
@@ -345,12 +362,21 @@ class _Process:
                 return await self._receive()
         except TimeoutError:
             message = (
-                f"no result after workers.deadline_seconds ({deadline_seconds:g} s): "
+                f"no result after {self.prefix}deadline_seconds ({deadline_seconds:g} s): "
                 "its process was killed"
             )
-            raise WorkerLost(message) from None
+            raise WorkerOverTime(message) from None
         except (EOFError, OSError):
-            raise WorkerLost(await self._death()) from None
+            raise await self._death() from None
+
+    def step_back(self) -> None:
+        """Leave the processor to every other process that wants it."""
+        self.prefix = "workers.slow_"
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, _LOWEST_PRIORITY)
+            # Where each session is a group of its own to the scheduler, the group counts.
+            group = pathlib.Path(f"/proc/{self.pid}/autogroup")
+            group.write_text(str(_LOWEST_PRIORITY), "ascii")
 
     def kill(self) -> None:
         """Kill it and its children."""
@@ -402,18 +428,19 @@ class _Process:
             self._stderr += read
             del self._stderr[:-_STDERR_BYTES]
 
-    async def _death(self) -> str:
-        """Say how it died."""
+    async def _death(self) -> WorkerLost:
+        """Return how it died, as the error of the task that it had."""
         if not await self._ended():
             self.kill()
-            return "its process closed the connection"
+            return WorkerLost("its process closed the connection")
         await asyncio.wait((self._reading,), timeout=_END_SECONDS)
         lines = self._stderr.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         if "bad_alloc" in last or "failed to allocate" in last:  # how C++ and GLib say it
-            return _more_memory()
+            return WorkerOverMemory(_more_memory(self.prefix))
         last = _printable(last)
-        return _cause(self._process.returncode or 0) + (f" ({last})" if last else "")
+        kind, cause = _cause(self._process.returncode or 0)
+        return kind(cause + (f" ({last})" if last else ""))
 
 
 def _printable(text: str) -> str:
@@ -421,19 +448,20 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
-def _cause(returncode: int) -> str:
-    """Describe a return code; negative: the signal that ended the process."""
+def _cause(returncode: int) -> tuple[type[WorkerLost], str]:
+    """Return the error that a return code means, and its text; negative: the signal."""
     if returncode >= 0:
-        return f"its process ended with status {returncode}"
+        return WorkerLost, f"its process ended with status {returncode}"
     if -returncode == signal.SIGKILL:
-        return "its process was killed (SIGKILL), perhaps because the machine ran out of memory"
+        killed = "its process was killed (SIGKILL), perhaps because the machine ran out of memory"
+        return WorkerOverMemory, killed
     if -returncode == signal.SIGXCPU:
-        return "its process used up its CPU time, twice workers.deadline_seconds"
+        return WorkerOverTime, "its process used up its CPU time, twice its deadline"
     try:
         name = signal.Signals(-returncode).name
     except ValueError:  # a real-time signal
         name = f"signal {-returncode}"
-    return f"its process crashed ({name})"
+    return WorkerLost, f"its process crashed ({name})"
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

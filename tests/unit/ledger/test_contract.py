@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from support.ledger import State
 
-    from taggerd.ledger import Ledger
+    from taggerd.ledger import Claim, Ledger
 
 OTHER = "ef" * 32
 
@@ -669,6 +669,53 @@ async def test_failures_add_up_to_quarantine(ledger: Ledger, state: State) -> No
     (bad,) = await ledger.quarantined(10)
     assert (bad.reason, bad.since) == ("empty 3", state.now)
     assert (await ledger.waiting([ROOT], "run")).nothing_left
+
+
+async def test_a_slow_photo_has_two_attempts_and_is_claimed_apart(state: State) -> None:
+    """Also after a restart; the others need not wait for it, nor look at it."""
+    first = await state.open()
+    await first.admit([file("SLOW.JPG")])
+    slow = await state.claim_one(first)
+    assert not slow.slow
+    assert not await first.end(slow, Failed("too long", slow=True))
+    await first.close()
+    ledger = await state.open()
+    await ledger.admit([file("GOOD.JPG")])
+
+    async def claim(*, slow: bool | None) -> list[Claim]:
+        return await ledger.claim(9, within=[ROOT], run="run", now=state.now, slow=slow)
+
+    (good,) = await claim(slow=False)
+    assert (names(good), good.slow) == (["GOOD.JPG"], False)
+    assert (await ledger.waiting([ROOT], "run", slow=False)).due is None
+    assert (await ledger.waiting([ROOT], "run", slow=True)).due is not None
+    (again,) = await claim(slow=True)
+    assert (names(again), again.slow, again.attempt) == (["SLOW.JPG"], True, 2)
+    assert await claim(slow=None) == []
+    assert await ledger.end(again, Failed("still too long", slow=True))
+    (given_up,) = await ledger.quarantined(9)
+    assert given_up.reason == "still too long"
+
+
+async def test_a_photo_is_slow_until_it_changes(state: State, ledger: Ledger) -> None:
+    """Retried, tagged or deferred it still is; other bytes may be quick, also if they come late."""
+    await ledger.admit([file()])
+    for ending in (Failed("slow", slow=True), Deferred("away"), Finished(DIGEST)):
+        await ledger.end(await state.claim_one(ledger), ending)
+        await ledger.admit([file()], again=True)
+    claim = await state.claim_one(ledger)
+    assert claim.slow
+    await ledger.end(claim, Failed("not a picture", final=True))
+    await ledger.retry([ROOT])
+    claim = await state.claim_one(ledger)
+    assert (claim.slow, claim.attempt) == (True, 1)
+    await ledger.end(claim, Released())
+    await ledger.admit([file(size=2000)])
+    claim = await state.claim_one(ledger)
+    assert not claim.slow
+    await ledger.admit([file(size=3000)])
+    await ledger.end(claim, Failed("slow", slow=True))
+    assert not (await state.claim_one(ledger)).slow
 
 
 async def test_a_final_failure_needs_no_second_attempt(ledger: Ledger, state: State) -> None:

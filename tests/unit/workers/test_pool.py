@@ -24,7 +24,7 @@ import pytest
 
 import taggerd
 from taggerd import files, settings
-from taggerd.errors import PhotoGone, StartError, WorkerLost
+from taggerd.errors import PhotoGone, StartError, WorkerLost, WorkerOverMemory, WorkerOverTime
 from taggerd.workers.pool import Workers, environment
 
 if TYPE_CHECKING:
@@ -239,6 +239,46 @@ async def test_limits() -> None:
         assert await workers.run(resource.getrlimit, resource.RLIMIT_CORE) == (0, 0)
         soft, _ = await workers.run(resource.getrlimit, resource.RLIMIT_CPU)
         assert 100 < soft < 110  # twice the deadline, and what was used so far
+
+
+async def test_a_slow_task_gets_more_of_everything_and_yields_the_processor() -> None:
+    """One process, with its own limits, behind every other that wants the processor."""
+    options = settings.Workers(
+        processes=2, memory_megabytes=600, slow_memory_megabytes=900, slow_deadline_seconds=50
+    )
+    workers = Workers(options, slow=True)
+    try:
+        assert await workers.run(resource.getrlimit, resource.RLIMIT_AS) == (900 << 20,) * 2
+        soft, _ = await workers.run(resource.getrlimit, resource.RLIMIT_CPU)
+        assert 100 < soft < 110
+        assert await workers.run(os.getpriority, os.PRIO_PROCESS, 0) == 19
+        assert len({*await asyncio.gather(*(workers.run(os.getpid) for _ in range(3)))}) == 1
+        with pytest.raises(WorkerOverMemory, match=r"workers\.slow_memory_megabytes"):
+            await workers.run(exec, "held = bytearray(4 << 30)")
+    finally:
+        await workers.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("held = bytearray(4 << 30)", WorkerOverMemory),
+        (KILL_ITSELF.format("KILL"), WorkerOverMemory),
+        (KILL_ITSELF.format("XCPU"), WorkerOverTime),
+        ("import os; os.write(2, b'  what():  std::bad_alloc\\n'); os.abort()", WorkerOverMemory),
+        ("import time; time.sleep(60)", WorkerOverTime),
+        ("import os; os._exit(3)", WorkerLost),
+        (KILL_ITSELF.format("SEGV"), WorkerLost),
+    ],
+)
+async def test_time_and_memory_are_told_from_other_deaths(
+    code: str, kind: type[WorkerLost]
+) -> None:
+    """By the type of the error: only what took too much of them may be tried with more."""
+    async with working(processes=1, deadline_seconds=1) as workers:
+        with pytest.raises(WorkerLost) as caught:
+            await workers.run(exec, code)
+    assert type(caught.value) is kind
 
 
 async def test_secrets_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:

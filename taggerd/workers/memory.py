@@ -1,0 +1,76 @@
+"""How much memory worker processes may take: together a share of the machine's.
+
+On a machine of 2 GB a fixed limit of 2 GB for each of several processes is none: the kernel ends
+whatever it likes, perhaps the program itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from taggerd import settings
+
+SHARE = 0.4
+"""Of the machine's memory, for all worker processes together."""
+LIBRARIES_MEGABYTES = 256
+"""Address space that the decoders' libraries take (measured: 217 MB, of which 33 MB are memory of
+the process alone). It counts against the limit of a process, but not against its share."""
+LEAST_MEGABYTES = 512
+"""Enough for nearly every photo: most formats are decoded in strips. Also on a machine so small
+that these are more than its share: below 3.8 GB for the processes that there are by default."""
+MOST_MEGABYTES = 2048
+"""More than any ordinary photo needs."""
+
+
+class Memory(NamedTuple):
+    """Limits on address space, megabytes."""
+
+    each: int
+    """Of each ordinary process."""
+    slow: int
+    """Of the one that decodes slow photos: what the others leave of the share, and no less."""
+
+
+def memory_of(settings: settings.Workers, machine_megabytes: float) -> Memory:
+    """Divide the share: *settings.processes* decode, as many write, and one decodes slow photos.
+
+    That one has twice as much as any other, or more.
+    """
+    share = SHARE * machine_megabytes
+    others = 2 * settings.processes
+    fair = int(share / (others + 2)) + LIBRARIES_MEGABYTES
+    each = settings.memory_megabytes or min(max(fair, LEAST_MEGABYTES), MOST_MEGABYTES)
+    rest = int(share - others * (each - LIBRARIES_MEGABYTES)) + LIBRARIES_MEGABYTES
+    return Memory(each, settings.slow_memory_megabytes or max(each, rest))
+
+
+def machine_megabytes(root: Path = Path("/")) -> float:
+    """Return the memory of this machine, or of the container or unit that limits this process."""
+    limits = [_total(root / "proc/meminfo"), *_control_groups(root)]
+    return min(limits) / (1 << 20)
+
+
+def _total(meminfo: Path) -> float:
+    """Return ``MemTotal``, bytes; where it cannot be read, that of a small machine."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in meminfo.read_text("ascii").splitlines():
+            if line.startswith("MemTotal:"):
+                return float(line.split()[1]) * 1024
+    return 2.0 * (1 << 30)
+
+
+def _control_groups(root: Path) -> list[float]:
+    """Return the limits of this process's control group and of those above it (cgroup v2)."""
+    limits: list[float] = []
+    with suppress(OSError, IndexError):
+        lines = (root / "proc/self/cgroup").read_text("utf-8", "replace").splitlines()
+        path = next(line for line in [*lines, "0::/"] if line.startswith("0::"))[3:]
+        group = PurePosixPath(path.lstrip("/"))
+        for above in (group, *group.parents):
+            with suppress(OSError, ValueError):  # "max": no limit
+                limit = root / "sys/fs/cgroup" / above / "memory.max"
+                limits.append(float(limit.read_text("ascii")))
+    return limits
