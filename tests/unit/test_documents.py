@@ -79,6 +79,18 @@ def test_a_change_touches_few_files() -> None:
             assert len(named) <= FILES_A_CHANGE, change
 
 
+def test_what_stops_an_attacker_is_shown_by_a_test() -> None:
+    """Each row of the threat model names tests that there are."""
+    tests = {path.stem for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    rows = _rows(_text("SECURITY.md"), "## Who is trusted with what")
+    assert len(rows) >= 10
+    for row in rows:
+        assert len(row) == 5, row[0]
+        named = set(re.findall(r"`(test_\w+)`", row[-1]))
+        assert named, row[0]
+        assert named <= tests, row[0]
+
+
 def test_the_readme_leads_to_the_other_documents() -> None:
     """A stranger begins there."""
     text = _text("README.md")
