@@ -59,11 +59,13 @@ def _photos(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.suffix.lower() in endings)
 
 
-def _records(taggerd: Program, photos: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
+def _records(
+    taggerd: Program, photos: dict[Path, bytes], said: str = ""
+) -> dict[Path, dict[str, Any]]:
     """Return each photo's record; every photo has one, and it is one line for people."""
     found = {Path(file): r for r in taggerd.records() for file in r["files"]}
     missing = photos.keys() - found.keys()
-    assert not missing, f"{len(missing)} without a record, e.g. {min(missing)}"
+    assert not missing, f"{len(missing)} without a record, e.g. {min(missing)}: {said[-3000:]}"
     for path, record in found.items():
         assert record["error"].isprintable(), path
         assert len(record["error"]) < 1000, path
@@ -72,7 +74,7 @@ def _records(taggerd: Program, photos: dict[Path, bytes]) -> dict[Path, dict[str
 
 def _check(taggerd: Program, folder: Path, photos: dict[Path, bytes], said: str) -> None:
     """Whatever there is: the good are tagged, the others have a reason, nothing is left about."""
-    records = _records(taggerd, photos)
+    records = _records(taggerd, photos, said)
     assert "Traceback" not in said
     assert "\x1b" not in said
     untagged = [r for path, r in records.items() if path.name.startswith("good-") and r["error"]]
