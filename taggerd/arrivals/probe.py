@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import files
 from taggerd.arrivals.walk import offline_reason
+from taggerd.photo import printable
+from taggerd.settings.permissions import other_writers
 
 if TYPE_CHECKING:
     from taggerd.arrivals.filters import Filters
@@ -100,6 +102,29 @@ class Probe(NamedTuple):
             # Rather a disk that was unmounted than a root whose photos were all deleted.
             return "another, empty folder is in its place: is its disk mounted?"
         return self.offline
+
+
+def warning_to_root(root: Path) -> str:
+    """Say what it means that others may write to *root* while taggerd runs as root. Blocks.
+
+    Empty where that is not so, or cannot be known now.
+    """
+    if os.geteuid() != 0:
+        return ""
+    try:
+        status = files.lstat(root)
+    except OSError:
+        return ""
+    who = other_writers(status)
+    if status.st_uid and who != "everybody":
+        who = f"its owner (user {status.st_uid})"
+    if not who:
+        return ""
+    return (
+        f"taggerd runs as root, and {who} may write to {printable(root)}: their files are read and "
+        "changed with root's rights, though no link leads out of that folder; run taggerd as a "
+        "user that may do no more than they, as the units in systemd/ do"
+    )
 
 
 def _mounts(path: Path, filters: Filters) -> frozenset[Mount]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taggerd.arrivals import warning_to_root, work_below
 from taggerd.cli import interrupts, options
 from taggerd.errors import BackendError, ConfigurationError
 from taggerd.inference import available_profiles, load_profile
@@ -109,6 +110,10 @@ def check(
     check_settings(loaded)
     check_folders(loaded, allow_offline=allow_offline)
     typer.echo(f"settings are valid: {', '.join(loaded.in_force)}")
+    work_below((), loaded.settings)
+    for root in loaded.settings.arrivals.roots:
+        if warning := warning_to_root(root.path):
+            typer.echo(f"taggerd: warning: {warning}", err=True)
     for warning in [] if allow_offline else interrupts.run(_missing_backends(loaded)):
         typer.echo(f"taggerd: warning: {warning}; see taggerd preflight", err=True)
 

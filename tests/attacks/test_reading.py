@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from PIL import Image
 from support.program import photo, until
-from support.racing import RACES, give, needs_root, swapping
+from support.racing import NOBODY, RACES, give, needs_root, swapping
 
 from taggerd import imaging
 from taggerd.arrivals import find
@@ -114,3 +114,14 @@ def test_the_daemon_sends_nothing_that_lies_elsewhere(
         until(lambda: len({line["image"] for line in taggerd.records()}) >= PHOTOS)
         assert taggerd.stop(daemon) == 0
     check(backend)
+
+
+def test_root_is_told_once_that_others_may_write(taggerd: Program, scene: Scene) -> None:
+    """At the start and by `config check`: what it means, and what to do."""
+    taggerd.environment["TAGGERD__ARRIVALS__ROOTS"] = json.dumps([os.fspath(scene.inbox)])
+    warning = f"runs as root, and its owner (user {NOBODY}) may write to {scene.inbox}"
+    checked = taggerd("config", "check")
+    assert checked.returncode == 0
+    assert checked.stderr.count(warning) == 1
+    taggerd.stop(taggerd.start())
+    assert taggerd.log().count(warning) == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from taggerd.arrivals.filters import Filters
-from taggerd.arrivals.probe import Probe, mounts_of, must_be_polled
+from taggerd.arrivals.probe import Probe, mounts_of, must_be_polled, warning_to_root
 
 TABLE = rb"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 36 22 0:32 / /mnt/nas rw,relatime shared:17 master:3 - nfs4 nas:/photos rw,vers=4.2
@@ -84,6 +85,24 @@ def test_a_root_is_the_same_whatever_is_in_it(tmp_path: Path) -> None:
     assert not gone.same_root(filled)
     root.mkdir()
     assert not Probe.at(root, Filters()).same_root(filled)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "who"),
+    [(0, 0o755, ""), (0, 0o757, "everybody"), (12, 0o755, "its owner (user 12)")],
+)
+def test_root_is_told_who_else_may_write(tmp_path: Path, owner: int, mode: int, who: str) -> None:
+    """Whoever runs taggerd as root learns what that means, in plain words, and what to do."""
+    if os.geteuid() != 0:
+        assert warning_to_root(tmp_path) == ""
+        pytest.skip("only root is told")
+    os.chown(tmp_path, owner, 0)
+    tmp_path.chmod(mode)
+    warning = warning_to_root(tmp_path)
+    assert bool(warning) == bool(who)
+    if who:
+        assert f"runs as root, and {who} may write to {tmp_path}" in warning
+    assert warning_to_root(tmp_path / "gone") == ""
 
 
 def test_an_empty_folder_on_another_disk_is_an_unmounted_root() -> None:
