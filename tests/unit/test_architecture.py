@@ -140,6 +140,14 @@ def test_a_foreign_library_stays_at_home(library: str) -> None:
     assert [path for path in sorted(users) if not path.startswith(HOMES[library])] == []
 
 
+@pytest.mark.parametrize(
+    "library", ["httpx", "PIL", "pyexiv2", "sdnotify", "structlog", "watchdog"]
+)
+def test_the_libraries_that_the_project_is_given_do_their_work(library: str) -> None:
+    """A well-kept library beats a parser of our own: Exiv2 reads EXIF and IPTC, in decoders."""
+    assert any(name.split(".")[0] == library for _, name in _imports())
+
+
 def test_there_are_no_import_cycles() -> None:
     """In a cycle no module can be understood, tested or changed alone."""
     modules = _modules()
