@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taggerd.imaging.limits import deadline_seconds
 from taggerd.imaging.source import open_photo
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from taggerd.files import OpenFile
     from taggerd.photo import Picture, Stamp
 
-__all__ = ["open_photo", "prepare"]
+__all__ = ["deadline_seconds", "open_photo", "prepare"]
 
 
 def prepare(file: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
@@ -28,9 +29,10 @@ def prepare(file: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
         PhotoGone: a share that it lies on has lost it.
         PhotoChanged: `fstat` differs from *stamp*, before or after reading.
         PhotoUnreadable: its bytes cannot be read (I/O error).
-        PhotoUndecodable: it is not a picture, damaged, truncated, or larger than
-            ``options.max_megapixels``.
-        MemoryError: the picture needs more memory than the process may use.
+        PhotoUndecodable: it is not a picture, damaged, truncated, not supported, or larger than
+            ``options.max_file_megabytes`` or ``options.max_megapixels``.
+        MemoryError: the picture needs more memory than the process may use; the message may say
+            how much.
     """
     from taggerd.imaging.preparing import prepared  # noqa: PLC0415 - imports the decoders
 

@@ -18,9 +18,37 @@ MOST_SCANS = 100
 of 1.2 MB with 2,000 of them took 32 s. libtiff draws its line at 100 as well, libjpeg-turbo's own
 fuzzers at 500."""
 
+_LEAST_SECONDS = 10.0
+"""For any file of up to 2 MB, and for loading the decoders (0.5 s). Phones' HEICs take 0.7 s."""
+_SECONDS_PER_MEGABYTE = {
+    # What 100 megapixels took a megabyte, each times eight to ten: two busy cores, slow disks.
+    **dict.fromkeys(("png", "tif", "tiff"), 0.5),  # 0.02 (LZW) to 0.07 (16 bits, transparency)
+    **dict.fromkeys(("jpg", "jpeg"), 1.0),  # 0.02, progressive 0.11
+    **dict.fromkeys(("heic", "heif", "hif", "webp"), 4.0),  # 0.41, 0.45
+    "jxl": 5.0,  # 0.48
+    "avif": 8.0,  # 0.82
+}
+_RAW_SECONDS_PER_MEGABYTE = 1.0
+"""Developed: 0.1. The preview takes milliseconds."""
+
 _LOADED = 256 << 20
 _SLACK = 64 << 20
 """Bytes for the stacks of the decoders' threads, and for the picture that is made."""
+
+
+def deadline_seconds(size_bytes: int, extension: str, workers: settings.Workers) -> float:
+    """Return how long decoding a file may take, seconds; at most ``workers.deadline_seconds``.
+
+    A small file that takes long is an attack or a rarity: it must not hold up the others.
+
+    Args:
+        size_bytes: of the file.
+        extension: of its name, lower case; what it really is shows only when it is decoded.
+        workers: the settings.
+    """
+    rate = _SECONDS_PER_MEGABYTE.get(extension, _RAW_SECONDS_PER_MEGABYTE)
+    more = max(0.0, size_bytes / MEGA - 2) * rate
+    return min(_LEAST_SECONDS + more, workers.deadline_seconds)
 
 
 def refuse_large_file(size_bytes: int, options: settings.Image) -> None:

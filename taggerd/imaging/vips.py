@@ -254,7 +254,7 @@ def _mapped(error: pyvips.Error, file: BinaryIO, kind: Format) -> Exception:
     if kind is formats.TIFF and _NOT_SUPPORTED.search(text):
         return NotForVips(reason)
     if _TRUNCATED.search(text) or _ends_early(file, kind):
-        return ValueError(f"truncated: {reason}")
+        return ValueError("unexpected end of file")
     return ValueError(reason)
 
 
