@@ -20,6 +20,8 @@ _BAND = 1 << 22
 """Pixels that are scaled at a time."""
 _NEEDED = {formats.HEIF: 5.0, formats.AVIF: 7.6, formats.JXL: 6.4}
 """Bytes a pixel that decoding takes, measured: the result, and the decoder's own planes."""
+_THREADS = 48 << 20
+"""Bytes of address space for the stacks and heaps of their threads."""
 
 
 class _Pixels(NamedTuple):
@@ -53,7 +55,7 @@ def picture(image: Image.Image, kind: Format, options: settings.Image) -> Image.
         image.load()
         return image
     width, height = image.size
-    limits.reserve(_NEEDED[kind] * width * height)
+    limits.reserve(_NEEDED[kind] * width * height + _THREADS)
     if kind is formats.HEIF:
         frame = image._heif_file[image.tell()]  # type: ignore[attr-defined]  # noqa: SLF001
         rows, size, stride = frame.data, frame.size, frame.stride
@@ -84,7 +86,7 @@ def jpeg_xl(file: BinaryIO, options: settings.Image) -> Image.Image | bytes:
     """
     width, height = size = jxl.size_of(file)
     limits.refuse_huge(size, options.max_megapixels)
-    limits.reserve(_NEEDED[formats.JXL] * width * height)
+    limits.reserve(_NEEDED[formats.JXL] * width * height + _THREADS)
     from pillow_jxl import Decoder  # noqa: PLC0415 - 20 ms that few photos need
 
     is_jpeg, header, data, profile, _boxes = Decoder(num_threads=0)(file.read())

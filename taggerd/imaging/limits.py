@@ -32,8 +32,8 @@ _RAW_SECONDS_PER_MEGABYTE = 1.0
 """Developed: 0.1. The preview takes milliseconds."""
 
 _LOADED = 256 << 20
-_SLACK = 64 << 20
-"""Bytes for the stacks of the decoders' threads, and for the picture that is made."""
+_SLACK = 16 << 20
+"""Bytes for the picture that is made."""
 
 
 def deadline_seconds(size_bytes: int, extension: str, workers: settings.Workers) -> float:

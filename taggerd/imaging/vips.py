@@ -17,7 +17,7 @@ import numpy as np
 import pyvips
 from PIL import ExifTags, Image
 
-from taggerd.imaging import colour, formats, limits, scaling, tiff
+from taggerd.imaging import colour, formats, limits, scaling, tiff, webp
 
 if TYPE_CHECKING:
     from taggerd import settings
@@ -35,13 +35,11 @@ _MODES = {"b-w": "L", "grey16": "L", "srgb": "RGB", "rgb16": "RGB", "scrgb": "RG
 """What libvips calls the colours → Pillow's mode."""
 _ALPHA = (1, 2, 999)
 """Values of ExtraSamples that mean transparency (TIFF 6.0; 999 is Corel's)."""
-_LOSSLESS_WEBP = 4
-"""Bytes a pixel: libwebp holds the whole of it."""
+_WHOLE_WEBP = 4
+"""Bytes a pixel, where libwebp holds all of them."""
 _TAIL = 1 << 18
 """Bytes at the end of a PNG that are searched for EXIF: it may follow the picture."""
 _EXIF_CHUNK = b"eXIf"
-_HEAD = 4096
-"""Bytes at the start of a WebP that name its first frame's coding."""
 
 _NOT_SUPPORTED = re.compile(
     r"not configured|unsupported|not supported|not implemented|out of range|can ?not handle|sorry",
@@ -133,20 +131,22 @@ def _picture(
     is_transparent: bool,
     **loading: float,
 ) -> Image.Image:
-    if kind is formats.WEBP:  # its decoder reads all of it first, into a buffer that doubles
-        limits.reserve(2 * file.seek(0, io.SEEK_END))
-    image = _opened(file, kind, **loading)
-    size = width, height = image.width, image.height
-    limits.refuse_huge(size, options.max_megapixels)
+    if kind is formats.WEBP:
+        size = _webp_size(file, options)
+        loading["scale"] = min(1.0, 2 * options.max_edge / max(size))
+        image = _opened(file, kind, **loading)
+    else:
+        image = _opened(file, kind, **loading)
+        size = image.width, image.height
+        limits.refuse_huge(size, options.max_megapixels)
     info = _info(image, file, kind)
     if image.get_typeof("interlaced"):  # a PNG in seven passes over the whole
-        limits.reserve(width * height * image.bands * (2 if image.format == "ushort" else 1))
+        limits.reserve(size[0] * size[1] * image.bands * (2 if image.format == "ushort" else 1))
     layout = _layout(image, is_transparent=is_transparent)
     channels = Image.getmodebands(layout.mode)
-    if kind is formats.WEBP:
-        image, by = _decoded_small(image, file, options.max_edge)
-    else:
-        image = image if image.bands == channels else image.extract_band(0, n=channels)
+    image = image if image.bands == channels else image.extract_band(0, n=channels)
+    by = size[0] / image.width, size[1] / image.height
+    if kind is not formats.WEBP:
         image, by = _reduced(image, layout, options.max_edge)
     small = _to_pillow(image, layout)
     small.info = info
@@ -177,18 +177,17 @@ def _layout(image: pyvips.Image, *, is_transparent: bool) -> _Layout:
     return _Layout(f"{mode}A" if has_alpha and white and mode != "CMYK" else mode, white)
 
 
-def _decoded_small(
-    image: pyvips.Image, file: BinaryIO, max_edge: int
-) -> tuple[pyvips.Image, tuple[float, float]]:
-    """Have a WebP scaled by its decoder."""
-    width, height = image.width, image.height
-    file.seek(0)
-    if b"VP8L" in file.read(_HEAD):
-        limits.reserve(_LOSSLESS_WEBP * width * height)
-    factor = 2 * max_edge / max(width, height)
-    if factor < 1:
-        image = _opened(file, formats.WEBP, scale=factor)
-    return image, (width / image.width, height / image.height)
+def _webp_size(file: BinaryIO, options: settings.Image) -> tuple[int, int]:
+    """Return the size of a WebP, once it is clear that it may be decoded.
+
+    Its decoder reads all of it first, into a buffer that doubles.
+    """
+    header = webp.header(file)
+    size = header.width, header.height
+    limits.refuse_huge(size, options.max_megapixels)
+    pixels = _WHOLE_WEBP * header.width * header.height if header.whole else 0
+    limits.reserve(2 * file.seek(0, io.SEEK_END) + pixels)
+    return size
 
 
 def _reduced(
