@@ -131,7 +131,7 @@ class WatchedRoot:
     async def close(self) -> None:
         """Remove the watch; :meth:`run` must have ended."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._watch.remove(), timeout=5)
+            await asyncio.wait_for(self._watch.remove(), timeout=1)
         self._executor.close()
 
     async def _supervise(self) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends a command in order, the second at once."""
+"""Ctrl-C and SIGTERM: the first ends a command in order and in time, the second at once."""
 
 from __future__ import annotations
 
@@ -6,37 +6,57 @@ import asyncio
 import os
 import signal
 import sys
+import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+import structlog
+
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
+    from types import FrameType
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
+HUNG = 1
+"""Exit code of a service that was asked to end and did not."""
+GRACE_SECONDS = 1.5
+"""How much longer than ``service.drain_seconds`` an end in order may take."""
+_TELL_SECONDS = 0.3
+"""Longest wait until what hangs is told: standard error may hang as well."""
+
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-def run(command: Coroutine[None, None, T]) -> T:
+def run(command: Coroutine[None, None, T], *, drain_seconds: float = 20.0) -> T:
     """Run *command* to its end; the first signal cancels it, the second ends the process.
 
     asyncio's own handler raises KeyboardInterrupt at the second Ctrl-C, wherever the loop is: the
     clean-up breaks off halfway and prints tracebacks.
 
+    Args:
+        command: what to do.
+        drain_seconds: how long, and :data:`GRACE_SECONDS` more, its clean-up may take.
+
     Raises:
         KeyboardInterrupt: it was cancelled.
 
     """
-    return asyncio.run(_interruptible(command))
+    return asyncio.run(_interruptible(command, drain_seconds))
 
 
-async def _interruptible(command: Coroutine[None, None, T]) -> T:
+async def _interruptible(command: Coroutine[None, None, T], drain_seconds: float) -> T:
     task = asyncio.ensure_future(command)
     loop = asyncio.get_running_loop()
 
     def first() -> None:
+        end_after(drain_seconds, INTERRUPTED)
         task.cancel()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end_at_once)
@@ -47,6 +67,57 @@ async def _interruptible(command: Coroutine[None, None, T]) -> T:
         return await task
     except asyncio.CancelledError as cancelled:
         raise KeyboardInterrupt from cancelled
+
+
+def end_after(drain_seconds: float, code: int = HUNG) -> None:
+    """End the process :data:`GRACE_SECONDS` after *drain_seconds*, unless it ends before.
+
+    A file system call into a share that is gone never returns, and Python waits for its thread.
+    """
+    seconds = drain_seconds + GRACE_SECONDS
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        time.sleep(seconds)
+        telling = threading.Thread(target=tell, daemon=True)
+        telling.start()
+        telling.join(_TELL_SECONDS)
+        os._exit(code)
+
+    def tell() -> None:
+        hung = ", ".join((*_tasks(loop), *_threads())) or "unknown"
+        log.error("not ended in time: photos stay queued", seconds=seconds, hung=hung)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
+
+
+def _tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
+    """Name the tasks that have not ended."""
+    for task in asyncio.all_tasks(loop):
+        if not task.get_name().startswith("Task-"):  # nobody named it: it waits for a named one
+            yield task.get_name()
+
+
+def _threads() -> Iterator[str]:
+    """Name the threads that are in the middle of something, and where in our code."""
+    frames = sys._current_frames()  # noqa: SLF001 - documented, and there is no other way
+    for thread in threading.enumerate():
+        frame = frames.get(thread.ident or 0)
+        if frame is None or thread in {threading.main_thread(), threading.current_thread()}:
+            continue
+        if (where := _ours(frame)) is not None and "interrupts" not in where.f_code.co_filename:
+            name = Path(where.f_code.co_filename).name
+            yield f"thread {thread.name} in {name}:{where.f_lineno} {where.f_code.co_name}()"
+
+
+def _ours(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of this package, if the thread does not just wait for work."""
+    package = str(Path(__file__).parents[1])
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(package):
+            return frame if frame.f_code.co_name != "_work" else None
+        frame = frame.f_back
+    return None
 
 
 def end_at_once(*_: object) -> NoReturn:

@@ -47,6 +47,9 @@ def rewrite(
         paths or roots, RunOptions(run=f"rewrite-{uuid.uuid4().hex[:12]}", rewrite=True)
     )
     with Progress(as_json=as_json, writes=True, rewrites=True) as progress:
-        tally = interrupts.run(scan_photos(loaded, request, progress))
+        tally = interrupts.run(
+            scan_photos(loaded, request, progress),
+            drain_seconds=loaded.settings.service.drain_seconds,
+        )
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1

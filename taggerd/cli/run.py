@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taggerd.cli import options
-from taggerd.cli.interrupts import end_at_once
+from taggerd.cli.interrupts import end_after, end_at_once
 from taggerd.daemon.daemon import Daemon
 from taggerd.errors import ConfigurationError
 
@@ -31,6 +31,7 @@ def run(load: options.Load) -> int:
 
     Runs until SIGTERM or Ctrl-C, and ends the photos in flight; a second Ctrl-C leaves them in the
     queue. SIGHUP reloads the settings. Logs go to stderr. While the backend is down, photos wait.
+    Exit code 1: something hung, and did not end within service.drain_seconds and two seconds.
     """
 
     def with_folders() -> Configuration:
@@ -40,4 +41,5 @@ def run(load: options.Load) -> int:
             raise ConfigurationError(message)
         return loaded
 
-    return asyncio.run(Daemon(with_folders, end_at_once=end_at_once).run())
+    daemon = Daemon(with_folders, end_at_once=end_at_once, end_after=end_after)
+    return asyncio.run(daemon.run())

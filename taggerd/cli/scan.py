@@ -174,7 +174,10 @@ def scan(
         print_listing(listing, as_json=as_json)
         return 0 if listing.all_well else 1
     with Progress(as_json=as_json, writes=run_options.writes) as progress:
-        tally = interrupts.run(scan_photos(loaded, request, progress))
+        tally = interrupts.run(
+            scan_photos(loaded, request, progress),
+            drain_seconds=loaded.settings.service.drain_seconds,
+        )
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from taggerd.ledger import Ledger
     from taggerd.photo import PhotoFile
     from taggerd.services import Services
     from taggerd.settings.configuration import Configuration
@@ -44,13 +45,15 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 5.0
 PAUSE_SHOWN_SECONDS = 0.5
 """How long a pause may remain unpublished."""
+CLOSE_SECONDS = 1.0
+"""How long after the time to drain the ledger is closed, though something still uses it."""
 RECOVER_SECONDS = 60.0
 
 
 class Daemon:
     """``taggerd run``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but one
         self,
         load: Callable[[], Configuration],
         *,
@@ -58,6 +61,7 @@ class Daemon:
         notifier: Notifier | None = None,
         chance: Callable[[], float] = random.random,
         end_at_once: Callable[[], object] = lambda: None,
+        end_after: Callable[[float], object] = lambda _seconds: None,
     ) -> None:
         """Prepare the service.
 
@@ -67,6 +71,7 @@ class Daemon:
             notifier: talks to systemd.
             chance: a random number from 0 to 1, which spreads the preflights of many machines.
             end_at_once: ends the process after a second Ctrl-C.
+            end_after: ends the process soon after so many seconds if it has not ended by then.
 
         """
         self._load = load
@@ -74,6 +79,10 @@ class Daemon:
         self._notifier = notifier or Notifier()
         self._chance = chance
         self._end_at_once = end_at_once
+        self._end_after = end_after
+        self._ledger: Ledger | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._drain_seconds = 0.0
         self._stop = asyncio.Event()
         self._restart = asyncio.Event()
         """Set when the parts must end: to stop, or to start again with other settings."""
@@ -106,6 +115,8 @@ class Daemon:
                     in_force = wanted
                     self._served = True
                     settings = services.settings
+                    self._ledger = services.ledger
+                    self._drain_seconds = settings.service.drain_seconds
                     with instances.announced(settings.state_directory, settings.journal_directory):
                         await self._serve(services)
             except (ConfigurationError, StartError) as error:
@@ -178,13 +189,14 @@ class Daemon:
             )
             await self._restart.wait()
             # Take nothing new, let what is in flight end, then write its records.
-            watching.cancel()
-            await asyncio.wait({watching})
+            watching.cancel()  # not waited for: a share that hangs leaves photos no time to end
             runner.stop()
             await working
             ended.set()
             for part in keeping[1:]:
                 part.cancel()
+            await asyncio.wait(keeping[:1], timeout=CLOSE_SECONDS)
+            keeping[0].cancel()  # the disk of the outputs hangs
         await self._deliver_the_rest(services)
 
     def _arrivals(self, services: Services, runner: Runner) -> Arrivals:
@@ -300,6 +312,15 @@ class Daemon:
         self._notifier.stopping()
         self._stop.set()
         self._restart.set()
+        if self._closing is None:
+            self._end_after(self._drain_seconds)
+            self._closing = asyncio.create_task(self._close_in_time(), name="end")
+
+    async def _close_in_time(self) -> None:
+        """Close the ledger in order whatever hangs: claims go back uncharged, not as crashes."""
+        await asyncio.sleep(self._drain_seconds + CLOSE_SECONDS)
+        if self._ledger is not None:
+            await self._ledger.close()
 
     def reload(self) -> None:
         """Read the settings again; wrong ones are reported and change nothing.
