@@ -173,7 +173,7 @@ def _progressive_header(path: Path) -> None:
 
 
 def _lossless_webp(path: Path) -> None:
-    Image.new("RGB", (9000, 8000), (90, 140, 60)).save(path, lossless=True, method=0, quality=0)
+    Image.new("RGB", (10000, 10000), (90, 140, 60)).save(path, lossless=True, method=0, quality=0)
 
 
 def _interlaced(path: Path) -> None:
