@@ -3,8 +3,6 @@
 Only taggerd's record is added to a sidecar, by the same splice and proof as everything else; no
 word changes. Where the words are in the photo itself and there is no sidecar, one is made that
 starts with them, as every new sidecar does; the photo stays as it is.
-
-Runs Exiv2 on foreign bytes: call it in a worker process only.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from taggerd.metadata.embedded import embedded, names_of
 from taggerd.metadata.embedding.photo import origin as embedded_origin
 from taggerd.metadata.keywords.lists import claimed
 from taggerd.metadata.merge import new_sidecar, put_record, sealed_text
-from taggerd.metadata.ownership import DIGEST, Ownership, text_hash
+from taggerd.metadata.ownership import DIGEST, Ownership, local_day, text_hash
 from taggerd.metadata.texts import field_texts
 from taggerd.metadata.undo.seal import Origin, origin
 from taggerd.metadata.xmp.document import Document
@@ -171,11 +169,12 @@ def _day(document: Document, changed: float) -> date:
     """Return the local day of the last change, as the sidecar says or, if it does not, its file."""
     for name in _DATES:
         for text in document.texts(named(name)):
-            try:
-                return datetime.fromisoformat(text).astimezone().date()
-            except ValueError:
-                continue
-    return datetime.fromtimestamp(changed).astimezone().date()
+            if (day := local_day(text)) is not None:
+                return day
+    try:
+        return datetime.fromtimestamp(changed).astimezone().date()
+    except (ValueError, OverflowError, OSError):  # a clock that was never set
+        return date.max
 
 
 def _digest(path: Path) -> str:

@@ -2,25 +2,21 @@
 
 digiKam, for one, ignores the file's own metadata once there is a sidecar. So a new sidecar starts
 with the title, description, keywords, rating, label, position, capture time, creator and rights
-from the file's XMP, else from its IPTC, else from its EXIF. Exiv2 only finds the XMP packet; it is
-parsed here, because after reading one file that binds ``dc`` to another URI Exiv2 misreads later
-files in the same process.
-
-Runs Exiv2 on foreign bytes: call it in a worker process only.
+from the file's XMP, else from its IPTC, else from its EXIF (:mod:`.blocks`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from taggerd import files
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.blocks import Blocks, blocks_of
 from taggerd.metadata.camera import Camera, is_camera_text
+from taggerd.metadata.embedding.container import FileSource
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import machine_entries
 from taggerd.metadata.ownership import Ownership
@@ -31,7 +27,11 @@ from taggerd.metadata.xmp.splice import Array, Entry, Value
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from taggerd.metadata.embedding.iim import Words
+    from taggerd.metadata.exif import Exif, Number
 
 Form = Literal["Bag", "Seq", "Alt", ""]
 Fields = dict[str, Value]
@@ -58,21 +58,24 @@ _FORMS: dict[str, Form] = {
 """What a new sidecar takes from a photo, and in which form: an array, or plain text."""
 
 _IPTC = {
-    "dc:title": "ObjectName",
-    "dc:description": "Caption",
-    "dc:rights": "Copyright",
-    "photoshop:Headline": "Headline",
-    "photoshop:Instructions": "SpecialInstructions",
-    "dc:subject": "Keywords",
-    "dc:creator": "Byline",
+    "dc:title": 5,
+    "dc:description": 120,
+    "dc:rights": 116,
+    "photoshop:Headline": 105,
+    "photoshop:Instructions": 40,
+    "dc:subject": 25,
+    "dc:creator": 80,
 }
+"""Datasets of record 2 (IPTC-IIM 4.2, chapter 6)."""
 _EXIF = {
-    "dc:description": "Image.ImageDescription",
-    "dc:creator": "Image.Artist",
-    "dc:rights": "Image.Copyright",
+    "dc:description": "ImageDescription",
+    "dc:creator": "Artist",
+    "dc:rights": "Copyright",
 }
 
+_BEST = 5
 _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
+_FRACTION = re.compile(r"[0-9]{1,9}")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
 
 
@@ -90,12 +93,14 @@ class Embedded:
     """None: EXIF names none."""
     notes: tuple[str, ...] = ()
     """What could not be read."""
+    unread: bool = False
+    """A title and keywords may be in it that could not be read."""
 
 
 def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
     """Return what the photo at *path* says.
 
-    Never fails: a file that Exiv2 cannot read says nothing, and a note says why.
+    Never fails: a file that cannot be read says nothing, and a note says why.
 
     Args:
         path: the photo.
@@ -103,56 +108,45 @@ def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
     """
     try:
         with files.open_file(path) as file:
-            packet, exif, iptc = native_read(Path(f"/proc/self/fd/{file.descriptor}"))
-    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
-        said = " ".join(str(error).replace(f"{path}: ", "").split())[:200] or type(error).__name__
-        return Embedded(
-            notes=(f"{printable(path.name)}: its own metadata cannot be read ({said})",)
-        )
-    notes: tuple[str, ...] = ()
-    camera = camera_of(exif)
-    from_iptc, from_exif = iptc_fields(iptc, camera), exif_fields(exif)
+            found = blocks_of(FileSource(file.descriptor))
+    except OSError as error:
+        found = Blocks(damaged=error.strerror or type(error).__name__)
+    return _said_by(found, printable(path.name), with_ours=with_ours)
+
+
+def _said_by(found: Blocks, name: str, *, with_ours: bool) -> Embedded:
+    camera = camera_of(found.exif)
+    from_iptc, from_exif = iptc_fields(found.iptc, camera), exif_fields(found.exif)
     fields: Fields = {}
-    if packet.strip(b" \t\r\n\0"):
+    faults = [f"its own metadata cannot be read ({found.damaged})"] if found.damaged else []
+    faults += damaged_blocks(found)
+    unread = found.packet is None and (bool(found.damaged) or found.iptc.damaged)
+    if found.packet is not None:
         try:
-            fields = _xmp_fields(Document(_trimmed_packet(packet)), camera, with_ours=with_ours)
+            document = Document(_trimmed_packet(found.packet))
+            fields = _xmp_fields(document, camera, with_ours=with_ours)
         except SidecarRefused as refusal:
-            notes = (f"{printable(path.name)}: its own XMP cannot be read (it {refusal})",)
-    description = exif.get("Exif.Image.ImageDescription")
+            faults.append(f"its own XMP cannot be read (it {refusal})")
+            unread = True
     keywords = from_iptc.get("dc:subject")
     return Embedded(
         {**from_exif, **from_iptc, **fields},
-        description.strip() if isinstance(description, str) else "",
+        found.exif.text("ImageDescription").strip(),
         tuple(entry.text for entry in keywords.entries) if isinstance(keywords, Array) else (),
         camera,
-        notes,
+        tuple(f"{name}: {fault}" for fault in faults),
+        unread,
     )
 
 
-def native_read(path: Path) -> tuple[bytes, Mapping[str, object], Mapping[str, object]]:
-    """Return the XMP packet, EXIF and IPTC of a file."""
-    import pyexiv2  # noqa: PLC0415 - needs glibc 2.33 and is only for worker processes
-
-    pyexiv2.set_log_level(3)  # warnings go to stdout; errors must raise, so never 4
-    name = os.fsencode(path).decode("latin-1")
-    image = pyexiv2.Image(name, encoding="latin-1")
-    try:
-        packet = image.read_raw_xmp()
-        return (
-            packet.encode("utf-8", "replace"),
-            _decoded(image.read_exif),
-            _decoded(image.read_iptc),
-        )
-    finally:
-        image.close()
-
-
-def _decoded(read: Callable[..., Mapping[str, object]]) -> Mapping[str, object]:
-    """Read texts as UTF-8, else as Latin-1, in which IPTC was written for decades."""
-    try:
-        return read(encoding="utf-8")
-    except UnicodeDecodeError:
-        return read(encoding="latin-1")
+def damaged_blocks(found: Blocks) -> list[str]:
+    """Say which of EXIF and IPTC-IIM cannot be read as a whole."""
+    said = []
+    if found.exif.damaged:
+        said.append(f"its EXIF is damaged ({', '.join(sorted(found.exif.damaged))})")
+    if found.iptc.damaged:
+        said.append("its IPTC-IIM is damaged")
+    return said
 
 
 def _trimmed_packet(packet: bytes) -> bytes:
@@ -215,21 +209,18 @@ def _add_seeds(fields: Fields, document: Document) -> None:
             fields[lesser.seeds] = _value(lesser.seeds, words)
 
 
-def camera_of(exif: Mapping[str, object]) -> Camera | None:
-    """Return make and model; None where EXIF (tags as Exiv2 names them) has neither."""
-    make, model = (exif.get(f"Exif.Image.{tag}") for tag in ("Make", "Model"))
-    said = [text if isinstance(text, str) else "" for text in (make, model)]
+def camera_of(exif: Exif) -> Camera | None:
+    """Return make and model; None where EXIF has neither."""
+    said = exif.text("Make"), exif.text("Model")
     return Camera(*said) if any(said) else None
 
 
-def iptc_fields(iptc: Mapping[str, object], camera: Camera | None = None) -> Fields:
+def iptc_fields(iptc: Words, camera: Camera | None = None) -> Fields:
     """Take the fields out of IPTC-IIM."""
     fields: Fields = {}
-    for field, local in _IPTC.items():
-        value = iptc.get(f"Iptc.Application2.{local}")
-        values = value if isinstance(value, list) else [value]
+    for field, dataset in _IPTC.items():
         maker = camera if field in DESCRIPTIONS else None
-        if texts := [text for v in values if isinstance(v, str) and (text := _human(v, maker))]:
+        if texts := [text for v in iptc.texts.get(dataset, ()) if (text := _human(v, maker))]:
             fields[field] = _value(field, texts)
     return fields
 
@@ -240,75 +231,64 @@ def _human(text: str, camera: Camera | None) -> str:
     return "" if is_camera_text(text, camera) or "\ufffd" in text else text
 
 
-def exif_fields(exif: Mapping[str, object]) -> Fields:
-    """Take the fields out of EXIF (tags as Exiv2 names them)."""
+def exif_fields(exif: Exif) -> Fields:
+    """Take the fields out of EXIF."""
     camera = camera_of(exif)
 
     def text(tag: str) -> str:
-        value = exif.get(f"Exif.{tag}")
-        maker = camera if tag == _EXIF["dc:description"] else None
-        return _human(value, maker) if isinstance(value, str) else ""
+        return _human(exif.text(tag), camera if tag == _EXIF["dc:description"] else None)
 
     fields = {field: _value(field, [said]) for field, tag in _EXIF.items() if (said := text(tag))}
-    if (rating := text("Image.Rating")) in {"1", "2", "3", "4", "5"}:
-        fields["xmp:Rating"] = rating
+    rating = exif.number("Rating")
+    if rating is not None and 1 <= rating <= _BEST:
+        fields["xmp:Rating"] = str(rating)
     if taken := _capture_time(text):
         fields["exif:DateTimeOriginal"] = taken
-    fields |= _position(text)
+    fields |= _position(exif)
     return fields
 
 
 def _capture_time(text: Callable[[str], str]) -> str:
     """Return EXIF's capture time as ISO 8601, with fraction and offset where it has them."""
-    found = _TIME.match(text("Photo.DateTimeOriginal"))
+    found = _TIME.match(text("DateTimeOriginal"))
     if found is None or found[1] == "0000":
         return ""
     year, month, day, hour, minute, second = found.groups()
-    fraction = text("Photo.SubSecTimeOriginal")
-    offset = text("Photo.OffsetTimeOriginal")
+    fraction = text("SubSecTimeOriginal")
+    offset = text("OffsetTimeOriginal")
     return (
         f"{year}-{month}-{day}T{hour}:{minute}:{second}"
-        + (f".{fraction}" if fraction.isascii() and fraction.isdigit() else "")
+        + (f".{fraction}" if _FRACTION.fullmatch(fraction) else "")
         + (offset if _OFFSET.fullmatch(offset) else "")
     )
 
 
-def _position(text: Callable[[str], str]) -> Fields:
+def _position(exif: Exif) -> Fields:
     """Return EXIF's GPS position as XMP writes it (XMP part 2: ``DDD,MM.mmmmmmmmk``)."""
-    latitude = _angle(text("GPSInfo.GPSLatitude"), text("GPSInfo.GPSLatitudeRef"), "NS")
-    longitude = _angle(text("GPSInfo.GPSLongitude"), text("GPSInfo.GPSLongitudeRef"), "EW")
+    latitude = _angle(exif.numbers.get("GPSLatitude", ()), exif.text("GPSLatitudeRef"), "NS")
+    longitude = _angle(exif.numbers.get("GPSLongitude", ()), exif.text("GPSLongitudeRef"), "EW")
     if not latitude or not longitude:
         return {}
     fields: Fields = {"exif:GPSLatitude": latitude, "exif:GPSLongitude": longitude}
-    altitude = text("GPSInfo.GPSAltitude")
-    if _fraction(altitude) is not None:
-        fields["exif:GPSAltitude"] = altitude
-        reference = text("GPSInfo.GPSAltitudeRef")
-        fields["exif:GPSAltitudeRef"] = reference if reference in {"0", "1"} else "0"
+    height = exif.numbers.get("GPSAltitude", ())
+    if len(height) == 1 and height[0][1]:
+        fields["exif:GPSAltitude"] = "{}/{}".format(*height[0])
+        below = exif.number("GPSAltitudeRef") == 1
+        fields["exif:GPSAltitudeRef"] = "1" if below else "0"
     return fields
 
 
-def _angle(text: str, reference: str, references: str) -> str:
-    """Return ``"41/1 13/1 1308/100"`` as ``41,13.21800000N``; empty if it is no angle."""
-    parts = [_fraction(part) for part in text.split()]
+def _angle(parts: Sequence[Number], reference: str, references: str) -> str:
+    """Return degrees, minutes and seconds as ``41,13.21800000N``; empty if they are no angle."""
     if len(parts) != 3 or reference not in tuple(references):  # noqa: PLR2004 - degrees, minutes, seconds
         return ""
-    numbers = [part for part in parts if part is not None]
-    if len(numbers) != len(parts):
+    if not all(denominator for _, denominator in parts):
         return ""
-    minutes = numbers[0] * 60 + numbers[1] + numbers[2] / 60
-    degrees, rest = divmod(minutes, 60)
+    whole, minutes, seconds = (Fraction(*part) for part in parts)
+    degrees, rest = divmod(whole * 60 + minutes + seconds / 60, 60)
     if not 0 <= degrees <= 180:  # noqa: PLR2004 - of a circle
         return ""
     return f"{degrees},{float(rest):.8f}{reference}"
-
-
-def _fraction(text: str) -> Fraction | None:
-    """Read a rational as EXIF writes it; None for ``0/0`` and the like."""
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        return None
 
 
 def names_of(fields: Fields) -> dict[Name, Value]:

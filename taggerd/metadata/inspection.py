@@ -4,8 +4,6 @@ The digest that the file had before taggerd embedded anything into it, the diges
 record, and, as hints for a prompt, where and when it was taken and which keywords humans gave it.
 A sidecar's hints count before the file's: people correct them there. What cannot be read is not
 known; nothing in here fails because of it.
-
-Runs Exiv2 on foreign bytes: call it in a worker process only.
 """
 
 from __future__ import annotations

@@ -25,11 +25,12 @@ from taggerd.metadata.xmp.tree import BLANK
 from taggerd.photo import Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from taggerd.metadata.xmp.namespaces import Name
     from taggerd.photo import Provenance
 
+_WITHHELD = "wrote no title and keywords: they would hide the photo's own, which cannot be read"
 _DECLARED = ("dc", "digiKam", "exif", "Iptc4xmpCore", "lr", "photoshop", "taggerd", "tiff", "xmp")
 """Prefixes that a new sidecar declares."""
 
@@ -93,6 +94,7 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     made: bool = False,
     seeds: Mapping[Name, Value] = MappingProxyType({}),
     embedded: Callable[[], Mapping[str, Value]] = dict,
+    unread: Callable[[], bool] = bool,
     camera: Callable[[], Camera | None] = lambda: None,
 ) -> Merged:
     """Merge *tags* into a sidecar.
@@ -108,6 +110,8 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
         seeds: human words from elsewhere that go in first; an undo takes them out with ours.
         embedded: returns what the photo's own file says. It is called only where the sidecar lacks
             a field that is to be written, because our words there would hide the file's.
+        unread: says whether the file may hold a title and keywords that could not be read. Then
+            none are written that would hide them. It, too, is called only where one is lacking.
         camera: returns what took the photo. It is called only where the sidecar has a description
             and does not name the camera.
 
@@ -118,16 +122,22 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     before = Origin(made=True) if made else origin(document)
     if seeds:
         document, before = _seeded(document, before, seeds)
-    if not made and (found := _hidden_words(document, tags, options, embedded)):
+    lacking = _lacking(document, tags, options)
+    if not made and lacking and (found := _hidden_words(lacking, embedded())):
         document, before = _seeded(document, before, found)
+        lacking = _lacking(document, tags, options)
+    withheld = frozenset(lacking) - set(DESCRIPTIONS) if lacking and unread() else frozenset()
     ownership = Ownership.read(document)
     draft = Draft(document)
-    texts = write_texts(draft, tags, options, ownership, _camera(document, ownership, camera))
-    keywords = write_keywords(draft, tags.keywords, options, ownership)
+    texts = write_texts(
+        draft, tags, options, ownership, _camera(document, ownership, camera), withheld=withheld
+    )
+    words = () if withheld.intersection(WRITTEN) else tags.keywords
+    keywords = write_keywords(draft, words, options, ownership)
     record = replace(keywords, written=texts.written, replaced=texts.replaced)
     put_record(draft, record.properties(provenance))
     lists = shadowing(document)
-    notes = (*texts.notes, *map(shadowing_note, lists))
+    notes = (*([_WITHHELD] if withheld else []), *texts.notes, *map(shadowing_note, lists))
     if draft.changed <= {DATE}:
         return Merged(old.data, notes, lists)
     data = document.encoding.encode(sealed_text(draft, before))
@@ -185,17 +195,17 @@ def _camera(
     return Camera(make, model) if make or model else camera()
 
 
-def _hidden_words(
-    document: Document, tags: Tags, options: Options, embedded: Callable[[], Mapping[str, Value]]
-) -> dict[Name, Value]:
-    """Return the photo's own words in the fields that the sidecar lacks and that will be written.
+def _lacking(document: Document, tags: Tags, options: Options) -> list[str]:
+    """Return the fields that the sidecar lacks and that will be written."""
+    lacking = lacking_texts(document, tags, options)
+    return [*lacking, *WRITTEN] if tags.keywords and not has_list(document) else lacking
+
+
+def _hidden_words(lacking: Iterable[str], said: Mapping[str, Value]) -> dict[Name, Value]:
+    """Return the photo's own words in the fields that are *lacking* in its sidecar.
 
     The machine's words in the sidecar would hide them from programs that read only the sidecar.
     """
-    lacking = lacking_texts(document, tags, options)
-    if tags.keywords and not has_list(document):
-        lacking += WRITTEN
-    said = embedded() if lacking else {}
     return {named(field): said[field] for field in lacking if field in said}
 
 

@@ -33,7 +33,7 @@ import re
 import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from taggerd.metadata.xmp.namespaces import TAGGERD, Name
@@ -59,6 +59,14 @@ def text_hash(text: str) -> str:
     return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
+def local_day(text: str) -> date | None:
+    """Return the local day of a date in ISO 8601; None where it is none, or in no year there is."""
+    try:
+        return datetime.fromisoformat(text).astimezone().date()
+    except (ValueError, OverflowError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenBefore:
     """Whose answers an earlier pass wrote, and when."""
@@ -72,7 +80,7 @@ class WrittenBefore:
     def read(cls, document: Document) -> WrittenBefore:
         """Read the record in *document*."""
         at = math.inf
-        with suppress(ValueError, OverflowError):
+        with suppress(ValueError, OverflowError, OSError):
             at = datetime.fromisoformat("".join(document.texts(DATE)[:1])).timestamp()
         return cls(document.texts(Name(TAGGERD, "models")), at)
 

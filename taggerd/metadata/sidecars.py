@@ -1,6 +1,6 @@
 """Write a photo's sidecars, and its files themselves where tags are embedded.
 
-Everything here runs in a worker process: Exiv2 reads the photo itself.
+Everything here runs in a worker process.
 """
 
 from __future__ import annotations
@@ -161,11 +161,19 @@ def _write_once(target: Target, tags: Tags, provenance: Provenance, options: Opt
     if old is None:
         photo = _stat(target.files[0])
         blank = new_sidecar(names_of(own.fields()), provenance.version)
-        merged = merge(blank, tags, provenance, options, made=True)
+        merged = merge(blank, tags, provenance, options, made=True, unread=own.unread)
         atomic.create(path, merged.data, photo)
         return _outcome(Sidecar(path=path, written=True, created=True), merged, own)
     document = with_record(path, old.document)
-    merged = merge(document, tags, provenance, options, embedded=own.fields, camera=own.camera)
+    merged = merge(
+        document,
+        tags,
+        provenance,
+        options,
+        embedded=own.fields,
+        unread=own.unread,
+        camera=own.camera,
+    )
     if merged.data == old.data:
         atomic.clear(path)
         return _outcome(Sidecar(path=path, written=False), merged, own)
@@ -196,6 +204,10 @@ class _Own:
         for said in self._said:
             found = said.fields | found
         return found
+
+    def unread(self) -> bool:
+        """Say whether a file may hold a title and keywords that could not be read."""
+        return any(said.unread for said in self._said)
 
     def camera(self) -> Camera | None:
         """Return the camera that the first file names which names any."""

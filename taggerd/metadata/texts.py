@@ -111,20 +111,22 @@ def _shortened(text: str, longest: int) -> str:
     return (head if space and len(head) > longest // 2 else cut).rstrip(" ,;:-–—") + "…"  # noqa: RUF001 - dashes are meant
 
 
-def write_texts(
+def write_texts(  # noqa: PLR0913 - what a merge depends on, each with its own name
     draft: Draft,
     tags: Tags,
     options: Options,
     ownership: Ownership,
     camera: Camera | None = None,
+    *,
+    withheld: Collection[str] = (),
 ) -> Texts:
-    """Put the texts of *tags* into *draft*.
+    """Put the texts of *tags* into *draft*, but for the fields *withheld*.
 
     Fields that hold languages get the text as ``x-default`` and, where the *options* name a
     language, a second time in that one. What humans wrote in any language stays. The name of the
     *camera* in a description is not a human's.
     """
-    wanted = wanted_texts(tags, options)
+    wanted = {f: t for f, t in wanted_texts(tags, options).items() if f not in withheld}
     states = {name: _state(draft.document, name, ownership, camera) for name in TEXT_FIELDS}
     texts = Texts()
     for name, rule in TEXT_FIELDS.items():

@@ -1,4 +1,4 @@
-"""Which foreign programs read and write metadata here."""
+"""Which foreign program writes metadata here."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ import shutil
 import subprocess
 
 _LONGEST_SECONDS = 10
-
-
-def exiv2_version() -> str:
-    """Return Exiv2's version, or why it cannot be had; it is loaded: ask in a worker process."""
-    try:
-        import pyexiv2  # noqa: PLC0415 - for worker processes alone
-    except Exception as error:  # noqa: BLE001 - whatever loading a foreign library raises
-        return f"cannot be loaded: {' '.join(str(error).split())[:200]}"
-    return str(pyexiv2.__exiv2_version__)
 
 
 def exiftool_version() -> str:

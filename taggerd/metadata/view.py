@@ -1,7 +1,4 @@
-"""What a person wants to know about a photo and its sidecars: whose words, and who shows them.
-
-Runs Exiv2 on the photo itself: call :func:`view` in a worker process only.
-"""
+"""What a person wants to know about a photo and its sidecars: whose words, and who shows them."""
 
 from __future__ import annotations
 

@@ -37,6 +37,13 @@ def picture(seed: int = 0, size: tuple[int, int] = (64, 48), mode: str = "RGB") 
     return Image.fromarray(noise).convert(mode)
 
 
+def picture_without_metadata() -> bytes:
+    """Return a JPEG that says nothing."""
+    made = io.BytesIO()
+    picture().save(made, "JPEG")
+    return made.getvalue()
+
+
 def icc() -> bytes:
     """Return a colour profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -69,6 +69,7 @@ class FileSource:
     def read(self, offset: int, length: int) -> bytes:
         """Return *length* bytes at *offset*, fewer at the end."""
         parts: list[bytes] = []
+        length = min(length, self.size - offset)  # pread refuses offsets beyond 63 bits
         while length > 0:
             part = os.pread(self._descriptor, length, offset)
             if not part:
@@ -77,6 +78,20 @@ class FileSource:
             offset += len(part)
             length -= len(part)
         return b"".join(parts)
+
+
+class Part:
+    """A span of *source*, as if it were a file."""
+
+    def __init__(self, source: Source, span: Span) -> None:
+        """Prepare; what lies beyond the end of *source* is missing."""
+        self._source, self._start = source, span.start
+        self.size = max(0, min(span.end, source.size) - span.start)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes at *offset*, fewer at the end."""
+        length = min(length, self.size - offset)
+        return self._source.read(self._start + offset, length) if length > 0 else b""
 
 
 class Edited:

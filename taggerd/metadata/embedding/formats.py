@@ -1,16 +1,10 @@
-"""Which formats can be embedded into, and what else such a file holds: EXIF and IPTC.
-
-Runs Exiv2 on foreign bytes: call it in a worker process only.
-"""
+"""Which formats can be embedded into."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taggerd.errors import SidecarRefused
-from taggerd.metadata.embedded import native_read
 from taggerd.metadata.embedding import jpeg, png, tiff
 from taggerd.metadata.embedding.container import C2PA
 from taggerd.metadata.embedding.heif import Heif, is_heif
@@ -19,19 +13,15 @@ from taggerd.metadata.embedding.png import Png
 from taggerd.metadata.embedding.tiff import Tiff
 from taggerd.metadata.embedding.webp import Webp
 from taggerd.metadata.xmp import refuse
-from taggerd.photo import extension, is_raw, printable
+from taggerd.photo import extension, is_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from taggerd.metadata.embedding.container import Container, Source
 
-Native = tuple["Mapping[str, object]", "Mapping[str, object]"]
-"""EXIF and IPTC as Exiv2 names them."""
-
 _TIFF_EXTENSIONS = frozenset({"tif", "tiff", "dng"})
 """Proprietary raw files are TIFFs inside: the name must say that this is none."""
-_MOVING_TAGS = frozenset({"Exif.Image.XMLPacket"})
 _EXTENSIONS = frozenset(
     {"jpg", "jpeg", "png", "webp", "heic", "heif", "hif", "avif"} | _TIFF_EXTENSIONS
 )
@@ -73,20 +63,3 @@ def body_of(container: Container) -> str:
     """Return the digest of everything in a photo file but its packet."""
     told = repr(container.fingerprint()).encode()
     return hashlib.blake2b(told, digest_size=32).hexdigest()
-
-
-def native_of(descriptor: int) -> Native:
-    """Have Exiv2 read EXIF and IPTC of an open photo."""
-    try:
-        _, exif, iptc = native_read(Path(f"/proc/self/fd/{descriptor}"))
-    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        message = f"cannot be read by Exiv2 ({printable(said)})"
-        raise SidecarRefused(message) from error
-    return exif, iptc
-
-
-def comparable(native: Native) -> tuple[dict[str, object], dict[str, object]]:
-    """Return *native* without the tags that change with the packet."""
-    exif, iptc = native
-    return {tag: value for tag, value in exif.items() if tag not in _MOVING_TAGS}, dict(iptc)

@@ -42,7 +42,9 @@ _LONGEST_SECONDS = 100.0
 EXIFTOOL_MISSING = "needs exiftool for that (Debian: apt install libimage-exiftool-perl)"
 
 
-class _Box(NamedTuple):
+class Box(NamedTuple):
+    """A box of ISO 14496-12, by offsets in the file."""
+
     kind: bytes
     start: int
     body: int
@@ -67,19 +69,20 @@ class _Item:
 class Heif(Container):
     """A parsed HEIF file."""
 
-    def __init__(self, source: Source) -> None:
-        """Read the ``meta`` box; raises SidecarRefused for a file that is damaged or strange."""
+    def __init__(self, source: Source, *, to_write: bool = True) -> None:
+        """Read the ``meta`` box.
+
+        Raises:
+            SidecarRefused: the file is damaged or, if it is *to_write* to, strange.
+        """
         super().__init__(source)
-        self._boxes = list(_boxes(source, 0, source.size))
-        for box in self._boxes:
-            if box.kind == b"uuid" and source.read(box.body, 16) == _C2PA:
-                refuse(C2PA)
-        if any(box.kind in {b"moov", b"moof"} for box in self._boxes):
-            refuse("is a sequence of pictures, which taggerd does not write to")
+        self._boxes = list(boxes(source, 0, source.size))
+        if to_write:
+            self._check_kind()
         metas = [box for box in self._boxes if box.kind == b"meta"]
         if len(metas) != 1 or metas[0].end - metas[0].start > _LARGEST_META:
             refuse("is damaged or of an unknown kind")
-        inner = list(_boxes(source, metas[0].body + 4, metas[0].end))
+        inner = list(boxes(source, metas[0].body + 4, metas[0].end))
         self._inner = {box.kind: box for box in inner}
         if len(self._inner) != len(inner):
             refuse("has a part twice that may occur only once")
@@ -89,6 +92,22 @@ class Heif(Container):
             message = "has damaged lists of its parts"
             raise SidecarRefused(message) from None
         self._read_packet()
+
+    @property
+    def exif(self) -> Span | None:
+        """Where EXIF is: the head of a TIFF, behind an offset to it (ISO 23008-12, A.2.1)."""
+        for item in self._items.values():
+            if item.kind == b"Exif" and len(item.spans) == 1:
+                span = item.spans[0]
+                return Span(span.start + 4 + _unsigned(self._source, span.start), span.end)
+        return None
+
+    def _check_kind(self) -> None:
+        for box in self._boxes:
+            if box.kind == b"uuid" and self._source.read(box.body, 16) == _C2PA:
+                refuse(C2PA)
+        if any(box.kind in {b"moov", b"moof"} for box in self._boxes):
+            refuse("is a sequence of pictures, which taggerd does not write to")
 
     def edits(self, packet: bytes | None) -> list[Edit]:  # noqa: ARG002 - only exiftool can
         """See :class:`.embedding.container.Container`; offsets move, so a splice cannot do it."""
@@ -134,7 +153,7 @@ class Heif(Container):
             b.kind == b"mdat" and b.body <= span.start and span.end <= b.end for b in self._boxes
         )
 
-    def _digest(self, box: _Box) -> str:
+    def _digest(self, box: Box) -> str:
         return digest_of(self._source, Span(box.start, box.end))
 
     def _read_packet(self) -> None:
@@ -167,7 +186,7 @@ class Heif(Container):
         if box is None:
             return
         version, _ = self._full(b"iinf")
-        for info in _boxes(self._source, box.body + (8 if version else 6), box.end):
+        for info in boxes(self._source, box.body + (8 if version else 6), box.end):
             data = exactly(self._source, info.body, info.end - info.body)
             if info.kind != b"infe" or data[0] not in {2, 3}:
                 refuse("has items of an old kind")
@@ -212,7 +231,7 @@ class Heif(Container):
             return
         version, _ = self._full(b"iref")
         wide = 4 if version else 2
-        for inner in _boxes(self._source, box.body + 4, box.end):
+        for inner in boxes(self._source, box.body + 4, box.end):
             reader = _Numbers(exactly(self._source, inner.body, inner.end - inner.body))
             number = reader.next(wide)
             count = reader.next(2)
@@ -233,7 +252,7 @@ class _Numbers:
         return int.from_bytes(self._data[self._at - size : self._at], "big")
 
 
-def _boxes(source: Source, start: int, end: int) -> Iterator[_Box]:
+def boxes(source: Source, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes between two offsets."""
     for _ in range(_MOST_BOXES):
         if start >= end:
@@ -246,9 +265,13 @@ def _boxes(source: Source, start: int, end: int) -> Iterator[_Box]:
         stop = end if size == 0 else start + size
         if stop > end or stop < body:
             refuse("is cut off or damaged")
-        yield _Box(kind, start, body, stop)
+        yield Box(kind, start, body, stop)
         start = stop
     refuse("has too many parts")
+
+
+def _unsigned(source: Source, at: int) -> int:
+    return int.from_bytes(exactly(source, at, 4))
 
 
 def is_heif(head: bytes) -> bool:

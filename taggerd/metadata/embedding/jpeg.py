@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from taggerd.metadata.xmp.tree import Node
 
 SIGNATURE = b"\xff\xd8\xff"
-_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _EXIF = b"Exif\0"
 _MPF = b"MPF\0"
 _LARGEST_PACKET = 65502
 """Bytes (XMP part 3, 1.1.3.1)."""
-_APP0, _APP1, _APP2, _APP11, _APP13, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEF
-_START_OF_SCAN, _END = 0xDA, 0xD9
+_APP0, APP1, _APP2, _APP11, APP13, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEF
+START_OF_SCAN, END = 0xDA, 0xD9
 _EXTENSION_HEAD = len(_EXTENSION) + 32 + 8
 _FILE_END_NOTES = (b"AXS!", b"AXS*")
 """Marks of AFCP 12 bytes before the end: it keeps offsets from the start of the file."""
@@ -71,12 +71,12 @@ class Jpeg(Container):
         self._segments = list(_segments(source))
         if any(s.marker == _APP11 and b"c2pa" in s.data for s in self._segments):
             refuse(C2PA)
-        for segment in self._applications(_APP1):
-            if segment.data.startswith(_XMP):
+        for segment in self._applications(APP1):
+            if segment.data.startswith(XMP):
                 end = segment.span.end
-                start = end - len(segment.data) + len(_XMP)
+                start = end - len(segment.data) + len(XMP)
                 self._take_packet(Span(start, end), segment.span)
-        self._photoshop = [s for s in self._applications(_APP13) if s.data.startswith(PHOTOSHOP)]
+        self._photoshop = [s for s in self._applications(APP13) if s.data.startswith(PHOTOSHOP)]
         if len(self._photoshop) == 1:  # of several, one may go on in the next
             self.iim = iim_of(self._photoshop[0].data)
 
@@ -87,8 +87,8 @@ class Jpeg(Container):
         if packet is not None:
             if len(packet) > _LARGEST_PACKET:
                 refuse(f"cannot hold an XMP packet of {len(packet)} bytes")
-            body = _XMP + packet
-            new = struct.pack(">BBH", 0xFF, _APP1, len(body) + 2) + body
+            body = XMP + packet
+            new = struct.pack(">BBH", 0xFF, APP1, len(body) + 2) + body
         span = self.span or self._new_span()
         if len(new) != span.size:
             self._check_offsets(span)
@@ -105,7 +105,7 @@ class Jpeg(Container):
             raise SidecarRefused(str(error)) from error
         if len(body) != len(segment.data):
             self._check_offsets(segment.span)
-        new = struct.pack(">BBH", 0xFF, _APP13, len(body) + 2) + body
+        new = struct.pack(">BBH", 0xFF, APP13, len(body) + 2) + body
         return [Edit(segment.span.start, segment.span.end, new)]
 
     def fingerprint(self) -> Fingerprint:
@@ -124,7 +124,7 @@ class Jpeg(Container):
         """Return where a new packet goes: behind Exif, else behind APP0, before all others."""
         at = len(SIGNATURE) - 1
         for segment in self._segments:
-            is_exif = segment.marker == _APP1 and segment.data.startswith(_EXIF)
+            is_exif = segment.marker == APP1 and segment.data.startswith(_EXIF)
             if segment.span.start == at and segment.marker == _APP0:
                 at = segment.span.end
             if is_exif and not self._mpf_before(segment):
@@ -140,7 +140,7 @@ class Jpeg(Container):
     def _check_extension(self) -> None:
         """Refuse an extended packet with fields that a merge would have to know."""
         parts: dict[bytes, dict[int, bytes]] = {}
-        for segment in self._applications(_APP1):
+        for segment in self._applications(APP1):
             if segment.data.startswith(_EXTENSION):
                 if len(segment.data) < _EXTENSION_HEAD:
                     refuse(_EXTENDED)
@@ -160,7 +160,7 @@ class Jpeg(Container):
             refuse("has its XMP after its list of pictures (MPF), whose offsets would become wrong")
         if self._source.read(max(0, self._source.size - 12), 4) in _FILE_END_NOTES:
             refuse(_COUNTED)
-        exif = [s for s in self._applications(_APP1) if s.data.startswith(_EXIF)]
+        exif = [s for s in self._applications(APP1) if s.data.startswith(_EXIF)]
         if not exif:
             return
         begin = self._segments[-1].span.end
@@ -189,7 +189,7 @@ def _segments(source: Source) -> Iterator[_Segment]:
         while (head := exactly(source, position, 2)) == b"\xff\xff":
             position += 1  # fill bytes
         marker = head[1]
-        if head[0] != 0xFF or marker in {0x00, 0x01, _END, 0xD8} or 0xD0 <= marker <= 0xD7:  # noqa: PLR2004 - markers of ISO 10918-1, table B.1
+        if head[0] != 0xFF or marker in {0x00, 0x01, END, 0xD8} or 0xD0 <= marker <= 0xD7:  # noqa: PLR2004 - markers of ISO 10918-1, table B.1
             refuse("is damaged before the picture begins")
         (length,) = struct.unpack(">H", exactly(source, position + 2, 2))
         if length < 2:  # noqa: PLR2004 - it counts itself
@@ -198,7 +198,7 @@ def _segments(source: Source) -> Iterator[_Segment]:
         data = exactly(source, position + 4, length - 2)
         position += 2 + length
         yield _Segment(marker, Span(start, position), data if keep else b"")
-        if marker == _START_OF_SCAN:
+        if marker == START_OF_SCAN:
             return
 
 

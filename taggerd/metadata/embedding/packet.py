@@ -30,6 +30,7 @@ from taggerd.metadata.xmp.tree import BLANK
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from taggerd.metadata.blocks import Blocks
     from taggerd.metadata.embedded import Fields
     from taggerd.metadata.embedding.iim import Iim
     from taggerd.metadata.options import Options
@@ -119,7 +120,7 @@ def recorded(core: bytes) -> Recorded:
 
 def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own name
     packet: bytes | None,
-    native: tuple[Mapping[str, object], Mapping[str, object]],
+    native: Blocks,
     tags: Tags,
     provenance: Provenance,
     options: Options,
@@ -131,7 +132,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
 
     Args:
         packet: as it stands in the file.
-        native: the file's EXIF and IPTC, as Exiv2 names them.
+        native: the file's EXIF and IPTC.
         tags: what to write.
         provenance: recorded in taggerd's namespace, with the file's ``body``.
         options: as for a sidecar.
@@ -145,7 +146,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
         SidecarRefused: it cannot be merged safely; the message says why.
     """
     iptc = iim.packed if iim else ""
-    held, camera = _held(*native), partial(camera_of, native[0])
+    held, camera = _held(native), partial(camera_of, native.exif)
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
         bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
         before = Recorded(original=original(), iptc=iptc)
@@ -196,9 +197,9 @@ def _of(provenance: Provenance, before: Recorded) -> Provenance:
     return replace(provenance, body=f"{provenance.body} {before.around}")
 
 
-def _held(exif: Mapping[str, object], iptc: Mapping[str, object]) -> Fields:
+def _held(native: Blocks) -> Fields:
     """Return the words in IPTC and EXIF that an XMP packet without them would hide."""
-    found = exif_fields(exif) | iptc_fields(iptc, camera_of(exif))
+    found = exif_fields(native.exif) | iptc_fields(native.iptc, camera_of(native.exif))
     return {field: value for field, value in found.items() if field in _WORDS}
 
 

@@ -68,7 +68,7 @@ class Png(Container):
         self._take_packet(Span(start + len(_KEYWORD), end), chunk.span)
         data = self.packet or b""
         packet = data[2:].partition(b"\0")[2].partition(b"\0")[2]  # behind two texts that end so
-        self.packet = _inflated(packet) if data[:1] == b"\1" else packet
+        self.packet = inflated(packet) if data[:1] == b"\1" else packet
 
 
 def _chunks(source: Source) -> Iterator[_Chunk]:
@@ -85,7 +85,7 @@ def _chunks(source: Source) -> Iterator[_Chunk]:
         position = end
 
 
-def _inflated(data: bytes) -> bytes:
+def inflated(data: bytes) -> bytes:
     """Unpack a compressed packet."""
     inflating = zlib.decompressobj()
     try:

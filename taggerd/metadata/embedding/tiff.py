@@ -291,7 +291,7 @@ def _order(source: Source) -> str:
     """Return the byte order as `struct` writes it."""
     head = exactly(source, 0, 8)
     if head[:4] in _BIG:
-        refuse("is a BigTIFF, which Exiv2 cannot verify")
+        refuse("is a BigTIFF, which taggerd does not write to")
     if head[:4] not in _SMALL:
         refuse("contains no TIFF")
     return "<" if head[:2] == b"II" else ">"

@@ -9,12 +9,11 @@ were replaced (``--overwrite-metadata``) come back.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal, get_args
 
 from taggerd.metadata.keywords.lists import undo_keywords
 from taggerd.metadata.merge import put_record, sealed_text
-from taggerd.metadata.ownership import DATE, Ownership
+from taggerd.metadata.ownership import DATE, Ownership, local_day
 from taggerd.metadata.texts import TEXT_FIELDS, undo_texts
 from taggerd.metadata.undo.seal import Origin, origin
 from taggerd.metadata.xmp.document import Document
@@ -22,7 +21,7 @@ from taggerd.metadata.xmp.namespaces import TAGGERD
 from taggerd.metadata.xmp.splice import Draft
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
     from pathlib import Path
 
     from taggerd.metadata.options import Options
@@ -157,14 +156,9 @@ def _texts_of(parts: frozenset[Part], options: Options) -> frozenset[str]:
 
 def _too_old(document: Document, since: date) -> str:
     """Say why the sidecar's date excludes it from the undo; empty if it does not."""
-    texts = document.texts(DATE)
-    try:
-        tagged = datetime.fromisoformat(texts[0]) if texts else None
-    except ValueError:
-        tagged = None
-    if tagged is None:
+    day = local_day("".join(document.texts(DATE)[:1]))
+    if day is None:
         return "it does not say when it was tagged"
-    day = tagged.astimezone().date()
     return f"tagged on {day}" if day < since else ""
 
 

@@ -1,7 +1,4 @@
-"""Undo what taggerd wrote into the files on the disk: sidecars, and photos themselves.
-
-:func:`undo_embedded` runs Exiv2 on foreign bytes: call it in a worker process only.
-"""
+"""Undo what taggerd wrote into the files on the disk: sidecars, and photos themselves."""
 
 from __future__ import annotations
 

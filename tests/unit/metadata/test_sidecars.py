@@ -311,7 +311,7 @@ def test_options_travel_to_a_worker() -> None:
 
 
 def test_importing_the_package_loads_no_foreign_parser() -> None:
-    """Exiv2 runs in worker processes only; inflect takes a second to import."""
+    """Inflect takes a second to import; Exiv2 is for tests alone."""
     code = "import sys, taggerd.metadata; sys.exit(bool({'pyexiv2', 'inflect'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
