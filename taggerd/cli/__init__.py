@@ -39,6 +39,7 @@ from taggerd.cli import (
 from taggerd.cli.interrupts import INTERRUPTED, end_at_once
 from taggerd.errors import TaggerdError
 from taggerd.photo import escape_controls
+from taggerd.workers.cage import hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: the process's) and return its exit code."""
     given = _usual_form(sys.argv[1:] if arguments is None else arguments)
     _keep_others_from_writing()
+    hide()  # the keys are in its memory
     for name in ("stdout", "stderr"):
         if type(stream := getattr(sys, name)) is io.TextIOWrapper:
             setattr(sys, name, _Output.over(stream))

@@ -15,13 +15,14 @@ from taggerd.cli import interrupts, options
 from taggerd.errors import BackendError, ConfigurationError
 from taggerd.inference import available_profiles, load_profile
 from taggerd.photo import printable
-from taggerd.services import check_settings, make_inference
+from taggerd.services import check_settings, make_inference, open_pools
 from taggerd.settings import display, imageworks, project
 from taggerd.settings.configuration import check_folders, sets
 from taggerd.settings.keys import leaves
 from taggerd.settings.sources import user_file
 
 if TYPE_CHECKING:
+    from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
 _COLUMN = 70
@@ -114,8 +115,16 @@ def check(
     for root in loaded.settings.arrivals.roots:
         if warning := warning_to_root(root.path):
             typer.echo(f"taggerd: warning: {warning}", err=True)
+    for lacking in interrupts.run(_lacking(loaded.settings)):
+        typer.echo(f"taggerd: warning: decoders are not confined by {lacking}", err=True)
     for warning in [] if allow_offline else interrupts.run(_missing_backends(loaded)):
         typer.echo(f"taggerd: warning: {warning}; see taggerd preflight", err=True)
+
+
+async def _lacking(settings: Settings) -> tuple[str, ...]:
+    """Return which parts of the decoders' cage the kernel does not have."""
+    async with open_pools(settings) as pools:
+        return await pools.decoders.check()
 
 
 async def _missing_backends(loaded: Configuration) -> list[str]:

@@ -177,6 +177,8 @@ def _live_rows(live: DaemonStatus) -> Iterator[Row]:
         yield "blocked", live.blocked
     if live.outputs_error:
         yield "journal", live.outputs_error
+    for part in live.unconfined:
+        yield "decoders", f"not confined by {part}"
 
 
 def _endpoint(endpoint: EndpointStatus) -> str:

@@ -94,7 +94,7 @@ async def _decoders() -> tuple[list[Found], tuple[str, ...]]:
     """Return the decoders, and what this kernel lacks to confine them."""
     workers = Workers(settings.Workers(processes=1), caged=True)
     try:
-        return await workers.run(versions), await workers.lacking()
+        return await workers.run(versions), workers.lacking
     finally:
         await workers.close()
 

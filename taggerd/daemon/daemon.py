@@ -183,6 +183,7 @@ class Daemon:
                 parts.create_task(self._recover(services), name="recovery"),
                 parts.create_task(self._heartbeat(services, arrivals, runner), name="heartbeat"),
                 parts.create_task(self._watchdog(), name="watchdog"),
+                parts.create_task(self._start_decoder(services), name="first decoder"),
             ]
             working = parts.create_task(
                 runner.work(drain_seconds=settings.service.drain_seconds), name="runner"
@@ -234,6 +235,11 @@ class Daemon:
             log.exception("the last records stay in the ledger")
 
     # Side tasks.
+
+    async def _start_decoder(self, services: Services) -> None:
+        """Start a decoder now: what it is not confined by is said before the first photo comes."""
+        with suppress(TaggerdError):  # the first photo meets the same, and waits
+            await services.decoders.check()
 
     async def _preflight(self, services: Services, runner: Runner) -> None:
         """Probe the backend from time to time, so that trouble shows before a photo meets it."""

@@ -91,6 +91,8 @@ class DaemonStatus:
     """Until when work is paused or off schedule, and why; empty while it is neither."""
     outputs_error: str
     """Why records wait in the ledger; empty while all is well."""
+    unconfined: tuple[str, ...]
+    """By what decoders are not confined, because the kernel lacks it."""
     in_flight: int
     queued: int
     tagged: int
@@ -199,6 +201,7 @@ async def daemon_status(
         blocked=runner.trouble or outside,
         paused=runner.paused,
         outputs_error=services.relay.trouble,
+        unconfined=services.decoders.lacking,
         in_flight=runner.in_flight,
         queued=counts.queued,
         tagged=counts.recorded,

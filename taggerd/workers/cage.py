@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 _PR_SET_DUMPABLE = 4
 _PR_SET_SECCOMP = 22
 _PR_SET_NAME = 15
-_PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 
 _MOST_DESCRIPTORS = 256
@@ -57,28 +56,28 @@ def confine(channel: int) -> tuple[str, ...]:
     """Put this process into the cage, for good; return which parts the kernel does not have.
 
     Call it while there is one thread: Landlock and seccomp hold for the thread that asks for them
-    and for those that it starts.
+    and for those that it starts. Both want `no_new_privs`, which every worker has.
 
     Args:
         channel: descriptor of the socket that open files come from.
     """
     libc = _libc()
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # both want it
     _limit()
     lacking = [_landlock(libc)]
-    hide(libc)
+    hide()
     _drop_capabilities(libc)
     lacking.append(_seccomp(libc, channel))
     return tuple(filter(None, lacking))
 
 
-def hide(libc: Any = None) -> None:  # noqa: ANN401 - a ctypes library
+def hide() -> None:
     """Hide this process from others of its user: its memory and environment, where the keys are.
 
     Files of it in /proc belong to root from now on, no process without root's rights may trace it,
-    and it dumps no core (PR_SET_DUMPABLE in prctl(2)). The process itself may read its own.
+    and it dumps no core (PR_SET_DUMPABLE in prctl(2)). What taggerd reads of itself there (mounts,
+    descriptors, watches) it still may; a program that it starts is as visible as any.
     """
-    (libc or _libc()).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _libc() -> Any:  # noqa: ANN401 - its functions are looked up at run time
@@ -361,6 +360,7 @@ def _why(number: int) -> str:
     """Say why the kernel refuses a part of the cage."""
     return {
         errno.ENOSYS: "not in this kernel, or refused by the container",
+        errno.EPERM: "refused by the container or the service manager",
         errno.EOPNOTSUPP: "switched off at boot",
         errno.EINVAL: "not in this kernel",
     }.get(number, os.strerror(number))

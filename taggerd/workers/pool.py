@@ -139,8 +139,13 @@ class Workers:
         message = f"{_STARTS_PER_TASK} processes in a row died before they could start"
         raise StartError(message)
 
-    async def lacking(self) -> tuple[str, ...]:
-        """Return which parts of the cage the kernel does not have, as a process found out.
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Which parts of the cage the kernel does not have, as the last process found out."""
+        return self._lacking
+
+    async def check(self) -> tuple[str, ...]:
+        """Return :attr:`lacking` once a process has found out.
 
         Raises:
             StartError: no process can be started.
@@ -183,11 +188,8 @@ class Workers:
 
     def _note(self, lacking: tuple[str, ...]) -> None:
         """Remember what a process lacks, and say it once."""
-        if lacking and not self._lacking:
-            log.warning(
-                "decoders are confined less than they could be: see taggerd config check",
-                lacking="; ".join(lacking),
-            )
+        for part in lacking if lacking != self._lacking else ():
+            log.warning("decoders are not confined as they should be", by=part)
         self._lacking = lacking
 
     def _refuse_if_closed(self) -> None:

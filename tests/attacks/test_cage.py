@@ -106,7 +106,7 @@ def encoded(kind: str) -> bytes:
 async def test_the_kernel_here_has_all_parts() -> None:
     """Else the tests below would test less than they say."""
     async with working() as workers:
-        if lacking := await workers.lacking():
+        if lacking := await workers.check():
             pytest.skip(f"this kernel lacks {lacking}")
 
 
@@ -289,7 +289,7 @@ async def main():
     workers = Workers(settings.Workers(processes=1), caged=True)
     refused = {{}}
     try:
-        lacking = await workers.lacking()
+        lacking = await workers.check()
         for name in {names!r}:
             try:
                 code = escapes.PRELUDE + escapes.ESCAPES[name]
@@ -410,6 +410,82 @@ def test_it_holds_for_a_user_without_rights(tmp_path: Path) -> None:
     lacking, refused = in_a_process(tmp_path, ELSEWHERE, uid=65534)
     assert lacking == []
     assert set(refused) == set(ELSEWHERE)
+
+
+HIDDEN = """
+import os, subprocess, sys
+from pathlib import Path
+from taggerd.workers import cage
+if HIDES:
+    cage.hide()
+# Its own uses of /proc: descriptors, watches (arrivals/inotify.py), mounts; and its programs'.
+watches = cage._libc().inotify_init1(0)
+Path(f"/proc/self/fdinfo/{watches}").read_bytes()
+for name in ("mountinfo", "status", f"fd/{os.open('/etc/passwd', os.O_RDONLY)}"):
+    Path("/proc/self", name).read_bytes()
+os.listdir("/proc/self/fd")
+code = "import os; open('/proc/self/oom_score_adj', 'w').write('500')"
+subprocess.run([sys.executable, "-c", code], check=True)
+for name in ("environ", "mem", "maps", "fd/0"):
+    code = f"import os; open(f'/proc/{os.getpid()}/{name}', 'rb')"
+    if subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode == 0:
+        print(name)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is given by root")
+@pytest.mark.parametrize("hides", [True, False])
+def test_the_program_is_hidden_from_others_of_its_user(*, hides: bool) -> None:
+    """No process of the same user reads its keys; the program still reads what it needs there."""
+    done = subprocess.run(
+        [interpreter(65534), "-c", HIDDEN.replace("HIDES", str(hides))],
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ([] if hides else ["environ", "mem", "maps", "fd/0"])
+
+
+def test_every_command_hides_itself() -> None:
+    """The keys are in the settings, which every command may read."""
+    code = "from taggerd.cli import main; main(['--version'])"
+    seen = "import ctypes; raise SystemExit(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    done = subprocess.run([sys.executable, "-c", f"{code}; {seen}"], check=False, timeout=60)
+    assert done.returncode == 0
+
+
+def test_what_is_missing_is_said_by_config_check(tmp_path: Path) -> None:
+    """On a kernel without Landlock the check warns, and is passed all the same."""
+
+    def prepare_process() -> None:
+        filtered = filter_of((444, None, errno.ENOSYS))
+        libc = cage._libc()
+        libc.prctl(38, 1, 0, 0, 0)
+        libc.prctl(22, 2, ctypes.byref(cage._Program(len(filtered) // 8, filtered)), 0, 0)
+
+    (tmp_path / "in").mkdir()
+    roots = json.dumps([{"path": str(tmp_path / "in")}])
+    for prepared, words in ((None, ""), (prepare_process, "not confined by Landlock (not in this")):
+        done = subprocess.run(
+            [sys.executable, "-m", "taggerd", "config", "check", "--allow-offline"],
+            preexec_fn=prepared,
+            env={**os.environ, "TAGGERD__ARRIVALS__ROOTS": roots},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert words in done.stderr
+        assert bool(words) == ("decoders" in done.stderr)
 
 
 ARM64 = """

@@ -55,6 +55,14 @@ def verified(folder: Path, *, user: bool = False) -> str:
     return result.stdout + result.stderr + (f"exit {result.returncode}" * bool(result.returncode))
 
 
+@pytest.mark.parametrize("unit", SERVICES, ids=name_of)
+def test_decoders_may_confine_themselves(unit: Path) -> None:
+    """A filter of ours must not keep decoders from Landlock, which systemd 252 has in no group."""
+    filters = settings_of(unit, "SystemCallFilter")
+    landlock = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
+    assert not filters or landlock in filters
+
+
 @needs_analyze
 def test_system_units_are_understood(tmp_path: Path) -> None:
     """No unknown key, no wrong value, no missing program in the system's units."""

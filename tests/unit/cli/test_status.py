@@ -47,6 +47,7 @@ LIVE = DaemonStatus(
     blocked=AWAY,
     paused="",
     outputs_error="",
+    unconfined=(),
     in_flight=0,
     queued=0,
     tagged=0,
@@ -100,6 +101,13 @@ def test_a_thing_is_said_once() -> None:
     assert shown(away).count("connection refused") == 1
     other = replace(away, live=replace(LIVE, blocked="the disk is full"))
     assert "blocked  the disk is full" in lines(other)
+
+
+def test_it_tells_what_decoders_are_not_confined_by() -> None:
+    """A kernel that lacks a part of the cage is a row; one that has all is none."""
+    assert not beginning(lines(STATUS), "decoders")
+    less = replace(STATUS, live=replace(WELL, unconfined=("Landlock (not in this kernel): read",)))
+    assert "decoders not confined by Landlock (not in this kernel): read" in lines(less)
 
 
 def test_it_fits_eighty_columns() -> None:

@@ -44,6 +44,7 @@ WELL = DaemonStatus(
     blocked="",
     paused="",
     outputs_error="",
+    unconfined=(),
     in_flight=0,
     queued=7,
     tagged=5,
