@@ -21,7 +21,7 @@ from taggerd import imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.attempt import outgoing, provenance, record_of, text_of
 from taggerd.context import context_of, inspected
-from taggerd.errors import PhotosDiskReadOnly, StorageError
+from taggerd.errors import PhotosDiskReadOnly, SidecarRefused, StorageError
 from taggerd.ledger import Failed, Finished, Released
 from taggerd.logs import described
 from taggerd.photo import Tags
@@ -77,6 +77,8 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
         return Result(Finished(picture.digest))
     if options.writes and known.read_only:  # before anything is paid for
         raise PhotosDiskReadOnly(known.read_only)
+    if options.writes and known.unnameable:
+        raise SidecarRefused(known.unnameable)
 
     if options.rewrite:
         attempt.answers = written_before(held, known)

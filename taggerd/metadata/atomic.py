@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -47,8 +48,11 @@ _STORAGE = {
 }
 """Faults of a disk, which hit every photo on it, and what a person can do about each."""
 _LINK = "is a symbolic link, or in a folder that is one, which taggerd does not write through"
-_LONGEST_NAME = 200
-"""Bytes of the sidecar's name used in the temporary's name: file systems allow 255."""
+NAME_TOO_LONG = "has a name too long for this file system: give the photo a shorter one"
+_LONGEST_NAME = 110
+"""Bytes of a name that are used in its temporary's and its backup's: file systems allow 255, those
+that encrypt names 143. A photo with a longer name was paid for, and then nothing could be written.
+"""
 
 
 @dataclass(frozen=True)
@@ -393,13 +397,24 @@ def _discard(temporary: Path, path: Path) -> None:
 
 def temporary_name(path: Path) -> Path:
     """Return the name of a sidecar's temporary file: always the same, and hidden."""
-    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
-    return path.with_name(f".{name}.taggerd-tmp")
+    return path.with_name(f".{_shortened(path.name)}.taggerd-tmp")
 
 
 def backup_name(path: Path, now: datetime) -> Path:
     """Return the name under which the old bytes of *path* are kept."""
-    return path.with_name(f"{path.name}.orig-{now:%Y%m%dT%H%M%S}")
+    return path.with_name(f"{_shortened(path.name)}.orig-{now:%Y%m%dT%H%M%S}")
+
+
+def _shortened(name: str) -> str:
+    """Return *name* or, if it is long, the beginning of it and a digest that tells it from others.
+
+    It ends between two characters: some file systems refuse half a one.
+    """
+    whole = os.fsencode(name)
+    if len(whole) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(whole, digest_size=4).hexdigest()
+    return f"{whole[:_LONGEST_NAME].decode('utf-8', 'ignore')}~{digest}"
 
 
 def _copy_attributes(path: Path, made: int) -> None:
@@ -438,7 +453,6 @@ def raise_mapped(error: OSError, path: Path, what: str) -> NoReturn:
     if error.errno in {errno.ELOOP, errno.ENOTDIR}:
         raise SidecarRefused(_LINK) from error
     if error.errno == errno.ENAMETOOLONG:
-        message = "has a name too long for this file system: give the photo a shorter one"
-        raise SidecarRefused(message) from error
+        raise SidecarRefused(NAME_TOO_LONG) from error
     message = f"{what}: {reason}"
     raise SidecarUnwritable(message) from error

@@ -8,14 +8,17 @@ known; nothing in here fails because of it.
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taggerd.errors import SidecarError
-from taggerd.files import read_only_reason
+from taggerd.files import read_only_reason, statvfs
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.embedded import embedded
+from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.embedding.photo import origin, packet_of
 from taggerd.metadata.keywords.fields import WRITTEN, levels
 from taggerd.metadata.merge import digest_in, uncollected
@@ -70,6 +73,8 @@ class Inspection:
     """What the first sidecar, else the file, records of the last pass."""
     read_only: str = ""
     """Why nothing can be written beside the photo: its file system is read-only."""
+    unnameable: str = ""
+    """Why a sidecar cannot be made: its name would be too long."""
     circumstances: Circumstances = field(default_factory=Circumstances)
 
 
@@ -89,7 +94,8 @@ def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()
     origins = {primary: origin(primary)}
     documents: list[Document] = []
     digests: set[str] = set()
-    for target in naming.targets(photo, options.naming):
+    targets = naming.targets(photo, options.naming)
+    for target in targets:
         try:
             old = target.old or atomic.read(target.path)
             document = old.document if old is not None else None
@@ -109,8 +115,20 @@ def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()
         tagged=digests.pop() if len(digests) == 1 else "",
         before=WrittenBefore() if first is None else WrittenBefore.read(first),
         read_only=read_only_reason(photo.folder),
+        unnameable=_unnameable(targets, options),
         circumstances=_circumstances(photo, documents, set(wanted)),
     )
+
+
+def _unnameable(targets: Iterable[naming.Target], options: Options) -> str:
+    """Return which of the sidecars would have a name that its file system does not take."""
+    for path, described, _ in targets:
+        if options.target == "embed" and all(map(embeddable, described)):
+            continue  # it is made only where embedding is refused
+        with suppress(OSError):
+            if len(os.fsencode(path.name)) > statvfs(path.parent).f_namemax:
+                return f"its sidecar {atomic.NAME_TOO_LONG}"
+    return ""
 
 
 def _circumstances(
