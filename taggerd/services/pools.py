@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from taggerd import files, imaging
 from taggerd.arrivals import Executor
 from taggerd.errors import PhotosDiskError
-from taggerd.photo import printable
+from taggerd.photo import extension, printable
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from taggerd.files import OpenFile
+    from taggerd.photo import Stamp
     from taggerd.settings import Settings
+    from taggerd.workers.pool import SecondsFor
 
 _ANSWER_SECONDS = 30.0
 """A disk that has not opened a file by then is taken for hung; disks that spin up take ten."""
@@ -91,11 +93,23 @@ class Pools(NamedTuple):
     disks: Disks
 
 
+def seconds_for(settings: Settings) -> SecondsFor:
+    """Return what says how long decoding a photo may take, by the size and kind of its file."""
+
+    def seconds(function: Callable[..., object], args: tuple[object, ...]) -> float | None:
+        if function is not imaging.prepare:
+            return None
+        file, stamp = cast("tuple[OpenFile, Stamp]", args[:2])
+        return imaging.deadline_seconds(stamp.size, extension(file.path), settings.workers)
+
+    return seconds
+
+
 @asynccontextmanager
 async def open_pools(settings: Settings) -> AsyncIterator[Pools]:
     """Give the pools, which start processes when there is work, and close them again."""
     pools = Pools(
-        decoders=Workers(settings.workers, caged=True),
+        decoders=Workers(settings.workers, caged=True, seconds_for=seconds_for(settings)),
         slow_decoder=Workers(settings.workers, caged=True, slow=True),
         writers=Workers(settings.workers),
         disks=Disks(),

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
     from taggerd import settings
 
+    SecondsFor = Callable[[Callable[..., object], tuple[object, ...]], float | None]
+    """A function and its arguments → seconds; None: as long as any task may take."""
+
 log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
@@ -84,7 +87,12 @@ class Workers:
     """At most ``settings.processes`` processes, started when there is work for them."""
 
     def __init__(
-        self, settings: settings.Workers, *, caged: bool = False, slow: bool = False
+        self,
+        settings: settings.Workers,
+        *,
+        caged: bool = False,
+        slow: bool = False,
+        seconds_for: SecondsFor | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -94,7 +102,10 @@ class Workers:
                 nothing else (:mod:`taggerd.workers.cage`).
             slow: it is one, for tasks that took too much memory or time before. It may use more of
                 both, and yields the processor to all others.
+            seconds_for: says how long a call may take, where that is less than
+                ``deadline_seconds``.
         """
+        self._seconds_for = seconds_for
         memory = memory_of(settings, machine_megabytes())
         self._limits = Limits(memory.each, settings.deadline_seconds, caged)
         if slow:
@@ -128,11 +139,14 @@ class Workers:
         """
         roots = () if self._caged else files.declared()
         request = _Request.of((roots, function, args, kwargs))
+        seconds = self._limits.deadline_seconds
+        if self._seconds_for is not None:
+            seconds = min(seconds, self._seconds_for(function, args) or seconds)
         async with self._slots:
             for _ in range(_STARTS_PER_TASK):
                 process = await self._take()
                 try:
-                    tag, content = await self._ask(process, request)
+                    tag, content = await self._ask(process, request, seconds)
                 except _LostBeforeBegun:
                     continue
                 return cast("T", self._outcome(process, tag, content))
@@ -197,10 +211,12 @@ class Workers:
             message = "the worker processes are closed"
             raise RuntimeError(message)
 
-    async def _ask(self, process: _Process, request: _Request) -> tuple[bytes, bytes]:
+    async def _ask(
+        self, process: _Process, request: _Request, seconds: float
+    ) -> tuple[bytes, bytes]:
         """Send *request* to *process*; afterwards the process is idle again or retired."""
         try:
-            tag, content = await process.ask(request, self._limits.deadline_seconds)
+            tag, content = await process.ask(request, seconds)
         except BaseException:
             process.kill()
             self._retire(process)
@@ -364,8 +380,8 @@ class _Process:
                 return await self._receive()
         except TimeoutError:
             message = (
-                f"no result after {self.prefix}deadline_seconds ({deadline_seconds:g} s): "
-                "its process was killed"
+                f"no result after {deadline_seconds:.3g} s ({self.prefix}deadline_seconds, or less "
+                "for a small file): its process was killed"
             )
             raise WorkerOverTime(message) from None
         except (EOFError, OSError):

@@ -28,7 +28,7 @@ from taggerd.errors import PhotoGone, StartError, WorkerLost, WorkerOverMemory, 
 from taggerd.workers.pool import Workers, environment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 KILL_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIG{})"
 FAR_AWAY = 60
@@ -152,6 +152,23 @@ async def test_a_process_that_hangs_is_killed_at_the_deadline(code: str) -> None
             await workers.run(exec, code)
         assert time.monotonic() - started < FAR_AWAY / 4
         assert await workers.run(abs, -1) == 1
+
+
+async def test_a_call_may_have_less_time_than_others() -> None:
+    """Who knows what a call should take says so; nobody gets more than the deadline."""
+
+    def seconds(function: Callable[..., object], _: tuple[object, ...]) -> float | None:
+        return {exec: 0.3, eval: 9000.0}.get(function)
+
+    limits = settings.Workers(processes=1, deadline_seconds=20)
+    workers = Workers(limits, seconds_for=seconds)
+    try:
+        with pytest.raises(WorkerOverTime, match=r"no result after 0\.3 s"):
+            await workers.run(exec, "while True: pass")
+        assert await workers.run(abs, -1) == 1
+        assert await workers.run(eval, "6 * 7") == 42
+    finally:
+        await workers.close()
 
 
 async def test_others_are_unharmed() -> None:
