@@ -196,6 +196,9 @@ def load(image: Image.Image, max_edge: int) -> Image.Image:
         return image
     if image.format in ("JPEG", "MPO") and image.fp is not None:
         cost = jpeg.cost(image.fp)
+        if not cost.supported:
+            message = "a hierarchical or lossless JPEG is not supported: save it as a usual one"
+            raise PhotoUndecodable(message)
         limits.refuse_scans(cost.scans)
         limits.reserve(cost.memory_bytes)
     else:

@@ -8,6 +8,8 @@ from typing import IO
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """SOF0 to SOF15 (ITU-T T.81, table B.1); the others between are DHT, JPG and DAC."""
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_NOT_DECODED = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
+"""Hierarchical, and lossless by arithmetic coding: libjpeg has never read them."""
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a segment: TEM, RST0 to RST7, SOI."""
 _SOS, _EOI = 0xDA, 0xD9
@@ -24,6 +26,8 @@ class Cost:
     """Passes over the whole picture; 1 for most."""
     memory_bytes: int
     """For the coefficients of all scans; 0 if the only scan is decoded row by row."""
+    supported: bool = True
+    """Whether the decoder knows this way of coding."""
 
 
 def cost(file: IO[bytes]) -> Cost:
@@ -49,6 +53,8 @@ def _cost(file: IO[bytes]) -> Cost:
         if marker == _EOI:
             break
         body = file.read(max(0, int.from_bytes(file.read(2), "big") - 2))
+        if marker in _NOT_DECODED:
+            return Cost(1, 0, supported=False)
         if marker in _FRAMES:
             frame, at_once = body, marker not in _PROGRESSIVE
         elif marker == _SOS:

@@ -23,7 +23,7 @@ _THUMBNAIL_EDGE = 320
 _THUMBNAIL_QUALITY = 80
 
 _NOT_SUPPORTED = re.compile(
-    r"unsupported|not supported|not implemented|security limit", re.IGNORECASE
+    r"unsupported|not supported|not implemented|cannot handle|security limit", re.IGNORECASE
 )
 """How decoders say that nothing is wrong with a file."""
 

@@ -42,7 +42,8 @@ _TAIL = 1 << 18
 _EXIF_CHUNK = b"eXIf"
 
 _NOT_SUPPORTED = re.compile(
-    r"not configured|unsupported|not supported|not implemented|out of range|can ?not handle|sorry",
+    r"not configured|unsupported|not supported|not implemented|out of range|not a whole number"
+    r"|pseudo-tag|can ?not handle",
     re.IGNORECASE,
 )
 _NO_REASON = re.compile(r"unable to |Defined set_get_field_type|source: bad seek|^\s*$")

@@ -237,6 +237,36 @@ async def test_a_sound_form_that_is_not_supported(tmp_path: Path, compression: i
     assert "damaged" not in said
 
 
+def _marked(at: int, value: int) -> bytes:
+    """Return a JPEG whose frame header (T.81, B.2.2) has another byte there."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "JPEG")
+    data = bytearray(file.getvalue())
+    data[data.index(b"\xff\xc0") + at] = value
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data", [*(_marked(1, marker) for marker in (0xC5, 0xC7, 0xCB, 0xCF)), _marked(4, 12)]
+)
+async def test_a_jpeg_coded_as_hardly_any(tmp_path: Path, data: bytes) -> None:
+    """Hierarchical, lossless, of 12 bits: forms of the standard that no decoder here knows."""
+    (tmp_path / "a.jpg").write_bytes(data)
+    said = await refusal(tmp_path / "a.jpg")
+    assert "not supported" in said
+    assert "copy it again" not in said
+
+
+@pytest.mark.parametrize("bits", [10, 14])
+async def test_samples_of_odd_depths(tmp_path: Path, bits: int) -> None:
+    """A TIFF of 10 or 14 bits is what scanners and scientists write, not damage."""
+    pixels = np.zeros((64, 128, 1), np.uint8)
+    path = tiffs.write(tmp_path / "a.tif", pixels, photometric=1, bits=bits)
+    said = await refusal(path)
+    assert "not supported" in said
+    assert "copy it again" not in said
+
+
 async def test_a_heif_of_more_parts_than_its_decoder_allows(tmp_path: Path) -> None:
     """A limit of the decoder is no damage either."""
     said = await refusal(bombs.heic(tmp_path / "a.heic", 40, 40))

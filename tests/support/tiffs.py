@@ -20,12 +20,17 @@ def write(
     *,
     photometric: int = 2,
     compression: int = 1,
+    bits: int = 0,
     planar: bool = False,
     extra: tuple[int, ...] = (),
     big: bool = False,
     order: Literal["<", ">"] = "<",
 ) -> Path:
-    """Write *pixels*, an array of rows, columns and channels, as one strip a plane."""
+    """Write *pixels*, an array of rows, columns and channels, as one strip a plane.
+
+    *bits* says that they are packed another way than their type says; *photometric*, *compression*
+    and *extra* are the fields of these names (TIFF 6.0).
+    """
     height, width, channels = pixels.shape
     values = pixels.astype(pixels.dtype.newbyteorder(order))
     planes = [values[:, :, n] for n in range(channels)] if planar else [values]
@@ -35,7 +40,7 @@ def write(
     offsets = [start + sum(map(len, strips[:number])) for number in range(len(strips))]
     fields = [
         (256, _LONG, [width]), (257, _LONG, [height]),
-        (258, _SHORT, [8 * pixels.dtype.itemsize] * channels), (259, _SHORT, [compression]),
+        (258, _SHORT, [bits or 8 * pixels.dtype.itemsize] * channels), (259, _SHORT, [compression]),
         (262, _SHORT, [photometric]), (273, _LONG8 if big else _LONG, offsets),
         (277, _SHORT, [channels]), (278, _LONG, [height]), (279, _LONG, [len(s) for s in strips]),
         (284, _SHORT, [2 if planar else 1]),
