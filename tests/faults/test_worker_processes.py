@@ -91,7 +91,7 @@ def test_a_worker_that_is_lost_costs_one_attempt_of_one_photo(
     assert set(attempts.values()) == {1}
     assert {r["error"] for r in taggerd.records()} == {""}
     alive = until(lambda: workers(daemon) if len(workers(daemon)) >= PROCESSES else [])
-    assert len(alive) <= 2 * PROCESSES
+    assert len(alive) <= 2 * PROCESSES + 1  # those that decode, those that write, the slow one's
     assert lost not in alive
     assert "Z" not in {state(pid) for pid in alive}
     assert taggerd.stop(daemon) == 0
