@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
 _LONGEST_SECONDS = 10
 
 
+def exiftool() -> str | None:
+    """Return the path of the exiftool that is run: the first in ``PATH``; None: there is none.
+
+    Never one in the working directory: where ``PATH`` has an empty or a relative entry, a memory
+    card could bring its own.
+    """
+    folders = [folder for folder in os.get_exec_path() if folder.startswith("/")]
+    return shutil.which("exiftool", path=os.pathsep.join(folders))
+
+
 def exiftool_version() -> str:
     """Return exiftool's version and path, or "missing"."""
-    exiftool = shutil.which("exiftool")
-    if exiftool is None:
+    program = exiftool()
+    if program is None:
         return "missing"
     try:
-        done = subprocess.run(  # noqa: S603 - the first exiftool in PATH, as for writing
-            [exiftool, "-config", "", "-ver"],
+        done = subprocess.run(  # noqa: S603 - as for writing
+            [program, "-config", "", "-ver"],
             capture_output=True,
             timeout=_LONGEST_SECONDS,
             check=False,
@@ -23,4 +34,4 @@ def exiftool_version() -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not start: {error}"
     said = done.stdout.decode("ascii", "replace").strip()
-    return f"{said or 'says no version'} ({exiftool})"
+    return f"{said or 'says no version'} ({program})"

@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from support.embeddable import KINDS
 from support.program import CountingBackend
 
 from taggerd.settings import Settings
@@ -215,6 +216,20 @@ def test_a_relative_path_in_the_settings_is_not_a_file_on_the_card(
     assert f'backend.registry_path = "{own}/models.json"' in shown
     assert f'prompts.directory = "{own}/mine"' in shown
     assert f'keywords.vocabulary = "{victim.home}/words.txt"' in shown
+
+
+@pytest.mark.parametrize("path", [":", ".:", "/usr/bin:", "bin:"])
+def test_no_program_of_the_card_is_run(victim: Program, card: Path, path: str) -> None:
+    """Exiftool is looked for in ``PATH`` alone, and not in what it says of the folder one is in."""
+    (card / "bin").mkdir()
+    for program in (card / "exiftool", card / "bin" / "exiftool"):
+        program.write_text(f"#!/bin/sh\n: >{card}/run\n")
+        program.chmod(0o755)
+    victim.environment |= {"PATH": path, "TAGGERD__METADATA__TARGET": "embed"}
+    (card / "IMG_0000.heic").write_bytes(KINDS["plain.heic"]())
+    in_folder(victim, card, "version", "--verbose")
+    in_folder(victim, card, "scan", ".")
+    assert not (card / "run").exists()
 
 
 def test_no_setting_that_says_where_photos_go_is_taken_from_a_project() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import struct
 import subprocess
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from taggerd.metadata.embedding.container import (
     digest_of,
     exactly,
 )
+from taggerd.metadata.versions import exiftool
 from taggerd.metadata.xmp import refuse
 
 if TYPE_CHECKING:
@@ -287,8 +287,8 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
         SidecarRefused: it cannot write this file; its reason is in the message.
         OSError: there is no room for it.
     """
-    exiftool = shutil.which("exiftool")
-    if exiftool is None:
+    program = exiftool()
+    if program is None:
         raise SidecarUnwritable(EXIFTOOL_MISSING)
     os.lseek(original, 0, os.SEEK_SET)
     number = os.memfd_create("xmp")
@@ -299,7 +299,7 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
         try:
             done = subprocess.run(  # noqa: S603 - no word on this line comes from outside
                 # -config "": the user's own configuration may redefine tags.
-                [exiftool, "-config", "", "-q", "-q", change, "-o", "-", "-"],
+                [program, "-config", "", "-q", "-q", change, "-o", "-", "-"],
                 stdin=original,
                 stdout=made,
                 stderr=subprocess.PIPE,
