@@ -15,7 +15,7 @@ import typer
 from taggerd import __version__, settings
 from taggerd.cli import interrupts, options
 from taggerd.imaging.versions import versions
-from taggerd.metadata.versions import exiftool_version
+from taggerd.metadata.versions import exiftool_version, exiv2_version
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Holes(NamedTuple):
 
 
 HOLES = {
+    "Exiv2": Holes("0.28.8", "CVE-2026-49275, CVE-2026-68546, CVE-2026-68547"),
     "LibRaw": Holes("0.22.2", "CVE-2026-111272"),
     "libde265": Holes("1.1.1", "GHSA-xp3h-6f5r-8cxp"),
     "libheif": Holes("1.23.4", "GHSA-v8qw-hwjv-44hw"),
@@ -43,7 +44,7 @@ HOLES = {
     "libwebp": Holes("1.3.1", "CVE-2023-4863"),
     "pillow": Holes("12.3.0", "CVE-2026-96639"),
 }
-"""The lower bounds in pyproject.toml keep these out, but for one that no release mends yet (see
+"""The lower bounds in pyproject.toml keep these out, but for two that no release mends yet (see
 SECURITY.md). A distribution may lower the bounds, or link a package to libraries of its own."""
 
 
@@ -94,7 +95,8 @@ async def _decoders() -> tuple[list[Found], tuple[str, ...]]:
     """Return the decoders, and what this kernel lacks to confine them."""
     workers = Workers(settings.Workers(processes=1), caged=True)
     try:
-        return await workers.run(versions), workers.lacking
+        exiv2 = await workers.run(exiv2_version)
+        return [*await workers.run(versions), ("pyexiv2", "Exiv2", exiv2)], workers.lacking
     finally:
         await workers.close()
 

@@ -4,7 +4,7 @@
 and :mod:`.keywords.lists`, applied to the sidecar's own bytes by :mod:`.xmp.splice`, and proved
 there by parsing the result again. :mod:`.embedding` does the same to the XMP packet inside a photo.
 
-Importing this package does not load inflect: it is imported when first used.
+Importing this package loads neither Exiv2 nor inflect: they are imported when first used.
 """
 
 from taggerd.metadata.adopt import Adopted, Adoption, adopt

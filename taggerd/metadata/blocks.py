@@ -32,7 +32,7 @@ _NAKED_JXL = b"\xff\x0a"
 _RAF = b"FUJIFILMCCD-RAW "
 _CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _CANON_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-_CANON_DIRECTORIES = {b"CMT1": "Image", b"CMT2": "Photo", b"CMT4": "GPS"}
+_CANON_DIRECTORIES = {b"CMT1": exif.IMAGE, b"CMT2": exif.PHOTO, b"CMT4": exif.GPS}
 _MOST_SEGMENTS = 10_000
 _MOST_PARTS = 256
 """Segments of Photoshop's data, 64 KB each."""
@@ -56,15 +56,16 @@ class Blocks:
 
     packet: bytes | None = None
     """The XMP packet; None: there is none, or it cannot be reached."""
-    exif: exif.Exif = field(default_factory=exif.Exif)
-    iptc: iim.Words = field(default_factory=iim.Words)
+    exif: exif.Excerpt = field(default_factory=exif.Excerpt)
+    iptc: bytes = b""
+    """IPTC-IIM."""
     damaged: str = ""
     """Why the file could not be looked through to the end of its metadata."""
 
     def add_exif(self, source: Source) -> None:
         """Read *source*, an EXIF block, if it is the first."""
-        if not (self.exif.texts or self.exif.numbers or self.exif.damaged):
-            self.exif = exif.read(source)
+        if not self.exif.order:
+            exif.copy(source, self.exif)
 
     def add_packet(self, packet: bytes) -> None:
         """Take *packet*, if it is the first that holds anything."""
@@ -126,7 +127,7 @@ def _find_in_jpeg(source: Source, found: Blocks) -> None:
         refuse("has too many segments")
     finally:
         if photoshop:
-            found.iptc = iim.words_in_photoshop(b"".join(photoshop))
+            found.iptc = iim.iptc_in(b"".join(photoshop))
 
 
 def _marker_from(source: Source, position: int) -> int:
@@ -211,7 +212,7 @@ def _find_in_profile(profile: bytes, data: bytes, found: Blocks) -> None:
     elif profile == b"xmp":
         found.add_packet(raw)
     elif profile in {b"iptc", b"8bim"}:
-        found.iptc = iim.words_in_photoshop(raw) if raw.startswith(b"8BIM") else iim.words_in(raw)
+        found.iptc = iim.iptc_in(raw) if raw.startswith(b"8BIM") else raw
 
 
 class Held:
@@ -254,14 +255,11 @@ def _find_in_webp(source: Source, found: Blocks) -> None:
 
 
 def _find_in_tiff(source: Source, found: Blocks) -> None:
-    found.exif = exif.read(source)
+    exif.copy(source, found.exif)
     held = found.exif.blocks
     found.add_packet(held.get("XMP", b""))
-    if "IPTC" in held:
-        found.iptc = iim.words_in(held["IPTC"])
-    elif "Photoshop" in held:
-        found.iptc = iim.words_in_photoshop(held["Photoshop"])
-    if found.exif.damaged & {exif.DIRECTORY, "XMP"}:
+    found.iptc = held.get("IPTC") or iim.iptc_in(held.get("Photoshop", b""))
+    if found.exif.lost:
         refuse("is cut off or damaged")
 
 
@@ -294,7 +292,7 @@ def _find_in_cr3(source: Source, found: Blocks) -> None:
                     for kind, directory in _CANON_DIRECTORIES.items():
                         if part := parts.get(kind):
                             block = Part(source, Span(part.body, part.end))
-                            exif.read_one(block, directory, found.exif)
+                            exif.copy(block, found.exif, directory)
                     break
 
 

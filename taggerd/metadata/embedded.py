@@ -2,7 +2,11 @@
 
 digiKam, for one, ignores the file's own metadata once there is a sidecar. So a new sidecar starts
 with the title, description, keywords, rating, label, position, capture time, creator and rights
-from the file's XMP, else from its IPTC, else from its EXIF (:mod:`.blocks`).
+from the file's XMP, else from its IPTC, else from its EXIF. Each is found on its own
+(:mod:`.blocks`). The packet is parsed here, like a sidecar; EXIF and IPTC-IIM are read by Exiv2,
+which gets small TIFFs of our own with nothing else in them.
+
+Runs Exiv2 on foreign bytes: call it in a decoder process only.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from taggerd.errors import SidecarRefused
 from taggerd.metadata.blocks import Blocks, blocks_of
 from taggerd.metadata.camera import Camera, is_camera_text
 from taggerd.metadata.embedding.container import FileSource
+from taggerd.metadata.embedding.iim import is_cut_off
+from taggerd.metadata.exif import tiff_of_iptc
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import machine_entries
 from taggerd.metadata.ownership import Ownership
@@ -27,11 +33,10 @@ from taggerd.metadata.xmp.splice import Array, Entry, Value
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from taggerd.metadata.embedding.iim import Words
-    from taggerd.metadata.exif import Exif, Number
+    from taggerd.files import OpenFile
 
 Form = Literal["Bag", "Seq", "Alt", ""]
 Fields = dict[str, Value]
@@ -58,24 +63,23 @@ _FORMS: dict[str, Form] = {
 """What a new sidecar takes from a photo, and in which form: an array, or plain text."""
 
 _IPTC = {
-    "dc:title": 5,
-    "dc:description": 120,
-    "dc:rights": 116,
-    "photoshop:Headline": 105,
-    "photoshop:Instructions": 40,
-    "dc:subject": 25,
-    "dc:creator": 80,
-}
-"""Datasets of record 2 (IPTC-IIM 4.2, chapter 6)."""
-_EXIF = {
-    "dc:description": "ImageDescription",
-    "dc:creator": "Artist",
+    "dc:title": "ObjectName",
+    "dc:description": "Caption",
     "dc:rights": "Copyright",
+    "photoshop:Headline": "Headline",
+    "photoshop:Instructions": "SpecialInstructions",
+    "dc:subject": "Keywords",
+    "dc:creator": "Byline",
+}
+_EXIF = {
+    "dc:description": "Exif.Image.ImageDescription",
+    "dc:creator": "Exif.Image.Artist",
+    "dc:rights": "Exif.Image.Copyright",
 }
 
-_BEST = 5
 _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
-_FRACTION = re.compile(r"[0-9]{1,9}")
+_DIGITS = re.compile(r"[0-9]{1,9}")
+_RATIONAL = re.compile(r"(-?[0-9]{1,10})(?:/(-?[0-9]{1,10}))?")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
 
 
@@ -95,6 +99,11 @@ class Embedded:
     """What could not be read."""
     unread: bool = False
     """A title and keywords may be in it that could not be read."""
+    beside: Fields = dataclasses.field(default_factory=dict)
+    """What EXIF and IPTC-IIM say, whatever XMP says."""
+    has_iptc: bool = False
+    damaged: tuple[str, ...] = ()
+    """Which of EXIF and IPTC-IIM is."""
 
 
 def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
@@ -108,19 +117,34 @@ def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
     """
     try:
         with files.open_file(path) as file:
-            found = blocks_of(FileSource(file.descriptor))
+            return read_embedded(file, with_ours=with_ours)
     except OSError as error:
         found = Blocks(damaged=error.strerror or type(error).__name__)
     return _said_by(found, printable(path.name), with_ours=with_ours)
 
 
+def read_embedded(file: OpenFile, *, with_ours: bool = False) -> Embedded:
+    """Return what the open photo *file* says; see :func:`embedded`."""
+    try:
+        found = blocks_of(FileSource(file.descriptor))
+    except OSError as error:
+        found = Blocks(damaged=error.strerror or type(error).__name__)
+    return _said_by(found, printable(file.path.name), with_ours=with_ours)
+
+
 def _said_by(found: Blocks, name: str, *, with_ours: bool) -> Embedded:
-    camera = camera_of(found.exif)
-    from_iptc, from_exif = iptc_fields(found.iptc, camera), exif_fields(found.exif)
+    damaged = ["its EXIF is damaged"] if found.exif.damaged else []
+    exif, fault = _native(found.exif.tiff(), "EXIF")
+    damaged += fault
+    iptc, fault = _native(tiff_of_iptc(found.iptc) if found.iptc else b"", "IPTC-IIM")
+    iptc_is_damaged = bool(fault) or is_cut_off(found.iptc)
+    damaged += ["its IPTC-IIM is damaged"] if iptc_is_damaged and not fault else fault
+    camera = camera_of(exif)
+    from_iptc, from_exif = iptc_fields(iptc, camera), exif_fields(exif)
     fields: Fields = {}
     faults = [f"its own metadata cannot be read ({found.damaged})"] if found.damaged else []
-    faults += damaged_blocks(found)
-    unread = found.packet is None and (bool(found.damaged) or found.iptc.damaged)
+    faults += damaged
+    unread = found.packet is None and (bool(found.damaged) or iptc_is_damaged)
     if found.packet is not None:
         try:
             document = Document(_trimmed_packet(found.packet))
@@ -128,25 +152,44 @@ def _said_by(found: Blocks, name: str, *, with_ours: bool) -> Embedded:
         except SidecarRefused as refusal:
             faults.append(f"its own XMP cannot be read (it {refusal})")
             unread = True
-    keywords = from_iptc.get("dc:subject")
+    description, keywords = exif.get(_EXIF["dc:description"]), from_iptc.get("dc:subject")
     return Embedded(
         {**from_exif, **from_iptc, **fields},
-        found.exif.text("ImageDescription").strip(),
+        description.strip() if isinstance(description, str) else "",
         tuple(entry.text for entry in keywords.entries) if isinstance(keywords, Array) else (),
         camera,
         tuple(f"{name}: {fault}" for fault in faults),
         unread,
+        from_exif | from_iptc,
+        bool(found.iptc),
+        tuple(damaged),
     )
 
 
-def damaged_blocks(found: Blocks) -> list[str]:
-    """Say which of EXIF and IPTC-IIM cannot be read as a whole."""
-    said = []
-    if found.exif.damaged:
-        said.append(f"its EXIF is damaged ({', '.join(sorted(found.exif.damaged))})")
-    if found.iptc.damaged:
-        said.append("its IPTC-IIM is damaged")
-    return said
+def _native(tiff: bytes, what: str) -> tuple[Mapping[str, object], list[str]]:
+    """Have Exiv2 read a *tiff* that was made of *what*; return that, and what is wrong with it."""
+    if not tiff:
+        return {}, []
+    try:
+        import pyexiv2  # noqa: PLC0415 - needs glibc 2.33 and is only for worker processes
+
+        pyexiv2.set_log_level(3)  # warnings go to stdout; errors must raise, so never 4
+        image = pyexiv2.ImageData(tiff)
+        try:
+            return _decoded(image.read_exif if what == "EXIF" else image.read_iptc), []
+        finally:
+            image.close()
+    except (RuntimeError, ImportError, UnicodeError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        return {}, [f"its {what} cannot be read ({printable(said)})"]
+
+
+def _decoded(read: Callable[..., Mapping[str, object]]) -> Mapping[str, object]:
+    """Read texts as UTF-8, else as Latin-1, in which IPTC was written for decades."""
+    try:
+        return read(encoding="utf-8")
+    except UnicodeDecodeError:
+        return read(encoding="latin-1")
 
 
 def _trimmed_packet(packet: bytes) -> bytes:
@@ -209,18 +252,21 @@ def _add_seeds(fields: Fields, document: Document) -> None:
             fields[lesser.seeds] = _value(lesser.seeds, words)
 
 
-def camera_of(exif: Exif) -> Camera | None:
-    """Return make and model; None where EXIF has neither."""
-    said = exif.text("Make"), exif.text("Model")
+def camera_of(exif: Mapping[str, object]) -> Camera | None:
+    """Return make and model; None where EXIF (tags as Exiv2 names them) has neither."""
+    make, model = (exif.get(f"Exif.Image.{tag}") for tag in ("Make", "Model"))
+    said = [text if isinstance(text, str) else "" for text in (make, model)]
     return Camera(*said) if any(said) else None
 
 
-def iptc_fields(iptc: Words, camera: Camera | None = None) -> Fields:
+def iptc_fields(iptc: Mapping[str, object], camera: Camera | None = None) -> Fields:
     """Take the fields out of IPTC-IIM."""
     fields: Fields = {}
-    for field, dataset in _IPTC.items():
+    for field, local in _IPTC.items():
+        value = iptc.get(f"Iptc.Application2.{local}")
+        values = value if isinstance(value, list) else [value]
         maker = camera if field in DESCRIPTIONS else None
-        if texts := [text for v in iptc.texts.get(dataset, ()) if (text := _human(v, maker))]:
+        if texts := [text for v in values if isinstance(v, str) and (text := _human(v, maker))]:
             fields[field] = _value(field, texts)
     return fields
 
@@ -231,64 +277,80 @@ def _human(text: str, camera: Camera | None) -> str:
     return "" if is_camera_text(text, camera) or "\ufffd" in text else text
 
 
-def exif_fields(exif: Exif) -> Fields:
-    """Take the fields out of EXIF."""
+def exif_fields(exif: Mapping[str, object]) -> Fields:
+    """Take the fields out of EXIF (tags as Exiv2 names them)."""
     camera = camera_of(exif)
 
     def text(tag: str) -> str:
-        return _human(exif.text(tag), camera if tag == _EXIF["dc:description"] else None)
+        value = exif.get(tag)
+        maker = camera if tag == _EXIF["dc:description"] else None
+        return _human(value, maker) if isinstance(value, str) else ""
 
     fields = {field: _value(field, [said]) for field, tag in _EXIF.items() if (said := text(tag))}
-    rating = exif.number("Rating")
-    if rating is not None and 1 <= rating <= _BEST:
-        fields["xmp:Rating"] = str(rating)
+    if (rating := text("Exif.Image.Rating")) in {"1", "2", "3", "4", "5"}:
+        fields["xmp:Rating"] = rating
     if taken := _capture_time(text):
         fields["exif:DateTimeOriginal"] = taken
-    fields |= _position(exif)
+    fields |= _position(text)
     return fields
 
 
 def _capture_time(text: Callable[[str], str]) -> str:
     """Return EXIF's capture time as ISO 8601, with fraction and offset where it has them."""
-    found = _TIME.match(text("DateTimeOriginal"))
+    found = _TIME.match(text("Exif.Photo.DateTimeOriginal"))
     if found is None or found[1] == "0000":
         return ""
     year, month, day, hour, minute, second = found.groups()
-    fraction = text("SubSecTimeOriginal")
-    offset = text("OffsetTimeOriginal")
+    fraction = text("Exif.Photo.SubSecTimeOriginal")
+    offset = text("Exif.Photo.OffsetTimeOriginal")
     return (
         f"{year}-{month}-{day}T{hour}:{minute}:{second}"
-        + (f".{fraction}" if _FRACTION.fullmatch(fraction) else "")
+        + (f".{fraction}" if _DIGITS.fullmatch(fraction) else "")
         + (offset if _OFFSET.fullmatch(offset) else "")
     )
 
 
-def _position(exif: Exif) -> Fields:
+def _position(text: Callable[[str], str]) -> Fields:
     """Return EXIF's GPS position as XMP writes it (XMP part 2: ``DDD,MM.mmmmmmmmk``)."""
-    latitude = _angle(exif.numbers.get("GPSLatitude", ()), exif.text("GPSLatitudeRef"), "NS")
-    longitude = _angle(exif.numbers.get("GPSLongitude", ()), exif.text("GPSLongitudeRef"), "EW")
+    latitude = _angle(text("Exif.GPSInfo.GPSLatitude"), text("Exif.GPSInfo.GPSLatitudeRef"), "NS")
+    longitude = _angle(
+        text("Exif.GPSInfo.GPSLongitude"), text("Exif.GPSInfo.GPSLongitudeRef"), "EW"
+    )
     if not latitude or not longitude:
         return {}
     fields: Fields = {"exif:GPSLatitude": latitude, "exif:GPSLongitude": longitude}
-    height = exif.numbers.get("GPSAltitude", ())
-    if len(height) == 1 and height[0][1]:
-        fields["exif:GPSAltitude"] = "{}/{}".format(*height[0])
-        below = exif.number("GPSAltitudeRef") == 1
-        fields["exif:GPSAltitudeRef"] = "1" if below else "0"
+    altitude = text("Exif.GPSInfo.GPSAltitude")
+    if _fraction(altitude) is not None:
+        fields["exif:GPSAltitude"] = altitude
+        reference = text("Exif.GPSInfo.GPSAltitudeRef")
+        fields["exif:GPSAltitudeRef"] = reference if reference in {"0", "1"} else "0"
     return fields
 
 
-def _angle(parts: Sequence[Number], reference: str, references: str) -> str:
-    """Return degrees, minutes and seconds as ``41,13.21800000N``; empty if they are no angle."""
+def _angle(text: str, reference: str, references: str) -> str:
+    """Return ``"41/1 13/1 1308/100"`` as ``41,13.21800000N``; empty if it is no angle."""
+    parts = [_fraction(part) for part in text.split(" ", 3)]
     if len(parts) != 3 or reference not in tuple(references):  # noqa: PLR2004 - degrees, minutes, seconds
         return ""
-    if not all(denominator for _, denominator in parts):
+    numbers = [part for part in parts if part is not None]
+    if len(numbers) != len(parts):
         return ""
-    whole, minutes, seconds = (Fraction(*part) for part in parts)
-    degrees, rest = divmod(whole * 60 + minutes + seconds / 60, 60)
+    minutes = numbers[0] * 60 + numbers[1] + numbers[2] / 60
+    degrees, rest = divmod(minutes, 60)
     if not 0 <= degrees <= 180:  # noqa: PLR2004 - of a circle
         return ""
     return f"{degrees},{float(rest):.8f}{reference}"
+
+
+def _fraction(text: str) -> Fraction | None:
+    """Read a rational as EXIF holds it, two numbers of 32 bits; None for ``0/0`` and the like.
+
+    By a pattern: ``Fraction("1e900000000")``, which a text in EXIF may say, never ends.
+    """
+    found = _RATIONAL.fullmatch(text)
+    if found is None or not int(found[2] or 1):
+        return None
+    return Fraction(int(found[1]), int(found[2] or 1))
 
 
 def names_of(fields: Fields) -> dict[Name, Value]:

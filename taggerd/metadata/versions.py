@@ -1,4 +1,4 @@
-"""Which foreign program writes metadata here."""
+"""Which foreign programs read and write metadata here."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def exiftool() -> str | None:
     """
     folders = [folder for folder in os.get_exec_path() if folder.startswith("/")]
     return shutil.which("exiftool", path=os.pathsep.join(folders))
+
+
+def exiv2_version() -> str:
+    """Return Exiv2's version, or why it cannot be had; it is loaded: ask in a worker process."""
+    try:
+        import pyexiv2  # noqa: PLC0415 - for worker processes alone
+    except Exception as error:  # noqa: BLE001 - whatever loading a foreign library raises
+        return f"cannot be loaded: {' '.join(str(error).split())[:200]}"
+    return str(pyexiv2.__exiv2_version__)
 
 
 def exiftool_version() -> str:

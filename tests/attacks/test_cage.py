@@ -179,9 +179,17 @@ async def _prepared(workers: Workers, path: Path) -> Picture | str:
 
 
 async def test_libraries_that_are_loaded_late_work_inside() -> None:
-    """Encodings, rules of plurals and towns."""
+    """Exiv2 reads bytes and converts UCS-2 by glibc's modules; rules of plurals and towns load."""
+    read = """
+import pyexiv2
+with pyexiv2.ImageData(data) as image:
+    image.modify_exif({"Exif.Image.XPTitle": "A\u0308 title"})
+    said = dict(image.read_exif(), **image.read_xmp(), **image.read_iptc())
+assert said["Exif.Image.XPTitle"], said
+import encodings.cp1251, inflect, zoneinfo, numpy.fft
+"""
     async with working() as workers:
-        await workers.run(exec, "import encodings.cp1251, inflect, zoneinfo, numpy.fft", {})
+        await workers.run(exec, read, {"data": encoded("JPEG")})
 
 
 async def test_threads_run_inside() -> None:

@@ -26,7 +26,7 @@ from taggerd.metadata import (
     write,
 )
 from taggerd.metadata.blocks import Held
-from taggerd.metadata.exif import read
+from taggerd.metadata.exif import Excerpt, copy
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Stamp, Tags
@@ -169,6 +169,6 @@ def test_a_directory_that_lists_one_tag_over_and_over(tag: int) -> None:
     entry = struct.pack(">HHII", tag, kind, size, 8)
     data = b"MM\0*" + struct.pack(">IH", 8, 0xFFFF) + entry * 0xFFFF + bytes(70_000)
     source = Counting(data)
-    read(source)
+    copy(source, Excerpt())
     assert source.calls < 20
     assert source.bytes < 3 * len(data)

@@ -56,6 +56,7 @@ HOMES = {
     "pillow_heif": ("imaging/",),
     "pillow_jxl": ("imaging/",),
     "pydantic_settings": ("settings/",),
+    "pyexiv2": ("metadata/",),  # it reads EXIF and IPTC, in a decoder process
     "pyvips": ("imaging/",),
     "rawpy": ("imaging/",),
     "rich": ("cli/",),

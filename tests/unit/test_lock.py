@@ -65,7 +65,7 @@ def test_what_the_service_of_ci_runs_is_pinned() -> None:
             assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action), f"{workflow.name}: {action}"
 
 
-BUNDLES = ("pillow", "pillow-heif", "pillow-jxl-plugin", "pyvips-binary", "rawpy")
+BUNDLES = ("pillow", "pillow-heif", "pillow-jxl-plugin", "pyexiv2", "pyvips-binary", "rawpy")
 
 
 @pytest.mark.parametrize("name", BUNDLES)

@@ -126,53 +126,35 @@ def _shown(document: Document, name: str) -> str:
     return (default[0] if default else "") if found.items else found.text
 
 
-class Words(NamedTuple):
-    """What IPTC-IIM says."""
-
-    texts: Mapping[int, tuple[str, ...]] = MappingProxyType({})
-    """By the number of the dataset in record 2."""
-    damaged: bool = False
-    """It is cut off: there may be more."""
-
-
-def words_in(data: bytes) -> Words:
-    """Return the words in IPTC-IIM; what is between its datasets is passed over."""
-    texts: dict[int, list[str]] = {}
+def is_cut_off(data: bytes) -> bool:
+    """Say whether IPTC-IIM ends within a dataset; what is between datasets is passed over."""
     position = data.find(_TAG)
     while position >= 0:
-        head = data[position : position + 5]
-        if len(head) < 5:  # noqa: PLR2004 - tag, record, number, length
-            break
-        record, number, length = struct.unpack(">xBBH", head)
+        length = int.from_bytes(data[position + 3 : position + 5])
         start = position + 5
         if length > 0x7FFF:  # noqa: PLR2004 - an extended dataset: its length comes first
             width = length & 0x7FFF
             length = int.from_bytes(data[start : start + min(width, 8)])
             start += width
         if start + length > len(data):
-            return Words({key: tuple(held) for key, held in texts.items()}, damaged=True)
-        if record == _APPLICATION and length:
-            text = _decoded(data[start : start + length].rstrip(b"\0"))
-            texts.setdefault(number, []).append(text)
+            return True
         position = data.find(_TAG, start + length)
-    return Words({key: tuple(held) for key, held in texts.items()})
+    return False
 
 
-def words_in_photoshop(data: bytes) -> Words:
-    """Return the words in the IPTC-IIM among Photoshop's resources, the bytes behind their mark."""
+def iptc_in(data: bytes) -> bytes:
+    """Return the IPTC-IIM among Photoshop's resources, the bytes behind their mark."""
     position, held = 0, list[bytes]()
     while position + 12 <= len(data):
         signature, kind, name = struct.unpack_from(">4sHB", data, position)
         start = position + 6 + (1 + name + 1) // 2 * 2
         length = int.from_bytes(data[start : start + 4])
-        if signature not in _SIGNATURES or start + 4 + length > len(data):
+        if signature not in _SIGNATURES:
             break
         if signature == b"8BIM" and kind == _IPTC:
-            held.append(data[start + 4 : start + 4 + length])
+            held.append(data[start + 4 : start + 4 + length])  # fewer, if it is cut off
         position = start + 4 + length + length % 2
-    found = words_in(b"".join(held))
-    cut = bool(data[position:].strip(b"\0"))
-    return Words(found.texts, found.damaged or cut)
+    return b"".join(held)
 
 
 def followed(iim: Iim, before: Said, after: Said) -> tuple[Iim, list[str]]:

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.metadata.embedded import camera_of, exif_fields, iptc_fields, names_of
+from taggerd.metadata.embedded import names_of
 from taggerd.metadata.merge import Merged, merge, new_sidecar
 from taggerd.metadata.ownership import BODY, DIGEST
 from taggerd.metadata.undo.seal import packed, unpacked
@@ -30,8 +29,8 @@ from taggerd.metadata.xmp.tree import BLANK
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from taggerd.metadata.blocks import Blocks
-    from taggerd.metadata.embedded import Fields
+    from taggerd.metadata.camera import Camera
+    from taggerd.metadata.embedded import Embedded, Fields
     from taggerd.metadata.embedding.iim import Iim
     from taggerd.metadata.options import Options
     from taggerd.metadata.undo.content import Undone
@@ -120,7 +119,7 @@ def recorded(core: bytes) -> Recorded:
 
 def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own name
     packet: bytes | None,
-    native: Blocks,
+    native: Embedded,
     tags: Tags,
     provenance: Provenance,
     options: Options,
@@ -132,7 +131,7 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
 
     Args:
         packet: as it stands in the file.
-        native: the file's EXIF and IPTC.
+        native: what the file's EXIF and IPTC-IIM say.
         tags: what to write.
         provenance: recorded in taggerd's namespace, with the file's ``body``.
         options: as for a sidecar.
@@ -146,7 +145,11 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
         SidecarRefused: it cannot be merged safely; the message says why.
     """
     iptc = iim.packed if iim else ""
-    held, camera = _held(native), partial(camera_of, native.exif)
+
+    def camera() -> Camera | None:
+        return native.camera
+
+    held = {field: value for field, value in native.beside.items() if field in _WORDS}
     if packet is None or not packet.strip(BLANK.encode() + b"\0"):
         bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), provenance.version))
         before = Recorded(original=original(), iptc=iptc)
@@ -160,7 +163,14 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
         tail = parts.tail
         before = Recorded(size=len(packet), tail=tail, original=original(), iptc=iptc)
         seeds = _seeds(parts.core, held)
-    new = merge(parts.core, tags, _of(provenance, before), options, seeds=seeds, camera=camera)
+    new = merge(
+        parts.core,
+        tags,
+        _of(provenance, before),
+        options,
+        seeds=seeds,
+        camera=camera,
+    )
     if new.data == parts.core:
         return replace(new, data=packet)
     return replace(new, data=parts.fitted(new.data, len(packet)))
@@ -195,12 +205,6 @@ def undone_packet(packet: bytes, undone: Undone) -> bytes | None:
 def _of(provenance: Provenance, before: Recorded) -> Provenance:
     """Add to the body what was there *before* taggerd."""
     return replace(provenance, body=f"{provenance.body} {before.around}")
-
-
-def _held(native: Blocks) -> Fields:
-    """Return the words in IPTC and EXIF that an XMP packet without them would hide."""
-    found = exif_fields(native.exif) | iptc_fields(native.iptc, camera_of(native.exif))
-    return {field: value for field, value in found.items() if field in _WORDS}
 
 
 def _seeds(core: bytes, held: Fields) -> dict[Name, Value]:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from taggerd import files
 from taggerd.errors import (
     PhotoChanged,
     SidecarChanged,
@@ -28,8 +29,7 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.metadata import atomic
-from taggerd.metadata.blocks import blocks_of
-from taggerd.metadata.embedded import damaged_blocks
+from taggerd.metadata.embedded import read_embedded
 from taggerd.metadata.embedding import heif, replacement
 from taggerd.metadata.embedding.container import Edited, FileSource, Span, blocks, digest_of
 from taggerd.metadata.embedding.formats import (
@@ -72,9 +72,9 @@ def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options)
     with replacement.opened(path, file.stamp) as original:
         source = FileSource(original)
         container = container_of(path, source)
-        native = blocks_of(source)
-        if faults := damaged_blocks(native):  # words in them would be hidden from then on
-            refuse(f"has metadata that cannot be read ({', '.join(faults)})")
+        native = read_embedded(files.OpenFile(original, path))
+        if native.damaged:  # words in it would be hidden from then on
+            refuse(f"has metadata that cannot be read ({', '.join(native.damaged)})")
         merged = merged_packet(
             container.packet,
             native,
@@ -91,7 +91,7 @@ def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options)
             return replace(done, notes=merged.notes)
         backup = atomic.backup_name(path, provenance.date) if options.backup_originals else None
         new = _Content(merged.data)
-        if native.iptc.texts or container.iim is not None:
+        if native.has_iptc or container.iim is not None:
             new, more = _followed(container, merged.data)
             notes += [f"{printable(path.name)}: {note}" for note in more]
         stamp, kept = _replace(path, original, container, new, backup=backup)

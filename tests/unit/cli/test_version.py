@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REPOSITORY = Path(__file__).parents[3]
-MENDED_NOWHERE = {"LibRaw"}
-"""Its holes are in the newest release that there is; SECURITY.md says so."""
+MENDED_NOWHERE = {"Exiv2", "LibRaw"}
+"""Their holes are in the newest release that there is; SECURITY.md says so."""
 DECODERS = {
     "libheif",
     "libde265",
@@ -32,6 +32,7 @@ DECODERS = {
     "libavif",
     "libtiff",
     "libvips",
+    "Exiv2",
 }
 
 
@@ -57,7 +58,7 @@ def test_every_library_that_is_asked_for_is_named(found: dict[str, Any]) -> None
 
 
 def test_the_decoders_in_the_libraries_are_named(found: dict[str, Any]) -> None:
-    """Holes are published for libheif, not for the package that brings it."""
+    """Holes are published for libheif and Exiv2, not for the packages that bring them."""
     inside = _inside(found)
     assert set(inside) >= DECODERS
     assert [d for d in inside.values() if not d["version"][:1].isdigit()] == []
@@ -98,8 +99,8 @@ def test_the_table_is_for_people(
     assert lines[0].split() == ["taggerd", __version__]
     for label in ("Python", "system", "expat", "exiftool", "decoders"):
         assert any(line.startswith(f"{label} ") for line in lines), label
-    at = next(n for n, line in enumerate(lines) if line.startswith("rawpy "))
-    assert lines[at + 1].startswith("  LibRaw ")
+    at = next(n for n, line in enumerate(lines) if line.startswith("pyexiv2 "))
+    assert lines[at + 1].startswith("  Exiv2 ")
 
 
 def test_what_the_kernel_lacks_to_confine_decoders_is_named() -> None:
@@ -113,7 +114,7 @@ def test_the_main_process_loads_no_decoder() -> None:
     """They are asked in a process that has nothing to lose."""
     code = (
         "import sys; from taggerd.cli import main; main(['version', '--verbose']);"
-        "sys.exit(bool({'PIL', 'rawpy', 'pillow_heif'} & set(sys.modules)))"
+        "sys.exit(bool({'PIL', 'rawpy', 'pillow_heif', 'pyexiv2'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
