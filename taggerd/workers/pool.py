@@ -69,6 +69,8 @@ _LARGEST_REPLY = 512 << 20
 """Bytes. A process that announces more is damaged."""
 _LOWEST_PRIORITY = 19
 """As of nice(1)."""
+_NO_MEMORY = ("bad_alloc", "failed to allocate", "memory allocation of")
+"""How C++, GLib and Rust say it as they abort."""
 _STDERR_BYTES = 4096
 """How much is kept of what a process last wrote to its standard error."""
 
@@ -454,7 +456,7 @@ class _Process:
         await asyncio.wait((self._reading,), timeout=_END_SECONDS)
         lines = self._stderr.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        if "bad_alloc" in last or "failed to allocate" in last:  # how C++ and GLib say it
+        if any(words in last for words in _NO_MEMORY):
             return WorkerOverMemory(_more_memory(self.prefix))
         last = _printable(last)
         kind, cause = _cause(self._process.returncode or 0)

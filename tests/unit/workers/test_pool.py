@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 KILL_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIG{})"
+ABORTING = "import os; os.write(2, b'{}\\n'); os.abort()"
 FAR_AWAY = 60
 """Seconds that no test waits for."""
 
@@ -283,6 +284,8 @@ async def test_a_slow_task_gets_more_of_everything_and_yields_the_processor() ->
         (KILL_ITSELF.format("KILL"), WorkerOverMemory),
         (KILL_ITSELF.format("XCPU"), WorkerOverTime),
         ("import os; os.write(2, b'  what():  std::bad_alloc\\n'); os.abort()", WorkerOverMemory),
+        (ABORTING.format("ERROR: gmem.c:106: failed to allocate 9 bytes"), WorkerOverMemory),
+        (ABORTING.format("memory allocation of 9 bytes failed"), WorkerOverMemory),
         ("import time; time.sleep(60)", WorkerOverTime),
         ("import os; os._exit(3)", WorkerLost),
         (KILL_ITSELF.format("SEGV"), WorkerLost),
