@@ -31,8 +31,8 @@ def prepare(file: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
         PhotoUnreadable: its bytes cannot be read (I/O error).
         PhotoUndecodable: it is not a picture, damaged, truncated, not supported, or larger than
             ``options.max_file_megabytes`` or ``options.max_megapixels``.
-        MemoryError: the picture needs more memory than the process may use; the message may say
-            how much.
+        WorkerOverMemory: the picture needs more memory than the process may use, and how much.
+        MemoryError: the same, found out too late.
     """
     from taggerd.imaging.preparing import prepared  # noqa: PLC0415 - imports the decoders
 

@@ -51,7 +51,7 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Imag
 
     Raises:
         PhotoUndecodable: too large, truncated, or sound but not supported.
-        MemoryError: it needs more than this process may take.
+        WorkerOverMemory: it needs more memory than this process may take.
         Exception: whatever the decoder raises for a damaged file.
     """
     if kind is formats.JXL:
@@ -99,7 +99,7 @@ def _jpeg(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[st
             raise
         image, cut = _rows_there(image, file, options)
     except MemoryError as error:
-        if error.args or width * height > _ENOUGH_FOR_ANY_LIMIT:
+        if width * height > _ENOUGH_FOR_ANY_LIMIT:
             raise
         message = "damaged JPEG: needs more memory than its size explains; copy it again"
         raise PhotoUndecodable(message) from error
@@ -188,7 +188,7 @@ def load(image: Image.Image, max_edge: int) -> Image.Image:
 
     Raises:
         PhotoUndecodable: a JPEG of too many scans.
-        MemoryError: it needs more than this process may take.
+        WorkerOverMemory: it needs more memory than this process may take.
         Exception: whatever the decoder raises.
     """
     width, height = image.size

@@ -48,7 +48,7 @@ def picture(image: Image.Image, kind: Format, options: settings.Image) -> Image.
     """Return *image*, a HEIF or AVIF that is open and not decoded, no larger than needed.
 
     Raises:
-        MemoryError: it needs more than this process may take.
+        WorkerOverMemory: it needs more memory than this process may take.
         Exception: whatever the decoder raises.
     """
     if _drafted(image, options.max_edge):
@@ -81,7 +81,7 @@ def jpeg_xl(file: BinaryIO, options: settings.Image) -> Image.Image | bytes:
 
     Raises:
         PhotoUndecodable: it is larger than ``image.max_megapixels``.
-        MemoryError: it needs more than this process may take.
+        WorkerOverMemory: it needs more memory than this process may take.
         Exception: whatever the decoder raises.
     """
     width, height = size = jxl.size_of(file)

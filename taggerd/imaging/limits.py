@@ -6,7 +6,7 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taggerd.errors import PhotoUndecodable
+from taggerd.errors import PhotoUndecodable, WorkerOverMemory
 
 if TYPE_CHECKING:
     from taggerd import settings
@@ -82,15 +82,19 @@ def refuse_scans(scans: int) -> None:
 
 
 def reserve(needed_bytes: float) -> None:
-    """Raise `MemoryError` if this process may not take *needed_bytes* more.
+    """Raise `WorkerOverMemory` if this process may not take *needed_bytes* more.
 
     Asked before decoding: a picture that does not fit costs nothing, and says what it needs.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     needed = _in_use() + needed_bytes + _SLACK
     if limit != resource.RLIM_INFINITY and needed > limit:
-        message = f"about {needed / (1 << 20):,.0f} MB of memory"
-        raise MemoryError(message)
+        message = (
+            f"needs about {needed / (1 << 20):,.0f} MB of memory, more than the "
+            f"{limit / (1 << 20):,.0f} MB of this process: raise workers.memory_megabytes, for a "
+            "photo that was slow before workers.slow_memory_megabytes"
+        )
+        raise WorkerOverMemory(message)
 
 
 def _in_use() -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import rawpy
 from PIL import Image
 
-from taggerd.errors import PhotoUndecodable
+from taggerd.errors import PhotoUndecodable, WorkerOverMemory
 from taggerd.imaging import decode, formats, limits
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _embedded_jpegs(data: bytes) -> Iterator[Image.Image]:
 def _opened(file: BinaryIO, kind: formats.Format) -> Image.Image | None:
     try:
         return Image.open(file, formats=[kind.pillow])
-    except MemoryError:
+    except (MemoryError, WorkerOverMemory):
         raise
     except Exception:  # noqa: BLE001 - these bytes may be anything; there are other candidates
         return None
@@ -141,7 +141,7 @@ def _shown(
         limits.refuse_huge(preview.size, options.max_megapixels)
         preview = decode.load(preview, options.max_edge)
         return decode.finish(preview, _orientation(preview, sensor), options.max_edge)
-    except MemoryError:
+    except (MemoryError, WorkerOverMemory):
         raise
     except Exception:  # noqa: BLE001 - a damaged preview may raise anything; there are others
         return None

@@ -95,7 +95,7 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> Image.Imag
     Raises:
         NotForVips: a kind of TIFF that another decoder may know.
         PhotoUndecodable: larger than ``image.max_megapixels``.
-        MemoryError: it needs more than this process may take.
+        WorkerOverMemory: it needs more memory than this process may take.
         ValueError: damaged or truncated; the message says how.
     """
     tags = tiff.first_directory(file) if kind is formats.TIFF else {}

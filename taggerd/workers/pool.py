@@ -241,17 +241,14 @@ class Workers:
     def _outcome(self, process: _Process, tag: bytes, content: bytes) -> object:
         """Return the value that *content* holds, or raise what it says."""
         if tag == SWELLED:
-            needed = content.decode("utf-8", "replace")
-            raise WorkerOverMemory(_more_memory(process.prefix, needed))
+            raise WorkerOverMemory(_more_memory(process.prefix))
         if tag == ERROR:
             raise _rebuilt(content)
         return _Rebuilder(io.BytesIO(content)).load()
 
 
-def _more_memory(prefix: str, needed: str = "") -> str:
-    """Say that a task did not fit, and what it *needed* if it said so."""
-    amount = f"{_printable(needed)}, more" if needed else "more memory"
-    return f"needs {amount} than {prefix}memory_megabytes allows: raise it"
+def _more_memory(prefix: str) -> str:
+    return f"needs more memory than {prefix}memory_megabytes allows: raise it"
 
 
 class _LostBeforeBegun(Exception):

@@ -52,7 +52,7 @@ VALUE = b"V"
 ERROR = b"E"
 """``(type and text, pickled exception)`` that the function raised."""
 SWELLED = b"M"
-"""The function ran out of memory, or said how much it needs. The process exits after this."""
+"""The function ran out of memory. The process exits after this."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -199,8 +199,8 @@ def _answer(request: bytes, channel: socket.socket, replies: BinaryIO) -> bool:
             files.work_below(*roots)
             _send(replies, BEGUN, b"")
             value = pickle.dumps(function(*args, **kwargs), pickle.HIGHEST_PROTOCOL)
-    except MemoryError as error:
-        _send(replies, SWELLED, str(error).encode())
+    except MemoryError:
+        _send(replies, SWELLED, b"")
         return False
     except Exception as error:  # noqa: BLE001 - the caller gets whatever was raised
         _send(replies, ERROR, _pickled(error))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import re
 import struct
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from samples import dng
 from support import bombs, tiffs
 
 from taggerd import settings
-from taggerd.errors import PhotoUndecodable, WorkerLost
+from taggerd.errors import PhotoUndecodable, WorkerOverMemory
 from taggerd.imaging import open_photo, prepare
 from taggerd.photo import IMAGE_EXTENSIONS, Picture, Stamp
 from taggerd.workers.pool import Workers
@@ -202,11 +203,29 @@ async def test_what_does_not_fit_says_what_it_needs(
     """Formats that are decoded as a whole are refused before that, with the memory they want."""
     make(tmp_path / name)
     assert (tmp_path / name).stat().st_size < 300_000
-    with pytest.raises(WorkerLost) as lost:
+    with pytest.raises(WorkerOverMemory) as lost:
         await decoded(tmp_path / name)
-    found = re.search(r"^needs about ([\d,]+) MB of memory, more than workers\.", str(lost.value))
+    words = r"^needs about ([\d,]+) MB of memory, more than the 512 MB of this process: raise w"
+    found = re.search(words, str(lost.value))
     assert found, lost.value
     assert int(found[1].replace(",", "")) > LITTLE
+
+
+async def test_what_does_not_fit_ends_no_process(tmp_path: Path) -> None:
+    """A header that asks for too much costs a look at it: the process goes on with the next."""
+    paths = [tmp_path / f"{number}.jxl" for number in range(5)]
+    for path in paths:
+        _jpeg_xl_header(path)
+    processes = set()
+    workers = Workers(settings.Workers(processes=1, memory_megabytes=LITTLE))
+    try:
+        for path in paths:
+            with open_photo(path) as file, pytest.raises(WorkerOverMemory):
+                await workers.run(prepare, file, Stamp.of(file.stat()), settings.Image())
+            processes.add(await workers.run(os.getpid))
+    finally:
+        await workers.close()
+    assert len(processes) == 1
 
 
 @pytest.mark.parametrize("kind", ["heic", "avif"])

@@ -11,7 +11,7 @@ from PIL import Image
 from support import bombs
 
 from taggerd import settings
-from taggerd.errors import PhotoUndecodable
+from taggerd.errors import PhotoUndecodable, WorkerOverMemory
 from taggerd.imaging import deadline_seconds, jpeg, limits
 from taggerd.photo import IMAGE_EXTENSIONS
 
@@ -57,7 +57,7 @@ def little_memory() -> Iterator[None]:
 def test_memory_is_asked_for_before_it_is_taken() -> None:
     """What fits is let through; what does not says what the process would need."""
     limits.reserve(500 << 20)
-    with pytest.raises(MemoryError, match=r"about [\d,]+ MB of memory"):
+    with pytest.raises(WorkerOverMemory, match=r"needs about [\d,]+ MB of memory"):
         limits.reserve(2000 << 20)
 
 
