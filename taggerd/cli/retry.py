@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taggerd import files
+from taggerd.arrivals import work_below
 from taggerd.cli import instances, interrupts, options
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
@@ -57,7 +58,8 @@ def retry(
     within = options.absolute(paths) if paths else None
     at = instances.target(load, loaded, instance)
     count = interrupts.run(_retry(at, within, failed=failed))
-    missing = [path for path in within or () if not os.path.lexists(path)]
+    work_below(within or (), at.settings)
+    missing = [path for path in within or () if not files.exists(path)]
     if missing and not count:  # a deleted photo may still be in the queue
         message = f"{printable(missing[0])}: no such photo or folder, and not in the queue"
         raise ConfigurationError(message)

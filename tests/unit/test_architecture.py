@@ -148,6 +148,101 @@ def test_the_libraries_that_the_project_is_given_do_their_work(library: str) -> 
     assert any(name.split(".")[0] == library for _, name in _imports())
 
 
+OWN_PATHS = {
+    "cli/__init__.py": "/dev/null",
+    "cli/adopt.py": "records that the user names",
+    "cli/config.py": "the settings",
+    "daemon/": "status and state",
+    "files.py": "the module that does it",
+    "inference/": "slots, prompts, the registry",
+    "journal/": "the outputs",
+    "ledger/": "the state directory",
+    "metadata/keywords/vocabulary.py": "the user's list of keywords",
+    "services/settings_history.py": "the same list",
+    "settings/": "the settings, and whether folders that they name are there",
+    "testing.py": "fakes",
+    "workers/": "the kernel's files",
+}
+"""Where paths are opened that lie below no import folder, and which."""
+NOT_BELOW_A_ROOT = {
+    ("arrivals/archives.py", "archive.open"): "a member of a ZIP",
+    ("arrivals/archives.py", "file.stat"): "an open file",
+    ("arrivals/archives.py", "folder.stat"): "an open folder",
+    ("arrivals/archives.py", "folder.unlink"): "in an open folder",
+    ("arrivals/archives.py", "os.utime"): "a descriptor",
+    ("arrivals/archives.py", "probe.stat"): "an open file",
+    ("arrivals/archives.py", "scratch.stat"): "an open folder",
+    ("arrivals/find.py", "path.stat"): "what the user named, before it is a root",
+    ("arrivals/inotify.py", "Path.read_bytes"): "/proc",
+    ("arrivals/inotify.py", "os.path.realpath"): "of a root",
+    ("arrivals/probe.py", "MOUNTINFO.read_bytes"): "/proc",
+    ("arrivals/probe.py", "os.path.realpath"): "of a root",
+    ("arrivals/walk.py", "entry.is_dir"): "of a folder that is open",
+    ("arrivals/walk.py", "entry.stat"): "of a folder that is open",
+    ("arrivals/watch.py", "_LIMIT.read_text"): "/proc",
+    ("cli/report.py", "journal.open"): "the outputs",
+    ("context.py", "open"): "data of the package",
+    ("imaging/decode.py", "Image.open"): "an open file",
+    ("imaging/limits.py", "Path.read_text"): "/proc",
+    ("imaging/raw.py", "Image.open"): "an open file",
+    ("imaging/versions.py", "Path.read_bytes"): "a library",
+    ("metadata/atomic.py", "file.stat"): "an open file",
+    ("metadata/atomic.py", "os.utime"): "a descriptor",
+    ("metadata/embedding/heif.py", "open"): "a file in memory",
+    ("metadata/embedding/replacement.py", "os.utime"): "a descriptor",
+    ("metadata/embedding/replacement.py", "shutil.copyfileobj"): "open files",
+    ("metadata/versions.py", "shutil.which"): "exiftool",
+    ("services/services.py", "SqliteLedger.exists"): "the state directory",
+    ("services/services.py", "SqliteLedger.open"): "the state directory",
+    ("services/services.py", "journal.open"): "the outputs",
+}
+"""Calls elsewhere that look as if they took a path below an import folder, and what they take."""
+OF_OS = re.compile(
+    r"os\.(path\.(exists|lexists|is\w+|get\w+|realpath|samefile)|open|l?stat|statvfs|access|scandir"
+    r"|listdir|f?walk|readlink|link|symlink|renames?|replace|unlink|remove|rmdir|removedirs|mkdir"
+    r"|makedirs|mkfifo|mknod|l?chmod|l?chown|truncate|utime|\w+xattr)|shutil\.\w+"
+)
+"""Functions that look a path up."""
+OF_PATH = re.compile(
+    r"open|l?stat|exists|is_(file|dir|symlink|fifo|mount|socket)|iterdir|r?glob|walk|resolve|readlink"
+    r"|(read|write)_(bytes|text)|touch|mkdir|rmdir|unlink|rename|\w+link_to|l?chmod|samefile|owner"
+)
+"""Methods of `Path` that do. Not `replace`, which texts and dates have as well."""
+
+
+def _path_calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and name of each use of a function that looks a path up."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute() if OF_OS.fullmatch(name := ast.unparse(node)):
+                yield node.lineno, name
+            case ast.Call(func=ast.Attribute(value=value, attr=attr)) if OF_PATH.fullmatch(attr):
+                while isinstance(value, ast.Call):  # Path(…).read_text
+                    value = value.func
+                if (of := ast.unparse(value)) not in {"files", "os"}:
+                    yield node.lineno, f"{of}.{attr}" if isinstance(value, ast.Name) else attr
+            case ast.Call(func=ast.Name(id="open"), keywords=keywords):
+                # With closefd=False it takes nothing but a descriptor.
+                if not any(each.arg == "closefd" for each in keywords):
+                    yield node.lineno, "open"
+            case ast.ImportFrom(module="os" | "os.path" | "shutil" | "glob"):
+                yield node.lineno, f"from {node.module} import"
+
+
+def test_nothing_but_one_module_opens_a_path_below_an_import_folder() -> None:
+    """Whoever may write there may exchange any folder for a link: `files` alone is proof to it."""
+    wrong, met = [], set()
+    for module in sorted(PACKAGE.rglob("*.py")):
+        path = module.relative_to(PACKAGE).as_posix()
+        for line, name in _path_calls(ast.parse(module.read_text(encoding="utf-8"))):
+            own = next((prefix for prefix in OWN_PATHS if path.startswith(prefix)), None)
+            met.add(own or (path, name))
+            if own is None and (path, name) not in NOT_BELOW_A_ROOT:
+                wrong.append(f"taggerd/{path}:{line}: {name}: use taggerd.files")
+    assert not wrong, "\n".join(wrong)
+    assert met == OWN_PATHS.keys() | NOT_BELOW_A_ROOT.keys(), "remove what is not needed any more"
+
+
 def test_there_are_no_import_cycles() -> None:
     """In a cycle no module can be understood, tested or changed alone."""
     modules = _modules()
