@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import os
+import time
 import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+LOCK_SECONDS = 20.0
+"""Longest wait for other programs that write a day file; they take milliseconds."""
+_POLL_SECONDS = 0.01
 _CHUNK = 1 << 20
 """Bytes read at once when a file is copied or searched."""
 
@@ -152,7 +156,7 @@ class DayFile:
         while True:
             descriptor = os.open(self.path, flags, 0o666)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _lock(descriptor, self.path)
                 if _is_named(descriptor, self.path):
                     yield descriptor
                     return
@@ -268,6 +272,27 @@ def _stat(path: Path) -> Stamp | None:
         return Stamp.of(path.stat())
     except FileNotFoundError:
         return None
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Lock an open day file, as soon as nobody else has.
+
+    Whoever may read it can lock it, and for ever: the wait is bounded, and the records stay in the
+    ledger.
+
+    Raises:
+        BlockingIOError: it is locked all the time.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise BlockingIOError(error.errno, error.strerror, str(path)) from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

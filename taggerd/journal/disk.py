@@ -28,6 +28,8 @@ _ADVICE = {
     errno.EDQUOT: "the disk quota is used up; make room, then work continues by itself",
     errno.EROFS: "the file system is read-only; remount it, then work continues by itself",
     errno.EACCES: "permission denied; give the user of taggerd write access",
+    errno.EWOULDBLOCK: "another program keeps it locked (lslocks names it); end that, then work "
+    "continues by itself",
     errno.EIO: "the disk is failing (I/O error); see the kernel log",
 }
 

@@ -16,8 +16,10 @@ import pytest
 import structlog
 from support.program import until
 
+from taggerd.errors import StorageError
 from taggerd.inference import Slots
 from taggerd.inference.concurrency import COMMON
+from taggerd.journal import dayfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,6 +241,26 @@ def test_a_service_says_in_its_status_who_holds_the_slots(
         late = taggerd("slot", "--wait", "0.2", "--", "true")
         assert late.returncode == 1
         assert f"held by pid {holder.pid} (" in late.stderr
+
+
+def test_a_lock_on_the_days_records_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may read them may lock them: the records stay in the ledger, and it is said why."""
+    monkeypatch.setattr(dayfile, "LOCK_SECONDS", 0.1)
+    for above in (tmp_path, *tmp_path.parents[:3]) if os.geteuid() == 0 else ():
+        if above != Path("/tmp"):  # noqa: S108 - the tests' own are below it
+            above.chmod(0o755)
+    day = dayfile.DayFile(tmp_path, "2025-11-20")
+    entry = dayfile.Entry("1", "2025-11-20", '{"id": "1"}')
+    day.append([])
+    with holding(day.path, uid=NOBODY if os.geteuid() == 0 else 0):
+        with pytest.raises(StorageError, match="another program keeps it locked"):
+            day.append([entry])
+        with pytest.raises(StorageError, match=str(day.path)):
+            day.repair()
+    day.append([entry])
+    assert day.path.read_bytes() == b'{"id": "1"}\n'
 
 
 def test_the_group_for_slots_opens_nothing_else() -> None:
