@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from taggerd.errors import PhotoUndecodable, TaggerdError
-from taggerd.imaging import colour, formats, frames, jpeg, limits, vips
+from taggerd.imaging import colour, formats, frames, jpeg, limits
 
 if TYPE_CHECKING:
     from taggerd import settings
@@ -75,6 +75,8 @@ def _streamed(file: BinaryIO, kind: Format, options: settings.Image) -> Image.Im
     Raises:
         PhotoUndecodable: neither supports it.
     """
+    from taggerd.imaging import vips  # noqa: PLC0415 - 140 MB of address space
+
     try:
         return vips.picture(file, kind, options)
     except vips.NotForVips as reason:

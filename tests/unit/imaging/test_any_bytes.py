@@ -24,7 +24,7 @@ pytest.importorskip("pillow_jxl")
 
 async def outcomes(paths: list[Path], deadline_seconds: float = 20) -> dict[str, object]:
     """Prepare *paths* in worker processes; return a picture or an exception for each."""
-    workers = Workers(settings.Workers(processes=2, deadline_seconds=deadline_seconds))
+    workers = Workers(settings.Workers(processes=2, deadline_seconds=deadline_seconds), caged=True)
 
     async def outcome(path: Path) -> Picture:
         with open_photo(path) as file:
