@@ -79,7 +79,7 @@ _PASSED_ON_PREFIXES = ("LC_", "PYTHON")
 _THREADS = {
     # The processes are the parallelism. Threads of libraries would come on top of them, and each
     # takes address space (8 MB of stack, 64 MB for an arena of malloc) from the limit.
-    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_ARENA_MAX": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }

@@ -183,7 +183,6 @@ NOT_BELOW_A_ROOT = {
     ("cli/report.py", "journal.open"): "the outputs",
     ("context.py", "open"): "data of the package",
     ("imaging/decode.py", "Image.open"): "an open file",
-    ("imaging/limits.py", "Path.read_text"): "/proc",
     ("imaging/raw.py", "Image.open"): "an open file",
     ("imaging/versions.py", "Path.read_bytes"): "a library",
     ("metadata/atomic.py", "file.stat"): "an open file",
