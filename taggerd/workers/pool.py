@@ -15,10 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import datetime as dt
-import enum
-import importlib
 import io
 import os
 import pathlib
@@ -32,8 +28,17 @@ import structlog
 
 import taggerd
 from taggerd import files
-from taggerd.errors import StartError, WorkerLost, WorkerOverMemory, WorkerOverTime
+from taggerd.errors import (
+    PhotoError,
+    PhotoMoved,
+    StartError,
+    TaggerdError,
+    WorkerLost,
+    WorkerOverMemory,
+    WorkerOverTime,
+)
 from taggerd.files import OpenFile
+from taggerd.photo import printable
 from taggerd.workers.memory import machine_megabytes, memory_of
 from taggerd.workers.process import (
     BEGUN,
@@ -45,6 +50,7 @@ from taggerd.workers.process import (
     SWELLED,
     Limits,
 )
+from taggerd.workers.replies import rebuilt, rebuilt_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,14 +71,19 @@ _END_SECONDS = 2.0
 """Longest wait for a process to exit by itself, and again after SIGKILL (disk sleep)."""
 _STARTS_PER_TASK = 3
 """Processes that may be lost before a task has begun, until it fails."""
-_LARGEST_REPLY = 512 << 20
+_LARGEST_REPLY = 128 << 20
 """Bytes. A process that announces more is damaged."""
+_MOST_STEPS, _MOST_STEPS_CAGED = 10_000_000, 200_000
+"""Of rebuilding a reply, some five for each value in it. Archives list their members."""
 _LOWEST_PRIORITY = 19
 """As of nice(1)."""
 _NO_MEMORY = ("bad_alloc", "failed to allocate", "memory allocation of")
 """How C++, GLib and Rust say it as they abort."""
 _STDERR_BYTES = 4096
 """How much is kept of what a process last wrote to its standard error."""
+
+_LONGEST_WORDS = 2000
+"""Characters of what a decoder says is wrong."""
 
 _PASSED_ON = frozenset({"PATH", "LANG", "TZ", "HOME", "TMPDIR"})
 _PASSED_ON_PREFIXES = ("LC_", "PYTHON")
@@ -115,6 +126,7 @@ class Workers:
         self._settings = settings
         self._slow = slow
         self._caged = caged
+        self._most_steps = _MOST_STEPS_CAGED if caged else _MOST_STEPS
         self._lacking: tuple[str, ...] = ()
         self._slots = asyncio.Semaphore(1 if slow else settings.processes)
         self._processes: set[_Process] = set()
@@ -243,12 +255,25 @@ class Workers:
         if tag == SWELLED:
             raise WorkerOverMemory(_more_memory(process.prefix))
         if tag == ERROR:
-            raise _rebuilt(content)
-        return _Rebuilder(io.BytesIO(content)).load()
+            error = rebuilt_error(content, self._most_steps)
+            raise _of_the_photo(error) if self._caged else error
+        return rebuilt(content, self._most_steps)
 
 
 def _more_memory(prefix: str) -> str:
     return f"needs more memory than {prefix}memory_megabytes allows: raise it"
+
+
+def _of_the_photo(error: Exception) -> Exception:
+    """Return what a decoder raised, unless no decoder that is sound raises it.
+
+    One that is taken over could stop all work, by a full disk, a damaged ledger or a denied key.
+    """
+    words = str(error)
+    is_ours = isinstance(error, TaggerdError)
+    if len(words) <= _LONGEST_WORDS and (not is_ours or isinstance(error, PhotoError | PhotoMoved)):
+        return error
+    return WorkerLost(f"its process said what is not about the photo: {printable(words[:100])}")
 
 
 class _LostBeforeBegun(Exception):
@@ -491,38 +516,3 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
     package_parent = str(pathlib.Path(taggerd.__file__).parent.parent)
     path = (package_parent, passed_on.get("PYTHONPATH", ""))
     return passed_on | _THREADS | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
-
-
-class _Rebuilder(pickle.Unpickler):
-    """Unpickles values but calls no functions: a malicious file may control the process."""
-
-    def find_class(self, module: str, name: str) -> type:
-        if module.partition(".")[0] == "taggerd":
-            importlib.import_module(module)
-        found = getattr(sys.modules.get(module), name, None)
-        if isinstance(found, type) and _is_value(found):
-            return found
-        message = f"a worker process may not return {module}.{name}"
-        raise pickle.UnpicklingError(message)
-
-
-_VALUES = (
-    *(Exception, enum.Enum, pathlib.PurePath, set, frozenset, bytearray, complex),
-    *(dt.date, dt.time, dt.timedelta, dt.tzinfo),
-)
-
-
-def _is_value(kind: type) -> bool:
-    """Say whether creating an instance of *kind* does nothing but hold data."""
-    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
-    return issubclass(kind, _VALUES) or dataclasses.is_dataclass(kind) or is_named_tuple
-
-
-def _rebuilt(content: bytes) -> Exception:
-    """Return the exception that a process sent, or at least one with its text."""
-    text, rebuildable = _Rebuilder(io.BytesIO(content)).load()
-    with contextlib.suppress(Exception):
-        error = _Rebuilder(io.BytesIO(rebuildable)).load()
-        if isinstance(error, Exception):
-            return error
-    return RuntimeError(text)

@@ -198,27 +198,40 @@ def _answer(request: bytes, channel: socket.socket, replies: BinaryIO) -> bool:
             roots, function, args, kwargs = _Unpickler(request, opened).load()
             files.work_below(*roots)
             _send(replies, BEGUN, b"")
-            value = pickle.dumps(function(*args, **kwargs), pickle.HIGHEST_PROTOCOL)
+            value = pickled(function(*args, **kwargs))
     except MemoryError:
         _send(replies, SWELLED, b"")
         return False
     except Exception as error:  # noqa: BLE001 - the caller gets whatever was raised
-        _send(replies, ERROR, _pickled(error))
+        _send(replies, ERROR, _pickled_error(error))
         return True
     _send(replies, VALUE, value)
     return True
 
 
-def _pickled(error: Exception) -> bytes:
+def pickled(value: object) -> bytes:
+    """Pickle *value* so that nothing in it refers to anything else in it.
+
+    Raises:
+        ValueError: it contains itself.
+    """
+    content = io.BytesIO()
+    pickler = pickle.Pickler(content, pickle.HIGHEST_PROTOCOL)
+    pickler.fast = True  # each object is written wherever it is: the parent accepts no references
+    pickler.dump(value)
+    return content.getvalue()
+
+
+def _pickled_error(error: Exception) -> bytes:
     """Pickle *error* together with its text, in case it cannot be rebuilt by the parent."""
     text = f"{type(error).__name__}: {error}"
     if not isinstance(error, TaggerdError):
         error.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
     try:
-        rebuildable = pickle.dumps(error)
+        rebuildable = pickled(error)
     except Exception:  # noqa: BLE001 - a foreign exception may hold anything; its text is sent
         rebuildable = b""
-    return pickle.dumps((text, rebuildable))
+    return pickled((text, rebuildable))
 
 
 def _send(replies: BinaryIO, tag: bytes, content: bytes) -> None:

@@ -14,6 +14,7 @@ import fcntl
 import io
 import json
 import os
+import pickle
 import platform
 import re
 import resource
@@ -31,7 +32,7 @@ from samples import dng
 from support.escapes import ESCAPES, PRELUDE
 
 from taggerd import files, settings
-from taggerd.errors import WorkerLost
+from taggerd.errors import PhotoGone, WorkerLost
 from taggerd.imaging import open_photo, prepare
 from taggerd.photo import Picture, Stamp
 from taggerd.workers import cage
@@ -221,6 +222,37 @@ async def test_how_a_decoder_ends_is_told_as_before(code: str, words: str) -> No
         with pytest.raises(WorkerLost, match=words):
             await workers.run(exec, code, {})
         assert await workers.run(abs, -1) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["LedgerDamaged", "StorageError", "BackendDenied", "StartError", "PhotoError('x' * 3000)"],
+)
+async def test_a_decoder_blames_nothing_but_the_photo(error: str) -> None:
+    """Else one photo could stop all work: the ledger would be put aside, the backend paused."""
+    async with working() as workers:
+        with pytest.raises(WorkerLost, match="not about the photo") as lost:
+            await workers.run(exec, f"from taggerd import errors; raise errors.{error}")
+        assert len(str(lost.value)) < 200
+        with pytest.raises(PhotoGone):
+            await workers.run(exec, "from taggerd import errors; raise errors.PhotoGone")
+
+
+async def test_a_decoder_changes_nothing_of_the_main_process() -> None:
+    """What it sends is a value: it cannot replace a method of a class by way of a pickle."""
+    evil = b"\x80\x04ctaggerd.photo\nStamp\nN}\x8c\x02of\x8c\x06stolens\x86b."
+    code = f"""
+import pickle
+class Pickler:
+    def __init__(self, file, protocol): self.file = file
+    def dump(self, value): self.file.write({evil!r})
+pickle.Pickler = Pickler
+"""
+    before = Stamp.__dict__["of"]
+    async with working() as workers:
+        with pytest.raises(pickle.UnpicklingError, match="change what is there"):
+            await workers.run(exec, code, {})
+    assert Stamp.__dict__["of"] is before
 
 
 async def test_what_it_has_inherited() -> None:
