@@ -8,8 +8,10 @@ Here every operation starts at a folder that the user named (a root), declared o
 ``openat`` with ``O_NOFOLLOW`` per folder where there is no openat2. What is done to a file is done
 through its descriptor, or by its name in the descriptor of its folder.
 
-The root itself is opened again each time, as the user named it, links included: a descriptor that
-is kept would prevent a card from being unmounted.
+The root itself is opened again each time, as the user named it: a descriptor that is kept would
+prevent a card from being unmounted. On the way to it links are followed that root or this user
+made, or that lie in a folder where nobody else could have put them. Others are not: a user in whose
+home the root lies could lead it anywhere.
 
 Foreign libraries get a descriptor's bytes, never a path.
 """
@@ -57,11 +59,11 @@ def work_below(*folders: Path) -> None:
     only one that is a link already is a root of its own: whoever named it meant what it leads to.
     Blocks, if one lies in another.
     """
-    for folder in sorted(folders, key=lambda folder: len(folder.parts)):
+    for folder in sorted(set(folders) - set(_roots), key=lambda folder: len(folder.parts)):
         if not folder.is_absolute():
             message = f"{printable(folder)} is not absolute"
             raise ValueError(message)
-        if folder not in _roots and not _is_within_reach(folder):
+        if not _is_within_reach(folder):
             _roots.append(folder)
     _roots.sort(key=lambda root: len(root.parts), reverse=True)
 
@@ -500,14 +502,65 @@ def _opened(path: Path | str, flags: int, mode: int = 0) -> int:
         raise PermissionError(errno.EPERM, "lies in no folder that was named", text)
     below = text[len(os.fspath(root)) :].lstrip("/")
     if not below:
-        return os.open(root, flags & ~os.O_NOFOLLOW)
-    top = os.open(root, _ONLY_A_HANDLE | os.O_DIRECTORY)
+        return _opened_root(root, flags & ~os.O_NOFOLLOW)
+    top = _opened_root(root, _ONLY_A_HANDLE | os.O_DIRECTORY)
     try:
-        return (_by_openat2 if _has_openat2() else _step_by_step)(top, below, flags, mode)
+        if _has_openat2():
+            return _by_openat2(top, below, flags, mode, _BENEATH | _NO_LINKS_AT_ALL)
+        return _step_by_step(top, below, flags, mode)
     except OSError as error:
         raise _named(error, path) from None
     finally:
         os.close(top)
+
+
+def _opened_root(root: Path, flags: int) -> int:
+    """Open *root* itself; links on the way to it are followed if they can be trusted.
+
+    Raises:
+        OSError: the system's reason; ELOOP where a link cannot be trusted.
+    """
+    if _has_openat2():
+        try:
+            return _by_openat2(_WORKING_DIRECTORY, os.fspath(root), flags, 0, _NO_LINKS_AT_ALL)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
+                raise _named(error, root) from None
+    at = os.open("/", _ONLY_A_HANDLE | os.O_DIRECTORY)
+    left, links = list(reversed(root.parts[1:])), 0
+    try:
+        while left:
+            found = os.open(left.pop(), _ONLY_A_HANDLE | os.O_NOFOLLOW, dir_fd=at)
+            if stat.S_ISLNK(os.fstat(found).st_mode):
+                links += 1
+                try:
+                    target = _target_of(found, at, links)
+                finally:
+                    os.close(found)
+                left += reversed([part for part in target.split("/") if part])
+                found = os.open("/" if target.startswith("/") else ".", _ONLY_A_HANDLE, dir_fd=at)
+            os.close(at)
+            at = found
+        return os.open(".", flags, dir_fd=at)
+    except OSError as error:
+        raise _named(error, root) from None
+    finally:
+        os.close(at)
+
+
+def _target_of(link: int, folder: int, links: int) -> str:
+    """Return what an open *link* in an open *folder* leads to, if it can be trusted.
+
+    Raises:
+        OSError: ELOOP: it cannot, or it is one of too many.
+    """
+    trusted = {0, os.geteuid()}
+    of_folder = os.fstat(folder)
+    private = of_folder.st_uid in trusted and not of_folder.st_mode & 0o022
+    if links > _MOST_LINKS or not (private or os.fstat(link).st_uid in trusted):
+        message = "another user's link leads there: name the folder itself"
+        raise OSError(errno.ELOOP, message)
+    return os.readlink("", dir_fd=link)
 
 
 @contextlib.contextmanager
@@ -564,15 +617,21 @@ def _how(flags: int, mode: int, resolve: int) -> _OpenHow:
 
 _OPENAT2 = 437
 """The number of the system call, the same on every architecture but Alpha."""
-_RESOLVE = 0x02 | 0x04 | 0x08
-"""RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS and RESOLVE_BENEATH."""
+_WORKING_DIRECTORY = -100
+"""AT_FDCWD; an absolute path does not begin there."""
+_NO_LINKS_AT_ALL = 0x02 | 0x04
+"""RESOLVE_NO_MAGICLINKS and RESOLVE_NO_SYMLINKS."""
+_BENEATH = 0x08
+"""RESOLVE_BENEATH."""
+_MOST_LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
 
 
-def _by_openat2(top: int, below: str, flags: int, mode: int) -> int:
+def _by_openat2(top: int, below: str, flags: int, mode: int, resolve: int) -> int:
     path = os.fsencode(below)
     if b"\0" in path:
         _raise(errno.EINVAL)
-    how = _how(flags, mode, _RESOLVE)
+    how = _how(flags, mode, resolve)
     while True:
         descriptor: int = _syscall()(_OPENAT2, top, path, how, ctypes.sizeof(how))
         if descriptor >= 0:
@@ -600,7 +659,7 @@ def _step_by_step(top: int, below: str, flags: int, mode: int) -> int:
 def _has_openat2() -> bool:
     """Say whether openat2 works: some containers refuse system calls that they do not know."""
     how = _how(_ONLY_A_HANDLE, 0, 0)
-    descriptor = _syscall()(_OPENAT2, -100, b"/", how, ctypes.sizeof(how))
+    descriptor = _syscall()(_OPENAT2, _WORKING_DIRECTORY, b"/", how, ctypes.sizeof(how))
     if descriptor < 0:
         return False
     os.close(descriptor)

@@ -47,10 +47,11 @@ def work_below(paths: Iterable[Path], settings: Settings) -> None:
 
     Of a single file that is its folder.
     """
-    files.work_below(*(root.path for root in settings.arrivals.roots))
+    named = [root.path for root in settings.arrivals.roots]
     for path in map(_absolute, paths):
         with suppress(ConfigurationError):  # find() says why it cannot be read
-            files.work_below(path if _is_folder(path) else path.parent)
+            named.append(path if _is_folder(path) else path.parent)
+    files.work_below(*named)
 
 
 def find(paths: Sequence[Path], settings: Settings) -> Found:

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from support.racing import NOBODY, give, needs_root
 
 from taggerd import files
 
@@ -110,6 +111,57 @@ def test_the_root_itself_may_be_a_link(root: Path) -> None:
         assert reader.read() == b"photo"
     assert sorted(files.names_in(link)) == ["sub"]
     assert files.lstat(link).st_ino == root.stat().st_ino
+
+
+@pytest.mark.usefixtures("lookup")
+@pytest.mark.parametrize("where", ["the root", "above the root"])
+def test_a_link_of_another_user_leads_to_no_root(root: Path, where: str) -> None:
+    """Whoever owns the folder that a root lies in cannot make it another one."""
+    needs_root()
+    home = root.parent
+    files._roots.clear()
+    files.work_below(root)
+    assert files.exists(root / "sub" / "a.jpg")
+    link, target = (root, home / "secret") if where == "the root" else (home, home.parent / "other")
+    (home.parent / "other" / "root" / "sub").mkdir(parents=True)
+    link.rename(link.with_name("away"))
+    link.symlink_to(target if where == "above the root" else link.with_name("secret"))
+    give(link, link.parent)
+    for operation in (files.lstat, files.names_in, files.statvfs, files.open_folder):
+        with pytest.raises(OSError, match="another user's link") as caught:
+            operation(root)
+        assert caught.value.errno == errno.ELOOP
+    link.unlink()  # one of our own is what somebody meant
+    link.symlink_to(link.with_name("away"))
+    assert files.exists(root / "sub" / "a.jpg")
+    os.chown(link.parent, 0, 0)
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    assert files.exists(root / "sub" / "a.jpg"), "nobody else could have put it there"
+
+
+@pytest.mark.usefixtures("lookup")
+def test_links_that_lead_in_a_circle_to_a_root_end(root: Path) -> None:
+    """As many are followed as the kernel follows."""
+    for name, target in (("one", "two"), ("two", "one")):
+        (root.parent / name).symlink_to(target)
+    files.work_below(root.parent / "one")
+    with pytest.raises(OSError, match="link") as caught:
+        files.names_in(root.parent / "one")
+    assert caught.value.errno == errno.ELOOP
+
+
+@pytest.mark.usefixtures("lookup")
+@pytest.mark.parametrize("target", ["root", "../outer/./root/", "{}/root", "chain/../root"])
+def test_a_root_is_reached_along_any_form_of_link(root: Path, target: str) -> None:
+    """Relative, absolute, with dots, through other links: as the kernel does."""
+    outer = root.parent
+    (outer / "chain").symlink_to(outer / "secret")
+    (outer / "link").symlink_to(target.format(outer))
+    files._roots.clear()
+    files.work_below(outer / "link" / "sub")
+    assert files.names_in(outer / "link" / "sub") == ["a.jpg"]
+    with files.open_file(outer / "link" / "sub" / "a.jpg") as file, file.reader() as reader:
+        assert reader.read() == b"photo"
 
 
 @pytest.mark.usefixtures("lookup")
