@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from support.program import until
 from support.racing import RACES, give, needs_root, stealing, swapping
 
 from taggerd.arrivals import archives
@@ -18,6 +20,8 @@ from taggerd.settings import Arrivals
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.program import Program
 
 MEMBERS = 8
 
@@ -170,3 +174,21 @@ def test_the_archive_s_own_folder_is_swapped_while_it_is_unpacked(
                 unpack(sub / "DCIM" / name, stamp)
             outside.check()
     os.close(held)
+
+
+def test_the_service_gives_nobody_a_folder(taggerd: Program, inbox: Path, outside: Outside) -> None:
+    """The same against the whole program, as root: it says what it could not do, and goes on."""
+    needs_root()
+    give(inbox)
+    taggerd.environment |= {
+        "TAGGERD__ARRIVALS__ROOTS": json.dumps([os.fspath(inbox)]),
+        "TAGGERD__ARRIVALS__UNPACK": "true",
+    }
+    daemon = taggerd.start()
+    with stealing(inbox, SCRATCH, outside.folder):
+        for number in range(3):
+            archive(inbox / f"{number}.zip")
+        said = ("archive cannot be unpacked yet", "archive unpacked")
+        until(lambda: sum(map(taggerd.log().count, said)) >= 3)
+    assert taggerd.stop(daemon) == 0
+    outside.check()

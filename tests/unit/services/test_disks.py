@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd import files, imaging
-from taggerd.errors import PhotoGone, PhotosDiskError
+from taggerd.errors import PhotoGone, PhotosDiskError, PhotoUnreadable
 from taggerd.services import Disks
 
 if TYPE_CHECKING:
@@ -128,3 +128,14 @@ async def test_what_is_opened_too_late_is_closed(share: Path, answers: threading
 async def _open(disks: Disks, path: Path) -> None:
     async with disks.opened(path):
         pass
+
+
+async def test_a_photo_outside_of_all_that_was_named_is_not_opened(tmp_path: Path) -> None:
+    """Whatever a ledger may hold: the reason is said, and nothing is read."""
+    _root(tmp_path / "card")
+    (tmp_path / "a.jpg").write_bytes(b"content")
+    disks = Disks()
+    with pytest.raises(PhotoUnreadable, match="lies in no folder that was named"):
+        async with disks.opened(tmp_path / "a.jpg"):
+            pass
+    disks.close()
