@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from taggerd.metadata import Circumstances, Inspection
+    from taggerd.metadata import Circumstances, Inspection, Said
     from taggerd.photo import Photo
     from taggerd.services import Services
 
@@ -53,16 +53,16 @@ _NO_FIX_DEGREES = 0.01
 log = structlog.get_logger(__name__)
 
 
-async def inspected(photo: Photo, services: Services) -> Inspection:
+async def inspected(photo: Photo, said: Said, services: Services) -> Inspection:
     """Look into the photo's files and sidecars; a photo is never lost for the sake of a hint."""
     wanted = [word for word in services.settings.prompts.context if word != "folder"]
     run, options = services.writers.run, services.metadata_options
     if wanted:
         try:
-            return await run(metadata.inspect, photo, options, wanted)
+            return await run(metadata.inspect, photo, options, said, wanted)
         except PhotoError as error:
             log.info("no context for this photo", photo=photo.name, reason=str(error))
-    return await run(metadata.inspect, photo, options)
+    return await run(metadata.inspect, photo, options, said)
 
 
 async def context_of(photo: Photo, known: Circumstances, services: Services) -> dict[str, str]:

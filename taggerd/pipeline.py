@@ -25,6 +25,7 @@ from taggerd.errors import PhotosDiskReadOnly, SidecarRefused, StorageError
 from taggerd.ledger import Failed, Finished, Released
 from taggerd.logs import described
 from taggerd.photo import Tags
+from taggerd.services import read_embedded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from taggerd.inference import Question
     from taggerd.journal import Record
     from taggerd.ledger import Claim, Ending, Held
-    from taggerd.metadata import Inspection
+    from taggerd.metadata import Inspection, Said
     from taggerd.photo import Answer, Photo, Picture
     from taggerd.services import Services
 
@@ -66,14 +67,15 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
             picture = await services.decoders_for(claim).run(
                 imaging.prepare, file, photo.primary.stamp, services.settings.image
             )
-        known = await inspected(photo, services)
+        said = await read_embedded(photo, services.decoders_for(claim), services.disks)
+        known = await inspected(photo, said, services)
         picture = attempt.picture = _with_original_digest(picture, known)
     await ledger.decoded(claim)
 
     held = await _held(claim, picture, services)
     if known.tagged == picture.digest and _is_done(claim, held, options):
         if options.writes:
-            await _unhide_human_words(claim, picture, services)
+            await _unhide_human_words(claim, picture, said, services)
         return Result(Finished(picture.digest))
     if options.writes and known.read_only:  # before anything is paid for
         raise PhotosDiskReadOnly(known.read_only)
@@ -106,6 +108,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
                 attempt.tags,
                 provenance(attempt, services, options),
                 services.metadata_options,
+                said,
             )
         await ledger.written(claim, picture.digest, attempt.sidecars)
         services.remark(attempt.sidecars)
@@ -168,10 +171,12 @@ def _with_original_digest(picture: Picture, known: Inspection) -> Picture:
     return replace(picture, digest=known.origin) if known.origin else picture
 
 
-async def _unhide_human_words(claim: Claim, picture: Picture, services: Services) -> None:
+async def _unhide_human_words(
+    claim: Claim, picture: Picture, said: Said, services: Services
+) -> None:
     """Remove machine words from the sidecars that hide what a human has written there since."""
     changed = await services.writers.run(
-        metadata.unhide_human_texts, claim.photo, services.metadata_options
+        metadata.unhide_human_texts, claim.photo, services.metadata_options, said
     )
     if changed:
         await services.ledger.written(claim, picture.digest, changed)

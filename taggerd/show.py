@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from taggerd import metadata
 from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
-from taggerd.photo import group
-from taggerd.services import metadata_options, open_pools
+from taggerd.photo import Photo, group
+from taggerd.services import metadata_options, open_pools, read_embedded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from taggerd.metadata import View
-    from taggerd.photo import Photo
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
@@ -38,7 +37,9 @@ async def show_photos(
     options = metadata_options(settings)
     async with open_pools(settings) as pools:
         for photo in photos:
-            yield await pools.writers.run(metadata.view, photo, options)
+            first = Photo(photo.files[:1])
+            said = await read_embedded(first, pools.decoders, pools.disks, with_ours=True)
+            yield await pools.writers.run(metadata.view, photo, options, said[photo.primary.path])
 
 
 def _find(paths: Sequence[Path], settings: Settings) -> tuple[list[Photo], list[Skip]]:

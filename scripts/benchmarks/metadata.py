@@ -26,9 +26,10 @@ sys.path.insert(0, os.fspath(REPOSITORY / "tests"))
 
 from _figures import Figure, print_table  # noqa: E402 - as below
 from support import foreign  # noqa: E402 - it lies beside the tests
+from support.embedded import write  # noqa: E402 - as above
 
 from taggerd.errors import SidecarRefused  # noqa: E402 - as above
-from taggerd.metadata import Options, write  # noqa: E402 - as above
+from taggerd.metadata import Options  # noqa: E402 - as above
 from taggerd.metadata.merge import merge  # noqa: E402 - as above
 from taggerd.metadata.undo.content import undo  # noqa: E402 - as above
 from taggerd.photo import (  # noqa: E402 - as above

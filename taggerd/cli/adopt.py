@@ -16,7 +16,7 @@ from taggerd.arrivals import find, work_below
 from taggerd.cli import interrupts, options
 from taggerd.errors import ConfigurationError, WorkerLost
 from taggerd.photo import printable
-from taggerd.services import local_now, metadata_options, open_pools
+from taggerd.services import local_now, metadata_options, open_pools, read_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -114,7 +114,8 @@ async def _adopt_all(
             if wanted is None:
                 continue
             try:
-                done = await pools.writers.run(metadata.adopt, photo, wanted, options)
+                said = await read_embedded(photo, pools.decoders, pools.disks)
+                done = await pools.writers.run(metadata.adopt, photo, wanted, options, said)
             except WorkerLost as error:
                 done = (metadata.Adopted(path=photo.primary.path, error=str(error)),)
             for each in done:

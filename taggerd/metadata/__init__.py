@@ -8,6 +8,7 @@ Importing this package loads neither Exiv2 nor inflect: they are imported when f
 """
 
 from taggerd.metadata.adopt import Adopted, Adoption, adopt
+from taggerd.metadata.embedded import Embedded, Said, read_embedded, unreadable
 from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.inspection import Circumstances, Inspection, inspect
 from taggerd.metadata.keywords.lists import shadowing_note
@@ -25,9 +26,11 @@ __all__ = [
     "Adopted",
     "Adoption",
     "Circumstances",
+    "Embedded",
     "Inspection",
     "Options",
     "Part",
+    "Said",
     "Shown",
     "SidecarView",
     "UndoOptions",
@@ -41,10 +44,12 @@ __all__ = [
     "load_vocabulary",
     "normalise",
     "plan",
+    "read_embedded",
     "shadowing_note",
     "undo_embedded",
     "undo_sidecar",
     "unhide_human_texts",
+    "unreadable",
     "view",
     "write",
 ]

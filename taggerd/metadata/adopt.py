@@ -17,7 +17,7 @@ from taggerd.errors import SidecarError
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.camera import is_camera_text
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embedded import embedded, names_of
+from taggerd.metadata.embedded import names_of
 from taggerd.metadata.embedding.photo import origin as embedded_origin
 from taggerd.metadata.keywords.lists import claimed
 from taggerd.metadata.merge import new_sidecar, put_record, sealed_text
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from taggerd.metadata.embedded import Said
     from taggerd.metadata.naming import Target
     from taggerd.metadata.options import Options
     from taggerd.photo import Photo
@@ -74,8 +75,10 @@ class Adopted:
     """Why it is as it was."""
 
 
-def adopt(photo: Photo, adoption: Adoption, options: Options) -> tuple[Adopted, ...]:
+def adopt(photo: Photo, adoption: Adoption, options: Options, said: Said) -> tuple[Adopted, ...]:
     """Record words in the sidecars of *photo* as machine words; return those that hold any.
+
+    Where there is no sidecar, the words are those that the photo itself has *said*.
 
     Raises:
         PhotosDiskError: the disk is full, read-only or failing.
@@ -83,17 +86,17 @@ def adopt(photo: Photo, adoption: Adoption, options: Options) -> tuple[Adopted, 
     done: list[Adopted] = []
     for target in naming.targets(photo, options.naming):
         try:
-            done += _adopt(target, photo, adoption)
+            done += _adopt(target, photo, adoption, said)
         except (SidecarError, OSError) as error:
             done.append(Adopted(path=target.path, error=str(error)))
     return tuple(done)
 
 
-def _adopt(target: Target, photo: Photo, adoption: Adoption) -> list[Adopted]:
+def _adopt(target: Target, photo: Photo, adoption: Adoption, said: Said) -> list[Adopted]:
     path, old = target.path, target.old or atomic.read(target.path)
     stat = old.stat if old is not None else files.lstat(target.files[0])
     if old is None:
-        fields = embedded(target.files[0]).fields
+        fields = said[target.files[0]].fields
         document = Document.load(new_sidecar(names_of(fields), adoption.version))
         before = Origin(made=True)
     else:

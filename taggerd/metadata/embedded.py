@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from taggerd import files
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.blocks import Blocks, blocks_of
 from taggerd.metadata.camera import Camera, is_camera_text
@@ -33,7 +33,7 @@ from taggerd.metadata.xmp.splice import Array, Entry, Value
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from taggerd.files import OpenFile
@@ -106,29 +106,30 @@ class Embedded:
     """Which of EXIF and IPTC-IIM is."""
 
 
-def embedded(path: Path, *, with_ours: bool = False) -> Embedded:
-    """Return what the photo at *path* says.
+Said = Mapping["Path", Embedded]
+"""What each file of a photo says."""
 
-    Never fails: a file that cannot be read says nothing, and a note says why.
 
-    Args:
-        path: the photo.
-        with_ours: the words that taggerd embedded too. In a new sidecar they would pass for human.
-    """
-    try:
-        with files.open_file(path) as file:
-            return read_embedded(file, with_ours=with_ours)
-    except OSError as error:
-        found = Blocks(damaged=error.strerror or type(error).__name__)
-    return _said_by(found, printable(path.name), with_ours=with_ours)
+def unreadable(path: Path, reason: str) -> Embedded:
+    """Return what is known of a photo that could not be read at all."""
+    fault = f"its own metadata cannot be read ({reason})"
+    note = f"{printable(path.name)}: {fault}"
+    return Embedded(notes=(note,), unread=True, damaged=(fault,))
 
 
 def read_embedded(file: OpenFile, *, with_ours: bool = False) -> Embedded:
-    """Return what the open photo *file* says; see :func:`embedded`."""
+    """Return what the open photo *file* says.
+
+    Never fails: what cannot be read says nothing, and a note says why.
+
+    Args:
+        file: the photo.
+        with_ours: the words that taggerd embedded too. In a new sidecar they would pass for human.
+    """
     try:
         found = blocks_of(FileSource(file.descriptor))
     except OSError as error:
-        found = Blocks(damaged=error.strerror or type(error).__name__)
+        return unreadable(file.path, error.strerror or type(error).__name__)
     return _said_by(found, printable(file.path.name), with_ours=with_ours)
 
 

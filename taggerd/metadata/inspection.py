@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from taggerd.errors import SidecarError
 from taggerd.files import read_only_reason, statvfs
 from taggerd.metadata import atomic, naming
-from taggerd.metadata.embedded import embedded
 from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.embedding.photo import origin, packet_of
 from taggerd.metadata.keywords.fields import WRITTEN, levels
@@ -29,6 +28,7 @@ from taggerd.metadata.xmp.namespaces import named
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from taggerd.metadata.embedded import Said
     from taggerd.metadata.options import Options
     from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Photo
@@ -79,12 +79,15 @@ class Inspection:
 
 
 @uncollected()
-def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()) -> Inspection:
+def inspect(
+    photo: Photo, options: Options, said: Said, wanted: Collection[ContextWord] = ()
+) -> Inspection:
     """Look into the sidecars and the files of *photo*; each sidecar is parsed once.
 
     Args:
         photo: the photo.
         options: how its sidecars are named, and where tags go.
+        said: what its files say.
         wanted: the circumstances to look for.
 
     Raises:
@@ -116,7 +119,7 @@ def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()
         before=WrittenBefore() if first is None else WrittenBefore.read(first),
         read_only=read_only_reason(photo.folder),
         unnameable=_unnameable(targets, options),
-        circumstances=_circumstances(photo, documents, set(wanted)),
+        circumstances=_circumstances(photo, documents, set(wanted), said),
     )
 
 
@@ -132,13 +135,13 @@ def _unnameable(targets: Iterable[naming.Target], options: Options) -> str:
 
 
 def _circumstances(
-    photo: Photo, documents: Iterable[Document], wanted: set[ContextWord]
+    photo: Photo, documents: Iterable[Document], wanted: set[ContextWord], own: Said
 ) -> Circumstances:
     """Look up what is *wanted* in the sidecars, then in the files; each is read when needed."""
     position: tuple[float, float] | None = None
     month: tuple[int, int] | None = None
     keywords: tuple[str, ...] = ()
-    for said, machine in _sources(photo, documents) if wanted else ():
+    for said, machine in _sources(photo, documents, own) if wanted else ():
         if "place" in wanted and position is None:
             position = _position(said)
         if "date" in wanted and month is None:
@@ -156,7 +159,7 @@ _Source = dict[str, tuple[str, ...]]
 
 
 def _sources(
-    photo: Photo, documents: Iterable[Document]
+    photo: Photo, documents: Iterable[Document], own: Said
 ) -> Iterator[tuple[_Source, tuple[str, ...]]]:
     """Yield what the sidecars say, then what the files say, each with its machine keywords."""
     names = (_LATITUDE, _LONGITUDE, *_DATES, *WRITTEN)
@@ -164,7 +167,7 @@ def _sources(
         said = {name: document.texts(named(name)) for name in names}
         yield said, Ownership.read(document).keywords
     for file in photo.files:
-        fields = embedded(file.path).fields
+        fields = own[file.path].fields
         yield (
             {
                 name: (value,) if isinstance(value, str) else tuple(e.text for e in value.entries)

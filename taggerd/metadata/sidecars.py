@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from taggerd import files
 from taggerd.errors import PhotoMoved, SidecarChanged, SidecarError, SidecarUnwritable
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embedded import Embedded, Fields, embedded, names_of
+from taggerd.metadata.embedded import names_of
 from taggerd.metadata.embedding.formats import embeddable
 from taggerd.metadata.embedding.packet import changed_packet
 from taggerd.metadata.embedding.photo import change_packet, embed
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.metadata.camera import Camera
+    from taggerd.metadata.embedded import Fields, Said
     from taggerd.metadata.naming import Target
     from taggerd.metadata.options import Options
     from taggerd.photo import Photo, Provenance, Tags
@@ -40,8 +41,10 @@ def plan(photo: Photo, options: Options) -> tuple[Path, ...]:
     return tuple(target.path for target in naming.targets(photo, options.naming))
 
 
-def unhide_human_texts(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
+def unhide_human_texts(photo: Photo, options: Options, said: Said) -> tuple[Sidecar, ...]:
     """Take machine texts out of *photo* and its sidecars that hide what a human wrote since.
+
+    What the photo's own files have *said* names the camera, whose words are no human's.
 
     A file that cannot be understood or written stays as it is: the note comes when it is tagged.
 
@@ -51,7 +54,7 @@ def unhide_human_texts(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
     Raises:
         PhotosDiskError: the disk is full, read-only or failing.
     """
-    own = _Own(file.path for file in photo.files)
+    own = _Own((file.path for file in photo.files), said)
     for path in plan(photo, options):
         with suppress(SidecarError):
             old = atomic.read(path)
@@ -72,9 +75,11 @@ def unhide_human_texts(photo: Photo, options: Options) -> tuple[Sidecar, ...]:
 
 
 def write(
-    photo: Photo, tags: Tags, provenance: Provenance, options: Options
+    photo: Photo, tags: Tags, provenance: Provenance, options: Options, said: Said
 ) -> tuple[Sidecar, ...]:
     """Write *tags* into every sidecar of *photo*, or its files themselves, each on its own.
+
+    What the files have *said* themselves a sidecar must not hide.
 
     A sidecar that already says all this is left alone (``written`` is False). One that is refused
     or cannot be written stays as it is byte for byte and says why in ``error``; the others are
@@ -87,19 +92,19 @@ def write(
     """
     targets = naming.targets(photo, options.naming)
     if options.target == "sidecar":
-        return tuple(_write_one(target, tags, provenance, options) for target in targets)
+        return tuple(_write_one(target, tags, provenance, options, said) for target in targets)
     if options.target == "both":
-        sidecars = [_write_one(target, tags, provenance, options) for target in targets]
-        done, refused = _embed_all(photo, tags, provenance, options)
+        sidecars = [_write_one(target, tags, provenance, options, said) for target in targets]
+        done, refused = _embed_all(photo, tags, provenance, options, said)
         return (*done, *_with_reasons(sidecars, targets, refused))
-    done, refused = _embed_all(photo, tags, provenance, options)
+    done, refused = _embed_all(photo, tags, provenance, options, said)
     targets = tuple(t for t in targets if refused.keys() & set(t.files) or files.exists(t.path))
-    sidecars = [_write_one(target, tags, provenance, options) for target in targets]
+    sidecars = [_write_one(target, tags, provenance, options, said) for target in targets]
     return (*done, *_with_reasons(sidecars, targets, refused))
 
 
 def _embed_all(
-    photo: Photo, tags: Tags, provenance: Provenance, options: Options
+    photo: Photo, tags: Tags, provenance: Provenance, options: Options, said: Said
 ) -> tuple[list[Sidecar], dict[Path, str]]:
     """Embed into the files of *photo*; return the outcomes, and why which files were refused."""
     done: list[Sidecar] = []
@@ -110,7 +115,7 @@ def _embed_all(
             refused[path] = ""  # expected of a raw file, and not worth a note
             continue
         try:
-            done.append(embed(file, tags, provenance, options))
+            done.append(embed(file, tags, provenance, options, said[path]))
         except SidecarError as error:
             refused[path] = f"{printable(path.name)} was not embedded into: it {error}"
             # What an earlier pass embedded must not contradict the sidecar.
@@ -135,12 +140,14 @@ def _with_reasons(
     ]  # fmt: skip
 
 
-def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
+def _write_one(
+    target: Target, tags: Tags, provenance: Provenance, options: Options, said: Said
+) -> Sidecar:
     """Write one sidecar, merging again when another program wrote at the same moment."""
     name = printable(target.path)
     for _ in options.retries.tries():
         try:
-            return _write_once(target, tags, provenance, options)
+            return _write_once(target, tags, provenance, options, said)
         except SidecarChanged as error:
             reason = f"{name} {error}; run taggerd retry"
         except SidecarUnwritable as error:
@@ -154,9 +161,11 @@ def _write_one(target: Target, tags: Tags, provenance: Provenance, options: Opti
     return Sidecar(path=target.path, written=False, error=reason)
 
 
-def _write_once(target: Target, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
+def _write_once(
+    target: Target, tags: Tags, provenance: Provenance, options: Options, said: Said
+) -> Sidecar:
     """Read, merge and write once."""
-    path, own = target.path, _Own(target.files)
+    path, own = target.path, _Own(target.files, said)
     old = target.old or atomic.read(path)
     if old is None:
         photo = _stat(target.files[0])
@@ -183,23 +192,20 @@ def _write_once(target: Target, tags: Tags, provenance: Provenance, options: Opt
 
 
 class _Own:
-    """What a photo's own files say; each is read at most once, when it is asked for."""
+    """What a photo's own files say, and whether anybody asked."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        self._files = tuple(files)
-
-    @cached_property
-    def _said(self) -> tuple[Embedded, ...]:
-        return tuple(embedded(file) for file in self._files)
+    def __init__(self, paths: Iterable[Path], said: Said) -> None:
+        self._said = tuple(said[path] for path in paths)
+        self._asked = False
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What could not be read of what was looked at."""
-        looked_at = "_said" in self.__dict__
-        return tuple(note for said in self._said for note in said.notes) if looked_at else ()
+        """What could not be read of what was asked for."""
+        return tuple(note for said in self._said for note in said.notes) if self._asked else ()
 
     def fields(self) -> Fields:
         """Return what the files say, the first file's words before the others'."""
+        self._asked = True
         found: Fields = {}
         for said in self._said:
             found = said.fields | found

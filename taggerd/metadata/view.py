@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd.errors import PhotoMoved, SidecarError
 from taggerd.metadata import atomic, naming
 from taggerd.metadata.copies import with_record
-from taggerd.metadata.embedded import Embedded, embedded
 from taggerd.metadata.embedding.photo import embedded_core
 from taggerd.metadata.keywords.fields import KEYWORD_FIELDS, WRITTEN
 from taggerd.metadata.keywords.lists import by_owner, shadowing, shadowing_note
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from taggerd.metadata.embedded import Embedded
     from taggerd.metadata.options import Options
     from taggerd.photo import Photo
 
@@ -80,14 +80,13 @@ class View:
     notes: tuple[str, ...] = ()
 
 
-def view(photo: Photo, options: Options) -> View:
-    """Read *photo* and its sidecars; nothing is changed.
+def view(photo: Photo, options: Options, said: Embedded) -> View:
+    """Read *photo*, whose first file has *said* so much, and its sidecars; nothing is changed.
 
     Raises:
         StorageError: the disk fails.
     """
     path = photo.primary.path
-    said = embedded(path, with_ours=True)
     own = _own(said)
     inside = _packet_view(path)
     views = [inside] if inside is not None else []

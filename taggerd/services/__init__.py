@@ -8,7 +8,7 @@ from taggerd.services.factories import (
     metadata_options,
     read_registry,
 )
-from taggerd.services.pools import Disks, Pools, open_pools
+from taggerd.services.pools import Disks, Pools, open_pools, read_embedded
 from taggerd.services.services import (
     Services,
     has_ledger,
@@ -31,5 +31,6 @@ __all__ = [
     "open_ledger",
     "open_pools",
     "open_services",
+    "read_embedded",
     "read_registry",
 ]

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from taggerd import files, imaging
+from taggerd import files, imaging, metadata
 from taggerd.arrivals import Executor
-from taggerd.errors import PhotosDiskError
+from taggerd.errors import PhotoError, PhotoMoved, PhotosDiskError
 from taggerd.photo import extension, printable
 from taggerd.workers.pool import Workers
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.files import OpenFile
-    from taggerd.photo import Stamp
+    from taggerd.metadata import Embedded
+    from taggerd.photo import Photo, Stamp
     from taggerd.settings import Settings
     from taggerd.workers.pool import SecondsFor
 
@@ -79,6 +80,28 @@ def _close_late(opening: asyncio.Future[OpenFile]) -> None:
     """Close the file that nobody waits for any more."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
+
+
+async def read_embedded(
+    photo: Photo, decoders: Workers, disks: Disks, *, with_ours: bool = False
+) -> dict[Path, Embedded]:
+    """Have a decoder read what each file of *photo* says itself; see `metadata.read_embedded`.
+
+    A photo is never lost for its metadata: of a file that ends its decoder nothing is known.
+
+    Raises:
+        PhotosDiskError: its disk does not answer. StartError: no process starts.
+    """
+    said: dict[Path, Embedded] = {}
+    for file in photo.files:
+        try:
+            async with disks.opened(file.path) as opened:
+                said[file.path] = await decoders.run(
+                    metadata.read_embedded, opened, with_ours=with_ours
+                )
+        except (PhotoError, PhotoMoved) as error:
+            said[file.path] = metadata.unreadable(file.path, str(error))
+    return said
 
 
 class Pools(NamedTuple):

@@ -21,6 +21,7 @@ import resource
 import struct
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -626,3 +627,33 @@ def executed(program: bytes, number: int, architecture: int, arguments: tuple[in
                 return int(value)
             case _:
                 raise AssertionError(code)
+
+
+async def test_no_writer_loads_exiv2(tmp_path: Path) -> None:
+    """It reads foreign bytes: in decoders alone; writers are given what it found."""
+    code = """
+import sys
+from pathlib import Path
+from taggerd import files, metadata
+from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Stamp, Tags
+path = Path(name)
+files.work_below(path.parent)
+photo = Photo((PhotoFile(path, Stamp.of(path.lstat())),))
+said = {path: metadata.Embedded()}
+tags = Tags(caption="A dog", description="A dog.", keywords=(Keyword("dog"),))
+provenance = Provenance(version="1", date=now, profile="", models={}, digest="ab" * 32)
+both = metadata.Options(target="both")
+done = metadata.write(photo, tags, provenance, both, said)
+assert [each.written for each in done] == [True, True], done
+photo = Photo((PhotoFile(path, Stamp.of(path.lstat())),))
+metadata.inspect(photo, both, said, ["place"])
+metadata.unhide_human_texts(photo, both, said)
+metadata.view(photo, both, said[path])
+metadata.adopt(photo, metadata.Adoption(now=now), both, said)
+assert metadata.undo_embedded(path, metadata.UndoOptions(), both).end == "restored"
+assert "pyexiv2" not in sys.modules
+"""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded("JPEG"))
+    async with working(caged=False) as workers:
+        await workers.run(exec, code, {"name": str(path), "now": datetime.now(UTC)})

@@ -11,23 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from PIL import Image
 from support import embeddable
+from support.embedded import adopt, inspect, unhide_human_texts, view, write
 from support.racing import RACES, give, needs_root, swapping
 
 from taggerd import files
 from taggerd.errors import TaggerdError
-from taggerd.metadata import (
-    Adoption,
-    Options,
-    UndoOptions,
-    adopt,
-    inspect,
-    plan,
-    undo_embedded,
-    undo_sidecar,
-    unhide_human_texts,
-    view,
-    write,
-)
+from taggerd.metadata import Adoption, Options, UndoOptions, plan, undo_embedded, undo_sidecar
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Stamp, Tags
 
 if TYPE_CHECKING:

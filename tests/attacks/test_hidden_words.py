@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support import embeddable
 from support.embeddable import exif, heif, iptc, jpeg, packet, png, raw, replace_packet, tiff, webp
+from support.embedded import write
 
-from taggerd.metadata import Options, write
+from taggerd.metadata import Options
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.namespaces import named
 from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Stamp, Tags

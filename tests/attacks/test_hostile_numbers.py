@@ -13,18 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import embeddable
+from support.embedded import adopt, inspect, view, write
 
-from taggerd.metadata import (
-    Adoption,
-    Options,
-    UndoOptions,
-    adopt,
-    embedded,
-    inspect,
-    undo_sidecar,
-    view,
-    write,
-)
+from taggerd.metadata import Adoption, Options, UndoOptions, embedded, undo_sidecar
 from taggerd.metadata.blocks import Held
 from taggerd.metadata.exif import Excerpt, copy
 from taggerd.metadata.xmp.document import Document

@@ -70,9 +70,9 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 }
 
 STEPS = (
-    "imaging.prepare", "metadata.inspect", "ledger.decoded", "ledger.answers", "describe",
-    "ledger.checkpoint", "tags_of", "confirm", "metadata.write", "ledger.written", "thumbnail",
-    "record_of", "ledger.end", "listener",
+    "imaging.prepare", "metadata.read_embedded", "metadata.inspect", "ledger.decoded",
+    "ledger.answers", "describe", "ledger.checkpoint", "tags_of", "confirm", "metadata.write",
+    "ledger.written", "thumbnail", "record_of", "ledger.end", "listener",
 )  # fmt: skip
 
 
@@ -123,6 +123,7 @@ class Harmed(ThreadWorkers):
 
 _STEP_OF: dict[Any, str] = {
     imaging.prepare: "imaging.prepare",
+    metadata.read_embedded: "metadata.read_embedded",
     metadata.inspect: "metadata.inspect",
     metadata.write: "metadata.write",
 }

@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd import files
 from taggerd.errors import (
     PhotoChanged,
     SidecarChanged,
@@ -29,7 +28,6 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.metadata import atomic
-from taggerd.metadata.embedded import read_embedded
 from taggerd.metadata.embedding import heif, replacement
 from taggerd.metadata.embedding.container import Edited, FileSource, Span, blocks, digest_of
 from taggerd.metadata.embedding.formats import (
@@ -52,13 +50,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from taggerd.metadata.embedded import Embedded
     from taggerd.metadata.embedding.container import Container
     from taggerd.metadata.options import Options
     from taggerd.photo import PhotoFile, Provenance, Tags
 
 
-def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options) -> Sidecar:
-    """Merge *tags* into the XMP packet of the photo *file*.
+def embed(
+    file: PhotoFile, tags: Tags, provenance: Provenance, options: Options, said: Embedded
+) -> Sidecar:
+    """Merge *tags* into the XMP packet of the photo *file*, whose metadata has *said* so much.
 
     Returns:
         The outcome; ``written`` is False where the file said all this already.
@@ -72,12 +73,11 @@ def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options)
     with replacement.opened(path, file.stamp) as original:
         source = FileSource(original)
         container = container_of(path, source)
-        native = read_embedded(files.OpenFile(original, path))
-        if native.damaged:  # words in it would be hidden from then on
-            refuse(f"has metadata that cannot be read ({', '.join(native.damaged)})")
+        if said.damaged:  # words in it would be hidden from then on
+            refuse(f"has metadata that cannot be read ({', '.join(said.damaged)})")
         merged = merged_packet(
             container.packet,
-            native,
+            said,
             tags,
             replace(provenance, body=body_of(container)),
             options,
@@ -91,7 +91,7 @@ def embed(file: PhotoFile, tags: Tags, provenance: Provenance, options: Options)
             return replace(done, notes=merged.notes)
         backup = atomic.backup_name(path, provenance.date) if options.backup_originals else None
         new = _Content(merged.data)
-        if native.has_iptc or container.iim is not None:
+        if said.has_iptc or container.iim is not None:
             new, more = _followed(container, merged.data)
             notes += [f"{printable(path.name)}: {note}" for note in more]
         stamp, kept = _replace(path, original, container, new, backup=backup)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+from support.embedded import unhide_human_texts, write
 
 from taggerd.metadata.camera import Camera, is_camera_text
 from taggerd.metadata.options import Options
-from taggerd.metadata.sidecars import unhide_human_texts, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from support.embedded import write
 
 from taggerd import files
 from taggerd.errors import SidecarChanged
-from taggerd.metadata import Options, UndoOptions, atomic, write
+from taggerd.metadata import Options, UndoOptions, atomic
 from taggerd.metadata.options import Retries
 from taggerd.metadata.undo.files import undo_sidecar
 from taggerd.photo import Keyword
@@ -223,7 +224,7 @@ _SECONDS = 4.0
 _PROGRAM = """
 import random, re, sys, time
 from pathlib import Path
-sys.path.insert(0, {here!r})
+sys.path[:0] = {paths!r}
 from test_concurrency import WRITERS
 path, how, seconds = Path(sys.argv[1]), WRITERS[sys.argv[2]], float(sys.argv[3])
 body = Path(sys.argv[4]).read_text()
@@ -257,7 +258,8 @@ def test_a_program_that_never_stops_writing(
     """
     body = path.with_name("body.txt")
     body.write_bytes(path.read_bytes())
-    program = _PROGRAM.format(here=os.fspath(Path(__file__).parent))
+    here = Path(__file__)
+    program = _PROGRAM.format(paths=[os.fspath(here.parent), os.fspath(here.parents[2])])
     line = [sys.executable, "-c", program, str(path), how, str(_SECONDS), str(body)]
     theirs = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     chance, written = random.Random(2), 0  # noqa: S311 - pauses

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+from support.embedded import write
 
-from taggerd.metadata import Options, write
+from taggerd.metadata import Options
 from taggerd.metadata.undo.content import undo
 from taggerd.photo import Photo, PhotoFile, Provenance, Stamp, Tags
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+from support.embedded import inspect, write
 
-from taggerd.metadata import Circumstances, Options, inspect, write
+from taggerd.metadata import Circumstances, Options
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,9 +32,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from PIL import Image
+from support.embedded import view, write
 
-from taggerd.metadata import Options, write
-from taggerd.metadata.view import view
+from taggerd.metadata import Options
 from taggerd.photo import Photo, PhotoFile, Stamp
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support.embedded import inspect, write
 
 from taggerd.errors import SidecarChanged, StorageError
-from taggerd.metadata import Options, atomic, inspect, write
+from taggerd.metadata import Options, atomic
 from taggerd.photo import Photo, Provenance, Tags
 
 if TYPE_CHECKING:

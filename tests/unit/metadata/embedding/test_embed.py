@@ -28,14 +28,11 @@ from support.embeddable import (
     replace_packet,
     seen,
 )
+from support.embedded import inspect, write
 
 from taggerd import files
 from taggerd.errors import PhotoMoved, PhotosDiskError, SidecarError, TaggerdError
-from taggerd.metadata import (
-    Options,
-    inspect,
-    write,
-)
+from taggerd.metadata import Options
 from taggerd.metadata.embedding.container import Edited, FileSource
 from taggerd.metadata.embedding.packet import Parts
 from taggerd.metadata.embedding.photo import origin, read_packet

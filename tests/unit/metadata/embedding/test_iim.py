@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import embeddable
 from support.embeddable import behind_start, jpeg
+from support.embedded import write
 
-from taggerd.metadata import Options, UndoOptions, undo_embedded, write
+from taggerd.metadata import Options, UndoOptions, undo_embedded
 from taggerd.metadata.embedding.iim import (
     PHOTOSHOP,
     Iim,

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 from PIL import Image
 from support.embeddable import replace_packet
+from support.embedded import write
 
 from taggerd import files
 from taggerd.errors import PhotoChanged, StorageError
-from taggerd.metadata import Options, write
+from taggerd.metadata import Options
 from taggerd.metadata.embedding import replacement
 from taggerd.metadata.embedding.photo import origin, read_packet
 from taggerd.photo import Photo, Provenance, Sidecar, Stamp, Tags

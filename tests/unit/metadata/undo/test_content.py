@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 import pytest
+from support.embedded import view, write
 from support.rewriting import as_sequence, rewritten
 
 from taggerd.errors import SidecarRefused
-from taggerd.metadata import Options, UndoOptions, write
+from taggerd.metadata import Options, UndoOptions
 from taggerd.metadata.merge import Merged, merge, unhidden
 from taggerd.metadata.undo.content import Part, undo
 from taggerd.metadata.undo.files import undo_sidecar
-from taggerd.metadata.view import view
 from taggerd.photo import Keyword, Photo, Provenance, Tags
 
 if TYPE_CHECKING:

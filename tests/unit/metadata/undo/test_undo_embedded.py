@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support import embeddable
 from support.embeddable import KINDS, behind_start, change_core, jpeg, packet, replace_packet
+from support.embedded import unhide_human_texts, view, write
 
-from taggerd.metadata import (
-    Options,
-    UndoOptions,
-    undo_embedded,
-    unhide_human_texts,
-    view,
-    write,
-)
+from taggerd.metadata import Options, UndoOptions, undo_embedded
 from taggerd.metadata.embedding.photo import origin, read_packet
 from taggerd.photo import Keyword, Photo, Provenance, Sidecar, Stamp, Tags
 
