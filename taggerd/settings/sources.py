@@ -15,7 +15,7 @@ from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
 from taggerd.settings import Settings
 from taggerd.settings.keys import fields_at, leaves, nearest_to
-from taggerd.settings.section import UserPath
+from taggerd.settings.section import UserPath, home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,9 +37,14 @@ class Layer:
 
 
 def user_file(environ: Mapping[str, str]) -> Path:
-    """Return the path of the user's own settings file, whether it exists or not."""
-    home = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".config"
-    return Path(home) / "taggerd" / "taggerd.toml"
+    """Return the path of the user's own settings file, whether it exists or not.
+
+    A relative ``$XDG_CONFIG_HOME`` or ``$HOME`` does not count, as the XDG specification wants: it
+    would be a folder of the memory card that one is in.
+    """
+    config = Path(environ.get("XDG_CONFIG_HOME", ""))
+    config = config if config.is_absolute() else home(environ) / ".config"
+    return config / "taggerd" / "taggerd.toml"
 
 
 def default_file() -> Path | None:

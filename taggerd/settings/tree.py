@@ -13,7 +13,7 @@ from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
 from taggerd.settings.metadata import Keywords, Metadata, Ownership, SidecarNames
 from taggerd.settings.roles import Prompts, Roles
-from taggerd.settings.section import Section, UserPath, without_blanks
+from taggerd.settings.section import Section, UserPath, home, without_blanks
 
 
 def default_state_directory() -> Path:
@@ -21,8 +21,9 @@ def default_state_directory() -> Path:
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "taggerd"
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    state = state if state.is_absolute() else home(os.environ) / ".local" / "state"
+    return state / "taggerd"
 
 
 class Image(Section):

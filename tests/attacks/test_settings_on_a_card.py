@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -216,6 +217,38 @@ def test_a_relative_path_in_the_settings_is_not_a_file_on_the_card(
     assert f'backend.registry_path = "{own}/models.json"' in shown
     assert f'prompts.directory = "{own}/mine"' in shown
     assert f'keywords.vocabulary = "{victim.home}/words.txt"' in shown
+
+
+@pytest.mark.parametrize(
+    "relative",
+    [
+        {"XDG_CONFIG_HOME": "here"},
+        {"XDG_CONFIG_HOME": "", "HOME": ""},
+        {"XDG_CONFIG_HOME": "", "HOME": "."},
+        {"XDG_CONFIG_HOME": ".", "XDG_STATE_HOME": "here"},
+    ],
+)
+def test_a_relative_home_is_not_on_the_card(
+    victim: Program, card: Path, relative: dict[str, str]
+) -> None:
+    """The XDG specification has relative paths ignored; an empty ``HOME`` is none."""
+    for folder in (".", "here", ".config"):
+        file = card / folder / "taggerd" / "taggerd.toml"
+        file.parent.mkdir(parents=True)
+        file.write_text("[image]\nmax_edge = 900\n")
+    victim.environment |= relative
+    shown = in_folder(victim, card, "config", "show").stdout
+    assert "image.max_edge = 1024" in shown
+    environment = {k: v for k, v in victim.full_environment().items() if "STATE_DIR" not in k}
+    done = subprocess.run(
+        victim.command("config", "show"),
+        env=environment,
+        cwd=card,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.match(r'state_directory = "/', done.stdout), done.stderr
 
 
 @pytest.mark.parametrize("path", [":", ".:", "/usr/bin:", "bin:"])
