@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BAND = 1 << 22
 """Pixels that are scaled at a time."""
-_NEEDED = {formats.HEIF: 5.0, formats.AVIF: 7.6, formats.JXL: 6.4}
+_NEEDED = {formats.HEIF: 4.5, formats.AVIF: 7.6, formats.JXL: 6.4}
 """Bytes a pixel that decoding takes, measured: the result, and the decoder's own planes."""
 _THREADS = 48 << 20
 """Bytes of address space for the stacks and heaps of their threads."""

@@ -13,7 +13,6 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import numpy as np
 import pyvips
 from PIL import ExifTags, Image
 
@@ -25,10 +24,12 @@ if TYPE_CHECKING:
 
 _LOADERS = {formats.PNG: "png", formats.TIFF: "tiff", formats.WEBP: "webp"}
 _TYPES = {
-    "uchar": np.uint8, "char": np.int8, "ushort": np.uint16, "short": np.int16,
-    "uint": np.uint32, "int": np.int32, "float": np.float32, "double": np.float64,
+    "uchar": "u1", "char": "i1", "ushort": "u2", "short": "i2",
+    "uint": "u4", "int": "i4", "float": "f4", "double": "f8",
 }  # fmt: skip
-"""libvips's types of values; complex numbers are no picture."""
+"""libvips's types of values → NumPy's; complex numbers are no picture."""
+_LARGEST = 3.4028234e38
+"""Of the numbers that have 32 bits; what is beyond, or no number at all, is black."""
 _WHITE = {"uchar": 255.0, "ushort": 65535.0}
 """Type → the value that means white; of others it is guessed."""
 _MODES = {"b-w": "L", "grey16": "L", "srgb": "RGB", "rgb16": "RGB", "scrgb": "RGB", "cmyk": "CMYK"}
@@ -196,7 +197,7 @@ def _reduced(
 ) -> tuple[pyvips.Image, tuple[float, float]]:
     """Reduce *image* by blocks of pixels; return it and the size of a block."""
     if image.format in ("float", "double"):  # what is no number would spoil its whole block
-        image = (image.abs() <= float(np.finfo(np.float32).max)).ifthenelse(image, 0)
+        image = (image.abs() <= _LARGEST).ifthenelse(image, 0)
     edge = scaling.block((image.width, image.height), max_edge)
     by = min(edge, image.width), min(edge, image.height)
     if edge > 1:
@@ -212,11 +213,17 @@ def _to_pillow(image: pyvips.Image, layout: _Layout) -> Image.Image:
         image = image.colourspace("srgb")
     elif layout.white and image.format != "uchar":
         image = (image * (255.0 / layout.white)).rint().cast("uchar")
-    values = np.frombuffer(image.write_to_memory(), _TYPES[image.format])
-    values = values.reshape(image.height, image.width, image.bands)
-    if values.dtype != np.uint8:
-        values = colour.eight_bit_values(values, None)
-    return Image.fromarray(values[:, :, 0] if layout.mode == "L" else values, layout.mode)
+    size, decoded = (image.width, image.height), image.write_to_memory()
+    if image.format != "uchar":
+        decoded = _eight_bit(decoded, _TYPES[image.format])
+    return Image.frombuffer(layout.mode, size, decoded, "raw", layout.mode, 0, 1)
+
+
+def _eight_bit(decoded: Any, kind: str) -> bytes:  # noqa: ANN401 - a buffer
+    """Scale values whose white is to be guessed."""
+    import numpy as np  # noqa: PLC0415 - 64 MB of address space that few pictures need
+
+    return colour.eight_bit_values(np.frombuffer(decoded, kind), None).tobytes()
 
 
 def _info(image: pyvips.Image, file: BinaryIO, kind: Format) -> dict[str | tuple[int, int], Any]:
