@@ -112,6 +112,12 @@ ENDPOINT = Backoff(1.0, 60.0, jitter=0.25)
 sixty probes. Retry-After is honoured, up to :data:`LONGEST_RETRY_AFTER_SECONDS`."""
 PHOTO = Backoff(2.0, 300.0)
 """A photo that this machine or the backend cannot work on right now; others go on meanwhile."""
+UPSET = Backoff(2.0, 30.0)
+"""A photo that met a fault of the whole backend more than once: it comes behind all others. Some
+providers deny single pictures with a 403, and a few such photos at the head of the queue would stop
+the backend each time that it has recovered, before any other is answered."""
+MOST_UPSETS = 10
+"""A photo that met such a fault so often, while others ended in between, is given up on."""
 DISK = Backoff(5.0, 5.0)
 """A disk that is full or failing: looking costs little, and people wait for it."""
 WATCH = Backoff(5.0, 600.0)
@@ -137,7 +143,7 @@ next one is made by a process of its own, with more of both, one slow photo afte
 files that each hold up a process for a minute would hold up every photo behind them otherwise."""
 
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
-"""A Retry-After beyond a day is taken for a day: a clock may be wrong."""
+"""A Retry-After beyond a day is not believed: a clock is wrong, or nobody means it."""
 SCAN_TIMEOUT_SECONDS = 300.0
 """How long a scan waits, with no photo done, for a backend that went away or a disk that is full.
 The daemon waits for ever."""

@@ -16,6 +16,7 @@ import ssl
 import time
 from base64 import b64encode
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,9 @@ class Client:
             # From the environment it would take proxies, which get photos and key, and .netrc.
             trust_env=False,
         )
+
+        # None is kept: sent back with every request, they would tell runs apart, and grow for ever.
+        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
     def __repr__(self) -> str:
         """Name the endpoint, without secrets."""

@@ -213,8 +213,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         ("llm_provider-retry-after", 1.0),
     ):
         seconds = _wait(headers.get(name, "").strip(), scale, now)
-        if seconds is not None:
-            return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+        if seconds is not None and seconds <= LONGEST_RETRY_AFTER_SECONDS:
+            return max(seconds, 0.0)
     return None
 
 

@@ -58,7 +58,18 @@ def begin(  # noqa: PLR0913 - what a claim is made of
     now: float,
 ) -> list[Claim]:
     """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
-    rows = database.rows(order, run=run, requested=requested, slow=slow, now=now, limit=limit)
+    rows: list[Row] = []
+    for deferred in (False, True):  # in two queries: one that orders by both reads the whole queue
+        if (left := limit - len(rows)) > 0:
+            rows += database.rows(
+                order,
+                run=run,
+                requested=requested,
+                slow=slow,
+                deferred=deferred,
+                now=now,
+                limit=left,
+            )
     claims: list[Claim] = []
     for row in rows:
         most = most_attempts(max_attempts, slow=bool(row["slow"]))

@@ -155,7 +155,7 @@ SELECT photos.id, stem, attempts, crashes, reason, recorded, changed, asked_agai
 -- name: is_due
 -- What was put back at a time that has yet to come was put back before the clock was set back; a
 -- minute's grace, because programs that share a queue read the clock one after the other.
-(not_before <= :now OR since > :now + 60)
+(not_before <= :now OR since > :now + 60) AND (not_before > 0) = :deferred
 
 -- name: newest
 {candidate_columns} FROM {claimable} AND {is_due}

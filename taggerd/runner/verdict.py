@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from taggerd.attempt import outgoing
 from taggerd.errors import AnswerError, PhotoMoved, PhotoRefused, TaggerdError
 from taggerd.ledger import Deferred, Failed, Moved
-from taggerd.retry import policy_of
+from taggerd.retry import MOST_UPSETS, UPSET, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,11 @@ class Judge:
         self._now = now
         self._tolerated: Counter[int] = Counter()
         self._deferred: Counter[int] = Counter()
+        self._ended = 0
+        """How many attempts came to an end of their own."""
+        self._upsets: dict[int, tuple[int, int]] = {}
+        """How often a photo met a fault of the whole backend, each after others had ended, and how
+        many had when it did last."""
 
     def decide(self, claim: Claim, error: TaggerdError) -> Verdict:
         """Return what *error* costs the photo of *claim*.
@@ -78,6 +83,9 @@ class Judge:
             if self._tolerated[claim.id] > policy.tolerated:
                 reason = f"the backend answers other pictures and fails on this one: {error}"
                 return photo_failed(PhotoRefused(reason), final=True)
+        if policy.pauses == "endpoint" and self._upset(claim) > MOST_UPSETS:
+            reason = f"the backend fails each time that it is asked about this photo: {error}"
+            return photo_failed(PhotoRefused(reason), final=True)
         if policy.at_fault == "photo":
             final = policy.costs == "every attempt"
             return photo_failed(error, final=final, slow=policy.slow)
@@ -85,15 +93,28 @@ class Judge:
 
     def forget(self, claim: Claim) -> None:
         """Forget what the photo of *claim* met: its attempt came to an end of its own."""
+        self._ended += 1
+        self._upsets.pop(claim.id, None)
         self._tolerated.pop(claim.id, None)
         self._deferred.pop(claim.id, None)
 
+    def _upset(self, claim: Claim) -> int:
+        """Count one more fault of the whole backend that the photo of *claim* met."""
+        times, ended = self._upsets.get(claim.id, (0, -1))
+        self._upsets[claim.id] = (times + (self._ended > ended), self._ended)
+        return self._upsets[claim.id][0]
+
     def _until(self, claim: Claim, policy: Policy) -> float:
         """Return when a photo that is not at fault may be claimed again."""
-        if policy.backoff is None or policy.pauses not in {"photo", "program"}:
+        if policy.backoff is None:
             return 0.0
         self._deferred[claim.id] += 1
-        return self._now() + policy.backoff.seconds(self._deferred[claim.id])
+        times = self._deferred[claim.id]
+        if policy.pauses == "endpoint":  # it is waited for as a whole
+            return self._now() + UPSET.seconds(times - 1) if times > 1 else 0.0
+        if policy.pauses not in {"photo", "program"}:
+            return 0.0
+        return self._now() + policy.backoff.seconds(times)
 
 
 def photo_failed(error: TaggerdError, *, final: bool = False, slow: bool = False) -> Verdict:

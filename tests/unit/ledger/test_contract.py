@@ -671,6 +671,22 @@ async def test_failures_add_up_to_quarantine(ledger: Ledger, state: State) -> No
     assert (await ledger.waiting([ROOT], "run")).nothing_left
 
 
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_deferred_photos_come_behind_the_others(
+    state: State, order: Literal["newest", "oldest"]
+) -> None:
+    """What stops the backend each time that it is asked comes after what it answers."""
+    ledger = await state.open(order=order)
+    for number in range(4):
+        await ledger.admit([file(f"{number}.JPG")])
+        state.now += 1
+    for claim in await state.claim(ledger, 2):
+        await ledger.end(claim, Deferred("401", state.now))
+    after = [names(claim)[0] for claim in await state.claim(ledger)]
+    expected = {"oldest": "2 3 0 1", "newest": "1 0 3 2"}[order]
+    assert after == [f"{number}.JPG" for number in expected.split()]
+
+
 async def test_a_slow_photo_has_two_attempts_and_is_claimed_apart(state: State) -> None:
     """Also after a restart; the others need not wait for it, nor look at it."""
     first = await state.open()

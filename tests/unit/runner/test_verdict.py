@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from taggerd import errors
 from taggerd.errors import (
     BackendBusy,
+    BackendDenied,
     BackendUnreachable,
     FailsOnThisPhoto,
     PhotoChanged,
+    PhotoRefused,
     PhotosDiskError,
     PhotosDiskReadOnly,
     PhotoUndecodable,
@@ -104,3 +107,30 @@ def test_waits_grow_up_to_a_limit() -> None:
     assert seconds[:3] == [2, 4, 8]
     assert seconds == sorted(seconds)
     assert seconds[-1] == PHOTO.longest
+
+
+def test_a_photo_that_upsets_the_backend_again_comes_behind_the_others() -> None:
+    """The first time it may have been any photo's bad luck."""
+    judge = Judge(lambda: NOW)
+    waits = [decide(BackendDenied("403"), judge).ending for _ in range(4)]
+    assert waits == [
+        Deferred("403"),
+        Deferred("403", NOW + 2),
+        Deferred("403", NOW + 4),
+        Deferred("403", NOW + 8),
+    ]
+
+
+def test_a_photo_that_always_upsets_a_backend_that_answers_others_is_given_up() -> None:
+    """Ten times, each after another photo ended; while none ends, the backend is at fault."""
+    judge = Judge(lambda: NOW)
+    for _ in range(99):
+        assert decide(BackendDenied("403"), judge).kind == "waiting"
+    endings = []
+    for _ in range(10):
+        judge.forget(replace(CLAIM, id=2))
+        endings.append(decide(BackendDenied("403"), judge))
+    assert [verdict.kind for verdict in endings] == ["waiting"] * 9 + ["failed"]
+    assert isinstance(endings[-1].error, PhotoRefused)
+    assert isinstance(endings[-1].ending, Failed)
+    assert endings[-1].ending.final
