@@ -199,7 +199,7 @@ def load(image: Image.Image, max_edge: int) -> Image.Image:
     if image.format in ("JPEG", "MPO") and image.fp is not None:
         cost = jpeg.cost(image.fp)
         if not cost.supported:
-            message = "a hierarchical or lossless JPEG is not supported: save it as a usual one"
+            message = "this kind of JPEG is not supported: save it again in any program"
             raise PhotoUndecodable(message)
         limits.refuse_scans(cost.scans)
         limits.reserve(cost.memory_bytes)

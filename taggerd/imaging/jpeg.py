@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from dataclasses import dataclass
 from typing import IO
 
@@ -10,12 +12,15 @@ _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _NOT_DECODED = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
 """Hierarchical, and lossless by arithmetic coding: libjpeg has never read them."""
-_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""Markers without a segment: TEM, RST0 to RST7, SOI."""
+_BARE = frozenset({0x01, 0xD8})
+"""Markers without a segment: TEM, SOI."""
 _SOS, _EOI = 0xDA, 0xD9
-_SCAN = b"\xff\xda"
-_BLOCK = 1 << 20
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""In coded data 0xFF is followed by 0 or a restart marker (T.81, B.1.1.5)."""
+_SHORT_BLOCK, _BLOCK = 64, 1 << 20
+"""Bytes read at a time: markers mostly follow each other."""
 _MOST_SEGMENTS = 10_000
+"""Cameras write a dozen, the depth maps of phones some hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class Cost:
     memory_bytes: int
     """For the coefficients of all scans; 0 if the only scan is decoded row by row."""
     supported: bool = True
-    """Whether the decoder knows this way of coding."""
+    """Whether the decoder knows this way of coding, and the segments can be counted."""
 
 
 def cost(file: IO[bytes]) -> Cost:
@@ -45,53 +50,39 @@ def cost(file: IO[bytes]) -> Cost:
 
 def _cost(file: IO[bytes]) -> Cost:
     file.seek(0)
-    frame, at_once = b"", False
+    frame, at_once, scans = b"", False, 0
     for _ in range(_MOST_SEGMENTS):
         marker = _next_marker(file)
         if marker in _BARE:
             continue
         if marker == _EOI:
-            break
-        body = file.read(max(0, int.from_bytes(file.read(2), "big") - 2))
+            return Cost(max(1, scans), _coefficients(frame) if scans else 0)
         if marker in _NOT_DECODED:
             return Cost(1, 0, supported=False)
+        body = file.read(max(0, int.from_bytes(file.read(2), "big") - 2))
         if marker in _FRAMES:
             frame, at_once = body, marker not in _PROGRESSIVE
         elif marker == _SOS:
+            scans += 1
             if at_once and body[0] == frame[5]:  # all components in it: no other scan is read
                 return Cost(1, 0)
-            return Cost(1 + _scans_left(file), _coefficients(frame))
-    return Cost(1, 0)
+    return Cost(scans, 0, supported=False)
 
 
 def _next_marker(file: IO[bytes]) -> int:
-    """Skip to the next marker as libjpeg does, over anything, and return its second byte."""
-    byte = file.read(1)
-    while True:
-        while byte and byte != b"\xff":
-            byte = file.read(1)
-        while byte == b"\xff":
-            byte = file.read(1)
-        if byte != b"\0":
-            return byte[0]  # IndexError at the end of the file
-        byte = file.read(1)
+    """Skip to the next marker as libjpeg does, over coded data or anything else.
 
-
-def _scans_left(file: IO[bytes]) -> int:
-    """Count the scans from here to the end of the file.
-
-    In coded data 0xFF is always followed by 0 or a restart marker, so the marker is found by its
-    bytes alone. Pictures after the end of this one (Multi-Picture Format) are not counted.
+    Returns its second byte; at the end of the file that of the end of a picture. Pictures after
+    that (Multi-Picture Format) are not looked at.
     """
-    found, last = 0, b""
-    while block := file.read(_BLOCK):
-        block = last + block  # a marker may straddle two blocks
-        end = block.find(b"\xff\xd9")
-        found += block.count(_SCAN, 0, end if end >= 0 else len(block))
-        if end >= 0:
-            break
-        last = block[-1:] if block.endswith(b"\xff") else b""
-    return found
+    size, last = _SHORT_BLOCK, b""
+    while block := file.read(size):
+        data = last + block
+        if found := _MARKER.search(data):
+            file.seek(found.end() - len(data), io.SEEK_CUR)
+            return data[found.end() - 1]
+        size, last = _BLOCK, data[-1:]
+    return _EOI
 
 
 def _coefficients(frame: bytes) -> int:

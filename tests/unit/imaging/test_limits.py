@@ -108,10 +108,34 @@ def test_scans_in_a_thumbnail_are_not_counted() -> None:
     assert jpeg.cost(io.BytesIO(data)).scans == 10
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        b"\xff\xfe\0\x06\xff\xd9\xff\xd9",  # the end of a picture, in a comment
+        b"\xff\xff\xff",
+        b"rubbish \xff\0 rubbish",
+        b"\xff\xd3",
+    ],
+)
+def test_scans_do_not_hide(tmp_path: Path, between: bytes) -> None:
+    """What libjpeg skips between two scans is skipped when they are counted."""
+    data = bombs.jpeg_of_many_scans(tmp_path / "a.jpg", 64, 64, 30).read_bytes()
+    data = data.replace(b"\xff\xda", between + b"\xff\xda")
+    assert jpeg.cost(io.BytesIO(data)).scans == 31
+
+
+def test_segments_without_end() -> None:
+    """They cannot hide scans behind them either: such a file is refused."""
+    whole = coded(progressive=True).getvalue()
+    data = whole[:2] + b"\xff\xfe\0\x02" * 20_000 + whole[2:]
+    assert not jpeg.cost(io.BytesIO(data)).supported
+
+
 def test_a_marker_between_two_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the file is cut into pieces, each scan counts once."""
     data = bombs.jpeg_of_many_scans(tmp_path / "a.jpg", 64, 64, 30).read_bytes()
     for size in range(1, 40):
+        monkeypatch.setattr(jpeg, "_SHORT_BLOCK", size)
         monkeypatch.setattr(jpeg, "_BLOCK", size)
         assert jpeg.cost(io.BytesIO(data)).scans == 31
 

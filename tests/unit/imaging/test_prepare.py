@@ -447,7 +447,7 @@ def test_importing_the_package_is_cheap() -> None:
     """The daemon's own process never loads a decoder."""
     program = (
         "import sys, taggerd.imaging; "
-        "print([m for m in ('PIL', 'numpy', 'rawpy', 'pillow_heif') if m in sys.modules])"
+        "print([m for m in ('PIL', 'numpy', 'rawpy', 'pillow_heif', 'pyvips') if m in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-c", program],
