@@ -4,7 +4,8 @@ A decoder that is taken over by the file it reads runs the attacker's code. It h
 that it was lent and a channel to the main process, and this is all it can use. It can
 
 - read below the folders that Python loads its modules from and the system its libraries, for what
-  is imported late; no other file, no folder, nothing of other processes in /proc: Landlock;
+  is imported late; no other file, no folder, nothing of other processes in /proc: Landlock, which
+  has no right for stat(2), so that it may ask whether a path exists;
 - write nothing, send nothing, start nothing, signal and trace nobody: a list of the system calls
   that decoding needs, all others are refused: seccomp;
 - not be raised above its limits: no capabilities, also when root started it; few descriptors, no
