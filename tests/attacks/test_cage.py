@@ -327,7 +327,7 @@ from taggerd import settings
 from taggerd.workers.pool import Workers
 
 async def main():
-    workers = Workers(settings.Workers(processes=1), caged=True)
+    workers = Workers(settings.Workers(processes=1, files_per_process=2), caged=True)
     refused = {{}}
     try:
         lacking = await workers.check()
@@ -395,6 +395,7 @@ def in_a_process(
     )
     assert done.returncode == 0, done.stderr
     lacking, refused = json.loads(done.stdout.splitlines()[-1])
+    assert done.stdout.count("not confined") == len(lacking)  # once, and not by each process
     return lacking, refused
 
 
