@@ -5,7 +5,7 @@ from taggerd.arrivals.dependencies import RootHealth, Timing
 from taggerd.arrivals.executor import Executor
 from taggerd.arrivals.find import Found, SidecarPhotos, complete_photos, find, work_below
 from taggerd.arrivals.missing import sweep_missing_files
-from taggerd.arrivals.probe import warning_to_root
+from taggerd.arrivals.probe import warning_about
 from taggerd.arrivals.settling import Settling, confirm
 from taggerd.arrivals.unpacking import Unpacking, keywords_of_archive
 from taggerd.arrivals.walk import Seen, Skip, see
@@ -27,6 +27,6 @@ __all__ = [
     "keywords_of_archive",
     "see",
     "sweep_missing_files",
-    "warning_to_root",
+    "warning_about",
     "work_below",
 ]

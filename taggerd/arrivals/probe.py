@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -104,16 +105,17 @@ class Probe(NamedTuple):
         return self.offline
 
 
-def warning_to_root(root: Path) -> str:
-    """Say what it means that others may write to *root* while taggerd runs as root. Blocks.
+def warning_about(root: Path) -> str:
+    """Say what whoever runs taggerd should know about the import folder *root*. Blocks.
 
-    Empty where that is not so, or cannot be known now.
+    That another user's link leads there, or what it means that others may write to it while taggerd
+    runs as root. Empty where neither is so, or cannot be known now.
     """
-    if os.geteuid() != 0:
-        return ""
     try:
         status = files.lstat(root)
-    except OSError:
+    except OSError as error:
+        return offline_reason(root, error) if error.errno == errno.ELOOP else ""
+    if os.geteuid() != 0:
         return ""
     who = other_writers(status)
     if status.st_uid and who != "everybody":

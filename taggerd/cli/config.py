@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taggerd.arrivals import warning_to_root, work_below
+from taggerd.arrivals import warning_about, work_below
 from taggerd.cli import interrupts, options
 from taggerd.errors import BackendError, ConfigurationError
 from taggerd.inference import available_profiles, load_profile
@@ -113,7 +113,7 @@ def check(
     typer.echo(f"settings are valid: {', '.join(loaded.in_force)}")
     work_below((), loaded.settings)
     for root in loaded.settings.arrivals.roots:
-        if warning := warning_to_root(root.path):
+        if warning := warning_about(root.path):
             typer.echo(f"taggerd: warning: {warning}", err=True)
     for lacking in interrupts.run(_lacking(loaded.settings)):
         typer.echo(f"taggerd: warning: decoders are not confined by {lacking}", err=True)

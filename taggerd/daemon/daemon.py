@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taggerd import __version__
-from taggerd.arrivals import Arrivals, warning_to_root, work_below
+from taggerd.arrivals import Arrivals, warning_about, work_below
 from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
 from taggerd.daemon.systemd import Notifier, watchdog_interval
@@ -165,7 +165,7 @@ class Daemon:
             ),
         )
         for root in settings.arrivals.roots:
-            if warning := await asyncio.to_thread(warning_to_root, root.path):
+            if warning := await asyncio.to_thread(warning_about, root.path):
                 log.warning(warning)
         arrivals = self._arrivals(services, runner)
         await arrivals.unpacking.remove_leftovers()

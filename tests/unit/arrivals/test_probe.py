@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from support.racing import give, needs_root
 
+from taggerd import files
 from taggerd.arrivals.filters import Filters
-from taggerd.arrivals.probe import Probe, mounts_of, must_be_polled, warning_to_root
+from taggerd.arrivals.probe import Probe, mounts_of, must_be_polled, warning_about
 
 TABLE = rb"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 36 22 0:32 / /mnt/nas rw,relatime shared:17 master:3 - nfs4 nas:/photos rw,vers=4.2
@@ -94,15 +96,26 @@ def test_a_root_is_the_same_whatever_is_in_it(tmp_path: Path) -> None:
 def test_root_is_told_who_else_may_write(tmp_path: Path, owner: int, mode: int, who: str) -> None:
     """Whoever runs taggerd as root learns what that means, in plain words, and what to do."""
     if os.geteuid() != 0:
-        assert warning_to_root(tmp_path) == ""
+        assert warning_about(tmp_path) == ""
         pytest.skip("only root is told")
     os.chown(tmp_path, owner, 0)
     tmp_path.chmod(mode)
-    warning = warning_to_root(tmp_path)
+    warning = warning_about(tmp_path)
     assert bool(warning) == bool(who)
     if who:
         assert f"runs as root, and {who} may write to {tmp_path}" in warning
-    assert warning_to_root(tmp_path / "gone") == ""
+    assert warning_about(tmp_path / "gone") == ""
+
+
+def test_another_user_s_link_is_told_of(tmp_path: Path) -> None:
+    """A root that is never read because of one does not fail in silence."""
+    needs_root()
+    home, root = tmp_path / "home", tmp_path / "home" / "import"
+    home.mkdir()
+    root.symlink_to(tmp_path)
+    give(home, root)
+    files.work_below(root)
+    assert "another user's link leads there: name the folder itself" in warning_about(root)
 
 
 def test_an_empty_folder_on_another_disk_is_an_unmounted_root() -> None:
