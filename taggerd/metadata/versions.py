@@ -19,6 +19,11 @@ def exiftool() -> str | None:
     return shutil.which("exiftool", path=os.pathsep.join(folders))
 
 
+def exiftool_environment() -> dict[str, str]:
+    """Return what exiftool is told: no home with a configuration in it, no modules for Perl."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
 def exiv2_version() -> str:
     """Return Exiv2's version, or why it cannot be had; it is loaded: ask in a worker process."""
     try:
@@ -36,7 +41,10 @@ def exiftool_version() -> str:
     try:
         done = subprocess.run(  # noqa: S603 - as for writing
             [program, "-config", "", "-ver"],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
+            env=exiftool_environment(),
+            cwd="/",
             timeout=_LONGEST_SECONDS,
             check=False,
         )

@@ -24,7 +24,7 @@ from taggerd.metadata.embedding.container import (
     digest_of,
     exactly,
 )
-from taggerd.metadata.versions import exiftool
+from taggerd.metadata.versions import exiftool, exiftool_environment
 from taggerd.metadata.xmp import refuse
 
 if TYPE_CHECKING:
@@ -304,6 +304,8 @@ def rewrite(original: int, made: int, packet: bytes | None) -> None:
                 stdout=made,
                 stderr=subprocess.PIPE,
                 pass_fds=(number,),
+                env=exiftool_environment(),
+                cwd="/",
                 timeout=_LONGEST_SECONDS,
                 check=False,
             )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from xml.parsers import expat
 
 from taggerd.errors import SidecarRefused
@@ -20,11 +21,19 @@ if TYPE_CHECKING:
 DEEPEST = 100
 """Levels of elements; deeper ones are refused (the walks over the tree are recursive)."""
 
+MOST_PARTS = 100_000
+"""Elements, attributes, comments and instructions. A tree of so many takes 100 MB, and a merge
+holds two; 16 MB of XML could hold two million. Real sidecars have hundreds, with brush masks
+thousands."""
+LONGEST_URI = 4096
+"""Characters: expat repeats a namespace in every name that is in it."""
+
 BLANK = " \t\r\n"
 """What XML takes as white space."""
 
 DESCRIPTION = Name(RDF, "Description")
 
+_NONE: Mapping[Any, Any] = MappingProxyType({})
 _SEPARATOR = "\x1f"  # cannot occur in XML, so neither in a namespace URI
 _TAG = re.compile(rb"""<[^\s/>]+(?:[^>"']+|"[^"]*"|'[^']*')*>""")
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
@@ -118,7 +127,7 @@ class Tree:
         data: UTF-8 without a byte order mark.
 
     Raises:
-        SidecarRefused: it is not well-formed, has a DOCTYPE, or nests too deep.
+        SidecarRefused: it is not well-formed, has a DOCTYPE or too many parts, or nests too deep.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -127,6 +136,8 @@ class Tree:
         self._open: list[Node] = []
         self._bindings: dict[str, str] = {}
         self._root: Node | None = None
+        self._parts = 0
+        self._names: dict[str, tuple[Name, str]] = {}
         self.remarks: list[tuple[str, ...]] = []
         """Comments and processing instructions in their order."""
         parser = expat.ParserCreate("UTF-8", _SEPARATOR)
@@ -158,24 +169,28 @@ class Tree:
         refuse("has a DOCTYPE, which no sidecar needs")
 
     def _binding(self, prefix: str | None, uri: str | None) -> None:
+        self._count(1)
+        if len(uri or "") > LONGEST_URI:
+            refuse(f"has a namespace of more than {LONGEST_URI} characters")
         self._bindings[prefix or ""] = uri or ""
 
     def _start(self, name: str, pairs: list[str]) -> None:
         if len(self._open) >= DEEPEST:
             refuse(f"nests deeper than {DEEPEST} levels")
+        self._count(1 + len(pairs) // 2)
         start = self._parser.CurrentByteIndex
         tag = _TAG.match(self._data, start)
         if tag is None:
             refuse("has a tag that cannot be found again")
-        full, written = _split(name)
+        full, written = self._split(name)
         attributes = {}
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            attribute, attribute_written = _split(key)
+            attribute, attribute_written = self._split(key)
             attributes[attribute] = Attribute(value, attribute_written)
         parent = self._open[-1] if self._open else None
         bindings, self._bindings = self._bindings, {}
         node = Node(
-            full, written, attributes, parent, bindings,
+            full, written, attributes or _NONE, parent, bindings or _NONE,
             start, tag.end(), self._data[tag.end() - 2] == ord("/"),
         )  # fmt: skip
         if parent is None:
@@ -193,10 +208,23 @@ class Tree:
         self._open[-1].texts.append(text)
 
     def _comment(self, text: str) -> None:
+        self._count(1)
         self.remarks.append(("comment", text))
 
     def _instruction(self, target: str, text: str) -> None:
+        self._count(1)
         self.remarks.append(("instruction", target, text))
+
+    def _count(self, parts: int) -> None:
+        self._parts += parts
+        if self._parts > MOST_PARTS:
+            refuse(f"has more than {MOST_PARTS:,} parts")
+
+    def _split(self, name: str) -> tuple[Name, str]:
+        """Return what expat calls *name*; the same objects each time, for a tree has many."""
+        if name not in self._names:
+            self._names[name] = _split(name)
+        return self._names[name]
 
 
 def _split(name: str) -> tuple[Name, str]:

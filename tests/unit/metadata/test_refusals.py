@@ -9,6 +9,7 @@ import pytest
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.merge import Merged
 from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.tree import LONGEST_URI, MOST_PARTS
 
 Make = Callable[..., bytes]
 Run = Callable[..., Merged]
@@ -28,6 +29,17 @@ _DC = 'xmlns:dc="http://purl.org/dc/elements/1.1/"'
         (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>', "no rdf:RDF"),
         (f"<a><rdf:RDF {_RDF}/><rdf:RDF {_RDF}/></a>".encode(), "more than one rdf:RDF"),
         (b"<a>" * 101 + b"</a>" * 101, "deeper"),
+        pytest.param(b"<a>" + b"<b/>" * MOST_PARTS + b"</a>", "parts", id="elements"),
+        pytest.param(
+            b"<a" + b"".join(b" b%d=''" % n for n in range(MOST_PARTS)) + b"/>",
+            "parts",
+            id="attributes",
+        ),
+        pytest.param(b"<a>" + b"<!---->" * MOST_PARTS + b"</a>", "parts", id="comments"),
+        pytest.param(b"<a>" + b"<?b?>" * MOST_PARTS + b"</a>", "parts", id="instructions"),
+        pytest.param(
+            b"<a xmlns:b='" + b"u" * (LONGEST_URI + 1) + b"'/>", "namespace", id="namespace"
+        ),
         (f'<?xml version="1.0" encoding="KOI8-R"?><rdf:RDF {_RDF}/>'.encode(), "koi8-r"),
         (f"<rdf:RDF {_RDF}>\xe9</rdf:RDF>".encode("latin-1"), "well-formed"),
         (b"\xff\xfe<\0a\0\0\xd8", "utf-16-le"),
