@@ -627,18 +627,25 @@ _MOST_LINKS = 40
 """As many as the kernel follows (path_resolution(7))."""
 
 
+_TRIES = 100
+"""Renames that may come between, each within a microsecond."""
+
+
 def _by_openat2(top: int, below: str, flags: int, mode: int, resolve: int) -> int:
     path = os.fsencode(below)
     if b"\0" in path:
         _raise(errno.EINVAL)
     how = _how(flags, mode, resolve)
-    while True:
+    number = errno.EAGAIN
+    for _ in range(_TRIES):
         descriptor: int = _syscall()(_OPENAT2, top, path, how, ctypes.sizeof(how))
         if descriptor >= 0:
             return descriptor
-        # EAGAIN: a rename somewhere on the machine came between; the kernel asks for another try.
+        # A rename somewhere on the machine came between; the kernel asks for another try. It says
+        # the same where a lease is held, fcntl(2), and then would for as long as its owner likes.
         if (number := ctypes.get_errno()) not in {errno.EAGAIN, errno.EINTR}:
-            _raise(number)
+            break
+    raise OSError(number, os.strerror(number))
 
 
 def _step_by_step(top: int, below: str, flags: int, mode: int) -> int:

@@ -50,6 +50,8 @@ def mapped(error: OSError) -> TaggerdError:
         return PhotoGone("no longer there")
     if error.errno in _NOT_REGULAR:
         return PhotoUndecodable(_NOT_A_FILE)
+    if error.errno == errno.EAGAIN:
+        return PhotoUnreadable("another program keeps others from reading it (a lease): end it")
     what = error.strerror or str(error)
     return PhotoUnreadable(f"cannot be read: {what}; check its permissions and the disk")
 
