@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -22,6 +23,13 @@ def _log_to_a_stream_that_is_open() -> Iterator[None]:
     """Forget, after a test that set up logging, the captured stream that it logged to."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _stay_visible() -> Iterator[None]:
+    """Undo, after a test that called a command in this process, that it has hidden itself."""
+    yield
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE
 
 
 @pytest.fixture(autouse=True)
