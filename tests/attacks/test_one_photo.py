@@ -124,6 +124,7 @@ class Harmed(ThreadWorkers):
 _STEP_OF: dict[Any, str] = {
     imaging.prepare: "imaging.prepare",
     metadata.read_embedded: "metadata.read_embedded",
+    metadata.read_embedded: "metadata.read_embedded",
     metadata.inspect: "metadata.inspect",
     metadata.write: "metadata.write",
 }

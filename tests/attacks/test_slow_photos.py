@@ -53,7 +53,7 @@ class Patient(ThreadWorkers):
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await self.may_end.wait()
-            self.decoded += 1
+            self.decoded += function is imaging.prepare
             return await super().run(function, *args, **kwargs)
         finally:
             self.at_once -= 1
