@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _STEPS = ("claim", "decoded", "answers", "checkpoint", "written", "end")
 _OUTBOX = ("outbox", "delivered")
-_CALLS = ("prepare", "inspect", "normalise", "write")
+_CALLS = ("prepare", "read_embedded", "inspect", "normalise", "write")
 """Functions that run in a worker process."""
 _STATEMENTS = ("claim", "new_claim", "decoded", "put_answer")
 _INSIDE_WRITE = (
@@ -151,17 +151,22 @@ def _wrap_workers(fuse: _Fuse) -> None:
 
     run = Workers.run
 
-    async def dying_run(self: Workers, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - whatever it takes
+    async def dying_run(
+        self: Workers,
+        function: Callable[..., Any],
+        *args: Any,  # noqa: ANN401 - whatever it takes
+        **options: Any,  # noqa: ANN401 - as above
+    ) -> Any:  # noqa: ANN401 - the function's
         name = function.__name__
         fuse.reach(f"{name}:before")
         if fuse.where.startswith(f"{name}/") and fuse.burn(fuse.where):
-            result = await run(self, dying_call, fuse.where, function, args)
+            result = await run(self, dying_call, fuse.where, function, args, options)
         else:
-            result = await run(self, function, *args)
+            result = await run(self, function, *args, **options)
         fuse.reach(f"{name}:after")
         return result
 
-    Workers.run = dying_run  # type: ignore[assignment,method-assign]
+    Workers.run = dying_run  # type: ignore[method-assign]
     if "/" in fuse.where:  # a decoder cannot kill the program: that is what its cage is for
         init = Workers.__init__
         Workers.__init__ = lambda self, *args, **_: init(self, *args)  # type: ignore[method-assign]
@@ -201,14 +206,16 @@ def _wrap_pipeline(fuse: _Fuse) -> None:
     _around(pipeline, "confirm", fuse)
 
 
-def dying_call(where: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - the function's
+def dying_call(
+    where: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
+) -> Any:  # noqa: ANN401 - the function's
     """Call *function* in a worker process that dies at *where*, and the program with it."""
     name, _, point = where.partition("/")
     if point == "begun":
         _die_with_parent()
     if name == "write":
         _wrap_replacing(point)
-    result = function(*args)
+    result = function(*args, **options)
     if point == "done":
         _die_with_parent()
     return result
