@@ -22,29 +22,30 @@ LEAST_MEGABYTES = 512
 """Enough for nearly every photo: most formats are decoded in strips. Also on a machine so small
 that these are more than its share: below 3.8 GB for the processes that there are by default."""
 MOST_MEGABYTES = 2048
-"""More than any ordinary photo needs."""
+"""More than writing into any ordinary photo needs."""
 
 
 class Memory(NamedTuple):
     """Limits on address space, megabytes."""
 
-    each: int
-    """Of each ordinary process."""
+    decode: int
+    """Of each process that decodes. Not more where there is more: a tiny AVIF of 164 megapixels
+    holds up the others for ten seconds, and its memory is what tells it from a photo."""
+    write: int
+    """Of each process that writes; exiftool holds a photo whole in memory."""
     slow: int
     """Of the one that decodes slow photos: what the others leave of the share, and no less."""
 
 
 def memory_of(settings: settings.Workers, machine_megabytes: float) -> Memory:
-    """Divide the share: *settings.processes* decode, as many write, and one decodes slow photos.
-
-    That one has twice as much as any other, or more.
-    """
+    """Divide the share: *settings.processes* decode, as many write, and one decodes slow photos."""
     share = SHARE * machine_megabytes
-    others = 2 * settings.processes
-    fair = int(share / (others + 2)) + LIBRARIES_MEGABYTES
-    each = settings.memory_megabytes or min(max(fair, LEAST_MEGABYTES), MOST_MEGABYTES)
-    rest = int(share - others * (each - LIBRARIES_MEGABYTES)) + LIBRARIES_MEGABYTES
-    return Memory(each, settings.slow_memory_megabytes or max(each, rest))
+    fair = int(share / (2 * settings.processes + 2)) + LIBRARIES_MEGABYTES
+    decode = settings.memory_megabytes or LEAST_MEGABYTES
+    write = settings.memory_megabytes or min(max(fair, LEAST_MEGABYTES), MOST_MEGABYTES)
+    others = settings.processes * (decode + write - 2 * LIBRARIES_MEGABYTES)
+    rest = int(share - others) + LIBRARIES_MEGABYTES
+    return Memory(decode, write, settings.slow_memory_megabytes or max(write, rest))
 
 
 def machine_megabytes(root: Path = Path("/")) -> float:

@@ -120,7 +120,8 @@ class Workers:
         """
         self._seconds_for = seconds_for
         memory = memory_of(settings, machine_megabytes())
-        self._limits = Limits(memory.each, settings.deadline_seconds, caged)
+        usual = memory.decode if caged else memory.write
+        self._limits = Limits(usual, settings.deadline_seconds, caged)
         if slow:
             self._limits = Limits(memory.slow, settings.slow_deadline_seconds, caged)
         self._settings = settings
