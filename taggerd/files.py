@@ -9,9 +9,9 @@ Here every operation starts at a folder that the user named (a root), declared o
 through its descriptor, or by its name in the descriptor of its folder.
 
 The root itself is opened again each time, as the user named it: a descriptor that is kept would
-prevent a card from being unmounted. On the way to it links are followed that root or this user
-made, or that lie in a folder where nobody else could have put them. Others are not: a user in whose
-home the root lies could lead it anywhere.
+prevent a card from being unmounted. On the way to it links are followed that
+lie in a folder where nobody else could have put them. Others are not, whoever made them: a user in
+whose home the root lies could lead it anywhere.
 
 Foreign libraries get a descriptor's bytes, never a path.
 """
@@ -28,6 +28,7 @@ import stat
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from taggerd.photo import printable
+from taggerd.settings.permissions import is_ours_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -554,10 +555,8 @@ def _target_of(link: int, folder: int, links: int) -> str:
     Raises:
         OSError: ELOOP: it cannot, or it is one of too many.
     """
-    trusted = {0, os.geteuid()}
-    of_folder = os.fstat(folder)
-    private = of_folder.st_uid in trusted and not of_folder.st_mode & 0o022
-    if links > _MOST_LINKS or not (private or os.fstat(link).st_uid in trusted):
+    # Whoever made it: in a folder of theirs others can bring any link, also root's, under its name.
+    if links > _MOST_LINKS or not is_ours_alone(os.fstat(folder)):
         message = "another user's link leads there: name the folder itself"
         raise OSError(errno.ELOOP, message)
     return os.readlink("", dir_fd=link)

@@ -97,11 +97,13 @@ def target(
     others = tuple(each for each in running if not each.has(own))
     if _is_explicit(load, loaded) or not others or instances.daemon_of(own) is not None:
         return Target(settings, others)
-    if len(others) > 1:
-        raise ConfigurationError(_choice("several services run", others))
-    if reads_only and not others[0].writable and has_ledger(settings):
+    # Those of other users are named, but never stand in the way of one's own.
+    fitting = tuple(each for each in others if each.writable) or others
+    if reads_only and not fitting[0].writable and has_ledger(settings):
         return Target(settings, others)
-    return _of(others[0], running, settings)
+    if len(fitting) > 1:
+        raise ConfigurationError(_choice("several services run", others))
+    return _of(fitting[0], running, settings)
 
 
 def line_of(instance: Instance) -> str:

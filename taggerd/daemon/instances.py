@@ -9,17 +9,19 @@ into the first of these folders that the daemon may write to:
 - ``/run/taggerd-root``, for root (not ``/run/taggerd``: where that exists, the slots are there);
 - ``$XDG_RUNTIME_DIR/taggerd``.
 
-Readers look into all of them. Every user may read the files; to act on a daemon they need
-permission to write to its state directory. A daemon that can write to none of the folders is found
-by the lock in its state directory alone: by those whose settings name that.
+Readers look into all of them. Every user may read the files, and whoever has a folder there may
+write any: a command acts only on a daemon of its own user, root's too, and of another's it says who
+may. A daemon that can write to none of the folders is found by the lock in its state directory
+alone: by those whose settings name that.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-import pwd
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -32,6 +34,7 @@ from pydantic import TypeAdapter, ValidationError
 from taggerd import __version__
 from taggerd.ledger.owners import Lock, Owners, daemon_pid
 from taggerd.photo import printable
+from taggerd.settings.permissions import is_ours_alone, user_name, why_not_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -60,8 +63,12 @@ class Instance:
 
     @property
     def writable(self) -> bool:
-        """Whether this user may use its state directory."""
-        return os.access(self.state_directory, os.R_OK | os.W_OK | os.X_OK)
+        """Whether this user may use its state directory: it is their own daemon, also for root.
+
+        What another user wrote into its folder, and leads to by links, is not to be believed.
+        """
+        rights = os.R_OK | os.W_OK | os.X_OK
+        return self.user == user_name(os.geteuid()) and os.access(self.state_directory, rights)
 
     def has(self, state_directory: Path) -> bool:
         """Say whether *state_directory* is the instance's, by whatever path."""
@@ -88,7 +95,7 @@ def announced(
 
     """
     service = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    user = _user(os.geteuid())
+    user = user_name(os.geteuid())
     instance = Instance(
         name=Path(service).name or user,
         pid=os.getpid(),
@@ -133,9 +140,8 @@ def running(
     uid = os.geteuid() if uid is None else uid
     found = {}
     for folder in _readers_folders(environ, run, uid):
-        for file in _files(folder):
-            if (instance := _read(file, uid)) is not None:
-                found[instance.pid, instance.state_directory] = instance
+        for instance in _in(folder, uid):
+            found[instance.pid, instance.state_directory] = instance
     return tuple(sorted(found.values(), key=lambda each: (each.name, each.pid)))
 
 
@@ -143,17 +149,11 @@ def daemon_of(state_directory: Path) -> int | None:
     """Return the process id of the daemon on *state_directory*; None: none, or not ours to see."""
     owners = state_directory / "owners"
     try:
-        return daemon_pid(state_directory, Owners(owners)) if owners.is_dir() else None
+        if not owners.is_dir() or why_not_private(state_directory):
+            return None
+        return daemon_pid(state_directory, Owners(owners))
     except OSError:
         return None
-
-
-def _user(uid: int) -> str:
-    """Return the name of a user."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"  # as sudo takes it
 
 
 def _writers_folders(environ: Mapping[str, str], run: Path) -> Iterator[Path]:
@@ -188,19 +188,41 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
         return []
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the runtime files in *folder*."""
-    return [file for file in _matches(folder, "*.json") if file.stem.isdecimal()]
+def _in(folder: Path, reader: int) -> Iterator[Instance]:
+    """Yield the daemons that hold a runtime file in *folder*.
+
+    Files that none holds are removed, if nobody but the reader could have put them there. What the
+    folder is called may lead elsewhere by then.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        status = os.fstat(descriptor)
+        own = status.st_uid == os.geteuid() and is_ours_alone(status)
+        for name in sorted(os.listdir(descriptor)):  # noqa: PTH208 - a descriptor
+            if name.endswith(".json") and name.removesuffix(".json").isdecimal():
+                instance = _read(name, descriptor, reader, removes=own)
+                if instance is not None:
+                    yield instance
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def _write(file: Path, instance: Instance) -> Lock:
     """Write the runtime *file* and return its lock.
 
-    It is locked before others see it: a reader takes an unlocked one for stale. May raise OSError.
+    It is locked before others see it: a reader takes an unlocked one for stale. May raise OSError,
+    also for a folder that somebody else may write to.
     """
     with suppress(FileExistsError):
         file.parent.mkdir()
         file.parent.chmod(0o755)  # whatever the umask
+    if why := why_not_private(file.parent):
+        raise PermissionError(errno.EPERM, why, str(file.parent))
     new = file.with_name(f".{file.name}")
     with suppress(FileNotFoundError):
         new.unlink()
@@ -217,18 +239,22 @@ def _write(file: Path, instance: Instance) -> Lock:
     return lock
 
 
-def _read(file: Path, reader: int) -> Instance | None:
-    """Return the daemon that holds *file*; None, and the file is removed, if none does."""
+def _read(name: str, folder: int, reader: int, *, removes: bool) -> Instance | None:
+    """Return the daemon that holds the file *name* in an open folder; None if none does."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(name, flags, dir_fd=folder)
     except OSError:
         return None
     try:
-        if _is_free(descriptor):
-            with suppress(OSError):
-                file.unlink()
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return None
-        owner = os.fstat(descriptor).st_uid
+        if _is_free(descriptor):
+            if removes:
+                os.unlink(name, dir_fd=folder)
+            return None
+        owner = status.st_uid
         instance = TypeAdapter(Instance).validate_json(os.read(descriptor, LONGEST_BYTES))
     except (OSError, ValidationError):
         return None
@@ -242,7 +268,7 @@ def _is_trusted(instance: Instance, owner: int, reader: int) -> bool:
 
     Otherwise whoever can write a file there could lead others, root above all, to any folder.
     """
-    if instance.user != _user(owner) or not Path(instance.state_directory).is_absolute():
+    if instance.user != user_name(owner) or not Path(instance.state_directory).is_absolute():
         return False
     try:
         of = Path(instance.state_directory).stat().st_uid
@@ -265,5 +291,5 @@ def _is_free(descriptor: int) -> bool:
 
 def _remove_stale(folder: Path) -> None:
     """Remove what killed daemons left in *folder*."""
-    for file in _files(folder):
-        _read(file, os.geteuid())
+    for _ in _in(folder, os.geteuid()):
+        pass

@@ -24,6 +24,7 @@ from taggerd.ledger import Counts, probe
 from taggerd.photo import printable
 from taggerd.runner.pause import pause_reason
 from taggerd.services import has_ledger, local_now, make_journal, open_ledger
+from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -220,8 +221,7 @@ def publish(status: DaemonStatus, state_directory: Path) -> None:
     new = state_directory / f".{FILE}.{os.getpid()}"
     data = json.dumps(asdict(status)).encode().ljust(RESERVE_BYTES)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
+        with os.fdopen(open_own(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(data)
         new.replace(state_directory / FILE)
     except OSError:
@@ -236,7 +236,7 @@ def _overwrite(data: bytes, file: Path) -> None:
 
     May raise OSError.
     """
-    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = open_own(file, os.O_WRONLY)
     try:
         size = os.fstat(descriptor).st_size
         if len(data) <= size:
@@ -325,7 +325,8 @@ def _disk_trouble(folder: Path) -> str:
 def published(state_directory: Path) -> DaemonStatus | None:
     """Return what the daemon published last; None if that cannot be read."""
     try:
-        data = (state_directory / FILE).read_bytes()
+        with os.fdopen(open_own(state_directory / FILE), "rb") as file:
+            data = file.read()
         return TypeAdapter(DaemonStatus).validate_json(data)
     except (OSError, ValidationError):
         return None

@@ -292,11 +292,13 @@ class Slots:
             flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             path = self._folder / f"slot-{self._name}.{name}"
             file = os.open(path, flags, 0o660)
-            if not stat.S_ISREG(os.fstat(file).st_mode):
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
                 os.close(file)
                 raise OSError(errno.EINVAL, "it is no regular file", str(path))
             self._files[name] = file
-            with suppress(PermissionError):  # somebody else's stays as they made it
+            # Somebody else's stays as they made it; with two names it may be any file of ours.
+            if status.st_nlink == 1 and status.st_uid == os.geteuid():
                 os.fchmod(file, 0o660)  # whatever the umask is; whoever reads it can lock it
         return self._files[name]
 

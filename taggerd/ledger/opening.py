@@ -27,6 +27,7 @@ from taggerd.ledger.database import (
 )
 from taggerd.ledger.owners import Lock
 from taggerd.photo import printable
+from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +136,7 @@ def _open(
 
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     # Made here, because SQLite lets the umask decide; its log gets the mode of the database.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.close(open_own(path, os.O_RDWR | os.O_CREAT))
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     connection.row_factory = named_row
     return connection

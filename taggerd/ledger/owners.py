@@ -14,6 +14,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakSet
 
+from taggerd.settings.permissions import open_own
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,9 +30,9 @@ class Lock:
 
         Raises:
             BlockingIOError: it is held elsewhere, and *wait* is False.
-            OSError: the file cannot be made or opened.
+            OSError: the file cannot be made or opened, e.g. because it is another user's.
         """
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             self.change(shared=shared, wait=wait)
         except OSError:
@@ -124,7 +126,7 @@ class Owners:
 
 def _is_locked(path: Path) -> bool:
     """Say whether *path*, on a read-only file system, is locked by another process."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = open_own(path)
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -141,7 +143,8 @@ def daemon_pid(directory: Path, owners: Owners) -> int | None:
     from starting.
     """
     try:
-        pid, owner = (directory / "daemon.lock").read_text("ascii").split()
+        with os.fdopen(open_own(directory / "daemon.lock"), encoding="ascii") as file:
+            pid, owner = file.read(4096).split()
     except (OSError, ValueError):
         return None
     return int(pid) if owners.alive(owner) else None

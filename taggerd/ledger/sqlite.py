@@ -21,7 +21,7 @@ from taggerd.ledger.database import count_read_only
 from taggerd.ledger.owners import Owners, daemon_pid
 from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
 from taggerd.ledger.rows import FileKey, file_of, folder_bytes, folder_range, path_of
-from taggerd.ledger.state_directory import DATABASE, StateDirectory
+from taggerd.ledger.state_directory import DATABASE, StateDirectory, refuse_shared
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -503,8 +503,9 @@ def probe(directory: Path) -> Probe:
     Raises:
         StorageError: it cannot be read either.
     """
-    counts = queue.counts(count_read_only(directory / DATABASE))
     try:
+        refuse_shared(directory)
+        counts = queue.counts(count_read_only(directory / DATABASE))
         return Probe(counts, daemon_pid(directory, Owners(directory / "owners")))
     except OSError as error:
         message = f"the ledger's owners cannot be read ({error}): check its disk"

@@ -53,8 +53,9 @@ class StateDirectory:
         """What a person should know about the opening, one line each."""
         with ExitStack() as opened:
             try:
+                refuse_shared(directory)  # before anything is made in somebody else's folder
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _refuse_shared(directory)
+                refuse_shared(directory)
                 self.owners = Owners(directory / "owners")
                 if exclusive:
                     opened.callback(self._lock_as_daemon().release)
@@ -130,8 +131,10 @@ class StateDirectory:
         return lock
 
 
-def _refuse_shared(directory: Path) -> None:
-    """Refuse a folder that others may write: they would decide what goes into sidecars.
+def refuse_shared(directory: Path) -> None:
+    """Refuse another user's folder, or one that others may write or exchange.
+
+    They would decide what goes into sidecars, and lead what is written here to any file.
 
     Raises:
         StartError: it is such a folder.

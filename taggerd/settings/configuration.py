@@ -20,7 +20,7 @@ from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
 from taggerd.settings import Settings
 from taggerd.settings.keys import leaves, leaves_of_own, nearest_to
-from taggerd.settings.permissions import other_writers
+from taggerd.settings.permissions import trusted_users, why_not_private
 from taggerd.settings.project import FILE as PYPROJECT
 from taggerd.settings.project import Project, project_layer, trusted_project
 from taggerd.settings.sources import (
@@ -114,22 +114,38 @@ def _read(file: Path) -> Project:
     """Read a settings file that was named, or has its usual name.
 
     Raises:
-        ConfigurationError: it cannot be read, is not TOML, or others may write to it; or it is a
-            pyproject.toml without a table.
+        ConfigurationError: it cannot be read, is not TOML, is another user's, or others may write
+            to it or exchange it; or it is a pyproject.toml without a table.
     """
+    if file.name != PYPROJECT:
+        _refuse_shared(file)
     content = toml(file)
     if file.name != PYPROJECT:
-        status = file.stat()
-        # Whoever writes it says where photos and keys go. A pipe is nobody's but the shell's.
-        if stat.S_ISREG(status.st_mode) and (who := other_writers(status)):
-            message = f"{file}: not used: {who} may write to it: chmod go-w {file}"
-            raise ConfigurationError(message)
         return Project(Layer(str(file), anchored(content, file.absolute().parent)))
     project = project_layer(file, str(file), content)
     if project.layer is None:
         message = f"{file}: no settings of taggerd; it keeps them in [tool.taggerd]"
         raise ConfigurationError(message)
     return project
+
+
+def _refuse_shared(file: Path) -> None:
+    """Refuse a file by which another user would say where photos and keys go.
+
+    Raises:
+        ConfigurationError: it is such a file.
+    """
+    try:
+        status = file.stat()
+        if stat.S_ISREG(status.st_mode):
+            why = why_not_private(file)
+        else:  # a pipe that the shell made
+            why = "" if status.st_uid in trusted_users() else "another user made it"
+    except OSError:
+        return  # reading it says why
+    if why:
+        message = f"{file}: not used: {why}"
+        raise ConfigurationError(message)
 
 
 def validated(layers: list[Layer]) -> Settings:

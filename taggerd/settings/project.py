@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
 from taggerd.settings.backend import PROJECT_KEYS, Backend
+from taggerd.settings.permissions import open_own, why_not_private
 from taggerd.settings.sources import Layer, anchored, parsed, user_file
 
 if TYPE_CHECKING:
@@ -216,8 +217,10 @@ def _load() -> dict[str, str]:
     """
     file = _list_file()
     try:
-        with file.open("rb") as opened:
-            status = os.fstat(opened.fileno())
+        why = why_not_private(file)
+        with os.fdopen(open_own(file), "rb") as opened:
+            if os.fstat(opened.fileno()).st_mode & 0o022:
+                why = "others may write it"
             listed = json.loads(opened.read())
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -226,9 +229,6 @@ def _load() -> dict[str, str]:
         raise ConfigurationError(message) from error
     except (ValueError, RecursionError):
         listed = None
-    why = _foreign(status.st_uid)
-    if status.st_mode & 0o022:
-        why = "others may write it"
     if not isinstance(listed, dict) or not all(isinstance(each, str) for each in listed.values()):
         why = "it is damaged"
     if why:

@@ -42,7 +42,8 @@ LAYERS = (
     {"services"},
     {"relay"},
     PACKAGES | {"workers"},
-    {"files", "logs", "retry", "settings"},
+    {"files"},
+    {"logs", "retry", "settings"},
     {"photo"},
     {"__version__", "errors"},
 )

@@ -12,6 +12,7 @@ import pytest
 
 from taggerd.daemon import instances
 from taggerd.daemon.instances import Instance, announced, running
+from taggerd.settings.permissions import user_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,7 +137,7 @@ def test_nobody_speaks_for_the_state_directory_of_another(run: Path, state: Path
     with announced(state, state, user_environment(run), run) as file:
         assert file is not None
         (found,) = running({}, run)
-        other = replace(found, user=instances._user(65534))
+        other = replace(found, user=user_name(65534))
         file.write_text(json.dumps(_table(other)))
         os.chown(file, 65534, 65534)
         assert running({}, run) == ()
