@@ -91,7 +91,7 @@ async def _town(position: tuple[float, float], services: Services) -> str:
     """Look up the town in a worker; a photo is never lost for the sake of a hint."""
     try:
         return await services.decoders.run(nearest_town, *position)
-    except (PhotoError, OSError) as error:
+    except (PhotoError, RuntimeError) as error:
         log.warning("the nearest town cannot be looked up", reason=str(error))
         return ""
 

@@ -28,7 +28,6 @@ property       form  holds
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import unicodedata
 from contextlib import suppress
@@ -67,19 +66,23 @@ def local_day(text: str) -> date | None:
         return None
 
 
+_NEVER = 1e18
+"""Seconds since the epoch: after every answer. Processes send no infinite numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenBefore:
     """Whose answers an earlier pass wrote, and when."""
 
     models: tuple[str, ...] = ()
     """``role=model``."""
-    at: float = math.inf
+    at: float = _NEVER
     """Seconds since the epoch, to the second."""
 
     @classmethod
     def read(cls, document: Document) -> WrittenBefore:
         """Read the record in *document*."""
-        at = math.inf
+        at = _NEVER
         with suppress(ValueError, OverflowError, OSError):
             at = datetime.fromisoformat("".join(document.texts(DATE)[:1])).timestamp()
         return cls(document.texts(Name(TAGGERD, "models")), at)

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from taggerd import files, imaging, metadata
 from taggerd.arrivals import Executor
+from taggerd.arrivals.archives import Contents, Progress
 from taggerd.errors import PhotoError, PhotoMoved, PhotosDiskError
-from taggerd.photo import extension, printable
+from taggerd.metadata.camera import Camera
+from taggerd.metadata.keywords.normalise import Normalised
+from taggerd.metadata.ownership import WrittenBefore
+from taggerd.metadata.view import Words
+from taggerd.metadata.xmp.splice import Array, Entry
+from taggerd.photo import Keyword, Picture, Sidecar, Stamp, extension, printable
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
 
     from taggerd.files import OpenFile
     from taggerd.metadata import Embedded
-    from taggerd.photo import Photo, Stamp
+    from taggerd.photo import Photo
     from taggerd.settings import Settings
     from taggerd.workers.pool import SecondsFor
 
@@ -26,6 +32,21 @@ _ANSWER_SECONDS = 30.0
 """A disk that has not opened a file by then is taken for hung; disks that spin up take ten."""
 _THREADS = 32
 """For a scan of photos in ever so many folders, which are the roots then."""
+
+
+DECODED = (
+    *(Picture, Stamp),
+    *(metadata.Embedded, Camera, Array, Entry),
+    *(Normalised, Keyword),
+)
+"""What decoders may return, and the types in its fields."""
+WRITTEN = (
+    *(Sidecar, metadata.Inspection, WrittenBefore, metadata.Circumstances),
+    *(metadata.Adopted, metadata.UndoOutcome, Stamp),
+    *(metadata.View, metadata.SidecarView, Words, metadata.Shown),
+    *(Contents, Progress),
+)
+"""Likewise for those that write sidecars and unpack archives."""
 
 
 class Disks:
@@ -132,9 +153,11 @@ def seconds_for(settings: Settings) -> SecondsFor:
 async def open_pools(settings: Settings) -> AsyncIterator[Pools]:
     """Give the pools, which start processes when there is work, and close them again."""
     pools = Pools(
-        decoders=Workers(settings.workers, caged=True, seconds_for=seconds_for(settings)),
-        slow_decoder=Workers(settings.workers, caged=True, slow=True),
-        writers=Workers(settings.workers),
+        decoders=Workers(
+            settings.workers, caged=True, seconds_for=seconds_for(settings), returns=DECODED
+        ),
+        slow_decoder=Workers(settings.workers, caged=True, slow=True, returns=DECODED),
+        writers=Workers(settings.workers, returns=WRITTEN),
         disks=Disks(),
     )
     try:

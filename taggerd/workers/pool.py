@@ -19,9 +19,11 @@ import io
 import os
 import pathlib
 import pickle
+import secrets
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar, cast
 
 import structlog
@@ -48,12 +50,13 @@ from taggerd.workers.process import (
     READY,
     REQUEST,
     SWELLED,
+    VALUE,
     Limits,
 )
-from taggerd.workers.replies import rebuilt, rebuilt_error
+from taggerd.workers.replies import NotAReplyError, Replies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from taggerd import settings
 
@@ -73,8 +76,10 @@ _STARTS_PER_TASK = 3
 """Processes that may be lost before a task has begun, until it fails."""
 _LARGEST_REPLY = 128 << 20
 """Bytes. A process that announces more is damaged."""
-_MOST_STEPS, _MOST_STEPS_CAGED = 10_000_000, 200_000
-"""Of rebuilding a reply, some five for each value in it. Archives list their members."""
+_MOST_VALUES, _MOST_VALUES_CAGED = 10_000_000, 200_000
+"""In a reply. Archives list their members."""
+_READ_AT_ONCE = 4096
+"""Bytes of a reply that are read within milliseconds, whatever they are."""
 _LOWEST_PRIORITY = 19
 """As of nice(1)."""
 _NO_MEMORY = ("bad_alloc", "failed to allocate", "memory allocation of")
@@ -82,9 +87,18 @@ _NO_MEMORY = ("bad_alloc", "failed to allocate", "memory allocation of")
 _STDERR_BYTES = 4096
 """How much is kept of what a process last wrote to its standard error."""
 
+_NO_ANSWER = "its process sent what is no answer, and was killed"
 _LONGEST_WORDS = 2000
 """Characters of what a decoder says is wrong."""
 
+_MODULES = os.pathsep.join(
+    str(pathlib.Path(folder).absolute())
+    for folder in (
+        str(pathlib.Path(taggerd.__file__).parent.parent),
+        *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
+    )
+)
+"""Where processes find modules: as at the start, whatever folder this process is in later."""
 _PASSED_ON = frozenset({"PATH", "LANG", "TZ", "HOME", "TMPDIR"})
 _PASSED_ON_PREFIXES = ("LC_", "PYTHON")
 _THREADS = {
@@ -106,6 +120,7 @@ class Workers:
         caged: bool = False,
         slow: bool = False,
         seconds_for: SecondsFor | None = None,
+        returns: Iterable[type] = (),
     ) -> None:
         """Start nothing yet.
 
@@ -117,6 +132,10 @@ class Workers:
                 both, and yields the processor to all others.
             seconds_for: says how long a call may take, where that is less than
                 ``deadline_seconds``.
+            returns: dataclasses and named tuples that functions return, and those in their fields.
+
+        Raises:
+            TypeError, NameError: a field of these is of a type that is not among them.
         """
         self._seconds_for = seconds_for
         memory = memory_of(settings, machine_megabytes())
@@ -127,7 +146,8 @@ class Workers:
         self._settings = settings
         self._slow = slow
         self._caged = caged
-        self._most_steps = _MOST_STEPS_CAGED if caged else _MOST_STEPS
+        self._replies = Replies(returns, _MOST_VALUES_CAGED if caged else _MOST_VALUES)
+        self._reader = ThreadPoolExecutor(1, "replies")
         self._lacking: tuple[str, ...] = ()
         self._slots = asyncio.Semaphore(1 if slow else settings.processes)
         self._processes: set[_Process] = set()
@@ -141,17 +161,21 @@ class Workers:
         The function is found by its module and name, and its arguments are pickled. Open files
         (:class:`~taggerd.files.OpenFile`) may be anywhere in them: the process gets descriptors of
         its own and closes them afterwards; the caller's stay open. They share one position, so a
-        file is lent to one task at a time. The function may return plain values, dataclasses, named
-        tuples, enums, paths and times. If the caller is cancelled, the process is killed.
+        file is lent to one task at a time. The function may return plain values, paths, and the
+        types that the pool was made for, and nothing but what its annotation says. If the caller
+        is cancelled, the process is killed.
 
         Raises:
             WorkerLost: the process died. WorkerOverTime: it exceeded ``deadline_seconds``.
                 WorkerOverMemory: it needed more than ``memory_megabytes``, or the machine had no
-                more. Other tasks are not affected.
+                more. Other tasks are not affected. Also for a process that answers what none that
+                is sound answers; it is killed.
             StartError: no process can be started. The task is not at fault.
-            RuntimeError: :meth:`close` was called meanwhile. The task is not at fault either.
-            Exception: whatever *function* raised, unchanged.
+            RuntimeError: :meth:`close` was called meanwhile, and the task is not at fault either;
+                or *function* raised what is not taggerd's: its type and text.
+            TaggerdError: whatever *function* raised of these.
         """
+        expected = self._replies.expected(function)
         roots = () if self._caged else files.declared()
         request = _Request.of((roots, function, args, kwargs))
         seconds = self._limits.deadline_seconds
@@ -161,10 +185,12 @@ class Workers:
             for _ in range(_STARTS_PER_TASK):
                 process = await self._take()
                 try:
-                    tag, content = await self._ask(process, request, seconds)
+                    outcome = await self._ask(process, request, seconds, expected)
                 except _LostBeforeBegun:
                     continue
-                return cast("T", self._outcome(process, tag, content))
+                if isinstance(outcome, _Raised):
+                    raise outcome.error
+                return cast("T", outcome)
         message = f"{_STARTS_PER_TASK} processes in a row died before they could start"
         raise StartError(message)
 
@@ -190,6 +216,7 @@ class Workers:
                 process.kill()
             self._retire(process)
         self._idle.clear()
+        self._reader.shutdown(wait=False)
         if self._endings:
             await asyncio.wait(self._endings, timeout=2 * _END_SECONDS)
 
@@ -197,8 +224,13 @@ class Workers:
         """Return a live process: the one used last, or a new one."""
         while self._idle:
             process = self._idle.pop()
-            if process.alive:
-                return process
+            try:
+                if await process.kept_silent():
+                    return process
+            except BaseException:
+                process.kill()
+                self._retire(process)
+                raise
             self._retire(process)
         self._refuse_if_closed()
         process = await _Process.start(self._limits)
@@ -227,11 +259,20 @@ class Workers:
             raise RuntimeError(message)
 
     async def _ask(
-        self, process: _Process, request: _Request, seconds: float
-    ) -> tuple[bytes, bytes]:
-        """Send *request* to *process*; afterwards the process is idle again or retired."""
+        self, process: _Process, request: _Request, seconds: float, expected: object
+    ) -> object:
+        """Send *request* to *process*; afterwards the process is idle again or retired.
+
+        Returns what is *expected*, or what was raised.
+        """
         try:
             tag, content = await process.ask(request, seconds)
+            if len(content) <= _READ_AT_ONCE:
+                outcome = self._outcome(process, tag, content, expected)
+            else:
+                outcome = await asyncio.get_running_loop().run_in_executor(
+                    self._reader, self._outcome, process, tag, content, expected
+                )
         except BaseException:
             process.kill()
             self._retire(process)
@@ -240,8 +281,9 @@ class Workers:
         if self._closed or tag == SWELLED or process.tasks >= self._settings.files_per_process:
             self._retire(process)
         else:
+            process.listen()
             self._idle.append(process)
-        return tag, content
+        return outcome
 
     def _retire(self, process: _Process) -> None:
         """Let *process* end in the background."""
@@ -251,14 +293,28 @@ class Workers:
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
-    def _outcome(self, process: _Process, tag: bytes, content: bytes) -> object:
-        """Return the value that *content* holds, or raise what it says."""
+    def _outcome(self, process: _Process, tag: bytes, content: bytes, expected: object) -> object:
+        """Return the value that *content* holds, or what it says was raised.
+
+        Raises:
+            WorkerLost: it is neither.
+        """
         if tag == SWELLED:
-            raise WorkerOverMemory(_more_memory(process.prefix))
-        if tag == ERROR:
-            error = rebuilt_error(content, self._most_steps)
-            raise _of_the_photo(error) if self._caged else error
-        return rebuilt(content, self._most_steps)
+            return _Raised(WorkerOverMemory(_more_memory(process.prefix)))
+        try:
+            if tag == VALUE:
+                return self._replies.value(content, expected)
+            error = self._replies.error(content)
+        except NotAReplyError as fault:
+            message = f"{_NO_ANSWER} ({printable(str(fault))})"
+            raise WorkerLost(message) from None
+        return _Raised(_of_the_photo(error) if self._caged else error)
+
+
+class _Raised(NamedTuple):
+    """What a function raised."""
+
+    error: Exception
 
 
 def _more_memory(prefix: str) -> str:
@@ -279,6 +335,10 @@ def _of_the_photo(error: Exception) -> Exception:
 
 class _LostBeforeBegun(Exception):
     """The process was lost before it began the task."""
+
+
+class _AnotherNumber(Exception):
+    """A process answers what it was not asked."""
 
 
 class _Request(NamedTuple):
@@ -318,6 +378,7 @@ class _Process:
         self._descriptors = descriptors
         self._stderr = bytearray()
         self._reading = asyncio.create_task(self._read_stderr(), name=f"stderr of {self.pid}")
+        self._unasked: asyncio.Task[bytes] | None = None
         self.tasks = 0
         """Tasks that it was given so far."""
         self.prefix = "workers."
@@ -375,8 +436,8 @@ class _Process:
         """
         try:
             async with asyncio.timeout(_START_SECONDS):
-                tag, content = await self._receive()
-        except (EOFError, TimeoutError, OSError):
+                tag, content = await self._receive(0)
+        except (_AnotherNumber, EOFError, TimeoutError, OSError):
             tag, content = b"", b""
         if tag != READY:
             self.kill()
@@ -392,25 +453,54 @@ class _Process:
             WorkerLost: it was lost inside the function.
         """
         self.tasks += 1
+        number = secrets.randbits(64)
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await self._send(request)
-                tag, content = await self._receive()
-        except (EOFError, TimeoutError, OSError) as error:
+                await self._send(request, number)
+                tag, content = await self._receive(number)
+        except (_AnotherNumber, EOFError, TimeoutError, OSError) as error:
             raise _LostBeforeBegun from error
-        if tag != BEGUN:
+        if tag in {ERROR, SWELLED}:
             return tag, content
+        if tag != BEGUN:
+            raise _LostBeforeBegun
         try:
             async with asyncio.timeout(deadline_seconds):
-                return await self._receive()
+                tag, content = await self._receive(number)
         except TimeoutError:
             message = (
                 f"no result after {deadline_seconds:.3g} s ({self.prefix}deadline_seconds, or less "
                 "for a small file): its process was killed"
             )
             raise WorkerOverTime(message) from None
+        except _AnotherNumber:
+            raise WorkerLost(_NO_ANSWER) from None
         except (EOFError, OSError):
             raise await self._death() from None
+        if tag not in {VALUE, ERROR, SWELLED}:
+            raise WorkerLost(_NO_ANSWER)
+        return tag, content
+
+    def listen(self) -> None:
+        """Kill it as soon as it says anything, until :meth:`kept_silent`."""
+        self._unasked = asyncio.create_task(
+            self._replies.read(1), name=f"unasked words of {self.pid}"
+        )
+        self._unasked.add_done_callback(self._spoke)
+
+    async def kept_silent(self) -> bool:
+        """Say whether it is alive and has said nothing."""
+        if self._unasked is not None:
+            self._unasked.cancel()
+            await asyncio.wait((self._unasked,))
+            if not self._unasked.cancelled():
+                return False
+        return self.alive
+
+    def _spoke(self, said: asyncio.Task[bytes]) -> None:
+        if not said.cancelled():
+            said.exception()
+            self.kill()
 
     def step_back(self) -> None:
         """Leave the processor to every other process that wants it."""
@@ -429,6 +519,8 @@ class _Process:
 
     async def end(self) -> None:
         """Let it exit, kill it if it does not, and abandon it if even that takes too long."""
+        if self._unasked is not None:
+            self._unasked.cancel()
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._descriptors.close()
@@ -443,7 +535,7 @@ class _Process:
                 await self._process.wait()
         return self._process.returncode is not None
 
-    async def _send(self, request: _Request) -> None:
+    async def _send(self, request: _Request, number: int) -> None:
         """Send the descriptors, then the request: whoever reads that has those already.
 
         Raises:
@@ -455,11 +547,19 @@ class _Process:
             ]
             socket.send_fds(self._descriptors, [b"F"], descriptors)
         requests = cast("asyncio.StreamWriter", self._process.stdin)
-        requests.writelines((HEAD.pack(REQUEST, len(request.content)), request.content))
+        requests.writelines((HEAD.pack(REQUEST, number, len(request.content)), request.content))
         await requests.drain()
 
-    async def _receive(self) -> tuple[bytes, bytes]:
-        tag, length = HEAD.unpack(await self._replies.readexactly(HEAD.size))
+    async def _receive(self, asked: int) -> tuple[bytes, bytes]:
+        """Return tag and content of what it says next.
+
+        Raises:
+            _AnotherNumber: it answers another request than the one *asked*, or none.
+            EOFError, OSError: it is gone.
+        """
+        tag, number, length = HEAD.unpack(await self._replies.readexactly(HEAD.size))
+        if number != asked:
+            raise _AnotherNumber
         if length > _LARGEST_REPLY:
             raise EOFError
         return tag, await self._replies.readexactly(length)
@@ -514,6 +614,4 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
         for name, value in ours.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    package_parent = str(pathlib.Path(taggerd.__file__).parent.parent)
-    path = (package_parent, passed_on.get("PYTHONPATH", ""))
-    return passed_on | _THREADS | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    return passed_on | _THREADS | {"PYTHONPATH": _MODULES}

@@ -4,9 +4,11 @@ Started as ``python -m taggerd.workers.process``. It sets its limits before it i
 large, then reads one request after another from its standard input and answers each on its original
 standard output. File descriptors 0 and 1 are replaced, because native libraries print to them.
 
-A message is a head (:data:`HEAD`: one byte for its kind, and the length of what follows) and a
-pickle. The parent sends ``(roots, function, args, kwargs)``; the answers are tagged as below. Open
-files among the arguments come before, as descriptors through a socket of their own (SCM_RIGHTS
+A message is a head (:data:`HEAD`: one byte for its kind, the number of the request, and the length
+of what follows) and its content. The parent sends ``(roots, function, args, kwargs)`` as a pickle;
+the answers are tagged as below, and JSON (:mod:`.replies`): they come from a process that may be
+taken over. The number is random, so nothing that is sent before a request is taken for its answer.
+Open files among the arguments come before, as descriptors through a socket of their own (SCM_RIGHTS
 in `unix(7)`); the pickle holds their numbers. The roots are the folders that the parent works below
 (:func:`taggerd.files.work_below`).
 """
@@ -30,15 +32,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from taggerd import files
-from taggerd.errors import TaggerdError
 from taggerd.files import OpenFile
 from taggerd.workers import cage
+from taggerd.workers.replies import written, written_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-HEAD = struct.Struct(">cQ")
-"""Tag and length in bytes."""
+HEAD = struct.Struct(">cQQ")
+"""Tag, number of the request, and length in bytes."""
 FILES_PER_PACKET = 200
 """The kernel takes 253 (SCM_MAX_FD in include/net/scm.h)."""
 
@@ -50,7 +52,7 @@ BEGUN = b"B"
 VALUE = b"V"
 """The function's result."""
 ERROR = b"E"
-"""``(type and text, pickled exception)`` that the function raised."""
+"""What the function raised: its type, its text, and where."""
 SWELLED = b"M"
 """The function ran out of memory. The process exits after this."""
 
@@ -93,10 +95,10 @@ def main(limits: Limits, channel: int, parent: int) -> None:
     _leave_signals_to_parent()
     _limit(limits.memory_megabytes)
     lacking = cage.confine(channel) if limits.caged else ()
-    _send(replies, READY, "\n".join(lacking).encode())
+    _send(replies, READY, 0, "\n".join(lacking).encode())
     while (request := _receive(requests)) is not None:
         _limit_processor_time(limits.deadline_seconds)
-        if not _answer(request, descriptors, replies):
+        if not _answer(*request, descriptors, replies):
             return
 
 
@@ -191,62 +193,38 @@ def _received(channel: socket.socket) -> Iterator[Sequence[OpenFile]]:
         yield opened
 
 
-def _answer(request: bytes, channel: socket.socket, replies: BinaryIO) -> bool:
+def _answer(number: int, request: bytes, channel: socket.socket, replies: BinaryIO) -> bool:
     """Execute *request* and send the outcome. False: this process should be replaced."""
     try:
         with _received(channel) as opened:
             roots, function, args, kwargs = _Unpickler(request, opened).load()
             files.work_below(*roots)
-            _send(replies, BEGUN, b"")
-            value = pickled(function(*args, **kwargs))
+            _send(replies, BEGUN, number, b"")
+            value = written(function(*args, **kwargs))
     except MemoryError:
-        _send(replies, SWELLED, b"")
+        _send(replies, SWELLED, number, b"")
         return False
-    except Exception as error:  # noqa: BLE001 - the caller gets whatever was raised
-        _send(replies, ERROR, _pickled_error(error))
+    except Exception as error:  # noqa: BLE001 - the caller is told whatever was raised
+        raised_at = "".join(traceback.format_exception(error))
+        _send(replies, ERROR, number, written_error(error, raised_at))
         return True
-    _send(replies, VALUE, value)
+    _send(replies, VALUE, number, value)
     return True
 
 
-def pickled(value: object) -> bytes:
-    """Pickle *value* so that nothing in it refers to anything else in it.
-
-    Raises:
-        ValueError: it contains itself.
-    """
-    content = io.BytesIO()
-    pickler = pickle.Pickler(content, pickle.HIGHEST_PROTOCOL)
-    pickler.fast = True  # each object is written wherever it is: the parent accepts no references
-    pickler.dump(value)
-    return content.getvalue()
-
-
-def _pickled_error(error: Exception) -> bytes:
-    """Pickle *error* together with its text, in case it cannot be rebuilt by the parent."""
-    text = f"{type(error).__name__}: {error}"
-    if not isinstance(error, TaggerdError):
-        error.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
-    try:
-        rebuildable = pickled(error)
-    except Exception:  # noqa: BLE001 - a foreign exception may hold anything; its text is sent
-        rebuildable = b""
-    return pickled((text, rebuildable))
-
-
-def _send(replies: BinaryIO, tag: bytes, content: bytes) -> None:
-    replies.write(HEAD.pack(tag, len(content)))
+def _send(replies: BinaryIO, tag: bytes, number: int, content: bytes) -> None:
+    replies.write(HEAD.pack(tag, number, len(content)))
     replies.write(content)
     replies.flush()
 
 
-def _receive(requests: BinaryIO) -> bytes | None:
-    """Return the next request, or None when the parent has closed the channel."""
+def _receive(requests: BinaryIO) -> tuple[int, bytes] | None:
+    """Return the next request and its number, or None when the parent has closed the channel."""
     head = requests.read(HEAD.size)
     if len(head) < HEAD.size:
         return None
-    _, length = HEAD.unpack(head)
-    return requests.read(length)
+    _, number, length = HEAD.unpack(head)
+    return number, requests.read(length)
 
 
 if __name__ == "__main__":

@@ -1,117 +1,318 @@
-"""What a process sends back: rebuilt as plain values, whoever controls the process.
+"""What a process sends back: JSON of plain values, whoever controls the process.
 
-A decoder that is taken over may send any pickle. Of the language of pickles (`pickletools`) only
-what builds values is spoken here:
+A decoder that is taken over may send anything. A pickle would build instances of every class that
+the main process has loaded, call some of them, hash what collides, and nest until the stack ends.
+Here is what a reply may be, and nothing else:
 
-- no function is called: classes are found in an allow list, and all of them only hold data;
-- nothing is changed that was there before: BUILD, which sets attributes, would set those of a class
-  for all its instances, and those of an enum's member for everybody;
-- nothing is contained twice: whoever hashed or compared a tuple of a tuple … of a tuple, each of
-  them twice in the next, would never end;
-- it ends after so many steps.
+- ``null``, ``true``, ``false``, integers of 64 bits, finite numbers, text without lone surrogates,
+  and arrays, which are lists;
+- an object with one member, whose name says what it is: ``tuple`` (an array), ``dict`` (an object),
+  ``bytes`` and ``path`` (Base64), or a type that the pool was made for, with all its fields, each
+  of the type that it declares.
+
+How much there is of it is known before it is parsed, by its commas and brackets.
 """
 
 from __future__ import annotations
 
-import contextlib
+import base64
+import collections.abc
 import dataclasses
-import datetime as dt
-import enum
-import importlib
-import io
+import inspect
+import json
+import math
+import os
 import pathlib
-import pickle
-import sys
-from typing import TYPE_CHECKING, Any, ClassVar
+import types
+import typing
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+
+from taggerd import errors
+from taggerd.errors import TaggerdError
+from taggerd.photo import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-_VALUES = (
-    *(Exception, enum.Enum, pathlib.PurePath, set, frozenset, bytearray, complex),
-    *(dt.date, dt.time, dt.timedelta, dt.tzinfo),
-)
+MOST_LEVELS = 20
+"""Containers in containers; functions return six."""
+_LARGEST_INTEGER = 1 << 63
+_LONGEST_NUMBER = 40
+"""Characters; those of a float need 24."""
+_LONGEST_WORDS = 10_000
+"""Characters of an error's text, and of where it was raised."""
 
-
-def rebuilt(content: bytes, most_steps: int) -> object:
-    """Return the value that a process sent as *content*.
-
-    Raises:
-        pickle.UnpicklingError: it is none that a process may send.
-    """
-    return _Rebuilder(content, most_steps).load()
-
-
-def rebuilt_error(content: bytes, most_steps: int) -> Exception:
-    """Return the exception that a process sent, or at least one with its text.
-
-    Raises:
-        pickle.UnpicklingError: it is none that a process may send.
-    """
-    sent = rebuilt(content, most_steps)
-    text, rebuildable = sent if isinstance(sent, tuple) else (sent, b"")
-    with contextlib.suppress(Exception):
-        error = rebuilt(rebuildable, most_steps)
-        if isinstance(error, Exception):
-            return error
-    return RuntimeError(text)
-
-
-class _Rebuilder(pickle._Unpickler):  # noqa: SLF001 - the one in Python: its steps can be checked
-    """Builds values, step by step."""
-
-    stack: list[Any]
-
-    def __init__(self, content: bytes, most_steps: int) -> None:
-        super().__init__(io.BytesIO(content))
-        self.steps_left = most_steps
-
-    def find_class(self, module: str, name: str) -> type:
-        if module.partition(".")[0] == "taggerd":
-            importlib.import_module(module)
-        found = getattr(sys.modules.get(module), name, None)
-        if isinstance(found, type) and _is_value(found):
-            return found
-        message = f"a worker process may not return {module}.{name}"
-        raise pickle.UnpicklingError(message)
-
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {}
-
-
-def _is_value(kind: type) -> bool:
-    """Say whether creating an instance of *kind* does nothing but hold data."""
-    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
-    return issubclass(kind, _VALUES) or dataclasses.is_dataclass(kind) or is_named_tuple
-
-
-def _counted(step: Callable[[Any], None]) -> Callable[[_Rebuilder], None]:
-    def load(rebuilder: _Rebuilder) -> None:
-        rebuilder.steps_left -= 1
-        if rebuilder.steps_left < 0:
-            message = "a worker process returned too much"
-            raise pickle.UnpicklingError(message)
-        step(rebuilder)
-
-    return load
-
-
-def _refuse_twice(_: _Rebuilder) -> None:
-    message = "a worker process may not return one object twice"
-    raise pickle.UnpicklingError(message)
-
-
-def _build(rebuilder: _Rebuilder) -> None:
-    if isinstance(rebuilder.stack[-2], type | enum.Enum):
-        message = "a worker process may not change what is there"
-        raise pickle.UnpicklingError(message)
-    _STEPS[pickle.BUILD[0]](rebuilder)
-
-
-_STEPS: dict[int, Callable[[Any], None]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001 - as above
-_OWN: dict[int, Callable[[Any], None]] = {
-    pickle.BUILD[0]: _build,
-    **{code[0]: _refuse_twice for code in (pickle.GET, pickle.BINGET, pickle.LONG_BINGET)},
-    pickle.DUP[0]: _refuse_twice,
+_NAMES: Mapping[str, object] = {
+    # Of the names in annotations, those that modules import for type checkers alone.
+    "Any": Any,
+    "Mapping": collections.abc.Mapping,
+    "Path": pathlib.Path,
+    "Sequence": collections.abc.Sequence,
 }
-"""A process writes no references: see `taggerd.workers.process.pickled`."""
-_Rebuilder.dispatch |= {code: _counted(step) for code, step in (_STEPS | _OWN).items()}
+_PLAIN = frozenset(
+    {types.NoneType, bool, int, float, str, bytes, pathlib.Path, object, Any, Ellipsis}
+)
+_ERRORS: Mapping[str, type[TaggerdError]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, TaggerdError)
+}
+
+
+class NotAReplyError(Exception):
+    """A process sent what no process that is sound sends."""
+
+
+# ── In the process ───────────────────────────────────────────────────────────────────────────────
+
+
+def written(value: object) -> bytes:
+    """Return *value* as a reply.
+
+    Raises:
+        TypeError: it is, or holds, what cannot be sent. ValueError: it nests too deep, or holds a
+            number that is not finite or too large.
+    """
+    plain = _plain(value, 0)
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def written_error(error: Exception, raised_at: str) -> bytes:
+    """Return *error* as a reply: the name of its class, its text, and where it was raised."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the class may be anybody's
+        text = ""
+    words = (type(error).__name__, text[:_LONGEST_WORDS], raised_at[-_LONGEST_WORDS:])
+    return written(words)
+
+
+def _plain(value: object, level: int) -> object:
+    """Return what JSON has for *value*."""
+    if level > MOST_LEVELS:
+        message = f"a worker process cannot return more than {MOST_LEVELS} levels"
+        raise ValueError(message)
+    kind, below = type(value), level + 1
+    plain: object
+    if value is None or kind is bool or kind is float:
+        plain = value
+    elif kind is int:
+        plain = _integer(str(value))
+    elif isinstance(value, str):
+        plain = _encodable(value)
+    elif kind is list:
+        plain = [_plain(each, below) for each in cast("list[object]", value)]
+    elif kind is tuple:
+        plain = {"tuple": [_plain(each, below) for each in cast("tuple[object, ...]", value)]}
+    elif kind is bytes:
+        plain = {"bytes": base64.b64encode(cast("bytes", value)).decode("ascii")}
+    elif kind is dict:
+        inner = cast("dict[str, object]", value)
+        plain = {"dict": {_encodable(name): _plain(each, below) for name, each in inner.items()}}
+    elif isinstance(value, pathlib.PurePath):
+        plain = {"path": base64.b64encode(os.fsencode(value)).decode("ascii")}
+    else:
+        fields = _fields(value)
+        plain = {kind.__name__: {name: _plain(each, below) for name, each in fields.items()}}
+    return plain
+
+
+def _fields(value: object) -> dict[str, object]:
+    """Return the fields of a dataclass or named tuple."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    message = f"a worker process cannot return {type(value).__name__}"
+    raise TypeError(message)
+
+
+def _encodable(text: str) -> str:
+    r"""Return *text* with lone surrogates, as in names that are not UTF-8, as ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+# ── In the main process ──────────────────────────────────────────────────────────────────────────
+
+
+class Replies:
+    """Reads what processes send back."""
+
+    def __init__(self, returns: Iterable[type], most_values: int) -> None:
+        """Look up the fields of the types.
+
+        Args:
+            returns: dataclasses and named tuples that may be returned, and those in their fields.
+            most_values: values in one reply.
+
+        Raises:
+            TypeError, NameError: a field is of a type that is not among them.
+        """
+        self._most_values = most_values
+        self._types = {kind.__name__: kind for kind in returns}
+        self._names = {**_NAMES, **self._types}
+        self._hints = {
+            name: typing.get_type_hints(kind, localns=self._names)
+            for name, kind in self._types.items()
+        }
+        for hints in self._hints.values():
+            for hint in hints.values():
+                self._check(hint)
+
+    def expected(self, function: Callable[..., object]) -> object:
+        """Return what *function* says it returns; ``object``: it does not say.
+
+        Raises:
+            TypeError, NameError: it returns what may not be returned.
+        """
+        function = inspect.unwrap(function)
+        said = getattr(function, "__annotations__", {}).get("return", object)
+        returning = types.SimpleNamespace(__annotations__={"return": said})
+        known = getattr(function, "__globals__", {})
+        expected = typing.get_type_hints(returning, known, self._names)["return"]
+        self._check(expected)
+        return expected
+
+    def value(self, content: bytes, expected: object) -> object:
+        """Return the value that a process sent.
+
+        Raises:
+            NotAReplyError: it is none, or not the one *expected*.
+        """
+        try:
+            value = self._value(self._parsed(content), 0)
+        except (ValueError, RecursionError) as error:
+            raise NotAReplyError(str(error)) from None
+        if not _fits(value, expected):
+            message = f"{type(value).__name__} was not asked for"
+            raise NotAReplyError(message)
+        return value
+
+    def error(self, content: bytes) -> Exception:
+        """Return the error that a process sent: one of taggerd's own, or a RuntimeError.
+
+        Raises:
+            NotAReplyError: it is none.
+        """
+        sent = self.value(content, tuple[str, str, str])
+        words = (storable(each, _LONGEST_WORDS) for each in cast("tuple[str, str, str]", sent))
+        name, text, raised_at = words
+        if name in _ERRORS:
+            return _ERRORS[name](text)
+        error = RuntimeError(f"{name}: {text}")
+        error.add_note(f"In the worker process:\n{raised_at}")
+        return error
+
+    def _check(self, hint: Any) -> None:  # noqa: ANN401 - whatever may be an annotation
+        """Raise TypeError if an annotation names a type that is not listed."""
+        if typing.get_origin(hint) is Literal:
+            return
+        for inside in typing.get_args(hint):
+            self._check(inside)
+        listed = hint in _PLAIN or hint in self._types.values()
+        if not listed and not typing.get_args(hint):
+            message = f"processes may not return {hint}: list it in taggerd.services.pools"
+            raise TypeError(message)
+
+    def _parsed(self, content: bytes) -> object:
+        if sum(map(content.count, (b",", b"[", b"{"))) >= self._most_values:
+            _refuse("more values than a process may send")
+        return json.loads(
+            content.decode(),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_refuse,
+        )
+
+    def _value(self, found: object, level: int) -> object:
+        if level > MOST_LEVELS:
+            _refuse("more levels than a process may send")
+        if isinstance(found, str):
+            return _text(found)
+        if isinstance(found, list):
+            return [self._value(each, level + 1) for each in found]
+        if not isinstance(found, dict):
+            return found
+        if len(found) != 1:
+            _refuse("an object that does not say what it is")
+        ((name, inner),) = found.items()
+        return self._named(name, inner, level + 1)
+
+    def _named(self, name: str, inner: object, level: int) -> object:
+        """Return what an object is, by the name of its member."""
+        if name in {"bytes", "path"} and isinstance(inner, str):
+            content = base64.b64decode(inner, validate=True)
+            return content if name == "bytes" else _path(content)
+        if name == "tuple" and isinstance(inner, list):
+            return tuple([self._value(each, level) for each in inner])
+        if name in {"dict", *self._types} and isinstance(inner, dict):
+            fields = {_text(key): self._value(each, level) for key, each in inner.items()}
+            return fields if name == "dict" else self._instance(name, fields)
+        return _refuse(f"a type that is not listed: {storable(name, 100)!a}")
+
+    def _instance(self, name: str, fields: dict[str, object]) -> object:
+        hints = self._hints[name]
+        if fields.keys() != hints.keys():
+            _refuse(f"{name} with other fields than it has")
+        for field, value in fields.items():
+            if not _fits(value, hints[field]):
+                _refuse(f"{name}.{field} of another type")
+        return self._types[name](**fields)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise ValueError(why)
+
+
+def _object(members: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) != len(members):
+        _refuse("a name twice in one object")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER or not -_LARGEST_INTEGER <= int(digits) < _LARGEST_INTEGER:
+        _refuse("an integer of more than 64 bits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    if len(digits) > _LONGEST_NUMBER or not math.isfinite(float(digits)):
+        _refuse("a number that is too large or too long")
+    return float(digits)
+
+
+def _text(text: str) -> str:
+    text.encode()  # raises for a lone surrogate, which JSON can escape
+    return text
+
+
+def _path(name: bytes) -> pathlib.Path:
+    if b"\0" in name:
+        _refuse("a path with NUL")
+    return pathlib.Path(os.fsdecode(name))
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - whatever may be an annotation
+    """Say whether *value* is what an annotation says."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {typing.Union, types.UnionType}:
+        return any(_fits(value, each) for each in inside)
+    if origin is Literal:
+        return isinstance(value, str) and value in inside
+    if origin is tuple:
+        return type(value) is tuple and _all_fit(value, inside)
+    if origin is list:
+        return type(value) is list and _all_fit(value, (*inside, ...))
+    if origin in {dict, collections.abc.Mapping}:
+        return type(value) is dict and _all_fit(value.values(), (inside[1], ...))
+    kind = pathlib.Path if isinstance(value, pathlib.Path) else type(value)
+    return hint in {kind, object, Any} or (hint is float and kind is int)
+
+
+def _all_fit(values: Collection[object], hints: tuple[Any, ...]) -> bool:
+    if len(hints) == 2 and hints[1] is Ellipsis:  # noqa: PLR2004 - ``tuple[str, ...]``
+        return all(_fits(each, hints[0]) for each in values)
+    return len(values) == len(hints) and all(map(_fits, values, hints))

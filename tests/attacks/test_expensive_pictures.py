@@ -23,6 +23,7 @@ from taggerd import settings
 from taggerd.errors import PhotoUndecodable, WorkerOverMemory
 from taggerd.imaging import open_photo, prepare
 from taggerd.photo import IMAGE_EXTENSIONS, Picture, Stamp
+from taggerd.services.pools import DECODED
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ LITTLE = 512
 async def outcomes(*paths: Path) -> list[Picture | BaseException]:
     """Decode *paths*, one after the other, in a worker process of little memory."""
     limits = settings.Workers(processes=1, memory_megabytes=LITTLE, deadline_seconds=100)
-    workers = Workers(limits, caged=True)
+    workers = Workers(limits, caged=True, returns=DECODED)
 
     async def outcome(path: Path) -> Picture:
         with open_photo(path) as file:
@@ -223,7 +224,7 @@ async def test_what_does_not_fit_ends_no_process(tmp_path: Path) -> None:
         _jpeg_xl_header(path)
     processes = set()
     limits = settings.Workers(processes=1, memory_megabytes=LITTLE)
-    workers = Workers(limits, caged=True)
+    workers = Workers(limits, caged=True, returns=DECODED)
     try:
         for path in paths:
             with open_photo(path) as file, pytest.raises(WorkerOverMemory):

@@ -16,6 +16,7 @@ from taggerd import files, settings
 from taggerd.errors import PhotoError, PhotoUndecodable, WorkerLost
 from taggerd.imaging import open_photo, prepare
 from taggerd.photo import Picture, Stamp
+from taggerd.services.pools import DECODED
 from taggerd.workers.pool import Workers
 
 pillow_heif.register_heif_opener()
@@ -24,7 +25,11 @@ pytest.importorskip("pillow_jxl")
 
 async def outcomes(paths: list[Path], deadline_seconds: float = 20) -> dict[str, object]:
     """Prepare *paths* in worker processes; return a picture or an exception for each."""
-    workers = Workers(settings.Workers(processes=2, deadline_seconds=deadline_seconds), caged=True)
+    workers = Workers(
+        settings.Workers(processes=2, deadline_seconds=deadline_seconds),
+        caged=True,
+        returns=DECODED,
+    )
 
     async def outcome(path: Path) -> Picture:
         with open_photo(path) as file:

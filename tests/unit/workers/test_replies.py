@@ -1,129 +1,190 @@
-"""What a process that is taken over sends back is a value, or nothing."""
+"""What functions return arrives as it was; what cannot arrive is an error where it was made.
+
+What processes may not send is in `tests/attacks/test_replies.py`.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-import enum
-import pickle
-import struct
-from pathlib import Path, PosixPath
-from typing import Any
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from taggerd import errors, imaging, metadata
+from taggerd.arrivals import archives
+from taggerd.context import nearest_town
 from taggerd.errors import PhotoGone
-from taggerd.photo import Picture, Stamp
-from taggerd.workers.process import pickled
-from taggerd.workers.replies import rebuilt, rebuilt_error
+from taggerd.imaging.versions import versions
+from taggerd.metadata.camera import Camera
+from taggerd.metadata.ownership import WrittenBefore
+from taggerd.metadata.versions import exiv2_version
+from taggerd.metadata.view import Words
+from taggerd.metadata.xmp.splice import Array, Entry
+from taggerd.photo import Keyword, Picture, Sidecar, Stamp
+from taggerd.services.pools import DECODED, WRITTEN
+from taggerd.workers.replies import MOST_LEVELS, Replies, written, written_error
 
-STEPS = 1000
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 STAMP = Stamp(1, 2, 3, 4)
+WORDS = Words("a", "b", machine=True)
+PATH = Path("/a/\udcff\n,[{")
+FIELDS: dict[str, str | Array] = {
+    "dc:title": "a, b",
+    "dc:subject": Array("Bag", (Entry("c"), Entry("d", "en"))),
+}
 
 
-class Colour(enum.Enum):
-    """Shared by all who name it."""
-
-    RED = "red"
-
-
-def class_of(kind: type) -> bytes:
-    """Return what puts a class on the stack."""
-    return b"c%b\n%b\n" % (kind.__module__.encode(), kind.__qualname__.encode())
-
-
-def text(word: str) -> bytes:
-    """Return what puts a short text on the stack."""
-    return b"\x8c" + struct.pack("B", len(word)) + word.encode()
-
-
-SETS = b"N}" + text("open") + text("stolen") + b"s\x86b"
-"""Sets the attribute ``open`` of what is on the stack."""
-
-
-def test_values_come_back_as_they_were() -> None:
-    """Whatever a function may return, also what is in it twice."""
-    picture = Picture(
-        jpeg=b"j" * 100_000,
-        width=1,
-        height=2,
-        thumbnail=b"t",
-        digest="d",
-        stamp=STAMP,
-        notes=("n",),
-    )
-    same = [STAMP, STAMP]
-    for value in (
-        *(None, True, 1 << 80, 1.5, "text", b"bytes", bytearray(b"b"), 1j, {1}, frozenset({2})),
-        *({"a": (1, [2])}, picture, same, (same, same), Path("/a"), Colour.RED),
-        *(dt.datetime(2024, 1, 2, tzinfo=dt.UTC), dt.timedelta(1), STAMP),
-    ):
-        assert rebuilt(pickled(value), STEPS) == value
-    error = PhotoGone("it went")
-    error.add_note("a note")
-    back = rebuilt(pickled(error), STEPS)
-    assert isinstance(back, PhotoGone)
-    assert (str(back), back.__notes__) == ("it went", ["a note"])
-
-
-@pytest.mark.parametrize("kind", [Stamp, PosixPath, Colour, PhotoGone, dt.datetime])
-def test_no_class_is_changed(kind: type) -> None:
-    """A decoder cannot give the main process another `Path.open`, or another `Stamp.of`."""
-    before = dict(vars(kind))
-    with pytest.raises(pickle.UnpicklingError, match="change what is there"):
-        rebuilt(b"\x80\x04" + class_of(kind) + SETS + b".", STEPS)
-    assert dict(vars(kind)) == before
-
-
-def test_no_enum_is_changed() -> None:
-    """A member is the same object for everybody."""
-    member = class_of(Colour) + text("red") + b"\x85R"
-    assert rebuilt(b"\x80\x04" + member + b".", STEPS) is Colour.RED
-    with pytest.raises(pickle.UnpicklingError, match="change what is there"):
-        rebuilt(b"\x80\x04" + member + SETS + b".", STEPS)
-    assert not hasattr(Colour.RED, "open")
+def back(value: object, expected: object = object) -> object:
+    """Send *value* and read it."""
+    return Replies({*DECODED, *WRITTEN}, 1000).value(written(value), expected)
 
 
 @pytest.mark.parametrize(
-    "twice", [b"q\x00h\x00", b"p0\ng0\n", b"r\x00\x00\x00\x00j\x00\x00\x00\x00", b"2"]
-)
-def test_nothing_is_contained_twice(twice: bytes) -> None:
-    """Else a hundred bytes would be a tuple whose hash takes longer than the sun shines."""
-    bomb = b"\x80\x04\x8f(" + b")" + (twice + b"\x86") * 60 + b"\x90."
-    with pytest.raises(pickle.UnpicklingError, match="twice"):
-        rebuilt(bomb, STEPS)
-
-
-def test_it_ends() -> None:
-    """Millions of empty lists are refused before they fill the memory."""
-    with pytest.raises(pickle.UnpicklingError, match="too much"):
-        rebuilt(b"\x80\x04(" + b"]" * 1_000_000 + b"l.", STEPS)
-
-
-@pytest.mark.parametrize(
-    "content",
+    "value",
     [
-        b"",
-        b"\x80\x04.",
-        b"\x80\x04cos\nsystem\n" + text("true") + b"\x85R.",
-        b"\x80\x04cbuiltins\neval\n" + text("1") + b"\x85R.",
-        b"\x80\x04ctaggerd.files\nwork_below\n)R.",
-        b"\x80\x04ctaggerd.nowhere\nnothing\n)R.",
-        b"\x80\x04" + text("os\nsystem") + text("x") + b"\x93.",
-        b"P1\n.",
-        b"\x80\x04" + b"\x82\x01.",
-        b"\xff" * 9,
+        *(None, True, 0, 2**63 - 1, -(2**63), 1.5, 1e-300, -0.0, "", "text \0 \u2028 \U0001f600"),
+        *(b"", bytes(range(256)) * 1000, [], (), {}, [[], ((),)], {"tuple": 1, "bytes": {"": []}}),
+        *(Path("/a"), Path("a/b"), PATH, STAMP, [STAMP, STAMP], "," * 900, "[" * 900),
+        Picture(
+            jpeg=b"j" * 100_000,
+            width=1,
+            height=2,
+            thumbnail=b"t",
+            digest="d",
+            stamp=STAMP,
+            notes=("n",),
+        ),
+        metadata.Embedded(FIELDS, "text", ("a",), Camera("a", "b"), ("n",), unread=True),
+        metadata.Embedded(),
+        metadata.Inspection(
+            before=WrittenBefore(("caption=a",), 5.5),
+            circumstances=metadata.Circumstances(position=(1.5, -2), month=(2024, 0)),
+        ),
+        metadata.Inspection(),
+        (Sidecar(path=PATH, written=True, backup=PATH, notes=("a", "b")),),
+        metadata.UndoOutcome(path=PATH, end="refused", before=STAMP),
+        metadata.View(
+            PATH,
+            (
+                metadata.SidecarView(
+                    PATH, models={"caption": "m"}, texts=(Words("a", "b", machine=True),)
+                ),
+            ),
+            (),
+            ("a",),
+            (metadata.Shown("r", None, None, "d", ("k",)),),
+        ),
+        metadata.Adopted(path=PATH, fields=("a",)),
+        Keyword("a", 0.5, ("b",)),
+        archives.Contents("i", 1, 2, (("a", "b"),)),
+        archives.Progress(1, (("a", "b"),)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_come_back_as_they_were(value: object) -> None:
+    """Whatever functions return, in its own type."""
+    arrived = back(value)
+    assert arrived == value
+    assert type(arrived) is type(value)
+    assert repr(arrived) == repr(value)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(imaging.prepare, metadata.read_embedded, metadata.normalise, nearest_town, versions),
+        exiv2_version,
     ],
 )
-def test_anything_else_is_an_error(content: bytes) -> None:
-    """No function is called, no module but ours is loaded, and nothing but errors is raised."""
-    with pytest.raises(Exception):  # noqa: B017, PT011 - any, as long as it is one
-        rebuilt(content, STEPS)
+def test_decoders_may_return_what_their_functions_do(function: Callable[..., object]) -> None:
+    """Each annotation is understood, and names no type that is not listed."""
+    assert Replies(DECODED, 1000).expected(function) is not object
 
 
-@pytest.mark.parametrize("sent", [None, 5, (), ("a", "b", "c"), ("text", b"\xff")])
-def test_an_error_that_is_none(sent: Any) -> None:  # noqa: ANN401 - anything
-    """What should be an exception and is not becomes one, here or by the caller."""
-    try:
-        assert isinstance(rebuilt_error(pickled(sent), STEPS), Exception)
-    except ValueError:
-        assert len(sent) != 2
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(metadata.write, metadata.unhide_human_texts, metadata.inspect, metadata.view),
+        *(metadata.adopt, metadata.undo_embedded),
+        *(archives.contents, archives.unpack, archives.publish),
+    ],
+)
+def test_writers_may_return_what_their_functions_do(function: Callable[..., object]) -> None:
+    """Each annotation is understood, and names no type that is not listed."""
+    assert Replies(WRITTEN, 1000).expected(function) is not object
+
+
+def test_a_type_whose_fields_are_not_listed_is_told_at_once() -> None:
+    """By whoever forgot it, not by a photo."""
+    with pytest.raises(TypeError, match="Camera"):
+        Replies((metadata.Embedded, Array, Entry), 1000)
+    with pytest.raises(NameError, match="Picture"):
+        Replies((Stamp,), 1000).expected(imaging.prepare)
+
+
+def nested(levels: int) -> list[Any]:
+    """Return a list in so many lists."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *({1}, frozenset(), 1j, bytearray(b"a"), object(), print, Stamp, dt.timedelta(1), range(3)),
+        *(math.nan, math.inf, -math.inf, 2**63, -(2**63) - 1, 10**400, {1: 2}, {None: 1}),
+        *(nested(MOST_LEVELS + 1), nested(5000), PhotoGone()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_sent_is_an_error(value: object) -> None:
+    """Of the process that was to send it, in words, before the main process sees it."""
+    for each in (value, [value], (1, value), {"a": value}, Keyword("a", 1, (value,))):  # type: ignore[arg-type]
+        with pytest.raises((TypeError, ValueError, AttributeError)):
+            written(each)
+
+
+def test_deep_is_deep_enough() -> None:
+    """Twenty levels are sent and read."""
+    assert back(nested(MOST_LEVELS)) == nested(MOST_LEVELS)
+
+
+def test_names_that_are_not_utf_8_are_readable_in_text() -> None:
+    """A path arrives as it is; the same name in a text, which is for people, is escaped."""
+    assert back("a\udcff") == r"a\udcff"
+    assert back({"\udcff": Path("\udcff")}) == {r"\udcff": Path("\udcff")}
+
+
+def test_errors_come_back_by_name() -> None:
+    """Each of taggerd's own, with its text; of another, its type and text, and where it was."""
+    replies = Replies((), 1000)
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.TaggerdError):
+            arrived = replies.error(written_error(kind(f"{name}: \udcff"), "there"))
+            assert type(arrived) is kind
+            assert str(arrived) == rf"{name}: \udcff"
+    for odd in (
+        ZeroDivisionError("division"),
+        OSError(28, "No space"),
+        UnicodeError(),
+    ):
+        arrived = replies.error(written_error(odd, "there"))
+        assert type(arrived) is RuntimeError
+        assert str(arrived) == f"{type(odd).__name__}: {odd}"
+        assert arrived.__notes__ == ["In the worker process:\nthere"]
+
+
+def test_an_error_that_cannot_say_what_it_is() -> None:
+    """Its class may be anybody's; the process goes on."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise MemoryError
+
+    assert str(Replies((), 1000).error(written_error(Odd(), ""))) == "Odd: "
