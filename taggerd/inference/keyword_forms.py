@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from taggerd.inference.completion import one_line, unlabelled, unquoted, visible
@@ -18,6 +19,10 @@ LONGEST_KEYWORD = 100
 """Characters; longer ones are dropped."""
 _LONGEST_SCORED = 200
 """Characters of a keyword with its score; the time to find one grows with their square."""
+_MOST_LINES = 2 * MOST_KEYWORDS
+"""Lines with anything in them that are looked at; each costs several patterns."""
+_MOST_PARTS = 5 * MOST_KEYWORDS
+"""Between commas, likewise."""
 _LONGEST_IN_PROSE = 5
 """Words; in a list without JSON, more are a sentence."""
 
@@ -58,7 +63,9 @@ def keywords_in_prose(text: str) -> tuple[Keyword, ...] | None:
         return _distinct(Keyword(_clean(word)) for word in quoted)
     if text.count("#") > 1 and (tags := _HASHTAGS.findall(text)):
         return _distinct(Keyword(_clean(tag.replace("_", " "))) for tag in tags)
-    parts = [part for line in text.split("\n") for part in _split(line)]
+    lines = (line for line in text.split("\n") if line and not line.isspace())
+    split = (part for line in islice(lines, _MOST_LINES) for part in _split(line))
+    parts = list(islice(split, _MOST_PARTS))
     if not parts:
         return ()
     short = [part for part in parts if len(part.split()) <= _LONGEST_IN_PROSE]
