@@ -58,8 +58,8 @@ class Workers(Section):
         None,
         ge=512,
         le=65536,
-        description="Address space per process, megabytes; default: 512 to decode, 512 to 2048 to "
-        "write, so that all processes together take at most 40 % of the machine's memory.",
+        description="Address space per process, megabytes; default: 512 to 768 to decode, 512 to "
+        "2048 to write, so that all processes together take at most 40 % of the machine's memory.",
     )
     deadline_seconds: float = Field(
         120.0,

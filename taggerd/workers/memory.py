@@ -21,18 +21,20 @@ the process alone). It counts against the limit of a process, but not against it
 LEAST_MEGABYTES = 512
 """Enough for nearly every photo: most formats are decoded in strips. Also on a machine so small
 that these are more than its share: below 3.8 GB for the processes that there are by default."""
+MOST_TO_DECODE_MEGABYTES = LIBRARIES_MEGABYTES + 512
+"""What more would let in is rarely a photo: a tiny AVIF of 164 megapixels wants 1.2 GB, and holds
+up the others for ten seconds. It is decoded as a slow photo, whatever the machine has."""
 MOST_MEGABYTES = 2048
-"""More than writing into any ordinary photo needs."""
+"""More than writing into any ordinary photo needs; exiftool holds one whole in memory."""
 
 
 class Memory(NamedTuple):
     """Limits on address space, megabytes."""
 
     decode: int
-    """Of each process that decodes. Not more where there is more: a tiny AVIF of 164 megapixels
-    holds up the others for ten seconds, and its memory is what tells it from a photo."""
+    """Of each process that decodes."""
     write: int
-    """Of each process that writes; exiftool holds a photo whole in memory."""
+    """Of each process that writes."""
     slow: int
     """Of the one that decodes slow photos: what the others leave of the share, and no less."""
 
@@ -41,8 +43,8 @@ def memory_of(settings: settings.Workers, machine_megabytes: float) -> Memory:
     """Divide the share: *settings.processes* decode, as many write, and one decodes slow photos."""
     share = SHARE * machine_megabytes
     fair = int(share / (2 * settings.processes + 2)) + LIBRARIES_MEGABYTES
-    decode = settings.memory_megabytes or LEAST_MEGABYTES
     write = settings.memory_megabytes or min(max(fair, LEAST_MEGABYTES), MOST_MEGABYTES)
+    decode = settings.memory_megabytes or min(write, MOST_TO_DECODE_MEGABYTES)
     others = settings.processes * (decode + write - 2 * LIBRARIES_MEGABYTES)
     rest = int(share - others) + LIBRARIES_MEGABYTES
     return Memory(decode, write, settings.slow_memory_megabytes or max(write, rest))
