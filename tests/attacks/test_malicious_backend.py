@@ -69,6 +69,7 @@ def test_whatever_a_backend_answers_the_rest_is_tagged(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_photos_that_always_upset_the_backend_do_not_starve_the_others(
     taggerd: Program, inbox: Path, malicious: MaliciousBackend
 ) -> None:

@@ -90,6 +90,7 @@ def test_what_is_found_and_opened_lies_below_the_root(scene: Scene) -> None:
     assert opened
 
 
+@pytest.mark.long
 def test_a_scan_sends_nothing_that_lies_elsewhere(
     taggerd: Program, backend: CountingBackend, scene: Scene
 ) -> None:

@@ -71,6 +71,7 @@ async def test_a_line_that_no_day_file_takes_does_not_block_those_behind_it(
     assert len(torn) == 1
 
 
+@pytest.mark.long
 async def test_a_day_whose_page_cannot_be_made_does_not_stop_the_relay(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
