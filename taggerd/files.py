@@ -217,13 +217,35 @@ def open_file(path: Path) -> OpenFile:
     return file
 
 
-def new_file(path: Path) -> OpenFile:
-    """Create *path*, which must not exist, readable and writable for its owner alone.
+def open_growing(path: Path, mode: int, *, create: bool = True) -> OpenFile:
+    """Open the regular file *path* for reading and appending; *mode*, less the umask, if it is new.
+
+    Raises:
+        NotRegular: it is something else, a link, or has a second name that others may have made.
+        OSError: the system's reason.
+    """
+    flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0)
+    # Not _FILE: O_RDONLY is 0, and the rest is what keeps links and pipes out.
+    file = OpenFile(_opened(path, flags | _FILE, mode if create else 0), path)
+    status, why = file.stat(), 0
+    with open_folder(path.parent) as folder:
+        if status.st_nlink > 1 and not is_ours_alone(folder.stat()):
+            why = errno.EMLINK
+    if not stat.S_ISREG(status.st_mode):
+        why = errno.EINVAL
+    if why:
+        file.close()
+        raise NotRegular(why, "not a regular file of that one name", str(path))
+    return file
+
+
+def new_file(path: Path, mode: int = 0o600) -> OpenFile:
+    """Create *path*, which must not exist, by default readable and writable for its owner alone.
 
     Raises:
         OSError: the system's reason; FileExistsError for any file or link of that name.
     """
-    return OpenFile(_opened(path, _NEW_FILE, 0o600), path)
+    return OpenFile(_opened(path, _NEW_FILE, mode), path)
 
 
 def lstat(path: Path | str) -> os.stat_result:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taggerd.files import fsync_folder
+from taggerd import files
 from taggerd.journal.disk import failing_as_storage, replacing
 from taggerd.journal.record import Record, identity, parse
 from taggerd.photo import Stamp, escape_controls
@@ -90,7 +90,7 @@ class DayFile:
                 _write_all(descriptor, content)
                 os.fsync(descriptor)
                 if size == 0:
-                    fsync_folder(self.path.parent)
+                    files.fsync_folder(self.path.parent)
             except OSError:
                 self._seen = None
                 os.ftruncate(descriptor, size)
@@ -134,11 +134,11 @@ class DayFile:
         # The JSONL is opened first: compressing makes the one file before it removes the other, so
         # in this order a reader sees every record.
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            opened = files.open_file(self.path)
         except FileNotFoundError:
             yield from _decompressed(self.compressed)
             return
-        with os.fdopen(descriptor, "rb") as file:
+        with opened, opened.reader() as file:
             yield from _decompressed(self.compressed)
             for raw in file:
                 yield raw
@@ -152,16 +152,12 @@ class DayFile:
         Compressing removes the file while holding its lock. Whoever waited then has the lock of a
         deleted file, and has to open the new one.
         """
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         while True:
-            descriptor = os.open(self.path, flags, 0o666)
-            try:
-                _lock(descriptor, self.path)
-                if _is_named(descriptor, self.path):
-                    yield descriptor
+            with files.open_growing(self.path, 0o666, create=create) as file:
+                _lock(file.descriptor, self.path)
+                if _is_named(file.descriptor, self.path):
+                    yield file.descriptor
                     return
-            finally:
-                os.close(descriptor)
 
     def _repair(self, descriptor: int) -> int:
         """End the file with a whole line; return its size in bytes.
@@ -183,14 +179,10 @@ class DayFile:
         return start
 
     def _tear(self, rest: bytes) -> None:
-        """Add *rest* to ``.torn``. Durable on return."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        torn = os.open(self.torn, flags, 0o666)
-        try:
-            _write_all(torn, rest + b"\n")
-            os.fsync(torn)
-        finally:
-            os.close(torn)
+        """Add *rest* to ``.torn``, for this user alone: it may be anything. Durable on return."""
+        with files.open_growing(self.torn, 0o600) as torn:
+            _write_all(torn.descriptor, rest + b"\n")
+            os.fsync(torn.descriptor)
 
     def _read_ids(self, descriptor: int, size: int) -> None:
         """Read the ids in the first *size* bytes, or only the new ones if the file has just grown.
@@ -218,8 +210,12 @@ class DayFile:
             if raw is None:
                 return
             held.add(identity(raw))
-        with replacing(self.compressed) as target:
-            with suppress(FileNotFoundError), self.compressed.open("rb") as old:
+        with replacing(self.compressed, os.fstat(descriptor).st_mode) as target:
+            with (
+                suppress(FileNotFoundError),
+                files.open_file(self.compressed) as before,
+                before.reader() as old,
+            ):
                 while chunk := old.read(_CHUNK):
                     target.write(chunk)
             with (
@@ -230,8 +226,8 @@ class DayFile:
                 for raw in file:
                     if not (name := identity(raw)) or name not in held:
                         member.write(raw)
-        self.path.unlink()
-        fsync_folder(self.path.parent)
+        files.unlink(self.path)
+        files.fsync_folder(self.path.parent)
         self._seen = None
 
 
@@ -259,7 +255,7 @@ def _each_once(stored: Iterable[bytes | None]) -> Iterator[Record | None]:
 def _decompressed(path: Path) -> Iterator[bytes | None]:
     """Yield the lines of a gzip file, if it exists; a last None if it is cut off."""
     try:
-        with gzip.open(path, "rb") as file:
+        with files.open_file(path) as opened, opened.reader() as raw, gzip.open(raw, "rb") as file:
             yield from file
     except FileNotFoundError:
         return
@@ -269,7 +265,7 @@ def _decompressed(path: Path) -> Iterator[bytes | None]:
 
 def _stat(path: Path) -> Stamp | None:
     try:
-        return Stamp.of(path.stat())
+        return Stamp.of(files.lstat(path))
     except FileNotFoundError:
         return None
 
@@ -298,7 +294,7 @@ def _lock(descriptor: int, path: Path) -> None:
 def _is_named(descriptor: int, path: Path) -> bool:
     """Say whether *path* still names the file that is open as *descriptor*."""
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(os.fstat(descriptor), files.lstat(path))
     except FileNotFoundError:
         return False
 

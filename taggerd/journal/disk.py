@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from taggerd import files
 from taggerd.errors import StorageError
-from taggerd.files import fsync_folder
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -46,29 +47,35 @@ def failing_as_storage(verb: str, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, like: int | None = None) -> Iterator[BinaryIO]:
     """Yield a file to write; it replaces *path* when the block ends without an error.
 
     Durable on return. If the block or the disk fails, *path* stays as it was and the temporary
-    file is removed. The mode is 0666 less the umask, as for any new file.
+    file is removed. The mode is that of the file before, else of *like*, else 0666 less the umask.
+    The folder lies below one that :func:`taggerd.files.work_below` was told of.
 
     Raises:
         OSError: as it came; callers use :func:`failing_as_storage`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    fsync_folder(path.parent)
+    with suppress(FileNotFoundError):
+        like = files.lstat(path).st_mode
+        if not stat.S_ISREG(like):
+            raise files.NotRegular(errno.EINVAL, "not a regular file", str(path))
+    with files.new_file(temporary, 0o666 if like is None else 0o600) as made:
+        try:
+            if like is not None:
+                os.fchmod(made.descriptor, stat.S_IMODE(like) & 0o777)
+            with made.writer() as file:
+                yield file
+                file.flush()
+                os.fsync(made.descriptor)
+            files.rename(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                files.unlink(temporary)
+            raise
+    files.fsync_folder(path.parent)
 
 
 def replace(path: Path, content: bytes) -> None:

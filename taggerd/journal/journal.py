@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import re
+import stat
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -26,6 +27,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from taggerd import files
 from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
 from taggerd.journal.dayfile import DayFile, Entry
@@ -33,6 +35,7 @@ from taggerd.journal.disk import TEMPORARY_SUFFIX, failing_as_storage, replace
 from taggerd.journal.metrics import RECENT, counts, metrics, photos_per_hour
 from taggerd.journal.summary import markdown, page
 from taggerd.photo import escape_controls, printable
+from taggerd.settings.permissions import why_not_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 _DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.(jsonl|jsonl\.gz|jsonl\.torn|md|html|json)")
 _DIGEST = re.compile(r"[0-9a-f]{16,128}")
+_HEX = re.compile(r"[0-9a-f]{2}")
 _OPEN_DAYS = 3
 """Days whose ids are kept in memory: today, yesterday around midnight, one delivered late."""
 
@@ -93,6 +97,8 @@ class Journal:
             retention_days: day files older than this are deleted by :meth:`tidy`; 0: never.
             compress_after_days: JSONL older than this is compressed by :meth:`tidy`; 0: never.
         """
+        directory = directory.absolute()
+        files.work_below(directory)
         self.directory = directory
         self.results = directory / "results"
         self.summaries = directory / "summaries"
@@ -107,10 +113,11 @@ class Journal:
         """Make the folders and repair what a crash left behind.
 
         Raises:
-            ConfigurationError: the folder cannot be made or written to.
+            ConfigurationError: the folder cannot be made or written to, or is not ours.
             StorageError: disk full or failing.
         """
-        for folder in self._folders:
+        _refuse_shared(self.directory)
+        for folder in (self.directory, *self._folders):
             _make_folder(folder)
         for day in self.days():
             DayFile(self.results, day).repair()
@@ -138,11 +145,13 @@ class Journal:
         path = self.thumbnails / digest[:2] / f"{digest}.jpg"
         with failing_as_storage("write", path):
             try:
-                os.utime(path)
+                with files.open_file(path) as file:
+                    os.utime(file.descriptor)
             except PermissionError:
                 return  # made by a taggerd that runs as another user
             except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError):
+                    files.make_folder(path.parent, 0o777).close()
                 replace(path, jpeg)
 
     def summarise(self, day: str) -> Summary:
@@ -164,7 +173,8 @@ class Journal:
             replace(summary.html, page(content, self.summaries, self.thumbnails).encode())
             replace(summary.metrics, f"{figures}\n".encode())
             if written_at is not None:  # last: what stale() looks at
-                os.utime(summary.metrics, ns=(written_at, written_at))
+                with files.open_file(summary.metrics) as file:
+                    os.utime(file.descriptor, ns=(written_at, written_at))
         return summary
 
     def days(self) -> list[str]:
@@ -220,7 +230,7 @@ class Journal:
                     if kind == "jsonl" and day < limit:
                         DayFile(self.results, day).compress()
             for folder in (*self._folders, *self._thumbnail_folders()):
-                _remove_older(folder, f".*{TEMPORARY_SUFFIX}", today - timedelta(days=1))
+                _remove_older(folder, rf"\..*{TEMPORARY_SUFFIX}", today - timedelta(days=1))
 
     @property
     def _folders(self) -> tuple[Path, ...]:
@@ -238,7 +248,9 @@ class Journal:
         return Day(day, DayFile(self.results, _checked(day)).read())
 
     def _thumbnail_folders(self) -> list[Path]:
-        return [folder for folder in self.thumbnails.glob("[0-9a-f][0-9a-f]") if folder.is_dir()]
+        with suppress(FileNotFoundError), files.open_folder(self.thumbnails) as folder:
+            return [self.thumbnails / name for name in folder.folders() if _HEX.fullmatch(name)]
+        return []
 
     def _delete_before(self, limit: date) -> None:
         """Delete day files before *limit*, and thumbnails that no later record can use."""
@@ -246,15 +258,30 @@ class Journal:
             for day, path, _ in _day_files(folder):
                 if day < limit.isoformat():
                     with failing_as_storage("delete", path):
-                        path.unlink(missing_ok=True)
+                        files.unlink(path, missing_ok=True)
         for folder in self._thumbnail_folders():
             # One day more, because a file's time and the local day may differ by a time zone.
-            _remove_older(folder, "*.jpg", limit - timedelta(days=1))
+            _remove_older(folder, r".*\.jpg", limit - timedelta(days=1))
 
 
 def _without_words(record: Record) -> Record:
     """Return *record* without its words, of which a year of days would hold a gigabyte."""
     return replace_fields(record, caption="", description="", keywords=(), roles={}, raw={})
+
+
+def _refuse_shared(directory: Path) -> None:
+    """Refuse outputs that everybody may write or that lie in another user's folder.
+
+    Raises:
+        ConfigurationError: it is such a folder.
+    """
+    try:
+        why = why_not_private(directory, group_allowed=True)
+    except OSError:
+        return  # making it says why
+    if why:
+        message = f"cannot use {printable(directory)}: {why}; or set journal.directory"
+        raise ConfigurationError(message)
 
 
 def _make_folder(folder: Path) -> None:
@@ -275,7 +302,7 @@ def _make_folder(folder: Path) -> None:
 def _written_at(path: Path) -> int | None:
     """Return when *path* was last written, in nanoseconds; None if it does not exist."""
     with failing_as_storage("read", path), suppress(FileNotFoundError):
-        return path.stat().st_mtime_ns
+        return files.lstat(path).st_mtime_ns
     return None
 
 
@@ -297,15 +324,19 @@ def _checked(day: str) -> str:
 def _day_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
     """Yield day, path and kind of the journal's own files in *folder*."""
     with failing_as_storage("read", folder):
-        paths = list(folder.iterdir()) if folder.is_dir() else []
-    for path in paths:
-        if (match := _DAY_FILE.fullmatch(path.name)) and _is_day(match[1]):
-            yield match[1], path, match[2]
+        names = files.names_in(folder) if files.exists(folder) else []
+    for name in names:
+        if (match := _DAY_FILE.fullmatch(name)) and _is_day(match[1]):
+            yield match[1], folder / name, match[2]
 
 
 def _remove_older(folder: Path, pattern: str, limit: date) -> None:
-    """Remove files of *folder* that were last written before the day *limit*."""
-    for path in folder.glob(pattern):
-        with failing_as_storage("delete", path), suppress(FileNotFoundError):
-            if datetime.fromtimestamp(path.stat().st_mtime, UTC).date() < limit:
-                path.unlink()
+    """Remove files of *folder* whose names match and that were last written before *limit*."""
+    with failing_as_storage("read", folder), suppress(FileNotFoundError):
+        for path in (folder / name for name in files.names_in(folder)):
+            if re.fullmatch(pattern, path.name):
+                with failing_as_storage("delete", path), suppress(FileNotFoundError):
+                    status = files.lstat(path)
+                    old = datetime.fromtimestamp(status.st_mtime, UTC).date() < limit
+                    if old and stat.S_ISREG(status.st_mode):
+                        files.unlink(path)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from taggerd import files
 from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
 from taggerd.journal.dayfile import encoded, read_lines
 from taggerd.journal.disk import failing_as_storage, replace, replacing
 from taggerd.journal.summary import markdown, page
 from taggerd.photo import extension, printable
+from taggerd.settings.permissions import is_ours_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 _PAGES = frozenset({"html", "htm"})
 _TEXTS = frozenset({"md", "markdown"})
+_MOST_LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
 
 
 def check_scan_file(path: Path, *, summary: bool = False) -> None:
@@ -62,14 +68,19 @@ def write_jsonl(path: Path, lines: Iterable[str]) -> None:
     check_scan_file(path)
     with failing_as_storage("write", path):
         if _is_device(path):
-            with path.open("wb") as file:
+            # /dev/stdout is a link, in a folder of root's.
+            follow = 0 if is_ours_alone(path.parent.stat()) else os.O_NOFOLLOW
+            device = os.open(path, os.O_WRONLY | os.O_CLOEXEC | follow)
+            with os.fdopen(device, "wb") as file:
                 file.writelines(map(encoded, lines))
         else:
-            earlier = path.read_bytes() if path.exists() else b""
+            target = _target(path)
+            earlier = b""
+            with suppress(FileNotFoundError), files.open_file(target) as old, old.reader() as held:
+                earlier = held.read()
             if earlier and not earlier.endswith(b"\n"):
                 earlier += b"\n"
-            path.resolve().parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path.resolve()) as file:
+            with replacing(target) as file:
                 file.write(earlier)
                 file.writelines(map(encoded, lines))
 
@@ -88,13 +99,35 @@ def write_summary(path: Path, lines: Iterable[str], *, title: str, thumbnails: P
         StorageError: disk full or failing; *path* is as it was.
     """
     check_scan_file(path, summary=True)
-    target = path.resolve()
+    with failing_as_storage("write", path):
+        target = _target(path)
     day = Day(title, read_lines(lines))
     html = extension(path) in _PAGES
     text = page(day, target.parent, thumbnails.resolve()) if html else markdown(day)
-    with failing_as_storage("write", path):
-        target.parent.mkdir(parents=True, exist_ok=True)
     replace(target, text.encode())
+
+
+def _target(path: Path) -> Path:
+    """Return what *path* leads to, in a folder that exists and that this process works below.
+
+    Raises:
+        OSError: the folder cannot be made, or another user may have put a link there: it would say
+            which file is replaced.
+    """
+    path = path.absolute()
+    for _ in range(_MOST_LINKS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.work_below(path.parent)
+        with files.open_folder(path.parent) as folder:
+            try:
+                leads_to = os.readlink(path.name, dir_fd=folder.descriptor)
+            except OSError:  # no link
+                return path
+            if not is_ours_alone(folder.stat()):
+                message = "another user's link leads there: name the file itself"
+                raise OSError(errno.ELOOP, message, str(path))
+        path = path.parent / leads_to
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 def _is_device(path: Path) -> bool:
