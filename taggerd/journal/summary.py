@@ -28,7 +28,7 @@ _KEYWORDS_OF_FOLDER = 12
 _KEYWORDS_OF_PAGE = 24
 """Only the most frequent ones are listed; the JSONL has them all."""
 
-_SPECIAL = re.compile(r"[\\`*{}\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|#+$")
+_SPECIAL = re.compile(r"[\\`*{}\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<!#)#+$")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
