@@ -148,13 +148,13 @@ async def test_the_queue_is_walked_by_its_index(ledger: SqliteLedger) -> None:
     """Claiming from a backlog of any length sorts nothing."""
     connection = ledger._database._connection
 
-    def plan(order: str, wanted: int) -> list[str]:
-        values = {"run": "", "requested": wanted, "now": 0, "limit": 1}
+    def plan(order: str, wanted: int, slow: int) -> list[str]:
+        values = {"run": "", "requested": wanted, "slow": slow, "deferred": 0, "now": 0, "limit": 1}
         steps = connection.execute(f"EXPLAIN QUERY PLAN {queries()[order]}", values)
         return [step["detail"] for step in steps]
 
-    for order, wanted in itertools.product(("newest", "oldest"), (0, 1)):
-        steps = await ledger._state.run(partial(plan, order, wanted))
+    for order, wanted, slow in itertools.product(("newest", "oldest"), (0, 1), (0, 1)):
+        steps = await ledger._state.run(partial(plan, order, wanted, slow))
         assert steps[0] == "SCAN photos USING INDEX photos_queued"
         assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps)
 
