@@ -90,7 +90,7 @@ def in_words(month: tuple[int, int]) -> str:
 async def _town(position: tuple[float, float], services: Services) -> str:
     """Look up the town in a worker; a photo is never lost for the sake of a hint."""
     try:
-        return await services.decoders.run(nearest_town, *position)
+        return await services.writers.run(nearest_town, *position)
     except (PhotoError, RuntimeError) as error:
         log.warning("the nearest town cannot be looked up", reason=str(error))
         return ""

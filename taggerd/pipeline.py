@@ -267,7 +267,7 @@ async def tags_of(answers: Mapping[str, Answer], photo: Photo, services: Service
     said = answers["keywords"].keywords if "keywords" in answers else ()
     settings = services.settings
     # Not here: the rules of English plurals take a second to load and would stall the loop.
-    words = await services.decoders.run(
+    words = await services.writers.run(
         metadata.normalise, said, settings.keywords, settings.metadata.language
     )
     cleaned = metadata.choose(words, settings.keywords, services.vocabulary)

@@ -37,7 +37,6 @@ _THREADS = 32
 DECODED = (
     *(Picture, Stamp),
     *(metadata.Embedded, Camera, Array, Entry),
-    *(Normalised, Keyword),
 )
 """What decoders may return, and the types in its fields."""
 WRITTEN = (
@@ -45,6 +44,7 @@ WRITTEN = (
     *(metadata.Adopted, metadata.UndoOutcome, Stamp),
     *(metadata.View, metadata.SidecarView, Words, metadata.Shown),
     *(Contents, Progress),
+    *(Normalised, Keyword),
 )
 """Likewise for those that write sidecars and unpack archives."""
 
@@ -133,7 +133,7 @@ class Pools(NamedTuple):
     slow_decoder: Workers
     """One process for slow photos, with more memory and time."""
     writers: Workers
-    """They write sidecars and unpack archives."""
+    """They write sidecars, unpack archives and know the words of English."""
     disks: Disks
 
 
