@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -26,14 +27,29 @@ def _quickly(taggerd: Program) -> None:
     taggerd.environment["TAGGERD__SERVICE__DRAIN_SECONDS"] = "1"
 
 
+class Hanging:
+    """A disk of the outputs that hangs: somebody holds the lock of today's records."""
+
+    def __init__(self, results: Path) -> None:
+        """Let it answer for now."""
+        self.path = results / f"{datetime.now().astimezone():%Y-%m-%d}.jsonl"
+        self.descriptor = -1
+
+    def begin(self) -> None:
+        """Hang from now on."""
+        if self.descriptor < 0:
+            self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def end(self) -> None:
+        """Answer again."""
+        os.close(self.descriptor)
+
+
 @pytest.fixture
-def hung_outputs(taggerd: Program) -> Path:
-    """Have the outputs lie on a disk that hangs: a pipe without a writer, which never opens."""
-    results = taggerd.outputs / "results"
-    results.mkdir(parents=True)
-    pipe = results / f"{datetime.now().astimezone():%Y-%m-%d}.jsonl.gz"
-    os.mkfifo(pipe)
-    return pipe
+def outputs(taggerd: Program) -> Hanging:
+    """Return the disk of the outputs."""
+    return Hanging(taggerd.outputs / "results")
 
 
 @pytest.fixture
@@ -56,17 +72,18 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_disk_of_the_outputs_that_hangs_does_not_keep_the_service(
-    taggerd: Program, inbox: Path, hung_outputs: Path
+    taggerd: Program, inbox: Path, outputs: Hanging
 ) -> None:
     """Exit 1 and one line with what hung; the record waits in the queue, and is told once."""
-    path = photo(inbox / "a.jpg")
     daemon = taggerd.start("--input-dir", inbox)
+    outputs.begin()
+    path = photo(inbox / "a.jpg")
     until(path.with_name("a.jpg.xmp").exists)
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(END_SECONDS) == 1, taggerd.log()
     (line,) = [line for line in taggerd.log().splitlines() if "not ended in time" in line]
     assert "dayfile.py" in line
-    hung_outputs.unlink()
+    outputs.end()
     daemon = taggerd.start("--input-dir", inbox)
     (record,) = until(taggerd.records)
     assert (record["image"], record["error"], record["attempts"]) == (str(path), "", 1)
@@ -74,9 +91,16 @@ def test_a_disk_of_the_outputs_that_hangs_does_not_keep_the_service(
 
 
 def test_a_disk_of_the_outputs_that_hangs_does_not_keep_a_scan(
-    taggerd: Program, card: Path, hung_outputs: Path
+    taggerd: Program, card: Path, outputs: Hanging, backend: CountingBackend
 ) -> None:
     """Ctrl-C ends it as interrupted; a later scan has nothing left to ask."""
+
+    def script(_path: str, body: bytes) -> None:
+        if b'"system"' in body:  # about a photo: the outputs are open by now
+            outputs.begin()
+
+    backend.script = script
+    taggerd.base_url = backend.base_url
     scan = subprocess.Popen(
         taggerd.command("scan", card),
         env=taggerd.full_environment(),
@@ -88,7 +112,7 @@ def test_a_disk_of_the_outputs_that_hangs_does_not_keep_a_scan(
     until(lambda: len(list(card.glob("*.xmp"))) == len(list(card.glob("*.jpg"))))
     scan.send_signal(signal.SIGINT)
     assert scan.wait(END_SECONDS) == 130
-    hung_outputs.unlink()
+    outputs.end()
     assert taggerd("scan", card).returncode == 0
     assert [record["error"] for record in taggerd.records()] == [""] * 5
 

@@ -40,6 +40,7 @@ def prepared(taggerd: Program, backend: MaliciousBackend) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_whatever_a_backend_answers_the_rest_is_tagged(
     taggerd: Program, inbox: Path, malicious: MaliciousBackend
 ) -> None:
