@@ -82,7 +82,8 @@ def tagged(taggerd: Program) -> set[str]:
     return {os.path.basename(line["image"]) for line in taggerd.records() if not line["error"]}  # noqa: PTH119 - a string
 
 
-@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["sidecar", "embed"])
 def test_every_command_ends(taggerd: Program, hostile: Path, target: str) -> None:
     """Each leaves alone what is no file, and does its work on the rest."""
     taggerd.environment |= {
