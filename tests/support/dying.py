@@ -169,7 +169,11 @@ def _wrap_workers(fuse: _Fuse) -> None:
     Workers.run = dying_run  # type: ignore[method-assign]
     if "/" in fuse.where:  # a decoder cannot kill the program: that is what its cage is for
         init = Workers.__init__
-        Workers.__init__ = lambda self, *args, **_: init(self, *args)  # type: ignore[method-assign]
+
+        def uncaged(self: Workers, *args: Any, returns: Any = (), **_: Any) -> None:  # noqa: ANN401
+            init(self, *args, returns=returns)
+
+        Workers.__init__ = uncaged  # type: ignore[method-assign]
 
 
 def _wrap_journal(fuse: _Fuse) -> None:
