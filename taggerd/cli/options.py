@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Folders or photos; default: arrivals.roots.",
+        metavar="PATH",
+        show_default=False,
+        readable=False,
+    ),
+]
+"""What a run is about."""
 
 
 class Switch(NamedTuple):

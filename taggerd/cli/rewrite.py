@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from taggerd.attempt import RunOptions
 from taggerd.cli import interrupts, options
@@ -18,15 +14,7 @@ from taggerd.scan import ScanRequest, scan_photos
 @options.configured(options.RECURSIVE, options.STATE)
 def rewrite(
     load: options.Load,
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Folders or photos; default: arrivals.roots.",
-            metavar="PATH",
-            show_default=False,
-            readable=False,
-        ),
-    ] = None,
+    paths: options.Paths = None,
     *,
     as_json: options.AsJson = False,
 ) -> int:

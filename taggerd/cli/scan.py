@@ -103,15 +103,7 @@ SWITCHES = [
 @options.configured(*SWITCHES)
 def scan(
     load: options.Load,
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Folders or photos; default: arrivals.roots.",
-            metavar="PATH",
-            show_default=False,
-            readable=False,
-        ),
-    ] = None,
+    paths: options.Paths = None,
     *,
     input_dir: Annotated[
         list[Path] | None,

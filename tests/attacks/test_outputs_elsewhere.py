@@ -92,8 +92,14 @@ def test_retention_deletes_nothing_behind_a_link(shared: Journal, tmp_path: Path
     assert sorted(alice.iterdir()) == before
 
 
-@pytest.mark.parametrize("kind", ["link", "hard link"])
-@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.torn", ".jsonl.gz"])
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        *(("link", ending) for ending in (".jsonl", ".jsonl.torn", ".jsonl.gz")),
+        # Of a .gz a hard link does no harm: it is replaced, and read as what it is.
+        *(("hard link", ending) for ending in (".jsonl", ".jsonl.torn")),
+    ],
+)
 def test_a_day_file_that_is_another_file_is_left_alone(
     shared: Journal, tmp_path: Path, kind: str, ending: str
 ) -> None:
@@ -104,8 +110,6 @@ def test_a_day_file_that_is_another_file_is_left_alone(
     day = shared.results / f"{DAY}{ending}"
     if kind == "link":
         day.symlink_to(secret)
-    elif ending == ".jsonl.gz":
-        pytest.skip("it is replaced, and read as what it is")
     else:
         os.link(secret, day)
     steps: tuple[Callable[[], object], ...] = (
