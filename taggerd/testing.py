@@ -404,7 +404,7 @@ class InMemoryLedger:
             if photo.not_before <= now or photo.since > now + CLOCK_GRACE_SECONDS
         ]
         due.sort(key=lambda photo: (photo.queued_at, photo.id), reverse=self._order == "newest")
-        due.sort(key=lambda photo: photo.not_before > 0)
+        due.sort(key=lambda photo: (photo.not_before, photo.id if photo.not_before else 0))
         return [self._claim(photo, run, now) for photo in due[:limit]]
 
     def _claimable(

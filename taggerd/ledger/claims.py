@@ -59,16 +59,11 @@ def begin(  # noqa: PLR0913 - what a claim is made of
 ) -> list[Claim]:
     """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
     rows: list[Row] = []
-    for deferred in (False, True):  # in two queries: one that orders by both reads the whole queue
+    # In two queries: one that orders by both reads the whole queue.
+    for query in (order, "deferred"):
         if (left := limit - len(rows)) > 0:
             rows += database.rows(
-                order,
-                run=run,
-                requested=requested,
-                slow=slow,
-                deferred=deferred,
-                now=now,
-                limit=left,
+                query, run=run, requested=requested, slow=slow, now=now, limit=left
             )
     claims: list[Claim] = []
     for row in rows:

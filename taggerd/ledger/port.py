@@ -307,7 +307,8 @@ class Ledger(Protocol):
     ) -> list[Claim]:
         """Claim up to *limit* photos, in the order of the queue, and charge each an attempt.
 
-        Those that were deferred until some time, which is over now, come behind the others.
+        Those that were deferred until some time, which is over now, come behind the others; of
+        them, the one whose time came first.
 
         With *within* None, those that *run* requested when it admitted them. With *slow* only
         those that are slow, or only those that are not.

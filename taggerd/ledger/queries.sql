@@ -155,15 +155,21 @@ SELECT photos.id, stem, attempts, crashes, reason, recorded, changed, asked_agai
 -- name: is_due
 -- What was put back at a time that has yet to come was put back before the clock was set back; a
 -- minute's grace, because programs that share a queue read the clock one after the other.
-(not_before <= :now OR since > :now + 60) AND (not_before > 0) = :deferred
+(not_before <= :now OR since > :now + 60)
 
 -- name: newest
-{candidate_columns} FROM {claimable} AND {is_due}
+{candidate_columns} FROM {claimable} AND {is_due} AND not_before = 0
 ORDER BY queued_at DESC, photos.id DESC LIMIT :limit;
 
 -- name: oldest
-{candidate_columns} FROM {claimable} AND {is_due}
+{candidate_columns} FROM {claimable} AND {is_due} AND not_before = 0
 ORDER BY queued_at, photos.id LIMIT :limit;
+
+-- name: deferred
+-- Each in its turn: in the order of the queue the same few, which upset the backend every time,
+-- would be claimed again before any other.
+{candidate_columns} FROM {claimable} AND {is_due} AND not_before > 0
+ORDER BY not_before, photos.id LIMIT :limit;
 
 -- name: claim
 UPDATE photos SET

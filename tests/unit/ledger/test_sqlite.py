@@ -149,7 +149,7 @@ async def test_the_queue_is_walked_by_its_index(ledger: SqliteLedger) -> None:
     connection = ledger._database._connection
 
     def plan(order: str, wanted: int, slow: int) -> list[str]:
-        values = {"run": "", "requested": wanted, "slow": slow, "deferred": 0, "now": 0, "limit": 1}
+        values = {"run": "", "requested": wanted, "slow": slow, "now": 0, "limit": 1}
         steps = connection.execute(f"EXPLAIN QUERY PLAN {queries()[order]}", values)
         return [step["detail"] for step in steps]
 
