@@ -41,7 +41,7 @@ LAYERS = (
     {"attempt", "context"},
     {"services"},
     {"relay"},
-    PACKAGES | {"workers"},
+    PACKAGES | {"units", "workers"},
     {"files"},
     {"logs", "retry", "settings"},
     {"photo"},
@@ -162,6 +162,7 @@ OWN_PATHS = {
     "services/settings_history.py": "the same list",
     "settings/": "the settings, and whether folders that they name are there",
     "testing.py": "fakes",
+    "units/": "systemd's files",
     "workers/": "the kernel's files",
 }
 """Where paths are opened that lie below no import folder, and which."""
