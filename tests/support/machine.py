@@ -38,7 +38,7 @@ set -eu
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/machine
 mount -t tmpfs -o mode=755 tmpfs /run/machine
-mkdir /run/machine/upper /run/machine/work /run/machine/root
+mkdir /run/machine/upper /run/machine/work /run/machine/root /run/machine/home /run/machine/srv
 mount -t overlay -o lowerdir="$1",upperdir=/run/machine/upper,workdir=/run/machine/work \
     overlay /run/machine/root
 # systemd draws a machine ID at the first boot; the host's would be one too many.
@@ -97,6 +97,10 @@ class Machine:
             "systemd-nspawn", "--directory=/run/machine/root", f"--machine={NAME}", "--boot",
             "--register=no", "--keep-unit", "--console=read-only", "--private-network", "--quiet",
             "--resolv-conf=off", "--timezone=off", "--link-journal=no", *binds,
+            # What is on an overlay is polled, as on a network's disk: folders of photos are not.
+            "--bind=/run/machine/home:/home", "--bind=/run/machine/srv:/srv",
+            # systemd 252's own list for containers is older than Landlock.
+            "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
         ]
         # fmt: on
         with self.console.open("ab") as console:
