@@ -30,7 +30,7 @@ _LABEL = 9
 """Width of the labels."""
 _SPACE = "\x1f"
 """Stands for a space at which no line may break."""
-_MAY_REPEAT = frozenset({"", "blocked", "journal"})
+_MAY_REPEAT = frozenset({""})
 """Labels of what other rows may have said already."""
 
 
@@ -106,7 +106,7 @@ def _speed(status: ServiceStatus, per_hour: float) -> str:
     left = status.counts.queued + status.counts.claimed
     idle = status.paused or not (status.running or status.counts.claimed)
     if status.running and status.live:
-        idle = idle or status.live.trouble
+        idle = idle or bool(status.live.health.grave)
     speed = f"{per_hour:.0f} photos an hour"
     return f"{speed}, {_spoken(left / per_hour * 3600)} left" if left and not idle else speed
 
@@ -173,12 +173,9 @@ def _live_rows(live: DaemonStatus) -> Iterator[Row]:
     for root in live.roots:
         detail = f": {root.detail}" if root.detail else ""
         yield "folder", f"{_whole(root.path)}: {root.state}{detail}"
-    if live.blocked:
-        yield "blocked", live.blocked
-    if live.outputs_error:
-        yield "journal", live.outputs_error
-    for part in live.unconfined:
-        yield "decoders", f"not confined by {part}"
+    for problem in live.health.problems:
+        if problem.kind not in {"backend", "root"}:
+            yield "problem", problem.text
 
 
 def _endpoint(endpoint: EndpointStatus) -> str:

@@ -21,6 +21,7 @@ from taggerd import __version__
 from taggerd.arrivals import Arrivals, warning_about, work_below
 from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
+from taggerd.daemon.health import Problem, state_problem
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
 from taggerd.logs import described
@@ -87,8 +88,10 @@ class Daemon:
         self._restart = asyncio.Event()
         """Set when the parts must end: to stop, or to start again with other settings."""
         self._next: Configuration | None = None
-        self._admission_error = ""
-        """Why photos cannot enter the queue; empty while they can."""
+        self._admission_error: Problem | None = None
+        """Why photos cannot enter the queue; None while they can."""
+        self._refused: Problem | None = None
+        """Why the new settings are not in force; None if they are."""
         self._served = False
         self._tagged = 0
         self._failed = 0
@@ -121,10 +124,7 @@ class Daemon:
                         await self._serve(services)
             except (ConfigurationError, StartError) as error:
                 if wanted is not in_force:
-                    log.error(
-                        "the new settings cannot be used; the old ones stay in force",
-                        reason=str(error),
-                    )
+                    self._refuse(error)
                     wanted = in_force
                 elif self._served:
                     await self._wait_for_disk(error)
@@ -208,12 +208,13 @@ class Daemon:
                 try:
                     await services.ledger.admit(files)
                 except StorageError as error:
-                    if self._admission_error != str(error):
+                    if self._admission_error is None or self._admission_error.text != str(error):
                         log.error("photos cannot enter the queue", reason=str(error))
-                    self._admission_error = str(error)
+                    state = services.settings.state_directory
+                    self._admission_error = state_problem(error, state)
                     await asyncio.sleep(DISK.first)
                 else:
-                    self._admission_error = ""
+                    self._admission_error = None
                     runner.wake()
                     return
 
@@ -274,10 +275,12 @@ class Daemon:
         """Publish the status, for systemd and for ``taggerd status``."""
         started = time.time()
         trouble = ""
+        live = None
         while True:
             try:
+                outside = filter(None, [self._admission_error, self._refused])
                 live = await status.daemon_status(
-                    services, arrivals, runner, started, self._admission_error
+                    services, arrivals, runner, started, outside=outside, before=live
                 )
                 self._notifier.status(live.one_line)
                 await asyncio.to_thread(status.publish, live, services.settings.state_directory)
@@ -339,12 +342,19 @@ class Daemon:
             configuration = self._load()
             check_settings(configuration)
         except TaggerdError as error:
-            log.error("the new settings are wrong; the old ones stay in force", reason=str(error))
+            self._refuse(error)
             self._notifier.ready()
             return
         log.info("reloading")
+        self._refused = None
         self._next = configuration
         self._restart.set()
+
+    def _refuse(self, error: TaggerdError) -> None:
+        """Say why the new settings are not in force, until others are."""
+        log.error("the new settings are wrong; the old ones stay in force", reason=str(error))
+        text = f"the new settings are wrong; the old ones stay in force: {error}"
+        self._refused = Problem(kind="settings", subject="settings", text=text, since=time.time())
 
     def _on_stop_signal(self, number: signal.Signals) -> None:
         if number == signal.SIGINT and self._stop.is_set():

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from taggerd import __version__
-from taggerd.errors import StartError, StorageError
+from taggerd.daemon.health import Health, Problem, dated, health_of, state_problem
+from taggerd.errors import NotProbed, StartError, StorageError
 from taggerd.ledger import Counts, probe
 from taggerd.photo import printable
 from taggerd.runner.pause import pause_reason
@@ -27,10 +28,11 @@ from taggerd.services import has_ledger, local_now, make_journal, open_ledger
 from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from taggerd.arrivals import Arrivals
     from taggerd.daemon.instances import Instance
+    from taggerd.errors import BackendError
     from taggerd.runner.runner import Runner
     from taggerd.services import Services
     from taggerd.settings import Settings
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 FILE = "status.json"
 RESERVE_BYTES = 8192
 """Smallest size of the file: on a full disk a new state still fits into the blocks it has."""
+SERVED = frozenset({"watching", "polling"})
+"""States of an import folder that nobody has to look at."""
 FAILED_SHOWN = 20
 """Failed photos listed by ``taggerd status --json``; the rest are counted."""
 FAILED_READ = 1000
@@ -81,19 +85,15 @@ class DaemonStatus:
     """Seconds since the epoch."""
     updated_at: float
     backend: str
-    backend_error: str
-    """Empty if the backend is usable, and while paused."""
+    backend_away: bool
+    """Whether no endpoint can be used; False while paused."""
     endpoints: tuple[EndpointStatus, ...]
     models: dict[str, str]
     """Model per role, as asked."""
-    blocked: str
-    """What keeps photos from starting; empty while work goes on."""
     paused: str
     """Until when work is paused or off schedule, and why; empty while it is neither."""
-    outputs_error: str
-    """Why records wait in the ledger; empty while all is well."""
-    unconfined: tuple[str, ...]
-    """By what decoders are not confined, because the kernel lacks it."""
+    problems: tuple[Problem, ...]
+    """What is wrong."""
     in_flight: int
     queued: int
     tagged: int
@@ -101,25 +101,20 @@ class DaemonStatus:
     roots: tuple[RootStatus, ...]
 
     @property
-    def healthy(self) -> bool:
-        """Whether nothing needs a person."""
-        roots_well = all(root.state in {"watching", "polling"} for root in self.roots)
-        return roots_well and not self.trouble
-
-    @property
-    def trouble(self) -> str:
-        """The first thing that needs a person; empty if none does."""
-        return self.backend_error or self.blocked or self.outputs_error
+    def health(self) -> Health:
+        """The word, and the problems in their order."""
+        return health_of(self.problems, backend_away=self.backend_away)
 
     @property
     def one_line(self) -> str:
         """The line for systemd's STATUS."""
+        health = self.health
         parts = [f"{self.queued} queued", f"{self.in_flight} in flight"]
         parts += [f"{self.tagged} tagged", f"{self.quarantined} failed"]
-        parts += [f"{root.state} {root.path}" for root in self.roots if root.detail]
         parts += [self.paused] if self.paused else []
-        state = ("paused" if self.paused else "ok") if self.healthy else "degraded"
-        return f"{state}: {', '.join(parts)}" + (f"; {self.trouble}" if self.trouble else "")
+        told = "; ".join([", ".join(parts), *(problem.text for problem in health.grave[:1])])
+        more = f" (and {len(health.grave) - 1} more)" if health.grave[1:] else ""
+        return f"{health.word}: {told}{more}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +163,24 @@ class ServiceStatus:
     """Other daemons that run on this machine."""
 
 
-async def daemon_status(
-    services: Services, arrivals: Arrivals, runner: Runner, started_at: float, outside: str = ""
+async def daemon_status(  # noqa: PLR0913 - by name, but the parts
+    services: Services,
+    arrivals: Arrivals,
+    runner: Runner,
+    started_at: float,
+    *,
+    outside: Iterable[Problem] = (),
+    before: DaemonStatus | None = None,
 ) -> DaemonStatus:
-    """Gather the state of the daemon's parts; *outside*: why photos cannot enter the queue.
+    """Gather the state of the daemon's parts.
+
+    Args:
+        services: open.
+        arrivals: watches.
+        runner: works.
+        started_at: seconds since the epoch.
+        outside: problems that these three know nothing of.
+        before: the last status: says since when the problems are there.
 
     Raises:
         StorageError: the ledger cannot be read.
@@ -179,13 +188,15 @@ async def daemon_status(
     """
     counts = await services.ledger.counts()
     inference = services.inference
+    now = time.time()
+    problems = [*outside, *_problems(services, arrivals, runner)]
     return DaemonStatus(
         pid=os.getpid(),
         version=__version__,
         started_at=started_at,
-        updated_at=time.time(),
+        updated_at=now,
         backend=inference.base_url,
-        backend_error="" if runner.paused else str(inference.trouble or ""),
+        backend_away=not runner.paused and bool(told(inference.error)),
         endpoints=tuple(
             EndpointStatus(
                 base_url=endpoint.base_url,
@@ -199,10 +210,8 @@ async def daemon_status(
             for endpoint in inference.endpoints
         ),
         models=inference.models,
-        blocked=runner.trouble or outside,
         paused=runner.paused,
-        outputs_error=services.relay.trouble,
-        unconfined=services.decoders.lacking,
+        problems=dated(problems, before.problems if before else (), now),
         in_flight=runner.in_flight,
         queued=counts.queued,
         tagged=counts.recorded,
@@ -214,6 +223,31 @@ async def daemon_status(
             for root in arrivals.health()
         ),
     )
+
+
+def _problems(services: Services, arrivals: Arrivals, runner: Runner) -> Iterator[Problem]:
+    """Yield what is wrong with the parts."""
+    if runner.ledger_error is not None:
+        yield state_problem(runner.ledger_error, services.settings.state_directory)
+    for folder, reason in runner.blocked.items():
+        yield Problem(kind="photos disk", subject=printable(folder), text=reason)
+    if services.relay.trouble:
+        outputs = printable(services.settings.journal_directory)
+        yield Problem(kind="outputs", subject=outputs, text=services.relay.trouble)
+    for root in arrivals.health():
+        if root.state not in SERVED:
+            path = printable(root.path)
+            yield Problem(kind="root", subject=path, text=f"{path} is {root.state}: {root.detail}")
+    for endpoint in () if runner.paused else services.inference.endpoints:
+        if text := told(endpoint.health.error):
+            yield Problem(kind="backend", subject=endpoint.base_url, text=text)
+    for part in services.decoders.lacking:
+        yield Problem(kind="confinement", subject=part, text=f"decoders are not confined by {part}")
+
+
+def told(error: BackendError | None) -> str:
+    """Return what is wrong with an endpoint; nothing is, if it has only just been asked."""
+    return "" if error is None or isinstance(error, NotProbed) else str(error)
 
 
 def publish(status: DaemonStatus, state_directory: Path) -> None:

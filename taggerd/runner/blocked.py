@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from taggerd.retry import DISK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -39,9 +39,9 @@ class BlockedFolders:
         return bool(self._blocked)
 
     @property
-    def reason(self) -> str:
-        """Why photos wait; empty where none does."""
-        return "; ".join(blocked.reason for blocked in self._blocked.values())
+    def reasons(self) -> Mapping[Path, str]:
+        """Why photos wait, by folder; by the photo itself where folders are not told apart."""
+        return {folder or b.photo: b.reason for folder, b in self._blocked.items()}
 
     @property
     def all_blocked(self) -> bool:

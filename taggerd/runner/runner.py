@@ -33,7 +33,8 @@ from taggerd.runner.outcome import Outcome
 from taggerd.runner.verdict import Judge, Verdict, photo_failed, sidecars_failed, verdict_on
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from taggerd.attempt import RunOptions
     from taggerd.ledger import Claim
@@ -103,8 +104,8 @@ class Runner:
         """Whether photos in flight are being cancelled."""
         self._abandoned = False
         """Whether the queue could not be told how some attempt ended; its claim stays held."""
-        self.trouble = ""
-        """What keeps photos from starting; empty while work goes on."""
+        self.ledger_error: StorageError | None = None
+        """Why the queue cannot be asked or told; None while it can."""
         self.paused = ""
         """Why somebody wants nothing to start, and until when; empty while work goes on."""
 
@@ -112,6 +113,11 @@ class Runner:
     def in_flight(self) -> int:
         """Number of photos in flight."""
         return len(self._in_flight)
+
+    @property
+    def blocked(self) -> Mapping[Path, str]:
+        """Why photos of a folder wait for its disk, by folder."""
+        return self._blocked.reasons
 
     def stop(self) -> None:
         """Start no more photos."""
@@ -186,7 +192,7 @@ class Runner:
         except StorageError as error:
             await self._ledger_failed(error)
             return True
-        self.trouble = self._blocked.reason
+        self.ledger_error = None
         for claim in claims:
             task = asyncio.create_task(self._work_on(claim), name=f"photo {claim.id}")
             self._in_flight.add(task)
@@ -270,7 +276,7 @@ class Runner:
             return True
         self._services.inference.pause(paused=bool(self.paused))
         if self.paused:
-            self.trouble = ""
+            self.ledger_error = None
             await self._idle(PAUSE_POLL_SECONDS)
         return bool(self.paused)
 
@@ -279,7 +285,7 @@ class Runner:
         inference = self._services.inference
         if inference.error is None or self._options.rewrite:
             return True
-        self.trouble = str(inference.error)
+        self.ledger_error = None  # the next claim shows it
         usable = asyncio.ensure_future(inference.wait_usable())
         stopped = asyncio.ensure_future(self._stop.wait())
         try:
@@ -299,9 +305,9 @@ class Runner:
 
     async def _ledger_failed(self, error: StorageError) -> None:
         """Wait a moment: the ledger's disk is full or failing."""
-        if self.trouble != str(error):
+        if str(self.ledger_error or "") != str(error):
             log.error("work is blocked", reason=str(error))
-        self.trouble = str(error)
+        self.ledger_error = error
         hopeless = not policy_of(error).passes and self._trouble_timeout is not None
         if hopeless or self._seconds_left() == 0:
             self._fatal = error

@@ -273,7 +273,7 @@ async def test_an_error_in_claiming_pauses_the_run_and_does_not_end_it(
         async def failing(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the port
             if error := next(failures, None):
                 raise error
-            troubles.append(runner.trouble)
+            troubles.append(str(runner.ledger_error))
             return await claim(*args, **kwargs)
 
         monkeypatch.setattr(services.ledger, "claim", failing)

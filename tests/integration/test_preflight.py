@@ -109,7 +109,7 @@ def test_a_daemon_probes_from_time_to_time_and_says_what_it_finds(
     daemon = taggerd.start("--input-dir", inbox)
     until(lambda: taggerd.live().get("endpoints", [{}])[0].get("error") == "")
     backend.key = "another"
-    until(lambda: "check backend.api_key" in taggerd.live()["backend_error"])
+    until(lambda: "check backend.api_key" in taggerd.problem("backend"))
     assert "refuses the API key" in taggerd.status_text()
     backend.key = ""
 
@@ -120,7 +120,7 @@ def test_a_daemon_probes_from_time_to_time_and_says_what_it_finds(
         return status, {}, json.dumps({**answer, "model": "some-other-model"}).encode()
 
     backend.script = other_model
-    until(lambda: taggerd.live()["backend_error"] == "")
+    until(lambda: not taggerd.problem("backend"))
     until(lambda: taggerd.live()["endpoints"][0]["warnings"])
     assert "but 'some-other-model' answers" in taggerd.status_text()
     assert backend.photo_requests == 0

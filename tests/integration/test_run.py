@@ -214,7 +214,7 @@ def test_a_reload_takes_a_new_key(taggerd: Program, inbox: Path, backend: Counti
     taggerd.base_url = backend.base_url
     photo(inbox / "a.jpg", 1)
     daemon = taggerd.start()
-    until(lambda: "key" in taggerd.live().get("backend_error", ""))
+    until(lambda: "key" in taggerd.problem("backend"))
     settings.write_text(text.format(inbox, "right"))
     daemon.send_signal(signal.SIGHUP)
     until(lambda: sidecars(inbox) == 1)
@@ -257,7 +257,7 @@ def test_a_backend_that_is_down_is_waited_for(
     taggerd.base_url = backend.base_url
     shutil.copytree(card, inbox / "a")
     daemon = taggerd.start("--input-dir", inbox)
-    until(lambda: taggerd.live().get("queued") == 5 and taggerd.live().get("backend_error"))
+    until(lambda: taggerd.live().get("queued") == 5 and taggerd.problem("backend"))
     assert sidecars(inbox) == 0
     down = False
     until(lambda: sidecars(inbox) == 5)

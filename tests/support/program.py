@@ -142,6 +142,11 @@ class Program:
             return {}
         return said
 
+    def problem(self, kind: str) -> str:
+        """Return what the daemon said of a *kind* of problem last; empty if nothing."""
+        problems = self.live().get("problems", [])
+        return "; ".join(each["text"] for each in problems if each["kind"] == kind)
+
     def status(self) -> dict[str, Any]:
         """Return ``taggerd status --json``."""
         shown = self("status", "--json")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.cli.status import lines
+from taggerd.daemon.health import Problem
 from taggerd.daemon.status import (
     Cause,
     DaemonStatus,
@@ -31,7 +32,7 @@ LIVE = DaemonStatus(
     started_at=0.0,
     updated_at=0.0,
     backend="http://gpu.lan:8000/v1",
-    backend_error=AWAY,
+    backend_away=True,
     endpoints=(
         EndpointStatus(
             base_url="http://gpu.lan:8000/v1",
@@ -44,10 +45,8 @@ LIVE = DaemonStatus(
         ),
     ),
     models={},
-    blocked=AWAY,
     paused="",
-    outputs_error="",
-    unconfined=(),
+    problems=(Problem(kind="backend", subject="http://gpu.lan:8000/v1", text=AWAY),),
     in_flight=0,
     queued=0,
     tagged=0,
@@ -56,8 +55,8 @@ LIVE = DaemonStatus(
 )
 WELL = replace(
     LIVE,
-    blocked="",
-    backend_error="",
+    backend_away=False,
+    problems=(),
     endpoints=(replace(LIVE.endpoints[0], error="", model="qwen2.5-vl-7b-instruct"),),
 )
 STATUS = ServiceStatus(
@@ -96,18 +95,20 @@ def test_photos_that_failed_for_one_reason_are_one_line() -> None:
 
 
 def test_a_thing_is_said_once() -> None:
-    """A backend that is away also blocks the runner: the reason stands at the backend alone."""
+    """A backend that is away is a problem too: the reason stands at the backend alone."""
     away = replace(STATUS, live=LIVE, paused="")
     assert shown(away).count("connection refused") == 1
-    other = replace(away, live=replace(LIVE, blocked="the disk is full"))
-    assert "blocked  the disk is full" in lines(other)
+    full = Problem(kind="photos disk", subject="/srv/in", text="the disk is full")
+    other = replace(away, live=replace(LIVE, problems=(full, *LIVE.problems)))
+    assert "problem  the disk is full" in lines(other)
 
 
 def test_it_tells_what_decoders_are_not_confined_by() -> None:
     """A kernel that lacks a part of the cage is a row; one that has all is none."""
-    assert not beginning(lines(STATUS), "decoders")
-    less = replace(STATUS, live=replace(WELL, unconfined=("Landlock (not in this kernel): read",)))
-    assert "decoders not confined by Landlock (not in this kernel): read" in lines(less)
+    assert not beginning(lines(STATUS), "problem")
+    text = "decoders are not confined by Landlock (not in this kernel): read"
+    less = Problem(kind="confinement", subject="Landlock (not in this kernel): read", text=text)
+    assert f"problem  {text}" in lines(replace(STATUS, live=replace(WELL, problems=(less,))))
 
 
 def test_it_fits_eighty_columns() -> None:

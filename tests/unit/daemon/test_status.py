@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.daemon import status
+from taggerd.daemon.health import Problem
 from taggerd.daemon.status import (
     DaemonStatus,
     EndpointStatus,
@@ -28,7 +29,7 @@ WELL = DaemonStatus(
     started_at=0.0,
     updated_at=0.0,
     backend="http://gpu/v1",
-    backend_error="",
+    backend_away=False,
     endpoints=(
         EndpointStatus(
             base_url="http://gpu/v1",
@@ -41,10 +42,8 @@ WELL = DaemonStatus(
         ),
     ),
     models={"caption": "m"},
-    blocked="",
     paused="",
-    outputs_error="",
-    unconfined=(),
+    problems=(),
     in_flight=0,
     queued=7,
     tagged=5,
@@ -52,28 +51,35 @@ WELL = DaemonStatus(
     roots=(RootStatus(path="/srv/in", mode="inotify", state="watching", detail=""),),
 )
 """A daemon of which nothing needs a person."""
-LOST = RootStatus(path="/srv/in", mode="inotify", state="offline", detail="not mounted")
+LOST = Problem(kind="root", subject="/srv/in", text="/srv/in is offline: not mounted")
+AWAY = Problem(kind="backend", subject="http://gpu/v1", text="cannot connect")
+FULL = Problem(kind="outputs", subject="/var/out", text="disk full")
 
 
 @pytest.mark.parametrize(
-    ("daemon", "state", "end"),
+    ("daemon", "word", "end"),
     [
-        (WELL, "ok", ""),
-        (replace(WELL, paused="paused until 22:00"), "paused", ", paused until 22:00"),
-        (replace(WELL, backend_error="away"), "degraded", "; away"),
-        (replace(WELL, roots=(LOST,)), "degraded", ", offline /srv/in"),
+        (WELL, "healthy", ""),
+        (replace(WELL, paused="paused until 22:00"), "healthy", ", paused until 22:00"),
         (
-            replace(WELL, paused="paused", outputs_error="disk full"),
+            replace(WELL, problems=(AWAY,), backend_away=True),
+            "waiting for backend",
+            "; cannot connect",
+        ),
+        (replace(WELL, problems=(AWAY,)), "degraded", "; cannot connect"),
+        (replace(WELL, problems=(LOST,)), "degraded", "; /srv/in is offline: not mounted"),
+        (
+            replace(WELL, paused="paused", problems=(LOST, FULL)),
             "degraded",
-            ", paused; disk full",
+            ", paused; disk full (and 1 more)",
         ),
     ],
 )
-def test_the_line_says_whether_it_works_is_paused_or_needs_somebody(
-    daemon: DaemonStatus, state: str, end: str
+def test_the_line_begins_with_the_word_and_ends_with_the_gravest_problem(
+    daemon: DaemonStatus, word: str, end: str
 ) -> None:
     """A pause is wanted and not a degraded state; the line says when it is over."""
-    assert daemon.one_line == f"{state}: 7 queued, 0 in flight, 5 tagged, 0 failed{end}"
+    assert daemon.one_line == f"{word}: 7 queued, 0 in flight, 5 tagged, 0 failed{end}"
 
 
 async def test_what_is_published_is_read_back(tmp_path: Path) -> None:

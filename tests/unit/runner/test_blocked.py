@@ -24,11 +24,11 @@ class Clock:
 def test_the_other_folders_go_on() -> None:
     """What lies on another disk is not held up; the reason is said; the end is the end."""
     blocked = BlockedFolders([CARD, NAS], Clock())
-    assert (bool(blocked), blocked.open, blocked.reason) == (False, [CARD, NAS], "")
+    assert (bool(blocked), blocked.open, blocked.reasons) == (False, [CARD, NAS], {})
     assert blocked.block(NAS / "a.jpg", "full")
     assert not blocked.block(NAS / "b.jpg", "full")
     assert (list(blocked.open or ()), blocked.all_blocked) == ([CARD], False)
-    assert blocked.reason == "full"
+    assert blocked.reasons == {NAS: "full"}
     assert not blocked.release(CARD / "c.jpg")
     assert blocked.release(NAS / "a.jpg")
     assert blocked.open == [CARD, NAS]
@@ -45,7 +45,7 @@ def test_one_photo_is_tried_from_time_to_time() -> None:
     assert list(blocked.due()) == [CARD / "a.jpg"]
     assert list(blocked.due()) == []
     assert not blocked.block(CARD / "a.jpg", "read-only now")
-    assert blocked.reason == "read-only now"
+    assert blocked.reasons == {CARD: "read-only now"}
     clock.now += DISK.first
     assert list(blocked.due()) == [CARD / "a.jpg"]
 
