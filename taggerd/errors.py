@@ -146,16 +146,22 @@ class BackendError(TaggerdError):
     """The backend cannot be used.
 
     ``retry_after_seconds`` is how long the backend asked to be left alone, where it said so.
+    ``asked`` is False where the backend was at fault before it was asked about the photo at hand.
     """
 
     exit_code = 3
 
     def __init__(
-        self, message: str | None = None, *, retry_after_seconds: float | None = None
+        self,
+        message: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        asked: bool = True,
     ) -> None:
-        """Keep *message* and the wait the backend asked for."""
+        """Keep *message*, the wait the backend asked for, and whether it was asked."""
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.asked = asked
 
 
 class BackendUnreachable(BackendError):

@@ -108,7 +108,7 @@ class Endpoint:
                 self._answered[answer.role] += 1
                 yield answer
         except BackendError as error:
-            if policy_of(error).control and await self._answers_others(error):
+            if error.asked and policy_of(error).control and await self._answers_others(error):
                 raise FailsOnThisPhoto(str(error)) from error
             self.health.fault(error)
             raise

@@ -129,9 +129,14 @@ class Health:
         """
         if is_probing():
             return True
-        if self._settled.is_set() and self.error is not None:
-            raise type(self.error)(str(self.error))
+        if self._settled.is_set() and (refusal := self.refusal):
+            raise refusal
         return self._settled.is_set()
+
+    @property
+    def refusal(self) -> BackendError | None:
+        """The error of a photo that is not asked about, because the endpoint is at fault."""
+        return type(self.error)(str(self.error), asked=False) if self.error else None
 
     @contextmanager
     def in_doubt(self) -> Iterator[None]:

@@ -209,7 +209,7 @@ class InferenceService:
         serving = self._serving(role)
         usable = [endpoint for endpoint in serving if endpoint.usable]
         if not usable:
-            raise serving[0].health.error or NotProbed
+            raise serving[0].health.refusal or NotProbed
         return before if before in usable else min(usable, key=lambda endpoint: endpoint.load)
 
     def _as_asked_at(self, endpoint: Endpoint, question: Question) -> Question:

@@ -166,7 +166,7 @@ ORDER BY queued_at DESC, photos.id DESC LIMIT :limit;
 ORDER BY queued_at, photos.id LIMIT :limit;
 
 -- name: deferred
--- Each in its turn: in the order of the queue the same few, which upset the backend every time,
+-- The longest due comes first: in the order of the queue the same few, which upset the backend every time,
 -- would be claimed again before any other.
 {candidate_columns} FROM {claimable} AND {is_due} AND not_before > 0
 ORDER BY not_before, photos.id LIMIT :limit;

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from taggerd.attempt import outgoing
-from taggerd.errors import AnswerError, PhotoMoved, PhotoRefused, TaggerdError
+from taggerd.errors import AnswerError, BackendError, PhotoMoved, PhotoRefused, TaggerdError
 from taggerd.ledger import Deferred, Failed, Moved
 from taggerd.retry import MOST_UPSETS, UPSET, policy_of
 
@@ -78,6 +78,9 @@ class Judge:
         policy, reason = policy_of(error), str(error)
         if isinstance(error, PhotoMoved):
             return Verdict(Moved(), "moved", reason)
+        if isinstance(error, BackendError) and not error.asked:
+            # Another photo's fault, or none's: this one keeps its place, however often that happens.
+            return Verdict(Deferred(reason), "waiting", reason, error)
         if policy.tolerated is not None:
             self._tolerated[claim.id] += 1
             if self._tolerated[claim.id] > policy.tolerated:

@@ -179,7 +179,7 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     origin = next((layer.name for layer in layers if sets(layer.values, keys)), "settings")
     key = brief(".".join(keys))
     if mistake["type"] == "extra_forbidden":
-        nearest = nearest_to([k for k in keys if not k.isdigit()])
+        nearest = nearest_to([k for k in mistake["loc"] if isinstance(k, str)])  # no index
         return f"{origin}: {key}: no such setting" + (
             f"; did you mean {nearest}?" if nearest else ""
         )

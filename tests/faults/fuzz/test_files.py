@@ -105,6 +105,7 @@ MONSTERS = [
     b'[roles.caption]\nprompt = "' + b"x" * 5000 + b'"\nmax_tokens = "' + b"y" * 5000 + b'"\n',
     b'[keywords]\nmax = "' + b"y" * 5000 + b'"\n',
     b'state_directory = "a\\u0000"\n',
+    b"9 = 9\n",
 ]
 
 

@@ -12,6 +12,7 @@ from taggerd import errors
 from taggerd.errors import (
     BackendBusy,
     BackendDenied,
+    BackendError,
     BackendUnreachable,
     FailsOnThisPhoto,
     PhotoChanged,
@@ -82,6 +83,8 @@ def made(kind: type[TaggerdError]) -> TaggerdError:
     """Make an error, also of a class that asks for more than a message."""
     error = kind.__new__(kind)
     Exception.__init__(error, "message")
+    if isinstance(error, BackendError):
+        error.asked = True
     return error
 
 
@@ -119,6 +122,16 @@ def test_a_photo_that_upsets_the_backend_again_comes_behind_the_others() -> None
         Deferred("403", NOW + 4),
         Deferred("403", NOW + 8),
     ]
+
+
+def test_a_photo_that_was_not_asked_about_keeps_its_place() -> None:
+    """However often another one just upset the backend, it is neither put off nor given up."""
+    judge = Judge(lambda: NOW)
+    for _ in range(99):
+        verdict = decide(BackendDenied("403", asked=False), judge)
+        assert verdict.ending == Deferred("403")
+        judge.forget(replace(CLAIM, id=2))
+    assert decide(BackendDenied("403"), judge).ending == Deferred("403")
 
 
 def test_a_photo_that_always_upsets_a_backend_that_answers_others_is_given_up() -> None:
