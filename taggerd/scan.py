@@ -23,13 +23,13 @@ from taggerd.arrivals import (
 from taggerd.attempt import outgoing
 from taggerd.errors import StorageError
 from taggerd.journal import check_scan_file, write_jsonl, write_summary
-from taggerd.ledger import FileState
+from taggerd.ledger import FileState, read_ledger
 from taggerd.photo import extension, group, printable
 from taggerd.retry import SCAN_TIMEOUT_SECONDS
 from taggerd.runner.outcome import log_outcome
 from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
-from taggerd.services import has_ledger, make_inference, open_ledger, open_services
+from taggerd.services import make_inference, open_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -161,10 +161,10 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
 
 async def _file_states(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:
     """Return the state of *files*; where there is no ledger, all are new and none is made."""
-    if not has_ledger(settings):
-        return {file.path: FileState("new") for file in files}
-    async with open_ledger(settings) as ledger:
-        return await ledger.file_states(files)
+    states = await asyncio.to_thread(
+        read_ledger, settings.state_directory, lambda ledger: ledger.file_states(files)
+    )
+    return {file.path: FileState("new") for file in files} if states is None else states
 
 
 async def scan_photos(

@@ -92,6 +92,8 @@ def _rows(status: ServiceStatus) -> Iterator[Row]:
         yield "", f"{counts.unwritten} answered, not written yet (undone or --no-meta)"
     if status.photos_per_hour:
         yield "speed", _speed(status, status.photos_per_hour)
+    if status.ledger_error:
+        yield "ledger", status.ledger_error
     for trouble in status.disks:
         yield "disk", trouble
     yield "today", _today(status.today) or "nothing yet"

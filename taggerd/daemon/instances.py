@@ -32,7 +32,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from taggerd import __version__
-from taggerd.ledger.owners import Lock, Owners, daemon_pid
+from taggerd.ledger.owners import Lock, daemon_pid
 from taggerd.photo import printable
 from taggerd.settings.permissions import is_ours_alone, user_name, why_not_private
 
@@ -147,11 +147,8 @@ def running(
 
 def daemon_of(state_directory: Path) -> int | None:
     """Return the process id of the daemon on *state_directory*; None: none, or not ours to see."""
-    owners = state_directory / "owners"
     try:
-        if not owners.is_dir() or why_not_private(state_directory):
-            return None
-        return daemon_pid(state_directory, Owners(owners))
+        return None if why_not_private(state_directory) else daemon_pid(state_directory)
     except OSError:
         return None
 

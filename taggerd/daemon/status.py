@@ -6,13 +6,14 @@ classes as JSON.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import time
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from taggerd import __version__
 from taggerd.daemon.health import Health, Problem, dated, health_of, state_problem
-from taggerd.errors import NotProbed, StartError, StorageError
-from taggerd.ledger import Counts, probe
+from taggerd.daemon.instances import daemon_of
+from taggerd.errors import NotProbed, StorageError
+from taggerd.ledger import Counts, LedgerReader, Pause, read_ledger
 from taggerd.photo import printable
-from taggerd.runner.pause import pause_reason
-from taggerd.services import has_ledger, local_now, make_journal, open_ledger
+from taggerd.runner.pause import closed_reason
+from taggerd.services import local_now, make_journal
 from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from taggerd.arrivals import Arrivals
     from taggerd.daemon.instances import Instance
@@ -159,6 +162,8 @@ class ServiceStatus:
     outputs: str
     disks: tuple[str, ...]
     """What is wrong with the disks of these two, one line each."""
+    ledger_error: str = ""
+    """Why the ledger cannot be read; empty if it can. Else the counts are the daemon's own."""
     others: tuple[Instance, ...] = ()
     """Other daemons that run on this machine."""
 
@@ -280,48 +285,66 @@ def _overwrite(data: bytes, file: Path) -> None:
 
 
 async def service_status(settings: Settings) -> ServiceStatus:
-    """Look up the state of the service, whether the daemon runs or not.
+    """Look up the state of the service, whether the daemon runs or not, and change nothing.
 
     Raises:
-        StartError: the state cannot be used. StorageError: it cannot be read.
+        StartError: the state belongs to somebody else, or to a newer taggerd.
 
     """
-    counts, running, paused = Counts(), False, ""
-    failed: list[FailedPhoto] = []
-    disks = tuple(
-        f"{printable(folder)}: {trouble}"
-        for folder in dict.fromkeys((settings.state_directory, settings.journal_directory))
-        if (trouble := _disk_trouble(folder))
-    )
-    if has_ledger(settings):
-        try:
-            async with open_ledger(settings) as ledger:
-                counts = await ledger.counts()
-                failed = [
-                    FailedPhoto(path=printable(each.photo.primary.path), reason=each.reason)
-                    for each in await ledger.quarantined(FAILED_READ)
-                ]
-                running = ledger.daemon_pid() is not None
-                paused = await pause_reason(ledger, settings.schedule.hours, local_now())
-        except (StartError, StorageError):
-            if not disks:
-                raise
-            counts, pid = probe(settings.state_directory)
-            running = pid is not None
-    recent = make_journal(settings).recent(local_now())
+    now, directory = local_now(), settings.state_directory
+    live, error = published(directory), ""
+    try:
+        in_ledger = await asyncio.to_thread(
+            read_ledger, directory, lambda ledger: _InLedger.of(ledger, now)
+        )
+    except StorageError as refused:
+        in_ledger, error = None, str(refused)
+    if in_ledger is None:
+        in_ledger = _InLedger()
+    if error and live is not None:
+        in_ledger.counts = Counts(
+            queued=live.queued,
+            claimed=live.in_flight,
+            recorded=live.tagged,
+            quarantined=live.quarantined,
+        )
+    recent = make_journal(settings).recent(now)
     return ServiceStatus(
-        running=running,
-        live=published(settings.state_directory),
-        counts=counts,
-        failed=tuple(failed[:FAILED_SHOWN]),
-        causes=causes_of(failed),
-        paused=paused,
+        running=daemon_of(directory) is not None,
+        live=live,
+        ledger_error=error,
+        counts=in_ledger.counts,
+        failed=tuple(in_ledger.failed[:FAILED_SHOWN]),
+        causes=causes_of(in_ledger.failed),
+        paused=closed_reason(in_ledger.pause, settings.schedule.hours, now),
         today=recent.counts,
         photos_per_hour=recent.photos_per_hour,
-        state_directory=printable(settings.state_directory),
+        state_directory=printable(directory),
         outputs=printable(settings.journal_directory),
-        disks=disks,
+        disks=tuple(
+            f"{printable(folder)}: {trouble}"
+            for folder in dict.fromkeys((directory, settings.journal_directory))
+            if (trouble := _disk_trouble(folder))
+        ),
     )
+
+
+@dataclass(slots=True)
+class _InLedger:
+    """What the ledger says."""
+
+    counts: Counts = field(default_factory=Counts)
+    failed: list[FailedPhoto] = field(default_factory=list)
+    pause: Pause | None = None
+
+    @classmethod
+    def of(cls, ledger: LedgerReader, now: datetime) -> _InLedger:
+        """Ask the *ledger*."""
+        failed = [
+            FailedPhoto(path=printable(each.photo.primary.path), reason=each.reason)
+            for each in ledger.quarantined(FAILED_READ)
+        ]
+        return cls(ledger.counts(), failed, ledger.paused(now.timestamp()))
 
 
 _VARYING = re.compile(r"""\d+(?:\.\d+)?|'[^']*'|"[^"]*\"""")

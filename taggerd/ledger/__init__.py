@@ -22,7 +22,8 @@ from taggerd.ledger.port import (
     State,
     Waiting,
 )
-from taggerd.ledger.sqlite import Probe, SqliteLedger, probe
+from taggerd.ledger.reading import LedgerReader, read_ledger
+from taggerd.ledger.sqlite import SqliteLedger
 
 __all__ = [
     "Admitted",
@@ -36,10 +37,10 @@ __all__ = [
     "Held",
     "Json",
     "Ledger",
+    "LedgerReader",
     "Moved",
     "Outgoing",
     "Pause",
-    "Probe",
     "Quarantined",
     "Released",
     "Rewritten",
@@ -47,5 +48,5 @@ __all__ = [
     "State",
     "Waiting",
     "dry_run_ledger",
-    "probe",
+    "read_ledger",
 ]

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from taggerd.errors import LedgerDamaged, StorageError
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from taggerd.ledger.owners import Lock
 
+T = TypeVar("T")
 Value: TypeAlias = "int | float | str | bytes | None"
 Row: TypeAlias = "dict[str, Any]"
 """A row by the names of its columns; the schema says what each holds."""
@@ -76,15 +77,21 @@ class Database:
     """The ledger's open database."""
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, use: Lock, suspicion: Path
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        use: Lock | None = None,
+        suspicion: Path | None = None,
     ) -> None:
         """Use an open *connection*.
 
         Args:
             path: the database's file.
-            connection: to it, prepared by :func:`taggerd.ledger.opening.open_database`.
-            use: held while it is open.
-            suspicion: the file to leave when damage is met, for the next who opens the database.
+            connection: to it, prepared by :func:`taggerd.ledger.opening.open_database`, or one that
+                only reads.
+            use: held while it is open; None if it is only read.
+            suspicion: the file to leave when damage is met, for the next who opens the database;
+                None if it is only read.
         """
         self._path = path
         self._connection = connection
@@ -128,10 +135,27 @@ class Database:
             if code not in DAMAGED and not garbled:
                 raise StorageError(message) from error
             self._damage = message
-            with suppress(OSError):
-                # Text that is none is certain damage, though SQLite's own check does not see it.
-                self._suspicion.write_text("certain" if garbled else "", encoding="ascii")
+            if self._suspicion is not None:
+                with suppress(OSError):
+                    # Text that is none is certain damage, which SQLite's own check does not see.
+                    self._suspicion.write_text("certain" if garbled else "", encoding="ascii")
             raise LedgerDamaged(message) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let all queries inside see the same moment."""
+        with self._storage_errors():
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what *work* makes of the connection; errors as everywhere else."""
+        with self._storage_errors():
+            return work(self._connection)
 
     def _free_log(self) -> None:
         """Bring the log into the file, so that the next write can use the log's own space.
@@ -186,7 +210,8 @@ class Database:
             with self._storage_errors():
                 self._connection.close()
         finally:
-            self._use.release()
+            if self._use is not None:
+                self._use.release()
 
 
 def storable(text: str) -> str:
@@ -220,34 +245,17 @@ def named_row(cursor: sqlite3.Cursor, values: tuple[Value, ...]) -> Row:
 
 
 def connect_read_only(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """Open the database *path* without writing anything."""
+    """Open the database *path* without changing it.
+
+    Without *immutable* SQLite makes the files of a log that is not there. With it nothing is made,
+    and nothing is seen of a log.
+    """
     how = "mode=ro&immutable=1" if immutable else "mode=ro"
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None
+    )
     connection.row_factory = named_row
     return connection
-
-
-def count_read_only(path: Path) -> Row:
-    """Return the row of ``count_all`` of the database *path*, writing nothing.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-    try:
-        try:
-            return _counts(connect_read_only(path))
-        except sqlite3.OperationalError:
-            # On a read-only disk, and closed in order: it has no log, and none can be created.
-            return _counts(connect_read_only(path, immutable=True))
-    except sqlite3.Error as error:
-        message = f"the ledger {printable(path)} cannot be read ({error}): check its disk"
-        raise StorageError(message) from error
-
-
-def _counts(connection: sqlite3.Connection) -> Row:
-    with closing(connection):
-        row: Row = connection.execute(queries()["count_all"]).fetchone()
-        return row
 
 
 def result_code(error: sqlite3.Error) -> int:

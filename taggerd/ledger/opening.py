@@ -172,22 +172,41 @@ def _blank() -> tuple[int, frozenset[str]]:
         return _pragma(blank, "user_version"), _tables(blank)
 
 
+def newest_version() -> int:
+    """Return the number of the schema that this taggerd makes."""
+    return _blank()[0]
+
+
+def checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the number of the schema of the database *path*; 0 if it is empty.
+
+    Raises:
+        StartError: a newer taggerd made it, or another program.
+    """
+    version, ours = int(_pragma(connection, "user_version")), newest_version()
+    shown = f"the ledger {printable(path)}"
+    if version > ours:
+        message = (
+            f"{shown} was created by a newer taggerd (schema {version}, this one knows {ours}): "
+            "update taggerd"
+        )
+        raise StartError(message)
+    if version == 0 and _tables(connection):
+        message = f"{shown} cannot be used: it was not created by taggerd"
+        raise StartError(message)
+    return version
+
+
 def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
     """Create the tables in an empty database.
 
     Raises:
         StartError: it is not empty, and not a ledger of this version.
     """
-    ours, _ = _blank()
+    ours = newest_version()
     shown = f"the ledger {printable(path)}"
     with immediate(connection):
-        version: int = _pragma(connection, "user_version")
-        if version > ours:
-            message = (
-                f"{shown} was created by a newer taggerd (schema {version}, this one knows {ours}):"
-                " update taggerd"
-            )
-            raise StartError(message)
+        version = checked_version(connection, path)
         if 0 < version < ours:
             message = (
                 f"{shown} was created by an older taggerd (schema {version}, this one needs "
@@ -195,9 +214,6 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
             )
             raise StartError(message)
         if version == 0:
-            if _tables(connection):
-                message = f"{shown} cannot be used: it was not created by taggerd"
-                raise StartError(message)
             for statement in _schema():
                 connection.execute(statement)
 

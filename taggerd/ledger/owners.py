@@ -6,7 +6,6 @@ that its owner is dead, and what it had claimed can be queued again. No heartbea
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import uuid
@@ -18,6 +17,10 @@ from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+OWNERS = "owners"
+"""Name of the owners' folder in the state directory."""
 
 
 class Lock:
@@ -94,18 +97,7 @@ class Owners:
 
     def alive(self, owner: str) -> bool:
         """Say whether *owner* still runs."""
-        path = self._folder / owner
-        if not path.exists():
-            return False
-        try:
-            Lock(path).release()
-        except BlockingIOError:
-            return True
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            return _is_locked(path)
-        return False
+        return _is_locked(self._folder / owner)
 
     def bury(self, owner: str) -> None:
         """Remove the file of a dead owner, once nothing refers to it."""
@@ -125,8 +117,14 @@ class Owners:
 
 
 def _is_locked(path: Path) -> bool:
-    """Say whether *path*, on a read-only file system, is locked by another process."""
-    file = open_own(path)
+    """Say whether *path* is there and locked, changing nothing.
+
+    With a shared lock, so that two who look do not take each other for the owner.
+    """
+    try:
+        file = open_own(path)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -136,15 +134,15 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def daemon_pid(directory: Path, owners: Owners) -> int | None:
+def daemon_pid(directory: Path) -> int | None:
     """Return the process id of the daemon on the state *directory*; None if none runs.
 
     Tries the daemon's lock as an owner, never the daemon lock itself, which could keep a daemon
-    from starting.
+    from starting. Changes nothing. May raise OSError.
     """
     try:
         with os.fdopen(open_own(directory / "daemon.lock"), encoding="ascii") as file:
             pid, owner = file.read(4096).split()
     except (OSError, ValueError):
         return None
-    return int(pid) if owners.alive(owner) else None
+    return int(pid) if _is_locked(directory / OWNERS / owner) else None

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from contextlib import suppress
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from taggerd.errors import StorageError
 from taggerd.ledger import admission, claims, queue
-from taggerd.ledger.database import count_read_only
-from taggerd.ledger.owners import Owners, daemon_pid
 from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
 from taggerd.ledger.rows import FileKey, file_of, folder_bytes, folder_range, path_of
-from taggerd.ledger.state_directory import DATABASE, StateDirectory, refuse_shared
+from taggerd.ledger.state_directory import DATABASE, StateDirectory
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -130,8 +129,8 @@ class SqliteLedger:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Say whether there is a ledger in the state *directory*."""
-        return (directory / DATABASE).exists()
+        """Say whether there is a ledger in the state *directory* that this user may see."""
+        return os.path.lexists(directory / DATABASE)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -484,29 +483,3 @@ class SqliteLedger:
                 "add_scope", low=low, high=high, parent=folder, stem=stem, suffix=suffix
             )
         self._scope = scope
-
-
-class Probe(NamedTuple):
-    """What can be read without opening the ledger."""
-
-    counts: Counts
-    daemon_pid: int | None
-    """The process id of the daemon that uses it, if one runs."""
-
-
-def probe(directory: Path) -> Probe:
-    """Read the ledger in the state *directory*, writing nothing.
-
-    Opening one creates files, takes locks and recovers the claims of dead owners; on a full or
-    read-only disk that fails, and the status command does without.
-
-    Raises:
-        StorageError: it cannot be read either.
-    """
-    try:
-        refuse_shared(directory)
-        counts = queue.counts(count_read_only(directory / DATABASE))
-        return Probe(counts, daemon_pid(directory, Owners(directory / "owners")))
-    except OSError as error:
-        message = f"the ledger's owners cannot be read ({error}): check its disk"
-        raise StorageError(message) from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from taggerd.errors import StartError, StorageError
 from taggerd.ledger.durability import Durability
 from taggerd.ledger.opening import open_database
-from taggerd.ledger.owners import Lock, Owners, daemon_pid
+from taggerd.ledger.owners import OWNERS, Lock, Owners, daemon_pid
 from taggerd.photo import printable
 from taggerd.settings.permissions import why_not_private
 
@@ -56,7 +56,7 @@ class StateDirectory:
                 refuse_shared(directory)  # before anything is made in somebody else's folder
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 refuse_shared(directory)
-                self.owners = Owners(directory / "owners")
+                self.owners = Owners(directory / OWNERS)
                 if exclusive:
                     opened.callback(self._lock_as_daemon().release)
                 self.database, damaged = open_database(directory / DATABASE, clock())
@@ -114,7 +114,7 @@ class StateDirectory:
 
     def daemon_pid(self) -> int | None:
         """Return the process id of the daemon on this directory; None if none runs."""
-        return daemon_pid(self._directory, self.owners)
+        return daemon_pid(self._directory)
 
     def _lock_as_daemon(self) -> Lock:
         """Take the daemon's lock, and write into it who holds it."""

@@ -40,7 +40,12 @@ async def pause_reason(ledger: Ledger, hours: Hours, now: datetime) -> str:
         StorageError: the ledger cannot be read.
 
     """
-    if pause := await ledger.paused(now.timestamp()):
+    return closed_reason(await ledger.paused(now.timestamp()), hours, now)
+
+
+def closed_reason(pause: Pause | None, hours: Hours, now: datetime) -> str:
+    """Return the same, where it is known which *pause* holds at *now*."""
+    if pause:
         return pause_message(pause, now)
     begins = hours.closed_until(now)
     return f"off schedule until {spoken(begins, now)}" if begins else ""

@@ -18,6 +18,7 @@ from taggerd.daemon.status import (
     publish,
     service_status,
 )
+from taggerd.ledger import Counts
 from taggerd.settings import Settings
 
 if TYPE_CHECKING:
@@ -123,3 +124,16 @@ def test_a_cause_is_the_same_whatever_the_photo_is_called() -> None:
         (1, "IMG_0.jpg"),
     ]
     assert causes[0].reason == "IMG_1.jpg.xmp cannot be written: permission denied"
+
+
+async def test_a_damaged_ledger_is_said_and_left_to_the_daemon(tmp_path: Path) -> None:
+    """The status moved it aside before the daemon met it, whose log then never named the file."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "ledger.sqlite").write_bytes(b"this is not a database" * 1000)
+    publish(replace(WELL, in_flight=1), state)
+    before = {path: path.read_bytes() for path in state.rglob("*")}
+    shown = await service_status(Settings(state_directory=state))
+    assert "not a database" in shown.ledger_error
+    assert shown.counts == Counts(queued=7, claimed=1, recorded=5)
+    assert {path: path.read_bytes() for path in state.rglob("*")} == before
