@@ -31,6 +31,8 @@
     │   ├── BackendBlind            it answers, but does not see the picture
     │   ├── NotProbed               nobody has looked yet whether it works
     │   └── FailsOnThisPhoto        it fails on one photo and answers others
+    ├── ProgramFault                taggerd's own code is at fault, or cannot be loaded
+    │   └── BuildChanged            its files are another version's: start it again     exit 75
     ├── SidecarError                a sidecar was not written; the answers are kept
     │   ├── SidecarRefused          the one that exists cannot be understood safely
     │   ├── SidecarChanged          somebody else wrote it at the same moment
@@ -202,6 +204,17 @@ class NotProbed(BackendError):
 
 class FailsOnThisPhoto(BackendError):
     """The backend fails on this photo and answers others."""
+
+
+class ProgramFault(TaggerdError):
+    """A part of taggerd itself cannot be loaded or called."""
+
+
+class BuildChanged(ProgramFault):
+    """The files of taggerd were replaced while it ran: start it again."""
+
+    exit_code = 75
+    """EX_TEMPFAIL of sysexits.h; a service manager starts the service again."""
 
 
 class SidecarError(TaggerdError):

@@ -11,6 +11,7 @@ attempts a photo has is a setting, ``queue.max_attempts``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from taggerd.errors import (
@@ -27,6 +28,7 @@ from taggerd.errors import (
     BackendFailed,
     BackendTimeout,
     BackendUnreachable,
+    BuildChanged,
     FailsOnThisPhoto,
     LedgerDamaged,
     ModelNotFound,
@@ -39,6 +41,7 @@ from taggerd.errors import (
     PhotosDiskReadOnly,
     PhotoUndecodable,
     PhotoUnreadable,
+    ProgramFault,
     SidecarError,
     StartError,
     StorageError,
@@ -126,6 +129,10 @@ CONCURRENCY = Backoff(30.0, 600.0)
 """How long a number of requests at once is not tried again after an endpoint could not cope with
 it; half as many go on."""
 
+PROGRAM = Backoff(1.0, 60.0)
+"""No photo starts after so many in a row met a fault of the program itself: it would meet the same
+one, and a queue of ten thousand would turn at full speed."""
+
 ARCHIVE_SECONDS = 600.0
 """How long an archive waits that could not be unpacked for lack of space or permission, or because
 another taggerd was unpacking it."""
@@ -188,6 +195,9 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     # Somebody has to remount it: a scan does not wait, the daemon does.
     PhotosDiskReadOnly: Policy("machine", pauses="folder", backoff=DISK, probe="photo"),
     LedgerDamaged: Policy("machine", pauses="program", backoff=DISK, passes=False),
+    # The program's own fault: half of an upgrade, a damaged installation, a defect.
+    ProgramFault: Policy("machine", pauses="photo", backoff=PHOTO),
+    BuildChanged: Policy("machine", pauses="program", backoff=DISK, passes=False),
 }
 
 
@@ -195,3 +205,18 @@ def policy_of(error: BaseException | type[BaseException]) -> Policy:
     """Return what is done about *error*; an unexpected one is the photo's fault."""
     kind = error if isinstance(error, type) else type(error)
     return next((POLICIES[base] for base in kind.__mro__ if base in POLICIES), POLICIES[PhotoError])
+
+
+def is_of_the_program(error: BaseException) -> bool:
+    """Say whether *error* shows that our own code cannot be loaded, or does not fit together.
+
+    Not every AttributeError does: where a library's value, or None, lacks an attribute, the bytes
+    of one photo may have led there.
+    """
+    if isinstance(error, AttributeError):
+        holder = error.obj
+        kind = holder if isinstance(holder, type) else type(holder)
+        return isinstance(holder, type | ModuleType) or str(kind.__module__).startswith("taggerd.")
+    if isinstance(error, UnboundLocalError):
+        return False
+    return isinstance(error, ImportError | NameError | SyntaxError | ProgramFault)

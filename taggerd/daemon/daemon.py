@@ -23,7 +23,14 @@ from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
 from taggerd.daemon.health import Problem, state_problem
 from taggerd.daemon.systemd import Notifier, watchdog_interval
-from taggerd.errors import ConfigurationError, LedgerDamaged, StartError, StorageError, TaggerdError
+from taggerd.errors import (
+    BuildChanged,
+    ConfigurationError,
+    LedgerDamaged,
+    StartError,
+    StorageError,
+    TaggerdError,
+)
 from taggerd.logs import described
 from taggerd.photo import printable
 from taggerd.retry import DISK
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     from taggerd.ledger import Ledger
     from taggerd.photo import PhotoFile
     from taggerd.services import Services
+    from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
 log = structlog.get_logger(__name__)
@@ -49,6 +57,8 @@ PAUSE_SHOWN_SECONDS = 0.5
 CLOSE_SECONDS = 1.0
 """How long after the time to drain the ledger is closed, though something still uses it."""
 RECOVER_SECONDS = 60.0
+UPGRADE_SECONDS = 5.0
+"""Time for an upgrade of our own files to end."""
 
 
 class Daemon:
@@ -92,6 +102,7 @@ class Daemon:
         """Why photos cannot enter the queue; None while they can."""
         self._refused: Problem | None = None
         """Why the new settings are not in force; None if they are."""
+        self._exit_code = 0
         self._served = False
         self._tagged = 0
         self._failed = 0
@@ -134,7 +145,7 @@ class Daemon:
                 await self._wait_for_disk(error)
         self._notifier.status("stopped")
         log.info("stopped", tagged=self._tagged, failed=self._failed)
-        return 0
+        return self._exit_code
 
     async def _wait_for_disk(self, error: TaggerdError) -> None:
         """Say why nothing works, and wait a moment."""
@@ -185,9 +196,7 @@ class Daemon:
                 parts.create_task(self._watchdog(), name="watchdog"),
                 parts.create_task(self._start_decoder(services), name="first decoder"),
             ]
-            working = parts.create_task(
-                runner.work(drain_seconds=settings.service.drain_seconds), name="runner"
-            )
+            working = parts.create_task(self._work(runner, settings), name="runner")
             await self._restart.wait()
             # Take nothing new, let what is in flight end, then write its records.
             watching.cancel()  # not waited for: a share that hangs leaves photos no time to end
@@ -199,6 +208,21 @@ class Daemon:
             await asyncio.wait(keeping[:1], timeout=CLOSE_SECONDS)
             keeping[0].cancel()  # the disk of the outputs hangs
         await self._deliver_the_rest(services)
+
+    async def _work(self, runner: Runner, settings: Settings) -> None:
+        """Tag photos; where another version lies in place of our files, stop to be started again.
+
+        What was in flight has ended by then, as far as living processes could.
+        """
+        try:
+            await runner.work(drain_seconds=settings.service.drain_seconds)
+        except BuildChanged as error:
+            log.warning("ends for a restart", reason=str(error))
+            with suppress(TimeoutError):
+                # Half of an upgrade cannot be started.
+                await asyncio.wait_for(self._stop.wait(), UPGRADE_SECONDS)
+            self._exit_code = error.exit_code
+            self.stop()
 
     def _arrivals(self, services: Services, runner: Runner) -> Arrivals:
         """Watch the roots and admit what settles."""

@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Kind = Literal[
-    "ledger", "state disk", "photos disk", "outputs", "root", "backend", "settings", "confinement"
+    "program",
+    "ledger",
+    "state disk",
+    "photos disk",
+    "outputs",
+    "root",
+    "backend",
+    "settings",
+    "confinement",
 ]
 """What is wrong, the gravest first:
 
+- ``program``: a part of taggerd itself cannot be loaded or called.
 - ``ledger``: the database is damaged.
 - ``state disk``: nothing can be written to, or read from, the disk of the state directory.
 - ``photos disk``: an import folder takes no sidecars.
@@ -31,6 +40,7 @@ Kind = Literal[
 - ``confinement``: decoders lack a part of their cage.
 """
 KINDS: tuple[Kind, ...] = (
+    "program",
     "ledger",
     "state disk",
     "photos disk",

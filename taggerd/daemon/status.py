@@ -232,6 +232,9 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
 
 def _problems(services: Services, arrivals: Arrivals, runner: Runner) -> Iterator[Problem]:
     """Yield what is wrong with the parts."""
+    if runner.program_error:
+        text = f"taggerd is damaged, install it again: {runner.program_error}"
+        yield Problem(kind="program", subject="taggerd", text=text)
     if runner.ledger_error is not None:
         yield state_problem(runner.ledger_error, services.settings.state_directory)
     for folder, reason in runner.blocked.items():

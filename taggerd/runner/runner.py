@@ -8,6 +8,7 @@ place that tells the queue.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -17,9 +18,11 @@ import structlog
 
 from taggerd.attempt import Attempt, bare_record, record_of
 from taggerd.errors import (
+    BuildChanged,
     PhotoError,
     PhotosDiskError,
     PhotosDiskReadOnly,
+    ProgramFault,
     StorageError,
     TaggerdError,
 )
@@ -27,7 +30,7 @@ from taggerd.ledger import Deferred, Failed, Released
 from taggerd.logs import described
 from taggerd.photo import printable
 from taggerd.pipeline import keep, tag
-from taggerd.retry import DISK, policy_of
+from taggerd.retry import DISK, PROGRAM, is_of_the_program, policy_of
 from taggerd.runner.blocked import BlockedFolders
 from taggerd.runner.outcome import Outcome
 from taggerd.runner.verdict import Judge, Verdict, photo_failed, sidecars_failed, verdict_on
@@ -99,11 +102,17 @@ class Runner:
         self._blocked = BlockedFolders(options.within, clock)
         self._unended: list[tuple[Attempt, Verdict]] = []
         """Attempts whose end the ledger's full disk did not take."""
+        self._program_faults = 0
+        """How often, in a row, a photo met a fault of the program itself."""
+        self._resume_at = -math.inf
+        """When the next photo may start after that, by the clock."""
         self._fatal: BaseException | None = None
         self._cancelling = False
         """Whether photos in flight are being cancelled."""
         self._abandoned = False
         """Whether the queue could not be told how some attempt ended; its claim stays held."""
+        self.program_error = ""
+        """Which part of taggerd itself cannot be loaded or called; empty while all can."""
         self.ledger_error: StorageError | None = None
         """Why the queue cannot be asked or told; None while it can."""
         self.paused = ""
@@ -134,8 +143,9 @@ class Runner:
         What is still in flight then goes back into the queue, uncharged.
 
         Raises:
-            BackendError, StorageError, StartError: the backend or this machine was at fault for
-                longer than the timeout.
+            BackendError, StorageError, StartError, ProgramFault: the backend or this machine was at
+                fault for longer than the timeout.
+            BuildChanged: another version lies in place of the program's files.
             BrokenPipeError: nobody reads what a listener says any more.
 
         """
@@ -175,8 +185,8 @@ class Runner:
 
     async def _start_some(self) -> bool:
         """Start as many photos as may be in flight; return False when nothing is left to do."""
-        if await self._is_paused():
-            return True
+        if await self._is_held_back() or await self._is_paused():
+            return self._fatal is None
         if not await self._is_backend_usable():
             return self._fatal is None
         self._wake.clear()
@@ -263,6 +273,19 @@ class Runner:
                 await self._wake.wait()
 
     # Nothing starts.
+
+    async def _is_held_back(self) -> bool:
+        """Say whether the program itself is at fault; if so, after a moment."""
+        if self._services.build_changed():
+            self._fatal = BuildChanged()
+            return True
+        seconds = self._resume_at - self._clock()
+        if seconds <= 0:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, PAUSE_POLL_SECONDS)):
+                await self._stop.wait()
+        return True
 
     async def _is_paused(self) -> bool:
         """Say whether somebody wants nothing to start; if so, after a moment."""
@@ -358,13 +381,19 @@ class Runner:
             else:
                 verdict = self._judge.decide(claim, error)
         except BaseException as error:  # noqa: BLE001 - foreign code raises anything; one photo pays
-            verdict = photo_failed(self._unexpected(error, attempt))
+            fault = self._unexpected(error, attempt)
+            if isinstance(fault, ProgramFault):
+                verdict = self._judge.decide(claim, fault)
+            else:
+                verdict = photo_failed(fault)
         if verdict.kind == "failed" and verdict.error is not None:
             verdict = self._recorded(attempt, verdict, verdict.error)
         return verdict
 
-    def _unexpected(self, error: BaseException, attempt: Attempt) -> PhotoError:
+    def _unexpected(self, error: BaseException, attempt: Attempt) -> PhotoError | ProgramFault:
         """Return what nobody foresaw as the photo's own fault, and log where it came from.
+
+        Unless it is the program's: where its files were replaced, anything may come of it.
 
         A library may also raise what would end the program: an exit, or a cancellation that nobody
         asked for. Raises *error* if somebody did.
@@ -372,12 +401,15 @@ class Runner:
         ordered = isinstance(error, asyncio.CancelledError) and self._cancelling
         if ordered or isinstance(error, KeyboardInterrupt | GeneratorExit):
             raise error
+        if self._services.build_changed():
+            return BuildChanged()
         log.error(
             "unexpected error",
             photo=printable(attempt.claim.photo.primary.path),
             exc_info=error,
         )
-        return PhotoError(described(error))
+        of_the_program = is_of_the_program(error)
+        return (ProgramFault if of_the_program else PhotoError)(described(error))
 
     def _recorded(self, attempt: Attempt, verdict: Verdict, fault: TaggerdError) -> Verdict:
         """Return the *verdict* on a photo that failed, with a record; a bare one if need be."""
@@ -421,10 +453,13 @@ class Runner:
         if verdict.kind == "waiting":
             if verdict.waits_here and self._seconds_left() == 0:
                 self._fatal = verdict.error
+            if isinstance(verdict.error, ProgramFault):
+                self._program_failed(verdict.error)
             blocks = isinstance(verdict.error, PhotosDiskError)
             if blocks and not self._blocked.block(photo.primary.path, verdict.reason):
                 return  # the first photo of the folder has said it
         else:
+            self._program_faults, self.program_error = 0, ""
             self._progressed_at = self._clock()
             self._judge.forget(attempt.claim)
             if verdict.kind != "will retry" and self._blocked.release(photo.primary.path):
@@ -437,6 +472,15 @@ class Runner:
                 self._fatal = error
             except BaseException as error:  # noqa: BLE001 - it is about this photo alone
                 self._unexpected(error, attempt)
+
+    def _program_failed(self, error: ProgramFault) -> None:
+        """Start nothing for a while: the next photo would meet the same fault."""
+        if isinstance(error, BuildChanged):
+            self._fatal = error
+        elif self._clock() >= self._resume_at:  # those that were in flight count as one
+            self._program_faults += 1
+            self._resume_at = self._clock() + PROGRAM.seconds(self._program_faults)
+            self.program_error = str(error)
 
     async def _end_claim(self, attempt: Attempt, verdict: Verdict) -> Verdict:
         """Tell the queue how an attempt ended, and return how it did end.
@@ -473,6 +517,8 @@ class Runner:
     def _not_taken(self, error: BaseException, attempt: Attempt) -> Verdict:
         """Return the verdict on a photo of which the queue does not take what was gathered."""
         fault = self._unexpected(error, attempt)
+        if isinstance(fault, ProgramFault):
+            return self._judge.decide(attempt.claim, fault)
         return self._barely_recorded(attempt, photo_failed(fault), fault)
 
     async def _ended(self, attempt: Attempt, verdict: Verdict) -> Verdict:

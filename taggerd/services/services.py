@@ -21,6 +21,7 @@ from taggerd.services.factories import (
 )
 from taggerd.services.pools import open_pools
 from taggerd.services.settings_history import SettingsHistory, recall_history
+from taggerd.workers.build import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -65,6 +66,8 @@ class Services:
     """The user's list of keywords, where there is one."""
     now: Callable[[], datetime] = local_now
     """The local time, aware."""
+    build_changed: Callable[[], bool] = RUNNING.changed
+    """Whether the program's files are no longer those that it was started from."""
     settings_history: SettingsHistory = field(default_factory=SettingsHistory)
     """When the settings for sidecars changed."""
     remarked: set[str] = field(default_factory=set)

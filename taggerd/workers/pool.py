@@ -31,8 +31,10 @@ import structlog
 import taggerd
 from taggerd import files
 from taggerd.errors import (
+    BuildChanged,
     PhotoError,
     PhotoMoved,
+    ProgramFault,
     StartError,
     TaggerdError,
     WorkerLost,
@@ -41,6 +43,7 @@ from taggerd.errors import (
 )
 from taggerd.files import OpenFile
 from taggerd.photo import printable
+from taggerd.workers.build import RUNNING
 from taggerd.workers.memory import machine_megabytes, memory_of
 from taggerd.workers.process import (
     BEGUN,
@@ -171,6 +174,8 @@ class Workers:
                 more. Other tasks are not affected. Also for a process that answers what none that
                 is sound answers; it is killed.
             StartError: no process can be started. The task is not at fault.
+            BuildChanged: processes would start from the files of another version.
+            ProgramFault: *function* could not be imported, or does not fit our own code.
             RuntimeError: :meth:`close` was called meanwhile, and the task is not at fault either;
                 or *function* raised what is not taggerd's: its type and text.
             TaggerdError: whatever *function* raised of these.
@@ -240,6 +245,13 @@ class Workers:
         try:
             self._note(await process.ready())
             self._refuse_if_closed()
+        except StartError as error:
+            process.kill()
+            self._retire(process)
+            self._refuse_if_closed()
+            if RUNNING.changed():
+                raise BuildChanged from error
+            raise
         except BaseException:
             process.kill()
             self._retire(process)
@@ -328,7 +340,8 @@ def _of_the_photo(error: Exception) -> Exception:
     """
     words = str(error)
     is_ours = isinstance(error, TaggerdError)
-    if len(words) <= _LONGEST_WORDS and (not is_ours or isinstance(error, PhotoError | PhotoMoved)):
+    may_say = isinstance(error, PhotoError | PhotoMoved) or type(error) is ProgramFault
+    if len(words) <= _LONGEST_WORDS and (may_say or not is_ours):
         return error
     return WorkerLost(f"its process said what is not about the photo: {printable(words[:100])}")
 
@@ -432,7 +445,7 @@ class _Process:
         """Wait until it has set its limits; return which of them it lacks.
 
         Raises:
-            StartError: it exited or was silent.
+            StartError: it exited or was silent. BuildChanged: it is of another version.
         """
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -443,7 +456,10 @@ class _Process:
             self.kill()
             message = f"a worker process does not start: {await self._death()}"
             raise StartError(message)
-        return tuple(content.decode().splitlines())
+        build, *lacking = content.decode().split("\n")
+        if build != RUNNING.id:
+            raise BuildChanged
+        return tuple(lacking)
 
     async def ask(self, request: _Request, deadline_seconds: float) -> tuple[bytes, bytes]:
         """Send *request* and return the answer's tag and content.

@@ -29,11 +29,13 @@ import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from taggerd import files
+from taggerd.errors import ProgramFault
 from taggerd.files import OpenFile
 from taggerd.workers import cage
+from taggerd.workers.build import RUNNING
 from taggerd.workers.replies import written, written_error
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ FILES_PER_PACKET = 200
 
 REQUEST = b"Q"
 READY = b"R"
-"""The process has started and set its limits; a line for each part of the cage that it lacks."""
+"""The process has started and set its limits: a line with its build, and one for each part of the
+cage that it lacks."""
 BEGUN = b"B"
 """The function is imported and called now; a process lost earlier is not the task's fault."""
 VALUE = b"V"
@@ -95,7 +98,7 @@ def main(limits: Limits, channel: int, parent: int) -> None:
     _leave_signals_to_parent()
     _limit(limits.memory_megabytes)
     lacking = cage.confine(channel) if limits.caged else ()
-    _send(replies, READY, 0, "\n".join(lacking).encode())
+    _send(replies, READY, 0, "\n".join((RUNNING.id, *lacking)).encode())
     while (request := _receive(requests)) is not None:
         _limit_processor_time(limits.deadline_seconds)
         if not _answer(*request, descriptors, replies):
@@ -193,11 +196,27 @@ def _received(channel: socket.socket) -> Iterator[Sequence[OpenFile]]:
         yield opened
 
 
+def _task(request: bytes, opened: Sequence[OpenFile]) -> tuple[Any, ...]:
+    """Return roots, function and arguments, whose modules are imported for that.
+
+    Raises:
+        ProgramFault: they cannot be: the program is not of one piece.
+    """
+    try:
+        task: tuple[Any, ...] = _Unpickler(request, opened).load()
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise ProgramFault(message) from error
+    return task
+
+
 def _answer(number: int, request: bytes, channel: socket.socket, replies: BinaryIO) -> bool:
     """Execute *request* and send the outcome. False: this process should be replaced."""
     try:
         with _received(channel) as opened:
-            roots, function, args, kwargs = _Unpickler(request, opened).load()
+            roots, function, args, kwargs = _task(request, opened)
             files.work_below(*roots)
             _send(replies, BEGUN, number, b"")
             value = written(function(*args, **kwargs))

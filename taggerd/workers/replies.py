@@ -28,8 +28,9 @@ import typing
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from taggerd import errors
-from taggerd.errors import TaggerdError
+from taggerd.errors import ProgramFault, TaggerdError
 from taggerd.photo import storable
+from taggerd.retry import is_of_the_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -79,11 +80,14 @@ def written(value: object) -> bytes:
 
 def written_error(error: Exception, raised_at: str) -> bytes:
     """Return *error* as a reply: the name of its class, its text, and where it was raised."""
+    name = type(error).__name__
     try:
         text = str(error)
+        if is_of_the_program(error) and not isinstance(error, ProgramFault):
+            name, text = ProgramFault.__name__, f"{name}: {text}"
     except Exception:  # noqa: BLE001 - the class may be anybody's
         text = ""
-    words = (type(error).__name__, text[:_LONGEST_WORDS], raised_at[-_LONGEST_WORDS:])
+    words = (name, text[:_LONGEST_WORDS], raised_at[-_LONGEST_WORDS:])
     return written(words)
 
 
@@ -198,7 +202,10 @@ class Replies:
         words = (storable(each, _LONGEST_WORDS) for each in cast("tuple[str, str, str]", sent))
         name, text, raised_at = words
         if name in _ERRORS:
-            return _ERRORS[name](text)
+            ours = _ERRORS[name](text)
+            if isinstance(ours, ProgramFault):
+                ours.add_note(f"In the worker process:\n{raised_at}")
+            return ours
         error = RuntimeError(f"{name}: {text}")
         error.add_note(f"In the worker process:\n{raised_at}")
         return error

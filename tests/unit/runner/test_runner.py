@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
+from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import httpx
 import pytest
 
 from taggerd.attempt import RunOptions
-from taggerd.errors import BackendUnreachable, StorageError
+from taggerd.errors import BackendUnreachable, BuildChanged, StorageError
 from taggerd.files import OpenFile
+from taggerd.retry import Backoff
 from taggerd.runner.runner import Runner
+from taggerd.services import local_now
 from taggerd.testing import InMemoryLedger, ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from support.site import Site
 
@@ -93,6 +99,62 @@ async def test_whatever_an_attempt_raises_one_photo_pays_and_the_run_goes_on(sit
     assert heard.kinds == {"tagged": 2, "will retry": 2, "failed": 1}
     (failed,) = [outcome for outcome in heard if outcome.kind == "failed"]
     assert failed.reason.startswith("ZeroDivisionError")
+
+
+async def test_a_fault_of_the_program_costs_no_photo_anything(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it turn the queue at full speed: after each the next photo waits for longer."""
+    await site.arrive(*NAMES)
+    monkeypatch.setattr("taggerd.runner.runner.PROGRAM", Backoff(0.05, 1))
+    began, asked = time.monotonic(), []
+
+    def fast() -> datetime:
+        return local_now() + timedelta(seconds=1000 * (time.monotonic() - began))
+
+    class Broken(ThreadWorkers):
+        async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+            asked.append(time.monotonic())
+            if len(asked) < 4:
+                raise ImportError
+            return await super().run(function, *args, **kwargs)
+
+    heard = Heard()
+    one_at_once(site)
+    async with site.services() as services:
+        services.decoders, services.now = Broken(site.settings.workers), fast
+        await runner(services, site, heard).work(drain_seconds=0)
+    assert heard.kinds == {"waiting": 3, "tagged": 3}
+    waits = [after - before for before, after in pairwise(asked[:4])]
+    assert all(wait >= least for wait, least in zip(waits, (0.05, 0.1, 0.2), strict=True)), waits
+    assert not await site.ledger.quarantined(9)
+
+
+async def test_nothing_starts_once_other_files_lie_in_place_of_ours(site: Site) -> None:
+    """What nobody foresaw is charged to nobody then, and the run ends."""
+    await site.arrive(*NAMES)
+    failed: list[object] = []
+
+    class Odd(ThreadWorkers):
+        async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+            failed.extend((function, args, kwargs))
+            raise ZeroDivisionError
+
+    heard = Heard()
+    one_at_once(site)
+    async with site.services() as services:
+        services.decoders = Odd(site.settings.workers)
+        services.build_changed = lambda: bool(failed)
+        with pytest.raises(BuildChanged):
+            await runner(services, site, heard).work(drain_seconds=0)
+    assert heard.kinds == {"waiting": 1}
+    assert (await site.ledger.counts()).queued == 3
+
+
+def one_at_once(site: Site) -> None:
+    """Let one photo be in flight at once."""
+    queue = site.settings.queue.model_copy(update={"photos_in_flight": 1})
+    site.settings = site.settings.model_copy(update={"queue": queue})
 
 
 async def test_a_backend_that_goes_away_costs_no_photo_anything(site: Site) -> None:
