@@ -249,5 +249,11 @@ class PhotosDiskReadOnly(PhotosDiskError):
     """The disk that the photos lie on is read-only."""
 
 
+class LedgerInUse(StorageError):
+    """An older taggerd uses the ledger, which has to be migrated first."""
+
+    exit_code = 2
+
+
 class LedgerDamaged(StorageError):
     """The ledger's database is damaged."""

@@ -1,4 +1,4 @@
-"""Opens the ledger's database: checks it, moves a damaged one aside, creates the tables."""
+"""Opens the ledger's database: checks it, moves a damaged one aside, has the schema brought up."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ import os
 import sqlite3
 import time
 from contextlib import closing, suppress
-from functools import cache
-from importlib.resources import files
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from taggerd.errors import LedgerDamaged, StartError, StorageError
+from taggerd.errors import LedgerDamaged, LedgerInUse, StartError, StorageError
 from taggerd.ledger.database import (
     ADVICE,
     DAMAGED,
     PASSING,
     Database,
     connect_read_only,
-    immediate,
     named_row,
     queries,
     result_code,
 )
-from taggerd.ledger.owners import Lock
+from taggerd.ledger.owners import Lock, daemon_pid
+from taggerd.ledger.schema import checked_version, lacks_tables, migrate, newest_version, pragma
 from taggerd.photo import printable
 from taggerd.settings.permissions import open_own
 
@@ -56,16 +54,20 @@ class Opened(NamedTuple):
     database: Database
     damaged: Path | None
     """Where a damaged database was moved to."""
+    migrated: str
+    """From which schema it was migrated, and the way back; empty if it was not."""
 
 
 def open_database(path: Path, now: float, *, busy_seconds: float = BUSY_SECONDS) -> Opened:
     """Open *path*, creating it if need be.
 
     If nobody else uses it, it is checked first (see :func:`_is_damaged`). A damaged one is moved
-    aside under a name with the time *now*, and a new one is created.
+    aside under a name with the time *now*, and a new one is created. One of an older version is
+    migrated, also only if nobody else uses it.
 
     Raises:
-        StartError: it cannot be used, or another version of taggerd made it.
+        StartError: it cannot be used, or a newer taggerd made it.
+        LedgerInUse: an older taggerd uses it.
         StorageError: the disk is full or failing, another program has locked it, or it is damaged
             and in use: this passes, and it may be opened again after a while.
         OSError: its folder cannot be written to.
@@ -79,14 +81,15 @@ def open_database(path: Path, now: float, *, busy_seconds: float = BUSY_SECONDS)
         alone = False
     suspicion = path.with_name("ledger.suspect")
     try:
-        connection, damaged = _open(path, now, use, suspicion if alone else None, busy_seconds)
+        opened = _open(path, now, use, suspicion if alone else None, busy_seconds)
+        connection, damaged, migrated = opened
         use.change(shared=True, wait=True)
     except BaseException as error:
         use.release()
         if not isinstance(error, sqlite3.Error):
             raise
         raise _mapped(error, path, suspicion) from error
-    return Opened(Database(path, connection, use, suspicion), damaged)
+    return Opened(Database(path, connection, use, suspicion), damaged, migrated)
 
 
 def _mapped(error: sqlite3.Error, path: Path, suspicion: Path) -> StorageError | StartError:
@@ -105,7 +108,7 @@ def _mapped(error: sqlite3.Error, path: Path, suspicion: Path) -> StorageError |
 
 def _open(
     path: Path, now: float, use: Lock, suspicion: Path | None, busy_seconds: float
-) -> tuple[sqlite3.Connection, Path | None]:
+) -> tuple[sqlite3.Connection, Path | None, str]:
     """Open *path*; with *suspicion*, nobody else uses it, and it is checked."""
     log_left = _bytes_of(path.with_name(path.name + "-wal")) > 0
     boot = _boot()
@@ -124,14 +127,14 @@ def _open(
         for setting in _SETTINGS:
             connection.execute(f"PRAGMA {setting}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_longest_log(connection, path)}")
-        _create_tables(connection, path)
+        migrated = _migrate(connection, path, alone=suspicion is not None)
         connection.execute(queries()["scope"])
         if damaged is not None:
             _take_over_outbox(connection, damaged)
     except BaseException:
         connection.close()
         raise
-    return connection, damaged
+    return connection, damaged, migrated
 
 
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
@@ -142,6 +145,24 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     return connection
 
 
+def _migrate(connection: sqlite3.Connection, path: Path, *, alone: bool) -> str:
+    """Create the tables, or bring those of an older version up to date; see :func:`migrate`.
+
+    Raises:
+        LedgerInUse: an older taggerd uses it, and would meet tables that it does not know.
+    """
+    version = checked_version(connection, path)
+    pid = daemon_pid(path.parent)
+    if 0 < version < newest_version() and (not alone or pid not in {None, os.getpid()}):
+        message = (
+            f"the ledger {printable(path)} is in use by an older taggerd"
+            f"{f', pid {pid}' if pid else ''} (schema {version}, this one needs "
+            f"{newest_version()}): restart the service, which migrates it"
+        )
+        raise LedgerInUse(message)
+    return migrate(connection, path)
+
+
 def _longest_log(connection: sqlite3.Connection, path: Path) -> int:
     """Return how many pages the log may hold before it is brought into the file.
 
@@ -149,83 +170,8 @@ def _longest_log(connection: sqlite3.Connection, path: Path) -> int:
     file, which has to grow for it, and so never makes room again.
     """
     disk = os.statvfs(path.parent)
-    pages: int = _pragma(connection, "page_size")
+    pages: int = pragma(connection, "page_size")
     return min(max(disk.f_blocks * disk.f_frsize // pages // 16, 1), _LONGEST_LOG)
-
-
-# ── The schema ───────────────────────────────────────────────────────────────────────────────────
-
-
-@cache
-def _schema() -> tuple[str, ...]:
-    """Return the statements of ``schema.sql``."""
-    return tuple((files(__package__) / "schema.sql").read_text("utf-8").split("\n\n"))
-
-
-@cache
-def _blank() -> tuple[int, frozenset[str]]:
-    """Return the version of an empty ledger, and the names of its tables and indices."""
-    with closing(sqlite3.connect(":memory:")) as blank:
-        blank.row_factory = named_row
-        for statement in _schema():
-            blank.execute(statement)
-        return _pragma(blank, "user_version"), _tables(blank)
-
-
-def newest_version() -> int:
-    """Return the number of the schema that this taggerd makes."""
-    return _blank()[0]
-
-
-def checked_version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the number of the schema of the database *path*; 0 if it is empty.
-
-    Raises:
-        StartError: a newer taggerd made it, or another program.
-    """
-    version, ours = int(_pragma(connection, "user_version")), newest_version()
-    shown = f"the ledger {printable(path)}"
-    if version > ours:
-        message = (
-            f"{shown} was created by a newer taggerd (schema {version}, this one knows {ours}): "
-            "update taggerd"
-        )
-        raise StartError(message)
-    if version == 0 and _tables(connection):
-        message = f"{shown} cannot be used: it was not created by taggerd"
-        raise StartError(message)
-    return version
-
-
-def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in an empty database.
-
-    Raises:
-        StartError: it is not empty, and not a ledger of this version.
-    """
-    ours = newest_version()
-    shown = f"the ledger {printable(path)}"
-    with immediate(connection):
-        version = checked_version(connection, path)
-        if 0 < version < ours:
-            message = (
-                f"{shown} was created by an older taggerd (schema {version}, this one needs "
-                f"{ours}): move it away; photos that are tagged already are not asked about again"
-            )
-            raise StartError(message)
-        if version == 0:
-            for statement in _schema():
-                connection.execute(statement)
-
-
-def _tables(connection: sqlite3.Connection) -> frozenset[str]:
-    names = connection.execute("SELECT name FROM sqlite_schema")
-    return frozenset(row["name"] for row in names)
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - SQLite's own, as it comes
-    (value,) = connection.execute(f"PRAGMA {name}").fetchone().values()
-    return value
 
 
 # ── Damage ───────────────────────────────────────────────────────────────────────────────────────
@@ -243,13 +189,13 @@ def _is_damaged(
     enough: damage deeper inside is found when it is met, see :class:`Database`.
     """
     try:
-        if _bytes_of(suspicion) > 0 or _lacks_tables(connection):
+        if _bytes_of(suspicion) > 0 or lacks_tables(connection):
             return True
         if suspicion.exists():
-            return bool(_pragma(connection, "integrity_check(1)") != "ok")
+            return bool(pragma(connection, "integrity_check(1)") != "ok")
         if interrupted or _bytes_of(path) <= CHECKED_BYTES:
-            return bool(_pragma(connection, "quick_check(1)") != "ok")
-        whole: int = _pragma(connection, "page_count") * _pragma(connection, "page_size")
+            return bool(pragma(connection, "quick_check(1)") != "ok")
+        whole: int = pragma(connection, "page_count") * pragma(connection, "page_size")
         names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         for row in names.fetchall():
             connection.execute(f'SELECT 1 FROM "{row["name"]}" LIMIT 1').fetchall()  # noqa: S608 - as the schema itself says
@@ -258,12 +204,6 @@ def _is_damaged(
         if result_code(error) in DAMAGED:
             return True
         raise
-
-
-def _lacks_tables(connection: sqlite3.Connection) -> bool:
-    """Say whether a table or index is gone that a ledger of this version has."""
-    version, tables = _blank()
-    return _pragma(connection, "user_version") == version and bool(tables - _tables(connection))
 
 
 def _move_aside(path: Path, now: float) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from taggerd.errors import LedgerDamaged, StartError, StorageError
 from taggerd.ledger import admission, queue
 from taggerd.ledger.database import Database, connect_read_only
-from taggerd.ledger.opening import checked_version, newest_version
+from taggerd.ledger.schema import checked_version, newest_version
 from taggerd.ledger.state_directory import DATABASE, refuse_shared
 from taggerd.photo import printable
 from taggerd.settings.permissions import trusted_users

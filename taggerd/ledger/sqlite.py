@@ -137,6 +137,11 @@ class SqliteLedger:
         """What a person should know about the opening, one line each."""
         return self._state.notices
 
+    @property
+    def migrated(self) -> str:
+        """From which schema the ledger was migrated, and the way back; empty if it was not."""
+        return self._state.migrated
+
     def daemon_pid(self) -> int | None:
         """Return the process id of the daemon on this state directory; None if none runs."""
         return self._state.daemon_pid()

@@ -51,18 +51,21 @@ class StateDirectory:
         self.closed = False
         self.notices: tuple[str, ...] = ()
         """What a person should know about the opening, one line each."""
+        self.migrated = ""
+        """From which schema the ledger was migrated, and the way back; empty if it was not."""
         with ExitStack() as opened:
             try:
                 refuse_shared(directory)  # before anything is made in somebody else's folder
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 refuse_shared(directory)
                 self.owners = Owners(directory / OWNERS)
-                if exclusive:
-                    opened.callback(self._lock_as_daemon().release)
-                self.database, damaged = open_database(directory / DATABASE, clock())
-                opened.callback(self.database.close)
+                # First of all: whoever would migrate the ledger must see that a daemon is coming.
                 self.owners.enter()
                 opened.callback(self.owners.leave)
+                if exclusive:
+                    opened.callback(self._lock_as_daemon().release)
+                self.database, damaged, self.migrated = open_database(directory / DATABASE, clock())
+                opened.callback(self.database.close)
             except OSError as error:
                 if error.errno in _DISK:
                     message = f"the state directory {printable(directory)}: {error.strerror}"

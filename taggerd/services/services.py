@@ -118,6 +118,8 @@ async def open_ledger(
     )
     for notice in ledger.notices:
         log.error(notice)
+    if ledger.migrated:
+        log.warning(ledger.migrated)
     try:
         yield ledger
     finally:

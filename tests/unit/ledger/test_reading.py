@@ -14,7 +14,7 @@ import pytest
 from support.ledger import file
 
 from taggerd.errors import LedgerDamaged, StartError, StorageError
-from taggerd.ledger import Counts, LedgerReader, Pause, read_ledger
+from taggerd.ledger import Counts, LedgerReader, Pause, read_ledger, schema
 from taggerd.ledger import reading as module
 
 if TYPE_CHECKING:
@@ -138,16 +138,17 @@ async def test_a_newer_or_foreign_one_is_one_clear_line(
 
 
 async def test_an_older_one_is_read_where_that_is_possible(
-    ledger: SqliteLedger, state: SqliteState
+    ledger: SqliteLedger, state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newer command of an older service: shown what is there, and never migrated."""
     await ledger.admit([file()])
-    connection = ledger._database._connection
-    await ledger._state.run(lambda: connection.execute("PRAGMA user_version = 4"))
+    version = schema.newest_version()
+    newer = (*schema.steps(), schema.Step(version + 1, ()))
+    monkeypatch.setattr(schema, "steps", lambda: newer)
     assert counts(state.directory) == Counts(queued=1)
-    await ledger._state.run(lambda: connection.execute("ALTER TABLE photos DROP COLUMN slow"))
+    connection = ledger._database._connection
     await ledger._state.run(lambda: connection.execute("ALTER TABLE claims RENAME TO taken"))
-    with pytest.raises(StorageError, match=r"has schema 4 .* restart the service"):
+    with pytest.raises(StorageError, match=rf"has schema {version} .* restart the service"):
         counts(state.directory)
 
 

@@ -1,4 +1,5 @@
--- The ledger's tables. A blank line ends a statement, and only that (see opening.py).
+-- The ledger's tables. A blank line ends a statement, and only that (see schema.py). 1 to 4 were never
+-- released.
 --
 -- Paths are bytes, because a file name need not be text. A folder's path ends in "/", so that the
 -- folders at and below one are a range. A file's path is folder + stem + suffix.
@@ -124,6 +125,3 @@ CREATE TABLE notes (
     key    TEXT PRIMARY KEY,
     value  TEXT NOT NULL                           -- JSON
 ) STRICT, WITHOUT ROWID;
-
--- 1 to 4 were never released.
-PRAGMA user_version = 5;
