@@ -79,7 +79,7 @@ class Judge:
         if isinstance(error, PhotoMoved):
             return Verdict(Moved(), "moved", reason)
         if isinstance(error, BackendError) and not error.asked:
-            # Another photo's fault, or none's: this one keeps its place, however often that happens.
+            # Another photo's fault, or none's: this one keeps its place, however often.
             return Verdict(Deferred(reason), "waiting", reason, error)
         if policy.tolerated is not None:
             self._tolerated[claim.id] += 1
