@@ -562,6 +562,10 @@ class InMemoryLedger:
         photos = self._photos(within)
         return Counts(**Counter("unwritten" if p.unwritten else p.state for p in photos))
 
+    async def oldest_queued(self) -> float | None:
+        """See the port."""
+        return min((p.queued_at for p in self._photos(None) if p.state == "queued"), default=None)
+
     async def quarantined(
         self, limit: int, within: Sequence[Path] | None = None
     ) -> list[Quarantined]:

@@ -115,6 +115,10 @@ class RootHealth:
     watches: int
     last_reconcile: float | None
     """When the last whole walk ended, seconds since the epoch."""
+    reconciles: int = 0
+    """Whole walks that have ended."""
+    overflows: int = 0
+    """How often the kernel dropped events, and a walk took their part."""
 
 
 @dataclass(frozen=True, slots=True)

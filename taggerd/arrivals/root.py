@@ -67,6 +67,7 @@ class WatchedRoot:
         self._next_probe = -math.inf
         self._next_walk = math.inf
         self._last_walk: float | None = None
+        self._walks = 0
         self._walk_seconds = 0.0
         self.started = asyncio.Event()
         """Set once the root is watched, or known to be polled or offline."""
@@ -103,6 +104,8 @@ class WatchedRoot:
             directories=self._reconciler.directories,
             watches=self._watch.watches,
             last_reconcile=self._last_walk,
+            reconciles=self._walks,
+            overflows=self._watch.overflows,
         )
 
     async def run(self) -> None:
@@ -205,6 +208,7 @@ class WatchedRoot:
             if not len(self._intake.settling):
                 self._failure = ""
             self._last_walk = time.time()
+            self._walks += 1
             self._next_walk = time.monotonic() + self._interval()
             self._walk_seconds = 0.0
             await self._sweep.begin()

@@ -49,6 +49,7 @@ class Watch:
         self._proven = False
         self._doubtful = False
         self._overflows = 0
+        self._earlier_overflows = 0
         self._rewatch_at = 0.0
         self._list_at = 0.0
         self._retry_at = 0.0
@@ -60,6 +61,11 @@ class Watch:
     def watches(self) -> int:
         """How many folders are watched."""
         return self._watcher.registered() if self._watcher is not None else 0
+
+    @property
+    def overflows(self) -> int:
+        """How often the kernel dropped events, by this watcher's and earlier ones' count."""
+        return self._earlier_overflows + (self._watcher.overflows if self._watcher else 0)
 
     async def install(self) -> None:
         """Watch the root from now on; a refusal becomes the :attr:`fault`."""
@@ -82,6 +88,7 @@ class Watch:
         self._list_at = 0.0
         self._overflows = 0
         if watcher is not None:
+            self._earlier_overflows += watcher.overflows
             await self._executor.run(watcher.stop)
 
     def forgive(self) -> None:

@@ -21,6 +21,7 @@ from taggerd import __version__
 from taggerd.arrivals import Arrivals, warning_about, work_below
 from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
+from taggerd.daemon.figures import Gatherer
 from taggerd.daemon.health import Problem, state_problem
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import (
@@ -32,6 +33,7 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.logs import described
+from taggerd.observe.observer import Observer
 from taggerd.photo import printable
 from taggerd.retry import DISK
 from taggerd.runner.outcome import Outcome, log_outcome
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from taggerd.daemon.status import DaemonStatus
     from taggerd.ledger import Ledger
+    from taggerd.observe.figures import Figures
     from taggerd.photo import PhotoFile
     from taggerd.services import Services
     from taggerd.settings import Settings
@@ -103,6 +107,10 @@ class Daemon:
         self._refused: Problem | None = None
         """Why the new settings are not in force; None if they are."""
         self._exit_code = 0
+        self._observer = Observer()
+        self._live: DaemonStatus | None = None
+        """What was published last."""
+        self._started_at = time.time()
         self._served = False
         self._tagged = 0
         self._failed = 0
@@ -114,6 +122,13 @@ class Daemon:
             ConfigurationError: the settings are wrong. StartError: the state cannot be used.
 
         """
+        try:
+            return await self._run()
+        finally:
+            await self._observer.close()
+
+    async def _run(self) -> int:
+        """Do the same, without the end of the observer."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal, number)
@@ -124,6 +139,7 @@ class Daemon:
             if self._next is not None:
                 wanted, self._next = self._next, None
             self._restart.clear()
+            await self._observer.configure(wanted.settings.metrics)
             try:
                 async with self._open_services(wanted, exclusive=True) as services:
                     in_force = wanted
@@ -170,7 +186,11 @@ class Daemon:
         runner = Runner(
             services,
             options,
-            on_outcome=[log_outcome, lambda outcome: self._count(outcome, arrivals)],
+            on_outcome=[
+                log_outcome,
+                self._observer.ended,
+                lambda outcome: self._count(outcome, arrivals),
+            ],
             pause_reason=lambda: pause_reason(
                 services.ledger, settings.schedule.hours, services.now()
             ),
@@ -194,6 +214,7 @@ class Daemon:
                 parts.create_task(self._recover(services), name="recovery"),
                 parts.create_task(self._heartbeat(services, arrivals, runner), name="heartbeat"),
                 parts.create_task(self._watchdog(), name="watchdog"),
+                parts.create_task(self._observe(services, arrivals, runner), name="metrics"),
                 parts.create_task(self._start_decoder(services), name="first decoder"),
             ]
             working = parts.create_task(self._work(runner, settings), name="runner")
@@ -295,17 +316,36 @@ class Daemon:
             self._notifier.watchdog()
             await asyncio.sleep(watchdog_interval() or HEARTBEAT_SECONDS)
 
+    async def _status(self, services: Services, arrivals: Arrivals, runner: Runner) -> DaemonStatus:
+        """Return the status of this moment. Raises StorageError."""
+        shown = [
+            Problem(kind="settings", subject=setting, text=f"{setting}: {text}")
+            for setting, text in self._observer.troubles.items()
+        ]
+        outside = filter(None, [self._admission_error, self._refused, *shown])
+        return await status.daemon_status(
+            services, arrivals, runner, self._started_at, outside=outside, before=self._live
+        )
+
+    async def _observe(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
+        """Let others look at the figures while the parts are there."""
+        gatherer = Gatherer(services, arrivals)
+
+        async def gather() -> Figures:
+            return await gatherer.figures(await self._status(services, arrivals, runner))
+
+        with self._observer.serving(gather):
+            await asyncio.Event().wait()
+
     async def _heartbeat(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
         """Publish the status, for systemd and for ``taggerd status``."""
-        started = time.time()
         trouble = ""
-        live = None
         while True:
             try:
-                outside = filter(None, [self._admission_error, self._refused])
-                live = await status.daemon_status(
-                    services, arrivals, runner, started, outside=outside, before=live
-                )
+                live = await self._status(services, arrivals, runner)
+                if live.differs(self._live):
+                    self._observer.changed()
+                self._live = live
                 self._notifier.status(live.one_line)
                 await asyncio.to_thread(status.publish, live, services.settings.state_directory)
                 trouble = ""

@@ -13,7 +13,7 @@ import re
 import time
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,10 @@ class DaemonStatus:
     def health(self) -> Health:
         """The word, and the problems in their order."""
         return health_of(self.problems, backend_away=self.backend_away)
+
+    def differs(self, before: DaemonStatus | None) -> bool:
+        """Say whether more than the time passed since the status *before*."""
+        return before is None or replace(before, updated_at=self.updated_at) != self
 
     @property
     def one_line(self) -> str:

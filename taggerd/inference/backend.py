@@ -89,6 +89,7 @@ class Backend:
             wall_clock=wall_clock,
         )
         self.health, self.limit = self._connection.health, self._connection.limit
+        self.traffic = self._connection.traffic
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - chooses colours
         self._capabilities = Capabilities()
@@ -233,6 +234,8 @@ class Backend:
             completion = read_completion(json_of(sent.reply), sent.reply.seconds)
             if completion is None:
                 raise not_a_backend(sent.reply, self.base_url, "a chat completion")
+            self.traffic.tokens["prompt"] += completion.prompt_tokens
+            self.traffic.tokens["completion"] += completion.completion_tokens
             self._capabilities.passed(question, known, dialect)
             rounds += 1
             thought = completion.thought and self._capabilities.thought(question.model, dialect)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from taggerd.errors import BackendError, BackendTimeout, BackendUnreachable
+from taggerd.errors import (
+    BackendBusy,
+    BackendDenied,
+    BackendError,
+    BackendFailed,
+    BackendTimeout,
+    BackendUnreachable,
+    ModelNotFound,
+    NotABackend,
+    PhotoRefused,
+)
 from taggerd.inference.client import Client
 from taggerd.inference.concurrency import Limit, Slots
 from taggerd.inference.discovery import discover
@@ -23,10 +34,35 @@ if TYPE_CHECKING:
     import httpx
 
     from taggerd import settings
-    from taggerd.errors import PhotoRefused
     from taggerd.inference.client import Reply
 
 log = structlog.get_logger(__name__)
+
+_FAULTS = (
+    BackendUnreachable.__name__,
+    BackendTimeout.__name__,
+    BackendBusy.__name__,
+    BackendFailed.__name__,
+    BackendDenied.__name__,
+    ModelNotFound.__name__,
+    NotABackend.__name__,
+    PhotoRefused.__name__,
+)
+"""What a request may end in. All are counted from zero: the first one shows as an increase."""
+
+
+ANSWERED = "answered"
+
+
+class Traffic:
+    """What was sent to one endpoint and what it cost, probes included; the numbers only grow."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.requests = Counter(dict.fromkeys((ANSWERED, *_FAULTS), 0))
+        """Requests for completions: :data:`ANSWERED`, or the name of the error's class."""
+        self.tokens = Counter({"prompt": 0, "completion": 0})
+        """As the endpoint counts them."""
 
 
 class Exchange(NamedTuple):
@@ -60,6 +96,7 @@ class Connection:
         """
         self.health = Health(lambda: self.base_url)
         self.limit = Limit(options.max_concurrency, clock=clock)
+        self.traffic = Traffic()
         self._options = options
         self._transport = transport
         self._slots_folder = slots_folder
@@ -119,11 +156,11 @@ class Connection:
             try:
                 reply = await client.send("/chat/completions", body())
             except BackendError as error:
-                self._adapt(begun, error)
+                self._note(begun, error)
                 raise
             message = client.redacted(message_in(reply))
             refusal = chat_error(reply, client.base_url, model, message, self._wall_clock())
-            self._adapt(begun, refusal)
+            self._note(begun, refusal)
         return Exchange(reply, refusal, message)
 
     async def relocate(self) -> bool:
@@ -175,8 +212,9 @@ class Connection:
                 async with self._slots.slot():
                     yield
 
-    def _adapt(self, begun: float, error: BackendError | PhotoRefused | None) -> None:
-        """Learn from a request about a photo how many requests to send at once."""
+    def _note(self, begun: float, error: BackendError | PhotoRefused | None) -> None:
+        """Count a request; learn from one about a photo how many requests to send at once."""
+        self.traffic.requests[type(error).__name__ if error else ANSWERED] += 1
         if is_probing():
             return  # a server that is down or loading refuses these, however few they are
         if error is None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from taggerd.errors import NotProbed
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Health:
         """
         self.error: BackendError | None = None
         """Why no photo may be asked about; None: it may."""
+        self.outages = 0
+        """How often it could not be asked any more."""
         self._name = name
         self._chance = chance
         self._failures = 0
@@ -86,6 +89,7 @@ class Health:
         if self.error is None:
             log.warning("backend unusable; work waits for it", reason=str(error))
             self.error = error
+            self.outages += 1
 
     def probed(self, error: BackendError | None) -> None:
         """Take over what a probe found, None for healthy; each change is logged once."""
@@ -93,6 +97,9 @@ class Health:
             log.info("backend is usable", base_url=self._name())
         elif error is not None and str(error) != str(self.error):
             log.warning("backend unusable; work waits for it", reason=str(error))
+        before = self.error
+        if error is not None and (before is None or isinstance(before, NotProbed)):
+            self.outages += 1
         self.error = error
 
     def answered(self) -> None:

@@ -366,6 +366,9 @@ class Ledger(Protocol):
     async def counts(self, within: Sequence[Path] | None = None) -> Counts:
         """Count photos; *within* None: all."""
 
+    async def oldest_queued(self) -> float | None:
+        """Return when the photo that waits longest was queued; None while none waits."""
+
     async def quarantined(
         self, limit: int, within: Sequence[Path] | None = None
     ) -> list[Quarantined]:

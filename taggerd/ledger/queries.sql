@@ -309,6 +309,9 @@ SELECT
     (SELECT count(*) FROM photos WHERE state = 'quarantined') AS quarantined,
     (SELECT count(*) FROM photos WHERE state = 'recorded' AND sidecars_written = 0) AS unwritten;
 
+-- name: oldest_queued
+SELECT min(queued_at) AS at FROM photos INDEXED BY photos_queued WHERE state = 'queued';
+
 -- name: count_within
 SELECT
     count(*) AS photos,

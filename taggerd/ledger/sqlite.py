@@ -420,6 +420,12 @@ class SqliteLedger:
         return queue.counts(self._database.one("count_within"))
 
     @in_thread
+    def oldest_queued(self) -> float | None:
+        """See the port."""
+        at: float | None = self._database.one("oldest_queued")["at"]
+        return at
+
+    @in_thread
     def quarantined(self, limit: int, within: Sequence[Path] | None = None) -> list[Quarantined]:
         """See the port."""
         self._select(within)

@@ -7,10 +7,12 @@
 from taggerd.settings.arrivals import Arrivals, Root
 from taggerd.settings.backend import Backend, Endpoint
 from taggerd.settings.metadata import Fields, Keywords, Metadata, TextField, VocabularyMode
+from taggerd.settings.metrics import Address, Metrics
 from taggerd.settings.roles import ContextWord, Role, Roles
 from taggerd.settings.tree import Image, Service, Settings, Workers
 
 __all__ = [
+    "Address",
     "Arrivals",
     "Backend",
     "ContextWord",
@@ -19,6 +21,7 @@ __all__ = [
     "Image",
     "Keywords",
     "Metadata",
+    "Metrics",
     "Role",
     "Roles",
     "Root",

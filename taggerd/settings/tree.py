@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
 from taggerd.settings.metadata import Keywords, Metadata, Ownership, SidecarNames
+from taggerd.settings.metrics import Metrics
 from taggerd.settings.roles import Prompts, Roles
 from taggerd.settings.section import Section, UserPath, home, without_blanks
 
@@ -163,6 +164,9 @@ class Settings(BaseSettings):
     keywords: Keywords = Field(Keywords(), description="How keywords are cleaned.")
     journal: Journal = Field(Journal(), description="Records, summaries, metrics and report pages.")
     service: Service = Field(Service(), description="The daemon.")
+    metrics: Metrics = Field(
+        Metrics(), description="Figures for Prometheus, and the health of the daemon."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -41,7 +41,7 @@ LAYERS = (
     {"attempt", "context"},
     {"services"},
     {"relay"},
-    PACKAGES | {"units", "workers"},
+    PACKAGES | {"observe", "units", "workers"},
     {"files"},
     {"logs", "retry", "settings"},
     {"photo"},
@@ -50,12 +50,14 @@ LAYERS = (
 """From top to bottom: a part imports parts further down."""
 HOMES = {
     "babel": ("inference/languages.py", "settings/metadata.py"),
+    "h11": ("observe/server.py",),
     "httpx": ("inference/", "testing.py"),
     "inflect": ("metadata/keywords/",),
     "jinja2": ("journal/",),
     "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG
     "pillow_heif": ("imaging/",),
     "pillow_jxl": ("imaging/",),
+    "prometheus_client": ("observe/metrics.py",),
     "pydantic_settings": ("settings/",),
     "pyexiv2": ("metadata/",),  # it reads EXIF and IPTC, in a decoder process
     "pyvips": ("imaging/",),
@@ -160,6 +162,7 @@ OWN_PATHS = {
     "ledger/": "the state directory",
     "metadata/keywords/vocabulary.py": "the user's list of keywords",
     "services/settings_history.py": "the same list",
+    "observe/": "its socket and its text file",
     "settings/": "the settings, and whether folders that they name are there",
     "testing.py": "fakes",
     "units/": "systemd's files",

@@ -488,9 +488,22 @@ async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_a_whole_walk_can_be_asked_for_by_any_thread(service: Service) -> None:
     """The inotify thread asks for one when the kernel dropped events."""
     await service.reconcile()
-    walked = service.health.last_reconcile
+    walked, walks = service.health.last_reconcile, service.health.reconciles
     await asyncio.to_thread(service.watched.dirty.everything)
     await service.until(lambda: service.health.last_reconcile != walked)
+    assert service.health.reconciles == walks + 1
+
+
+async def test_overflows_are_counted_over_new_watches(service: Service) -> None:
+    """A watch that is installed again begins at zero; the count does not."""
+    await service.reconcile()
+    watch = service.watched._watch
+    for expected in (1, 2):
+        assert watch._watcher is not None
+        watch._watcher._overflowed()
+        assert service.health.overflows == expected
+        await watch.install()
+        assert service.health.overflows == expected
 
 
 async def test_a_root_in_another_is_served_once_by_its_own_settings(tmp_path: Path) -> None:

@@ -189,6 +189,29 @@ async def test_a_dead_one_is_left_out_and_probed_back(
     await here.service.close()
 
 
+async def test_requests_tokens_and_outages_are_counted(
+    cluster: Callable[..., Cluster], pictures: list[Picture]
+) -> None:
+    """By how each request ended, probes included, and what the backend says that it cost."""
+    here = cluster()
+    await here.service.probe()
+    one = here.service.endpoints[0]
+    spent = one.backend.traffic.tokens["completion"]
+    here.two.down = True
+    ended = await asyncio.gather(*map(here.ask, pictures[:2]), return_exceptions=True)
+    assert [type(each) for each in ended] == [list, BackendUnreachable]
+    two = here.service.endpoints[1]
+    assert (one.health.outages, two.health.outages) == (0, 1)
+    counted = one.backend.traffic.requests
+    assert counted["answered"] == sum(request.method == "POST" for request in here.one.requests)
+    assert sum(counted.values()) == counted["answered"]
+    assert two.backend.traffic.requests["answered"] > 0
+    assert two.backend.traffic.requests["BackendUnreachable"] > 0
+    await here.ask(pictures[0])
+    assert one.backend.traffic.tokens["completion"] > spent
+    await here.service.close()
+
+
 async def _until(what: Callable[[], bool]) -> None:
     while not what():  # noqa: ASYNC110 - what is waited for knows no event
         await asyncio.sleep(0)

@@ -66,6 +66,20 @@ async def test_the_first_fault_is_kept() -> None:
     assert health.error is first
 
 
+async def test_an_outage_is_counted_once() -> None:
+    """However many requests and probes fail in it; the first look at a backend is none."""
+    backend = Backend(away=0)
+    await backend.recover()
+    assert backend.health.outages == 0
+    backend.health.fault(BackendUnreachable("gone"))
+    backend.health.fault(BackendUnreachable("gone as well"))
+    backend.away = 4
+    await backend.recover()
+    assert backend.health.outages == 1
+    backend.health.probed(BackendUnreachable("gone again"))
+    assert backend.health.outages == 2
+
+
 async def test_an_answer_makes_the_next_outage_start_small() -> None:
     """Short waits again after things went well; without an answer, waits go on growing."""
     backend = Backend(away=4)

@@ -1053,6 +1053,20 @@ async def test_streams_are_apart(ledger: Ledger, state: State) -> None:
 # ── Counts and notes ─────────────────────────────────────────────────────────────────────────────
 
 
+async def test_the_oldest_is_the_one_that_waits_longest(ledger: Ledger, state: State) -> None:
+    """Claimed and ended photos do not wait; one that was deferred has waited since it came."""
+    assert await ledger.oldest_queued() is None
+    first = state.now
+    await ledger.admit([file("A.JPG")])
+    state.now += 100
+    await ledger.admit([file("B.JPG")])
+    assert await ledger.oldest_queued() == first
+    (claim,) = [c for c in await state.claim(ledger) if names(c)[0] == "A.JPG"]
+    assert await ledger.oldest_queued() is None
+    await ledger.end(claim, Deferred("away"))
+    assert await ledger.oldest_queued() == first
+
+
 async def test_counts_tell_each_photo_once(ledger: Ledger, state: State) -> None:
     """All states, everywhere and within a folder."""
     await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG"), *(file(f"{n}.JPG") for n in "ABC")])
