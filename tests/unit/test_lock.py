@@ -17,6 +17,7 @@ LOCKS = {
         *PROJECT["project"]["dependencies"],
         *(line for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra),
     ],
+    "scripts/requirements-package.txt": PROJECT["project"]["dependencies"],
     **{
         f"scripts/requirements-{group}.txt": lines
         for group, lines in PROJECT["dependency-groups"].items()
