@@ -78,21 +78,20 @@ class Judge:
         policy, reason = policy_of(error), str(error)
         if isinstance(error, PhotoMoved):
             return Verdict(Moved(), "moved", reason)
-        if isinstance(error, BackendError) and not error.asked:
-            # Another photo's fault, or none's: this one keeps its place, however often.
-            return Verdict(Deferred(reason), "waiting", reason, error)
         if policy.tolerated is not None:
             self._tolerated[claim.id] += 1
             if self._tolerated[claim.id] > policy.tolerated:
                 reason = f"the backend answers other pictures and fails on this one: {error}"
                 return photo_failed(PhotoRefused(reason), final=True)
-        if policy.pauses == "endpoint" and self._upset(claim) > MOST_UPSETS:
+        if _upsets_backend(error) and self._upset(claim) > MOST_UPSETS:
             reason = f"the backend fails each time that it is asked about this photo: {error}"
             return photo_failed(PhotoRefused(reason), final=True)
         if policy.at_fault == "photo":
             final = policy.costs == "every attempt"
             return photo_failed(error, final=final, slow=policy.slow)
-        return Verdict(Deferred(reason, self._until(claim, policy)), "waiting", reason, error)
+        return Verdict(
+            Deferred(reason, self._until(claim, error, policy)), "waiting", reason, error
+        )
 
     def forget(self, claim: Claim) -> None:
         """Forget what the photo of *claim* met: its attempt came to an end of its own."""
@@ -107,17 +106,25 @@ class Judge:
         self._upsets[claim.id] = (times + (self._ended > ended), self._ended)
         return self._upsets[claim.id][0]
 
-    def _until(self, claim: Claim, policy: Policy) -> float:
+    def _until(self, claim: Claim, error: TaggerdError, policy: Policy) -> float:
         """Return when a photo that is not at fault may be claimed again."""
         if policy.backoff is None:
             return 0.0
         self._deferred[claim.id] += 1
         times = self._deferred[claim.id]
         if policy.pauses == "endpoint":  # it is waited for as a whole
-            return self._now() + UPSET.seconds(times - 1) if times > 1 else 0.0
+            if times == 1:
+                return 0.0
+            # One that was not asked about waits behind others, before those that upset the backend.
+            return self._now() + (UPSET.seconds(times - 1) if _upsets_backend(error) else 0.0)
         if policy.pauses not in {"photo", "program"}:
             return 0.0
         return self._now() + policy.backoff.seconds(times)
+
+
+def _upsets_backend(error: TaggerdError) -> bool:
+    """Say whether the whole backend was at fault when it was asked about the photo at hand."""
+    return isinstance(error, BackendError) and error.asked and policy_of(error).pauses == "endpoint"
 
 
 def photo_failed(error: TaggerdError, *, final: bool = False, slow: bool = False) -> Verdict:
