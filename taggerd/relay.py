@@ -29,8 +29,23 @@ SUMMARISE_SECONDS = 30.0
 class OutboxRelay:
     """Delivers records exactly once and derives summaries, pages and metrics from them."""
 
-    def __init__(self, ledger: Ledger, journal: Journal, *, now: Callable[[], datetime]) -> None:
-        """Move records from *ledger* to *journal*; *now* returns the local time."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        journal: Journal,
+        *,
+        now: Callable[[], datetime],
+        trouble: str = "",
+    ) -> None:
+        """Move records from *ledger* to *journal*.
+
+        Args:
+            ledger: open.
+            journal: open, but for *trouble*.
+            now: returns the local time.
+            trouble: why the journal could not be opened yet.
+        """
+        self._opened = not trouble
         self._ledger = ledger
         self._journal = journal
         self._now = now
@@ -47,6 +62,9 @@ class OutboxRelay:
             StorageError: the outputs' disk is full or failing; the records stay in the ledger.
 
         """
+        if not self._opened:
+            await asyncio.to_thread(self._journal.open)
+            self._opened = True
         while lines := await self._ledger.outbox(BATCH):
             entries = [Entry(line.id, line.day, line.line) for line in lines]
             try:

@@ -120,9 +120,16 @@ def _ours(frame: FrameType | None) -> FrameType | None:
     return None
 
 
-def end_at_once(*_: object) -> NoReturn:
-    """End the process without any clean-up: the queue and the sidecars survive a kill."""
+def end_at_once(number: int = signal.SIGINT, *_: object) -> NoReturn:
+    """End the process without any clean-up: the queue and the sidecars survive a kill.
+
+    By SIGTERM itself where that is the *number* of the signal: a service manager takes that for a
+    clean end.
+    """
     if sys.stderr.isatty():
         sys.stderr.write(_SHOW_CURSOR)  # a progress bar hides it
         sys.stderr.flush()
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     os._exit(INTERRUPTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ INPUT = options.Switch(
 def run(load: options.Load) -> int:
     """Watch the import folders and tag what arrives.
 
-    Runs until SIGTERM or Ctrl-C, and ends the photos in flight; a second Ctrl-C leaves them in the
+    Runs until SIGTERM or Ctrl-C, and ends the photos in flight; a second one leaves them in the
     queue. SIGHUP reloads the settings. Logs go to stderr. While the backend is down, photos wait.
     Exit code 1: something hung, and did not end within service.drain_seconds and two seconds.
     """
@@ -41,5 +42,6 @@ def run(load: options.Load) -> int:
             raise ConfigurationError(message)
         return loaded
 
+    faulthandler.enable()  # a service manager's watchdog aborts what hangs
     daemon = Daemon(with_folders, end_at_once=end_at_once, end_after=end_after)
     return asyncio.run(daemon.run())

@@ -60,6 +60,8 @@ PAUSE_SHOWN_SECONDS = 0.5
 """How long a pause may remain unpublished."""
 CLOSE_SECONDS = 1.0
 """How long after the time to drain the ledger is closed, though something still uses it."""
+END_SECONDS = 30.0
+"""How much longer than photos may take to end the whole end may take, on a slow disk."""
 RECOVER_SECONDS = 60.0
 UPGRADE_SECONDS = 5.0
 """Time for an upgrade of our own files to end."""
@@ -75,7 +77,7 @@ class Daemon:
         open_services: Callable[..., AbstractAsyncContextManager[Services]] = open_services,
         notifier: Notifier | None = None,
         chance: Callable[[], float] = random.random,
-        end_at_once: Callable[[], object] = lambda: None,
+        end_at_once: Callable[[int], object] = lambda _number: None,
         end_after: Callable[[float], object] = lambda _seconds: None,
     ) -> None:
         """Prepare the service.
@@ -85,7 +87,7 @@ class Daemon:
             open_services: opens what the parts need, as :func:`taggerd.services.open_services`.
             notifier: talks to systemd.
             chance: a random number from 0 to 1, which spreads the preflights of many machines.
-            end_at_once: ends the process after a second Ctrl-C.
+            end_at_once: ends the process after a second signal, whose number it gets.
             end_after: ends the process soon after so many seconds if it has not ended by then.
 
         """
@@ -112,6 +114,8 @@ class Daemon:
         """What was published last."""
         self._started_at = time.time()
         self._served = False
+        self._waits_for = ""
+        """Why the services cannot be opened; empty once they are."""
         self._tagged = 0
         self._failed = 0
 
@@ -143,7 +147,7 @@ class Daemon:
             try:
                 async with self._open_services(wanted, exclusive=True) as services:
                     in_force = wanted
-                    self._served = True
+                    self._served, self._waits_for = True, ""
                     settings = services.settings
                     self._ledger = services.ledger
                     self._drain_seconds = settings.service.drain_seconds
@@ -164,8 +168,14 @@ class Daemon:
         return self._exit_code
 
     async def _wait_for_disk(self, error: TaggerdError) -> None:
-        """Say why nothing works, and wait a moment."""
-        log.error("work is blocked", reason=str(error))
+        """Say why nothing works, once, and wait a moment.
+
+        It counts as started: whoever waits for the start would wait for ever, and be told nothing.
+        """
+        if str(error) != self._waits_for:
+            log.error("work is blocked", reason=str(error))
+            self._waits_for = str(error)
+        self._notifier.ready()
         self._notifier.status(f"degraded: {error}")
         self._notifier.watchdog()  # waiting is not hanging
         with suppress(TimeoutError):
@@ -383,6 +393,7 @@ class Daemon:
     def stop(self) -> None:
         """Stop: photos in flight have ``service.drain_seconds`` to end, the rest stays queued."""
         self._notifier.stopping()
+        self._notifier.extend(self._drain_seconds + END_SECONDS)
         self._stop.set()
         self._restart.set()
         if self._closing is None:
@@ -421,8 +432,8 @@ class Daemon:
         self._refused = Problem(kind="settings", subject="settings", text=text, since=time.time())
 
     def _on_stop_signal(self, number: signal.Signals) -> None:
-        if number == signal.SIGINT and self._stop.is_set():
+        if self._stop.is_set():
             log.warning("stopping at once; photos in flight stay queued")
-            self._end_at_once()
+            self._end_at_once(number)
         log.info("stopping", signal=signal.Signals(number).name)
         self.stop()

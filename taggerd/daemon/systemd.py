@@ -41,6 +41,13 @@ class Notifier:
         """Say that the service is going down."""
         self._socket.notify("STOPPING=1")
 
+    def extend(self, seconds: float) -> None:
+        """Ask for so many *seconds* from now for the start or the stop that it is in.
+
+        It counts only where the unit's own time, TimeoutStartSec or TimeoutStopSec, is over.
+        """
+        self._socket.notify(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+
     def watchdog(self) -> None:
         """Say that the service is alive."""
         self._socket.notify("WATCHDOG=1")

@@ -50,7 +50,7 @@ _OPEN_DAYS = 3
 """Days whose ids are kept in memory: today, yesterday around midnight, one delivered late."""
 
 _UNFIT = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP}
+    {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP}
 )
 """Errors of the folder that was configured, rather than of the disk."""
 
@@ -294,8 +294,11 @@ def _make_folder(folder: Path) -> None:
         reason = error.strerror or "it is not a folder"
         message = f"cannot make {printable(folder)}: {reason}; set journal.directory"
         raise ConfigurationError(message) from error
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        with failing_as_storage("write into", folder):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     if not os.access(folder, os.W_OK | os.X_OK):
-        message = f"cannot write into {printable(folder)}: permission denied or read-only"
+        message = f"cannot write into {printable(folder)}: permission denied"
         raise ConfigurationError(message)
 
 

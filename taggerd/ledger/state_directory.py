@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
-"""Passes by itself once there is room, or the disk is repaired."""
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""Passes by itself once there is room, or the disk is repaired or mounted for writing."""
 
 DATABASE = "ledger.sqlite"
 """Name of the ledger's file in the state directory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from taggerd.errors import StorageError
 from taggerd.ledger import SqliteLedger, dry_run_ledger
 from taggerd.metadata import Options, shadowing_note
 from taggerd.photo import printable
@@ -126,6 +128,20 @@ async def open_ledger(
         await ledger.close()
 
 
+async def _opened(journal: Journal, *, may_wait: bool) -> str:
+    """Open *journal*; return why that must wait, if it may.
+
+    Photos are tagged all the same, and their records wait in the ledger.
+    """
+    try:
+        await asyncio.to_thread(journal.open)
+    except StorageError as error:
+        if not may_wait:
+            raise
+        return str(error)
+    return ""
+
+
 @asynccontextmanager
 async def open_services(
     configuration: Configuration,
@@ -155,7 +171,7 @@ async def open_services(
             ledger = await stack.enter_async_context(
                 open_ledger(settings, exclusive=exclusive, now=now)
             )
-            journal.open()
+            trouble = await _opened(journal, may_wait=exclusive)
             inference.remember(ledger)
             history = await recall_history(ledger, settings, now().timestamp(), keep=not dry_run)
             if dry_run:
@@ -176,7 +192,7 @@ async def open_services(
                 disks=pools.disks,
                 inference=inference,
                 journal=journal,
-                relay=OutboxRelay(ledger, journal, now=now),
+                relay=OutboxRelay(ledger, journal, now=now, trouble=trouble),
                 now=now,
                 metadata_options=metadata_options(settings),
                 vocabulary=vocabulary,

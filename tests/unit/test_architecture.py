@@ -198,7 +198,6 @@ NOT_BELOW_A_ROOT = {
     ("metadata/versions.py", "shutil.which"): "exiftool",
     ("services/services.py", "SqliteLedger.exists"): "the state directory",
     ("services/services.py", "SqliteLedger.open"): "the state directory",
-    ("services/services.py", "journal.open"): "the outputs",
 }
 """Calls elsewhere that look as if they took a path below an import folder, and what they take."""
 OF_OS = re.compile(
