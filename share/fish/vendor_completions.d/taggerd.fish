@@ -1,0 +1,1 @@
+complete --command taggerd --no-files --arguments "(env _TAGGERD_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) taggerd)" --condition "env _TAGGERD_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) taggerd"
