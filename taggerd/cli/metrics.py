@@ -11,9 +11,9 @@ from taggerd.cli import options
 from taggerd.services import make_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from taggerd.journal import History
+    from taggerd.journal import Figures, History
 
 WIDTH = 80
 _NAME = 19
@@ -39,9 +39,8 @@ def metrics(
     journal = make_journal(load(log_level="error").settings)
     history = journal.history(since)
     if as_json:
-        table = {"days": history.days, "all": history.total}
-        typer.echo(json.dumps(table, indent=2, ensure_ascii=False))
-    elif history.days:
+        typer.echo(json.dumps(history, indent=2, ensure_ascii=False))
+    elif history["days"]:
         typer.echo("\n".join(_lines(history)))
     else:
         days = journal.days()
@@ -52,20 +51,22 @@ def metrics(
 def _lines(history: History) -> Iterator[str]:
     """Yield a line for each day, one for each of its runs, and the sum."""
     yield _cells("day", ("photos", "failed", "photos/h", "p50 s", "p90 s"))
-    for day in history.days:
+    for day in history["days"]:
         yield _line(day["day"], day, day["counts"])
         for run in day["runs"]:
             # "caption: Qwen/Qwen2.5-VL-7B" in the JSON
             models = {m.partition(": ")[2].rpartition("/")[2]: None for m in run["models"]}
             line = f"{_line('  ' + (run['run'] or '?'), run, run)}  {', '.join(models)}".rstrip()
             yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
-    yield _line("all", history.total, history.total["counts"])
+    yield _line("all", history["all"], history["all"]["counts"])
 
 
-def _line(name: str, figures: dict[str, Any], counts: dict[str, int]) -> str:
+def _line(name: str, figures: Figures, counts: Mapping[str, Any]) -> str:
     """Return one line of the table."""
     speed = figures["throughput"]["photos_per_hour"]
-    whole = figures["seconds"].get("whole", {"p50": 0.0, "p90": 0.0})
+    whole = figures["seconds"].get(
+        "whole", {"count": 0, "p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
+    )
     cells = (
         str(counts["photos"]),
         str(counts["failed"]),

@@ -25,14 +25,14 @@ from contextlib import suppress
 from dataclasses import replace as replace_fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import files
 from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
 from taggerd.journal.dayfile import DayFile, Entry
 from taggerd.journal.disk import TEMPORARY_SUFFIX, failing_as_storage, replace
-from taggerd.journal.metrics import RECENT, counts, metrics, photos_per_hour
+from taggerd.journal.metrics import RECENT, counts, metrics, photos_per_hour, total
 from taggerd.journal.summary import markdown, page
 from taggerd.photo import escape_controls, printable
 from taggerd.settings.permissions import why_not_private
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from taggerd.journal.metrics import History, Metrics
     from taggerd.journal.record import Record
 
 _DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.(jsonl|jsonl\.gz|jsonl\.torn|md|html|json)")
@@ -70,15 +71,6 @@ class Recent(NamedTuple):
     """Today's counts: ``records, photos, tagged, failed, dry_run, ...``."""
     photos_per_hour: float | None
     """Over the last hour; None: no photo ended in it."""
-
-
-class History(NamedTuple):
-    """What was done over several days, as JSON values."""
-
-    days: list[dict[str, Any]]
-    """The metrics of each day."""
-    total: dict[str, Any]
-    """Those of all days taken together."""
 
 
 class Journal:
@@ -205,16 +197,14 @@ class Journal:
 
     def history(self, since: str = "") -> History:
         """Return the metrics of the days from *since* on, or of all, from their records."""
-        days: list[dict[str, Any]] = []
+        days: list[Metrics] = []
         records: list[Record] = []
         for day in self.days():
             if day >= (since and _checked(since)):
                 content = self._day(day)
                 days.append(metrics(content))
                 records += map(_without_words, content.records)
-        total = metrics(Day("all", records))
-        del total["day"], total["runs"]
-        return History(days, total)
+        return {"days": days, "all": total(Day("all", records))}
 
     def tidy(self, today: date) -> None:
         """Delete and compress old day files as configured; remove what crashes left behind.

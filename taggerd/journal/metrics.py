@@ -11,6 +11,9 @@ from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -23,6 +26,98 @@ RECENT = timedelta(hours=1)
 """How far back the speed looks."""
 RECENT_GAP = timedelta(minutes=1)
 """A pause longer than this does not count as work: the speed is that of work."""
+
+
+_DESCRIBED = with_config(ConfigDict(use_attribute_docstrings=True))
+"""Takes the text below each field into the schema."""
+
+
+@_DESCRIBED
+class Spread(TypedDict):
+    """How long something took, in seconds."""
+
+    count: int
+    p50: float
+    """Half of all took no longer."""
+    p90: float
+    p99: float
+    max: float
+
+
+@_DESCRIBED
+class Throughput(TypedDict):
+    """How fast the work was."""
+
+    active_seconds: float
+    """In which at least one photo was worked on."""
+    photos_per_hour: float | None
+    """Photos tagged in an hour of these; None without any."""
+
+
+@_DESCRIBED
+class Figures(TypedDict):
+    """What records took and cost, and what made them."""
+
+    seconds: dict[str, Spread]
+    """By stage; ``whole`` is the attempt from its start to its end."""
+    usage: dict[str, int]
+    """Requests and tokens."""
+    throughput: Throughput
+    models: dict[str, int]
+    """Records by ``role: model``."""
+    backends: dict[str, int]
+    """Records by address."""
+    prompt_profiles: dict[str, int]
+    """Records by name."""
+    versions: dict[str, int]
+    """Records by version of taggerd."""
+
+
+@_DESCRIBED
+class Run(Figures):
+    """The metrics of one run."""
+
+    run: str
+    started_at: str | None
+    """ISO 8601, of the first record."""
+    finished_at: str | None
+    """ISO 8601, of the last record."""
+    records: int
+    photos: int
+    failed: int
+    """Records of photos that were not tagged."""
+
+
+@_DESCRIBED
+class Total(Figures):
+    """The metrics of several days together."""
+
+    schema_version: int
+    counts: dict[str, int]
+    """Photos by what became of them, and records."""
+    errors: dict[str, int]
+    """Failed photos by kind of error."""
+
+
+@_DESCRIBED
+class Metrics(Total):
+    """The metrics of one day."""
+
+    day: str
+    """YYYY-MM-DD."""
+    runs: list[Run]
+    """The earliest first."""
+
+
+@_DESCRIBED
+class History(TypedDict):
+    """What ``taggerd metrics --json`` prints."""
+
+    days: list[Metrics]
+    """The metrics of each day; they are also in its file below ``metrics/``."""
+    all: Total
+    """Those of all these days together."""
+
 
 Span = tuple[datetime, datetime, list["Record"]]
 """Start, end, and the records of it."""
@@ -44,19 +139,28 @@ def counts(day: Day) -> dict[str, int]:
     }
 
 
-def metrics(day: Day) -> dict[str, Any]:
+def metrics(day: Day) -> Metrics:
     """Return the metrics of *day* as JSON values; times in seconds."""
+    runs = [_run(run, records) for run, records in _by_run(day.records).items()]
+    return {**total(day), "day": day.title, "runs": runs}
+
+
+def total(day: Day) -> Total:
+    """Return the metrics of the records of *day*, which may be those of several."""
     return {
         "schema_version": METRICS_SCHEMA_VERSION,
-        "day": day.title,
         "counts": counts(day),
         "errors": _tally(photo.error_kind for photo in day.failed),
         **_figures(day.records),
-        "runs": [_run(run, records) for run, records in _by_run(day.records).items()],
     }
 
 
-def _figures(records: Sequence[Record]) -> dict[str, Any]:
+def metrics_schema() -> dict[str, Any]:
+    """Return the JSON schema of ``taggerd metrics --json``; that of a day's file is in it."""
+    return TypeAdapter(History).json_schema(mode="serialization")
+
+
+def _figures(records: Sequence[Record]) -> Figures:
     """Return how long *records* took, what they cost, and what made them."""
     active = sum((end - start).total_seconds() for start, end, _ in _spans(records, timedelta()))
     tagged = sum(not record.error for record in records)
@@ -94,7 +198,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[math.ceil(share * len(ordered)) - 1]
 
 
-def _latency(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+def _latency(records: Iterable[Record]) -> dict[str, Spread]:
     """Return count, p50, p90, p99 and max of the whole attempt and of every stage, in seconds."""
     times: defaultdict[str, list[float]] = defaultdict(list)
     for record in records:
@@ -104,10 +208,11 @@ def _latency(records: Iterable[Record]) -> dict[str, dict[str, float]]:
     return {stage: _spread(sorted(seconds)) for stage, seconds in times.items()}
 
 
-def _spread(ordered: Sequence[float]) -> dict[str, float]:
-    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-    spread = {name: round(percentile(ordered, share), 4) for name, share in shares.items()}
-    return {"count": len(ordered), **spread}
+def _spread(ordered: Sequence[float]) -> Spread:
+    def at(share: float) -> float:
+        return round(percentile(ordered, share), 4)
+
+    return {"count": len(ordered), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0)}
 
 
 def _tally(values: Iterable[str]) -> dict[str, int]:
@@ -140,7 +245,7 @@ def _by_run(records: Iterable[Record]) -> dict[str, list[Record]]:
     return runs
 
 
-def _run(run: str, records: Sequence[Record]) -> dict[str, Any]:
+def _run(run: str, records: Sequence[Record]) -> Run:
     """Return the figures of one *run*."""
     began = [record.started_at for record in records if record.started_at]
     ended = [record.finished_at for record in records if record.finished_at]

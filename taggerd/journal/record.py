@@ -17,9 +17,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from taggerd.photo import Keyword, printable
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 SCHEMA_VERSION = 1
 
@@ -97,33 +104,65 @@ def _path(value: object) -> Path:
 class _Form(NamedTuple):
     """How a value stands in JSON."""
 
+    kind: object
+    """Its type there."""
     write: Callable[[Any], object]
     read: Callable[[object], object]
 
+    def __get_pydantic_core_schema__(
+        self, _source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Let the schema describe what is written."""
+        return handler(self.kind)
 
-Text = Annotated[str, _Form(str, _text)]
-Texts = Annotated[tuple[str, ...], _Form(list, _texts)]
-TextByName = Annotated[Mapping[str, str], _Form(dict, _table(_text))]
-Digest = Annotated[str, _Form(str, _digest)]
-Image = Annotated[Path, _Form(lambda path: str(path) if _is_utf8(path) else printable(path), _path)]
+
+class KeywordJson(TypedDict):
+    """A keyword, and how sure the model was of it where it said so."""
+
+    keyword: str
+    score: float | None
+
+
+Text = Annotated[str, _Form(str, str, _text)]
+Texts = Annotated[tuple[str, ...], _Form(list[str], list, _texts)]
+TextByName = Annotated[Mapping[str, str], _Form(dict[str, str], dict, _table(_text))]
+Digest = Annotated[str, _Form(str, str, _digest)]
+Image = Annotated[
+    Path, _Form(str, lambda path: str(path) if _is_utf8(path) else printable(path), _path)
+]
 Keywords = Annotated[
     tuple[Keyword, ...],
-    _Form(lambda found: [{"keyword": k.word, "score": k.score} for k in found], _keywords),
+    _Form(
+        list[KeywordJson],
+        lambda found: [{"keyword": k.word, "score": k.score} for k in found],
+        _keywords,
+    ),
 ]
-Flag = Annotated[bool, _Form(bool, lambda value: value is True)]
-Count = Annotated[int, _Form(int, lambda value: int(_number(value)))]
-CountByName = Annotated[Mapping[str, int], _Form(dict, _table(lambda n: int(_number(n))))]
-Seconds = Annotated[float, _Form(lambda seconds: round(seconds, 3), _number)]
+Flag = Annotated[bool, _Form(bool, bool, lambda value: value is True)]
+Count = Annotated[int, _Form(int, int, lambda value: int(_number(value)))]
+CountByName = Annotated[
+    Mapping[str, int], _Form(dict[str, int], dict, _table(lambda n: int(_number(n))))
+]
+Seconds = Annotated[float, _Form(float, lambda seconds: round(seconds, 3), _number)]
 SecondsByName = Annotated[
     Mapping[str, float],
-    _Form(lambda stages: {stage: round(s, 4) for stage, s in stages.items()}, _table(_number)),
+    _Form(
+        dict[str, float],
+        lambda stages: {stage: round(s, 4) for stage, s in stages.items()},
+        _table(_number),
+    ),
 ]
 Moment = Annotated[
     datetime | None,
-    _Form(lambda moment: moment and moment.isoformat(timespec="milliseconds"), _moment),
+    _Form(
+        datetime | None,
+        lambda moment: moment and moment.isoformat(timespec="milliseconds"),
+        _moment,
+    ),
 ]
 
 
+@with_config(ConfigDict(use_attribute_docstrings=True))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What was done with one photo, in the order of the JSON's keys."""
@@ -131,7 +170,7 @@ class Record:
     id: Text
     """Unique; a record is journalled once however often it is delivered."""
     image: Image
-    """Path of the photo, exact also where it is not UTF-8: see :meth:`to_json`."""
+    """Path of the photo, exact also where it is not UTF-8: see ``image_base64``."""
     digest: Digest
     """64 hex digits, or empty if the file was never read."""
     files: Texts
@@ -223,6 +262,23 @@ class Record:
 _FORMS: dict[str, _Form] = {
     name: get_args(hint)[1] for name, hint in get_type_hints(Record, include_extras=True).items()
 }
+
+
+def record_schema() -> dict[str, Any]:
+    """Return the JSON schema of a line of a day file."""
+    schema = TypeAdapter(Record).json_schema(mode="serialization")
+    version = {"const": SCHEMA_VERSION, "type": "integer"}
+    exact = {
+        "description": "Bytes of the path, in base64; only where they are not UTF-8.",
+        "type": "string",
+    }
+    schema["properties"] = {
+        "schema_version": version,
+        **schema["properties"],
+        "image_base64": exact,
+    }
+    schema["required"] = ["schema_version", *(name for name in schema["required"] if name != "raw")]
+    return schema
 
 
 def parse(stored: bytes) -> Record | None:
