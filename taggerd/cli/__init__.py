@@ -50,7 +50,6 @@ app = typer.Typer(
     name="taggerd",
     help="Tags photos as they arrive: captions, keywords and descriptions in XMP sidecars.",
     no_args_is_help=True,
-
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

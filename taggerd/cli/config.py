@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic.json_schema import GenerateJsonSchema
 
 from taggerd.arrivals import warning_about, work_below
 from taggerd.cli import interrupts, options
+from taggerd.daemon.status import status_schema
 from taggerd.errors import BackendError, ConfigurationError
 from taggerd.inference import available_profiles, load_profile
+from taggerd.journal import metrics_schema, record_schema
 from taggerd.photo import printable
 from taggerd.services import check_settings, make_inference, open_pools
 from taggerd.settings import display, imageworks, project
@@ -252,3 +256,34 @@ def prompts(load: options.Load, *, as_json: options.AsJson = False) -> None:
         typer.echo(f"{'*' if profile.name == chosen else ' '} {profile.name}: {about}")
         typer.echo(f"    {', '.join(profile.roles)}; {profile.digest}; {where}")
     typer.echo(f"* in use; your own: {printable(folder) if folder else 'no folder'}")
+
+
+class Output(StrEnum):
+    """What programs read."""
+
+    STATUS = "status"
+    RECORD = "record"
+    METRICS = "metrics"
+
+
+_SCHEMAS = {
+    Output.STATUS: status_schema,
+    Output.RECORD: record_schema,
+    Output.METRICS: metrics_schema,
+}
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Output,
+        typer.Argument(
+            help="status, of taggerd status --json; record, a line of a day file; "
+            "metrics, of taggerd metrics --json.",
+            metavar="status|record|metrics",
+        ),
+    ],
+) -> None:
+    """Print the JSON schema of what taggerd prints and writes for programs."""
+    dialect = {"$schema": GenerateJsonSchema.schema_dialect}
+    typer.echo(json.dumps(dialect | _SCHEMAS[output](), indent=2, ensure_ascii=False))

@@ -1,21 +1,28 @@
-"""``taggerd status``: queue, backend, folders and today's counts."""
+"""``taggerd status``: health, queue, backend, folders and today's counts."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import textwrap
 import time
+from collections import defaultdict
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from taggerd.cli import instances, interrupts, options
+from taggerd.daemon.health import NOTED
 from taggerd.daemon.status import service_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
 
+    from taggerd.daemon.health import Problem
     from taggerd.daemon.status import DaemonStatus, EndpointStatus, ServiceStatus
 
 LATE_SECONDS = 30.0
@@ -30,37 +37,70 @@ _LABEL = 9
 """Width of the labels."""
 _SPACE = "\x1f"
 """Stands for a space at which no line may break."""
-_MAY_REPEAT = frozenset({""})
-"""Labels of what other rows may have said already."""
+WATCH_SECONDS = 2.0
+"""How often ``--watch`` looks."""
+_MANY = {
+    "root": "import folders",
+    "photos disk": "import folders",
+    "backend": "backends",
+    "confinement": "decoders",
+}
+"""What several subjects of one kind of problem are called."""
 
 
 @options.configured(options.STATE)
 def status(
-    load: options.Load, *, as_json: options.AsJson = False, instance: instances.Name = None
+    load: options.Load,
+    *,
+    as_json: options.AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")
+    ] = False,
+    instance: instances.Name = None,
 ) -> None:
-    """Show queue, backend, folders and today's counts.
+    """Show the service's health, queue, backend, folders and today's counts.
 
-    It works whether the daemon runs or not. Other services that run are listed.
+    It works whether the daemon runs or not. Other services that run are listed. Exit code 0:
+    healthy; 1: degraded, or waiting for the backend; 3: down.
     """
     at = instances.target(load, load(log_level="error"), instance, reads_only=True)
-    found = replace(interrupts.run(service_status(at.settings)), others=at.others)
-    if at.foreign and found.running and found.live:
-        found = replace(found, paused=found.live.paused)  # its hours, not those of our settings
-    typer.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines(found)))
+    found = interrupts.run(watched(at) if watch and not as_json else _found(at))
+    if not watch or as_json:
+        typer.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines(found)))
+    raise typer.Exit(found.health.exit_code)
+
+
+async def _found(at: instances.Target) -> ServiceStatus:
+    found = await service_status(at.settings, foreign=at.foreign)
+    return replace(found, others=at.others)
+
+
+async def watched(
+    at: instances.Target,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    screen: Console | None = None,
+) -> ServiceStatus:
+    """Show the status again and again, in place; return the last one after Ctrl-C."""
+    screen = screen or Console(highlight=False, markup=False)
+    found = await _found(at)
+    with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            live.update(Text("\n".join(lines(found)), overflow="ignore"), refresh=True)
+            try:
+                await sleep(WATCH_SECONDS)
+            except asyncio.CancelledError:
+                return found
+            found = await _found(at)
 
 
 def lines(status: ServiceStatus) -> list[str]:
-    """Return the status as lines for people, at most :data:`WIDTH` wide; paths stay whole."""
-    return [line for label, text in _once(_rows(status)) for line in _wrapped(label, text)]
+    """Return the status as lines for people, at most :data:`WIDTH` wide; paths stay whole.
 
-
-def _once(rows: Iterable[Row]) -> Iterator[Row]:
-    """Leave out what says again what a row above says, e.g. that the backend is away."""
-    said: list[str] = []
-    for label, text in rows:
-        if label not in _MAY_REPEAT or not any(text in earlier for earlier in said):
-            yield label, text
-        said.append(text)
+    The first begins with the health, in one word.
+    """
+    word = f"{status.health.word}{', ' if status.paused else ''}{status.paused}"
+    first = textwrap.wrap(word, WIDTH, break_on_hyphens=False)
+    return [*first, *(line for label, text in _rows(status) for line in _wrapped(label, text))]
 
 
 def _wrapped(label: str, text: str) -> list[str]:
@@ -81,21 +121,16 @@ def _whole(path: str) -> str:
 def _rows(status: ServiceStatus) -> Iterator[Row]:
     """Yield what there is to say, each with its label."""
     counts = status.counts
+    yield from _problem_rows(status.health.problems)
     yield "daemon", _daemon(status)
-    if status.paused:
-        yield "", status.paused
     if status.running and status.live:
-        yield from _live_rows(status.live)
+        yield from _live_rows(status.live, {problem.subject for problem in status.health.grave})
     queue = f"{counts.queued} queued; {counts.claimed} in flight"
     yield "queue", f"{queue}; {counts.recorded} tagged; {counts.quarantined} failed"
     if counts.unwritten:
         yield "", f"{counts.unwritten} answered, not written yet (undone or --no-meta)"
     if status.photos_per_hour:
-        yield "speed", _speed(status, status.photos_per_hour)
-    if status.ledger_error:
-        yield "ledger", status.ledger_error
-    for trouble in status.disks:
-        yield "disk", trouble
+        yield "speed", _speed(status.photos_per_hour, status.seconds_left)
     yield "today", _today(status.today) or "nothing yet"
     yield "outputs", _whole(status.outputs)
     yield from _failed_rows(status)
@@ -103,14 +138,31 @@ def _rows(status: ServiceStatus) -> Iterator[Row]:
         yield "other", _whole(instances.line_of(other))
 
 
-def _speed(status: ServiceStatus, per_hour: float) -> str:
+def _problem_rows(problems: Iterable[Problem]) -> Iterator[Row]:
+    """Yield what is wrong: a row for each cause, however many things it strikes."""
+    causes: defaultdict[tuple[str, str], list[Problem]] = defaultdict(list)
+    for problem in problems:
+        causes[problem.kind, problem.text.replace(problem.subject, "")].append(problem)
+    for (kind, _), struck in causes.items():
+        first = struck[0]
+        since = f" (since {_at(first.since)})" if first.since else ""
+        label = "note" if kind in NOTED else "problem"
+        if len(struck) == 1:
+            yield label, f"{_unbroken(first)}{since}"
+        else:
+            yield label, f"{len(struck)} {_MANY.get(kind, kind)}: {_unbroken(first)}{since}"
+            yield "", f"also {', '.join(_whole(each.subject) for each in struck[1:])}"
+
+
+def _unbroken(problem: Problem) -> str:
+    """Return the text of *problem*, with its subject in one line."""
+    return problem.text.replace(problem.subject, _whole(problem.subject))
+
+
+def _speed(per_hour: float, seconds_left: float | None) -> str:
     """Return photos an hour and, while they move, how long the rest takes."""
-    left = status.counts.queued + status.counts.claimed
-    idle = status.paused or not (status.running or status.counts.claimed)
-    if status.running and status.live:
-        idle = idle or bool(status.live.health.grave)
     speed = f"{per_hour:.0f} photos an hour"
-    return f"{speed}, {_spoken(left / per_hour * 3600)} left" if left and not idle else speed
+    return speed if seconds_left is None else f"{speed}, {_spoken(seconds_left)} left"
 
 
 def _spoken(seconds: float) -> str:
@@ -166,24 +218,22 @@ def _at(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
-def _live_rows(live: DaemonStatus) -> Iterator[Row]:
-    """Yield the state of the daemon's parts."""
+def _live_rows(live: DaemonStatus, said: Container[str]) -> Iterator[Row]:
+    """Yield the state of the daemon's parts; *said*: those of which a problem says it already."""
     if abs(time.time() - live.updated_at) > LATE_SECONDS:
         yield "", f"no news from it since {_at(live.updated_at)}; then:"
     for endpoint in live.endpoints:
-        yield "backend", _endpoint(endpoint)
+        yield "backend", _endpoint(endpoint, said)
     for root in live.roots:
-        detail = f": {root.detail}" if root.detail else ""
+        detail = f": {root.detail}" if root.detail and root.path not in said else ""
         yield "folder", f"{_whole(root.path)}: {root.state}{detail}"
-    for problem in live.health.problems:
-        if problem.kind not in {"backend", "root"}:
-            yield "problem", problem.text
 
 
-def _endpoint(endpoint: EndpointStatus) -> str:
+def _endpoint(endpoint: EndpointStatus, said: Container[str]) -> str:
     """Return the state of one backend."""
     limit, most = endpoint.limit, endpoint.max_concurrency
     fewer = f" (instead of {most}: it refuses more or answers too late)" if limit < most else ""
     usable = f"ready, model {endpoint.model}, {endpoint.requests} of {limit} requests{fewer}"
     notes = "".join(f"; {warning}" for warning in endpoint.warnings)
-    return f"{endpoint.base_url.rstrip(':')}: {endpoint.error or usable + notes}"
+    error = "cannot be used" if endpoint.base_url in said else endpoint.error
+    return f"{endpoint.base_url.rstrip(':')}: {error or usable + notes}"

@@ -9,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import ConfigDict, with_config
+
 from taggerd.errors import LedgerDamaged, StorageError
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+described = with_config(ConfigDict(use_attribute_docstrings=True))
+"""Takes the text below each field of a class into its JSON schema."""
 
 Kind = Literal[
     "program",
@@ -72,6 +77,7 @@ Waiting is 1 as well: whoever asks whether photos are being tagged must not be t
 """
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing that is wrong."""
@@ -82,9 +88,10 @@ class Problem:
     text: str
     """What is wrong, and what to do: one line."""
     since: float = 0.0
-    """Seconds since the epoch."""
+    """Seconds since the epoch; 0: not known, it was met just now."""
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """The word, and the problems that it follows from."""

@@ -15,13 +15,20 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from taggerd import __version__
-from taggerd.daemon.health import Health, Problem, dated, health_of, state_problem
-from taggerd.daemon.instances import daemon_of
+from taggerd.daemon.health import (
+    Health,
+    Problem,
+    dated,
+    described,
+    health_of,
+    state_problem,
+)
+from taggerd.daemon.instances import Instance, daemon_of
 from taggerd.errors import NotProbed, StorageError
 from taggerd.ledger import Counts, LedgerReader, Pause, read_ledger
 from taggerd.photo import printable
@@ -30,16 +37,17 @@ from taggerd.services import local_now, make_journal
 from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from taggerd.arrivals import Arrivals
-    from taggerd.daemon.instances import Instance
+    from taggerd.daemon.health import Kind
     from taggerd.errors import BackendError
     from taggerd.runner.runner import Runner
     from taggerd.services import Services
     from taggerd.settings import Settings
 
+SCHEMA_VERSION = 1
 FILE = "status.json"
 RESERVE_BYTES = 8192
 """Smallest size of the file: on a full disk a new state still fits into the blocks it has."""
@@ -51,6 +59,7 @@ FAILED_READ = 1000
 """Failed photos whose causes are told apart."""
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStatus:
     """One backend."""
@@ -67,6 +76,7 @@ class EndpointStatus:
     max_concurrency: int
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootStatus:
     """One import folder."""
@@ -78,6 +88,7 @@ class RootStatus:
     """Why it is neither watched nor polled; empty if it is."""
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStatus:
     """What the running daemon publishes."""
@@ -124,6 +135,7 @@ class DaemonStatus:
         return f"{health.word}: {told}{more}"
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedPhoto:
     """A photo that taggerd gave up on."""
@@ -132,6 +144,7 @@ class FailedPhoto:
     reason: str
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """Why photos failed."""
@@ -144,10 +157,13 @@ class Cause:
     """Path of the latest one."""
 
 
+@described
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
     """What ``taggerd status`` shows, with the daemon up or down."""
 
+    schema_version: int = SCHEMA_VERSION
+    health: Health
     running: bool
     live: DaemonStatus | None
     """What the daemon published last; None if it never did."""
@@ -158,16 +174,14 @@ class ServiceStatus:
     """Why the latest :data:`FAILED_READ` of them failed, most frequent first."""
     paused: str
     """Until when a daemon sends no requests, and why; empty if it may."""
-    today: Mapping[str, int]
+    today: dict[str, int]
     """Today's counts from the journal."""
     photos_per_hour: float | None
     """Speed of the last hour, pauses apart; None: no photo ended in it."""
+    seconds_left: float | None
+    """How long the queue takes at this speed; None: it is empty, or nothing moves."""
     state_directory: str
     outputs: str
-    disks: tuple[str, ...]
-    """What is wrong with the disks of these two, one line each."""
-    ledger_error: str = ""
-    """Why the ledger cannot be read; empty if it can. Else the counts are the daemon's own."""
     others: tuple[Instance, ...] = ()
     """Other daemons that run on this machine."""
 
@@ -291,49 +305,72 @@ def _overwrite(data: bytes, file: Path) -> None:
         os.close(descriptor)
 
 
-async def service_status(settings: Settings) -> ServiceStatus:
+async def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatus:
     """Look up the state of the service, whether the daemon runs or not, and change nothing.
+
+    Args:
+        settings: name the state directory.
+        foreign: whether the daemon has other settings than these, and so other hours.
 
     Raises:
         StartError: the state belongs to somebody else, or to a newer taggerd.
 
     """
     now, directory = local_now(), settings.state_directory
-    live, error = published(directory), ""
+    live, problems = published(directory), list[Problem]()
     try:
         in_ledger = await asyncio.to_thread(
             read_ledger, directory, lambda ledger: _InLedger.of(ledger, now)
         )
     except StorageError as refused:
-        in_ledger, error = None, str(refused)
+        in_ledger = None
+        problems.append(state_problem(refused, directory))
     if in_ledger is None:
         in_ledger = _InLedger()
-    if error and live is not None:
+    if problems and live is not None:  # the daemon's own counts, then
         in_ledger.counts = Counts(
             queued=live.queued,
             claimed=live.in_flight,
             recorded=live.tagged,
             quarantined=live.quarantined,
         )
+    running = daemon_of(directory) is not None
+    problems += _disk_problems(settings)
+    if running and live is not None:
+        health = health_of((*live.problems, *problems), backend_away=live.backend_away)
+    else:
+        health = health_of(problems, running=running)
+    paused = closed_reason(in_ledger.pause, settings.schedule.hours, now)
+    if foreign and running and live is not None:
+        paused = live.paused
     recent = make_journal(settings).recent(now)
+    counts = in_ledger.counts
+    moves = (running or counts.claimed) and not paused and not health.grave
     return ServiceStatus(
-        running=daemon_of(directory) is not None,
+        health=health,
+        running=running,
         live=live,
-        ledger_error=error,
-        counts=in_ledger.counts,
+        counts=counts,
         failed=tuple(in_ledger.failed[:FAILED_SHOWN]),
         causes=causes_of(in_ledger.failed),
-        paused=closed_reason(in_ledger.pause, settings.schedule.hours, now),
-        today=recent.counts,
+        paused=paused,
+        today=dict(recent.counts),
         photos_per_hour=recent.photos_per_hour,
+        seconds_left=seconds_left(counts, recent.photos_per_hour) if moves else None,
         state_directory=printable(directory),
         outputs=printable(settings.journal_directory),
-        disks=tuple(
-            f"{printable(folder)}: {trouble}"
-            for folder in dict.fromkeys((directory, settings.journal_directory))
-            if (trouble := _disk_trouble(folder))
-        ),
     )
+
+
+def seconds_left(counts: Counts, per_hour: float | None) -> float | None:
+    """Return how long the queue takes at so many photos an hour; None: not known, or empty."""
+    left = counts.queued + counts.claimed
+    return left / per_hour * 3600 if left and per_hour else None
+
+
+def status_schema() -> dict[str, Any]:
+    """Return the JSON schema of ``taggerd status --json``."""
+    return TypeAdapter(ServiceStatus).json_schema(mode="serialization")
 
 
 @dataclass(slots=True)
@@ -371,6 +408,16 @@ def causes_of(failed: Iterable[FailedPhoto]) -> tuple[Cause, ...]:
         Cause(reason=photos[0].reason, count=len(photos), example=photos[0].path)
         for photos in groups
     )
+
+
+def _disk_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield what is wrong with the disks of the state and of the outputs."""
+    outputs = settings.journal_directory
+    kinds: dict[Path, Kind] = {outputs: "outputs", settings.state_directory: "state disk"}
+    for folder, kind in kinds.items():
+        if trouble := _disk_trouble(folder):
+            text = f"{printable(folder)}: {trouble}"
+            yield Problem(kind=kind, subject=printable(folder), text=text)
 
 
 def _disk_trouble(folder: Path) -> str:

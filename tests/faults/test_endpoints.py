@@ -375,7 +375,8 @@ def test_preflight_and_status_tell_of_each_endpoint(
     until(lambda: any(not e["error"] for e in taggerd.live()["endpoints"]))
     lines = taggerd.status_text()
     assert f"backend  {backend.base_url}: ready, model {describer.MODEL}, 0 of 4 requests" in lines
-    assert f"backend  {other.base_url}: cannot connect" in lines
+    assert f"problem  cannot connect to {other.base_url}" in lines
+    assert f"backend  {other.base_url}: cannot be used" in lines
     taggerd.stop(daemon)
     backend.die()
     assert taggerd("preflight").returncode == 3

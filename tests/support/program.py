@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pytest
 from PIL import Image, ImageDraw
 
+from taggerd.daemon.health import EXIT_CODES
 from taggerd.inference import describer
 
 if TYPE_CHECKING:
@@ -150,14 +151,15 @@ class Program:
     def status(self) -> dict[str, Any]:
         """Return ``taggerd status --json``."""
         shown = self("status", "--json")
-        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout, shown.stderr
         answer: dict[str, Any] = json.loads(shown.stdout)
+        assert shown.returncode == EXIT_CODES[answer["health"]["word"]], shown
         return answer
 
     def status_text(self) -> str:
         """Return what ``taggerd status`` prints, each row in one line however long it is."""
         shown = self("status")
-        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout, shown.stderr
         return re.sub(r"\n {9}", " ", shown.stdout)
 
     def stop(self, daemon: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:

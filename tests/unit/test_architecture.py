@@ -54,7 +54,6 @@ HOMES = {
     "httpx": ("inference/", "testing.py"),
     "inflect": ("metadata/keywords/",),
     "jinja2": ("journal/",),
-    "logging_journald": ("logs.py",),
     "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG
     "pillow_heif": ("imaging/",),
     "pillow_jxl": ("imaging/",),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import replace
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
-from taggerd.cli.status import lines
-from taggerd.daemon.health import Problem
+from taggerd.cli.instances import Target
+from taggerd.cli.status import lines, watched
+from taggerd.daemon.health import Health, Problem, health_of
 from taggerd.daemon.status import (
     Cause,
     DaemonStatus,
@@ -18,6 +23,7 @@ from taggerd.daemon.status import (
     ServiceStatus,
 )
 from taggerd.ledger import Counts
+from taggerd.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +65,9 @@ WELL = replace(
     problems=(),
     endpoints=(replace(LIVE.endpoints[0], error="", model="qwen2.5-vl-7b-instruct"),),
 )
+AWAY_HEALTH = LIVE.health
 STATUS = ServiceStatus(
+    health=WELL.health,
     running=True,
     live=WELL,
     counts=Counts(queued=1200, claimed=8, recorded=50123, quarantined=12),
@@ -68,9 +76,9 @@ STATUS = ServiceStatus(
     paused="",
     today={"records": 1, "photos": 1, "tagged": 1},
     photos_per_hour=600.0,
+    seconds_left=7248.0,
     state_directory="/var/lib/taggerd-kim",
     outputs="/var/lib/taggerd-kim/outputs",
-    disks=(),
 )
 
 
@@ -94,26 +102,70 @@ def test_photos_that_failed_for_one_reason_are_one_line() -> None:
     assert "failed   and 11 more" in lines(one)
 
 
+@pytest.mark.parametrize(
+    ("health", "paused", "line"),
+    [
+        (Health(word="healthy"), "", "healthy"),
+        (Health(word="healthy"), "paused until 22:00", "healthy, paused until 22:00"),
+        (AWAY_HEALTH, "", "waiting for backend"),
+        (Health(word="degraded"), "", "degraded"),
+        (Health(word="down"), "", "down"),
+    ],
+)
+def test_the_health_comes_first(health: Health, paused: str, line: str) -> None:
+    """One word answers most who look."""
+    assert lines(replace(STATUS, health=health, paused=paused))[0] == line
+
+
 def test_a_thing_is_said_once() -> None:
-    """A backend that is away is a problem too: the reason stands at the backend alone."""
-    away = replace(STATUS, live=LIVE, paused="")
+    """Why a backend is away stands at the problem; the backend's own row is short."""
+    away = replace(STATUS, health=AWAY_HEALTH, live=LIVE)
     assert shown(away).count("connection refused") == 1
+    assert "backend  http://gpu.lan:8000/v1: cannot be used" in lines(away)
     full = Problem(kind="photos disk", subject="/srv/in", text="the disk is full")
-    other = replace(away, live=replace(LIVE, problems=(full, *LIVE.problems)))
-    assert "problem  the disk is full" in lines(other)
+    other = replace(away, health=health_of((full, *LIVE.problems)))
+    assert beginning(lines(other), "problem")[0] == "problem  the disk is full"
+
+
+def test_one_cause_is_one_row_however_many_things_it_strikes() -> None:
+    """Three import folders on a disk that is not mounted are one problem to solve."""
+    folders = [f"/srv/cards/{number}" for number in range(3)]
+    offline = [
+        Problem(kind="root", subject=folder, text=f"{folder} is offline: it does not exist")
+        for folder in folders
+    ]
+    told = lines(replace(STATUS, health=health_of(offline)))
+    assert beginning(told, "problem") == [
+        "problem  3 import folders: /srv/cards/0 is offline: it does not exist"
+    ]
+    assert "         also /srv/cards/1, /srv/cards/2" in told
+
+
+def test_a_problem_says_since_when() -> None:
+    """An outage of a minute is another matter than one of a week."""
+    problem = Problem(kind="outputs", subject="/out", text="disk full", since=86400.0 * 3)
+    (told,) = beginning(lines(replace(STATUS, health=health_of([problem]))), "problem")
+    assert re.fullmatch(r"problem  disk full \(since 1970-01-0\d \d\d:\d\d:\d\d\)", told)
 
 
 def test_it_tells_what_decoders_are_not_confined_by() -> None:
-    """A kernel that lacks a part of the cage is a row; one that has all is none."""
-    assert not beginning(lines(STATUS), "problem")
+    """A kernel that lacks a part of the cage is a note; one that has all is none."""
+    assert not beginning(lines(STATUS), "note")
     text = "decoders are not confined by Landlock (not in this kernel): read"
     less = Problem(kind="confinement", subject="Landlock (not in this kernel): read", text=text)
-    assert f"problem  {text}" in lines(replace(STATUS, live=replace(WELL, problems=(less,))))
+    told = lines(replace(STATUS, health=health_of([less])))
+    assert (told[0], *beginning(told, "note")) == ("healthy", f"note     {text}")
 
 
 def test_it_fits_eighty_columns() -> None:
     """Long lines go on below, indented; only a path that is longer itself may stick out."""
-    for status in (STATUS, replace(STATUS, live=LIVE), replace(STATUS, running=False)):
+    long = Problem(kind="root", subject="/srv/in", text="/srv/in is offline: " + "so " * 90)
+    for status in (
+        STATUS,
+        replace(STATUS, health=AWAY_HEALTH, live=LIVE),
+        replace(STATUS, running=False, paused="paused until taggerd resume (" + "why " * 30 + ")"),
+        replace(STATUS, health=health_of([long, replace(long, subject="/x")])),
+    ):
         told = lines(status)
         assert max(map(len, told)) <= 80
         assert all(line[:9].strip() or line.startswith(" " * 9) for line in told)
@@ -128,28 +180,40 @@ def test_it_tells_how_fast_and_how_long() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "line"),
+    ("seconds", "line"),
     [
-        (replace(STATUS, counts=Counts(recorded=5)), "speed    600 photos an hour"),
-        (replace(STATUS, paused="paused until 22:00"), "speed    600 photos an hour"),
-        (replace(STATUS, live=LIVE), "speed    600 photos an hour"),
-        (
-            replace(STATUS, counts=Counts(queued=5)),
-            "speed    600 photos an hour, less than a minute left",
-        ),
-        (
-            replace(STATUS, counts=Counts(queued=600_000)),
-            "speed    600 photos an hour, about 42 days left",
-        ),
-        (
-            replace(STATUS, running=False, counts=Counts(queued=100, claimed=0)),
-            "speed    600 photos an hour",
-        ),
+        (None, "speed    600 photos an hour"),
+        (20.0, "speed    600 photos an hour, less than a minute left"),
+        (42 * 86400.0, "speed    600 photos an hour, about 42 days left"),
     ],
 )
-def test_no_time_is_promised_while_nothing_moves(status: ServiceStatus, line: str) -> None:
-    """Paused, blocked, stopped or without a queue there is no time left to tell."""
-    assert beginning(lines(status), "speed") == [line]
+def test_the_time_left_is_told_in_words(seconds: float | None, line: str) -> None:
+    """Nobody asks for the seconds of a month."""
+    assert beginning(lines(replace(STATUS, seconds_left=seconds)), "speed") == [line]
+
+
+async def test_watching_shows_it_again_until_somebody_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each status replaces the one before; what was shown last decides on the exit code."""
+    statuses = iter([STATUS, replace(STATUS, health=AWAY_HEALTH, live=LIVE)])
+
+    async def found(*_: object, **__: object) -> ServiceStatus:
+        return next(statuses)
+
+    pauses = iter([None, asyncio.CancelledError()])
+
+    async def sleep(_seconds: float) -> None:
+        if error := next(pauses):
+            raise error
+
+    monkeypatch.setattr("taggerd.cli.status.service_status", found)
+    out = StringIO()
+    screen = Console(file=out, force_terminal=True, width=80, highlight=False)
+    last = await watched(Target(Settings()), sleep, screen)
+    assert last.health.exit_code == 1
+    assert "healthy" in out.getvalue()
+    assert "waiting for backend" in out.getvalue()
 
 
 def test_without_work_of_late_there_is_no_speed() -> None:

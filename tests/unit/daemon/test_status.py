@@ -16,6 +16,7 @@ from taggerd.daemon.status import (
     RootStatus,
     causes_of,
     publish,
+    seconds_left,
     service_status,
 )
 from taggerd.ledger import Counts
@@ -98,6 +99,20 @@ async def test_a_damaged_file_is_no_status(tmp_path: Path, data: bytes) -> None:
     assert (await service_status(Settings(state_directory=tmp_path))).live is None
 
 
+def test_the_time_left_follows_from_the_queue_and_the_speed() -> None:
+    """Nothing is promised without a queue, or without a photo in the last hour."""
+    assert seconds_left(Counts(queued=90, claimed=10, recorded=5), 600.0) == 600.0
+    assert seconds_left(Counts(recorded=5), 600.0) is None
+    assert seconds_left(Counts(queued=5), None) is None
+
+
+async def test_a_service_that_does_not_run_is_down(tmp_path: Path) -> None:
+    """Whatever it said last: its problems of then are not those of now."""
+    publish(replace(WELL, problems=(AWAY,)), tmp_path)
+    shown = await service_status(Settings(state_directory=tmp_path))
+    assert (shown.health.word, shown.health.problems) == ("down", ())
+
+
 def test_a_cause_is_the_same_whatever_the_photo_is_called() -> None:
     """Names, numbers and what a model said do not tell causes apart; the most frequent is first."""
     photos = [
@@ -134,6 +149,8 @@ async def test_a_damaged_ledger_is_said_and_left_to_the_daemon(tmp_path: Path) -
     publish(replace(WELL, in_flight=1), state)
     before = {path: path.read_bytes() for path in state.rglob("*")}
     shown = await service_status(Settings(state_directory=state))
-    assert "not a database" in shown.ledger_error
+    (problem,) = shown.health.problems
+    assert (problem.kind, problem.subject) == ("ledger", str(state))
+    assert "not a database" in problem.text
     assert shown.counts == Counts(queued=7, claimed=1, recorded=5)
     assert {path: path.read_bytes() for path in state.rglob("*")} == before
