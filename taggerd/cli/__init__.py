@@ -30,6 +30,7 @@ from taggerd.cli import (
     rewrite,
     run,
     scan,
+    service,
     show,
     slot,
     status,
@@ -71,6 +72,7 @@ app.command("list-registry")(list_registry.list_registry)
 app.command("slot")(slot.slot)
 app.command("version")(version.version)
 app.add_typer(config.app, name="config")
+app.add_typer(service.app, name="service")
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the form Typer calls
@@ -181,8 +183,8 @@ def _usual_form(arguments: Sequence[str]) -> list[str]:
     match list(arguments):
         case [] | ["help"]:
             return ["--help"]
-        case ["config"]:
-            return ["config", "--help"]
+        case ["config" | "service" as group]:
+            return [group, "--help"]
         case ["help", *command]:
             return [*command, "--help"]
         case [first, *_] as given if first.partition("=")[0] == "--input-dir":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,9 +24,11 @@ from taggerd.services import check_settings, make_inference, open_pools
 from taggerd.settings import display, imageworks, project
 from taggerd.settings.configuration import check_folders, sets
 from taggerd.settings.keys import leaves
-from taggerd.settings.sources import user_file
+from taggerd.settings.sources import toml, user_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
@@ -71,11 +74,54 @@ def init(
             help="File to write; default: ~/.config/taggerd/taggerd.toml.", metavar="FILE"
         ),
     ] = None,
+    *,
+    input_dir: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Import folder to set as arrivals.roots, also in a file that names none yet; may "
+            "be repeated.",
+            metavar="DIR",
+        ),
+    ] = None,
 ) -> None:
     """Write a settings file with all defaults, explained."""
     file = path or user_file(os.environ)
-    _write_new(file, display.template())
-    typer.echo(f"wrote {file}: set arrivals.roots and backend.base_url there")
+    roots = options.absolute(input_dir or [])
+    if roots and file.exists():
+        _add_roots(file, roots)
+        typer.echo(f"{file}: arrivals.roots is set")
+        return
+    text = display.template()
+    _write_new(file, (display.with_roots(text, roots) if roots else None) or text)
+    left = "backend.base_url" if roots else "arrivals.roots and backend.base_url"
+    typer.echo(f"wrote {file}: set {left} there")
+
+
+def _add_roots(file: Path, roots: Sequence[Path]) -> None:
+    """Set the import folders in a settings file that names none; the rest stays as it is.
+
+    Raises:
+        ConfigurationError: it names some, or cannot be written.
+
+    """
+    target = Path(os.path.realpath(file))  # a link into somebody's dotfiles stays one
+    toml(target)
+    try:
+        text = display.with_roots(target.read_text(encoding="utf-8"), roots)
+        if text is None:
+            message = f"{file}: arrivals.roots is set already: change it there"
+            raise ConfigurationError(message)
+        new = target.with_name(f".{target.name}.new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            os.fchmod(out.fileno(), stat.S_IMODE(target.stat().st_mode))
+            if os.geteuid() == 0:
+                os.fchown(out.fileno(), target.stat().st_uid, target.stat().st_gid)
+            out.write(text)
+        new.replace(target)
+    except OSError as error:
+        message = f"{file}: cannot write the settings: {error.strerror}"
+        raise ConfigurationError(message) from error
 
 
 @app.command()

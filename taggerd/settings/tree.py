@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +14,29 @@ from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
 from taggerd.settings.metadata import Keywords, Metadata, Ownership, SidecarNames
 from taggerd.settings.metrics import Metrics
+from taggerd.settings.permissions import user_name
 from taggerd.settings.roles import Prompts, Roles
 from taggerd.settings.section import Section, UserPath, home, without_blanks
 
+SERVICE_USER = "taggerd"
+"""The user of ``taggerd.service``; other users' services are ``taggerd@NAME.service``."""
 
-def default_state_directory() -> Path:
-    """Return ``$STATE_DIRECTORY`` (set by systemd), else ``$XDG_STATE_HOME/taggerd``."""
+
+def default_state_directory(services: Path = Path("/var/lib")) -> Path:
+    """Return the state directory of this user's service, else ``$XDG_STATE_HOME/taggerd``.
+
+    In the service systemd names it in ``$STATE_DIRECTORY``. To the user's commands it is the one
+    below *services* that systemd made for them: beside a service that is stopped they would else
+    begin a queue of their own, and pay for its photos again.
+    """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
+    user = user_name(os.geteuid())
+    served = services / (SERVICE_USER if user == SERVICE_USER else f"taggerd-{user}")
+    with suppress(OSError):
+        if served.stat().st_uid == os.geteuid():
+            return served
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     state = state if state.is_absolute() else home(os.environ) / ".local" / "state"
     return state / "taggerd"
@@ -145,8 +160,8 @@ class Settings(BaseSettings):
 
     state_directory: UserPath = Field(
         default_factory=default_state_directory,
-        description="Folder of the queue, the answers and the outputs; default: $STATE_DIRECTORY, "
-        "else $XDG_STATE_HOME/taggerd.",
+        description="Folder of the queue, the answers and the outputs; default: that of your "
+        "systemd service, /var/lib/taggerd-USER, else $XDG_STATE_HOME/taggerd.",
     )
     arrivals: Arrivals = Field(Arrivals(), description="How new photos are found.")
     backend: Backend = Field(

@@ -1,5 +1,7 @@
-"""The files that systemd reads: those that ship with taggerd."""
+"""The files that systemd reads, and the service that is made of them."""
 
 from taggerd.units.files import shipped
+from taggerd.units.install import Choice, install, journal, lag, uninstall
+from taggerd.units.kinds import ServiceUnit
 
-__all__ = ["shipped"]
+__all__ = ["Choice", "ServiceUnit", "install", "journal", "lag", "shipped", "uninstall"]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taggerd.cli import main
-from taggerd.settings import sources
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from taggerd.settings import display, sources
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +114,43 @@ def test_check_warns_of_a_backend_that_is_not_there(
     assert said.err.endswith("; see taggerd preflight\n")
     assert main(["config", "check", "--allow-offline"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_init_sets_the_import_folders_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One command makes a file that can be used; a file that names no folder gets them as well."""
+    monkeypatch.delenv("TAGGERD__ARRIVALS__ROOTS")
+    new, old = tmp_path / "new.toml", tmp_path / "old.toml"
+    text = '# mine\n[backend]\nbase_url = "builtin:"  # for now\n'
+    old.write_text(text)
+    old.chmod(0o640)
+    inbox = str(tmp_path / "inbox")
+    for file in (new, old):
+        run(capsys, "init", str(file), "--input-dir", "inbox")
+        shown = json.loads(run(capsys, "show", "--json", "--config", str(file)))
+        assert [root["path"] for root in shown["arrivals.roots"]["value"]] == [inbox]
+    assert old.read_text() == f'{text}\n[arrivals]\nroots = ["{inbox}"]\n'
+    assert old.stat().st_mode & 0o777 == 0o640
+    run(capsys, "init", str(old), "--input-dir", "other", code=2)
+    assert "other" not in old.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", '\n\n[arrivals]\nroots = ["/in"]\n'),
+        (
+            "[arrivals]  # here\nrecursive = false\n",
+            '[arrivals]  # here\nroots = ["/in"]\nrecursive = false\n',
+        ),
+        ("[arrivals]\n#roots = []\n\n[image]\n", '[arrivals]\nroots = ["/in"]\n\n[image]\n'),
+        ("[image]\n#roots = []\n", None),  # not where it belongs
+        ('[arrivals]\nroots = ["/other"]\n', None),
+        ("arrivals = {recursive = false}\n", None),
+        ("arrivals.recursive = false\n", None),
+    ],
+)
+def test_roots_go_into_their_table_or_nowhere(text: str, expected: str | None) -> None:
+    """A file is changed by one line; what cannot be changed by one is left to its owner."""
+    assert display.with_roots(text, [Path("/in")]) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from taggerd.errors import ConfigurationError
 from taggerd.settings import display, sources
 from taggerd.settings.configuration import check_folders, load
+from taggerd.settings.permissions import user_name
 from taggerd.settings.project import trust
+from taggerd.settings.tree import default_state_directory
 
 SHIPPED = Path(__file__).parents[3] / "config" / "taggerd.toml"
 
@@ -237,3 +240,28 @@ def test_every_line_of_the_template_can_be_switched_on(tmp_path: Path) -> None:
     loaded = load(config=file)
     assert loaded.settings.model_dump(mode="json") == load().settings.model_dump(mode="json")
     assert set(loaded.origins.values()) == {str(file)}
+
+
+def test_a_users_commands_find_the_state_of_their_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while it is stopped: else they would begin a queue of their own and pay again."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "own"))
+    assert default_state_directory(tmp_path) == tmp_path / "own" / "taggerd"
+    served = tmp_path / f"taggerd-{user_name(os.geteuid())}"
+    served.mkdir()
+    assert default_state_directory(tmp_path) == served
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/taggerd")
+    assert default_state_directory(tmp_path) == Path("/var/lib/taggerd")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_of_another_user_is_nobodys_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name alone says nothing: the folder has to be this user's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "own"))
+    served = tmp_path / f"taggerd-{user_name(0)}"
+    served.mkdir()
+    os.chown(served, 65534, 65534)
+    assert default_state_directory(tmp_path) == tmp_path / "own" / "taggerd"
