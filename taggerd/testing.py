@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -554,6 +555,10 @@ class InMemoryLedger:
         for record in ids:
             self._store.outbox.pop(record, None)
             self._store.lent.pop(record, None)
+
+    async def ping(self) -> int:
+        """See the port."""
+        return threading.get_native_id()
 
     # The queue as a whole.
 

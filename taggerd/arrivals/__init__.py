@@ -1,7 +1,7 @@
 """Arrivals: how a file on disk is noticed, waited for until it is complete, and queued once."""
 
 from taggerd.arrivals.arrivals import Arrivals
-from taggerd.arrivals.dependencies import RootHealth, Timing
+from taggerd.arrivals.dependencies import Pulse, RootHealth, Timing
 from taggerd.arrivals.executor import Executor
 from taggerd.arrivals.find import Found, SidecarPhotos, complete_photos, find, work_below
 from taggerd.arrivals.missing import sweep_missing_files
@@ -14,6 +14,7 @@ __all__ = [
     "Arrivals",
     "Executor",
     "Found",
+    "Pulse",
     "RootHealth",
     "Seen",
     "Settling",

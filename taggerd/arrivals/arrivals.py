@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from taggerd.arrivals.dependencies import Dependencies, RootHealth, Timing
+from taggerd.arrivals.dependencies import Dependencies, Pulse, RootHealth, Timing
 from taggerd.arrivals.root import WatchedRoot
 from taggerd.arrivals.unpacking import Unpacking, is_archive
 from taggerd.photo import printable
@@ -89,6 +89,10 @@ class Arrivals:
     def health(self) -> tuple[RootHealth, ...]:
         """Say how each root is doing."""
         return tuple(root.health() for root in self._roots)
+
+    def pulses(self) -> tuple[Pulse, ...]:
+        """Say how the task of each root moves."""
+        return tuple(root.pulse() for root in self._roots)
 
     def check_again(self, photo: Photo) -> None:
         """Have the files of *photo*, which changed or were gone, settle again. From any thread.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from taggerd.retry import WATCH, Backoff
 
@@ -98,6 +98,16 @@ class Timing:
     """Before something that failed is tried again."""
     rewatch: float = 60.0
     """Between two rebuilds of a watch that is only suspected to have lost track."""
+
+
+class Pulse(NamedTuple):
+    """How one import folder's task moves."""
+
+    path: Path
+    seconds: float
+    """Since its loop came round; 0 while it waits to be started again."""
+    thread: int
+    """Native id of the thread that it waits for; 0: it waits for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,12 @@ class Executor:
         since = self._since
         return 0.0 if since is None else self._clock() - since
 
+    @property
+    def thread(self) -> int:
+        """Native id of the thread, while it runs a call; 0 while it runs none."""
+        thread = self._thread
+        return (thread.native_id or 0) if thread is not None and self._since is not None else 0
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *function* in the thread and return what it returns, or raise what it raises.
 

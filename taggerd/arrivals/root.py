@@ -9,7 +9,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Literal
 
-from taggerd.arrivals.dependencies import RootHealth
+from taggerd.arrivals.dependencies import Pulse, RootHealth
 from taggerd.arrivals.dirty import Dirty
 from taggerd.arrivals.executor import Executor
 from taggerd.arrivals.filters import OTHER_ROOT, OWN_FOLDER, Filters, folders_below
@@ -69,6 +69,8 @@ class WatchedRoot:
         self._last_walk: float | None = None
         self._walks = 0
         self._walk_seconds = 0.0
+        self._moved_at: float | None = None
+        """When :meth:`run` came round last; None while it does not run."""
         self.started = asyncio.Event()
         """Set once the root is watched, or known to be polled or offline."""
 
@@ -81,6 +83,7 @@ class WatchedRoot:
 
     def failed(self, error: Exception) -> None:
         """Note that :meth:`run` ended with *error*; a walk finds what it was working on."""
+        self._moved_at = None
         self._failure = f"it failed and is restarted: {type(error).__name__}: {error}"
 
     def health(self) -> RootHealth:
@@ -108,6 +111,11 @@ class WatchedRoot:
             overflows=self._watch.overflows,
         )
 
+    def pulse(self) -> Pulse:
+        """Say how long the task has not come round, and which thread it waits for."""
+        seconds = 0.0 if self._moved_at is None else time.monotonic() - self._moved_at
+        return Pulse(self.path, seconds, self._executor.thread)
+
     async def run(self) -> None:
         """Serve the root until cancelled.
 
@@ -121,6 +129,7 @@ class WatchedRoot:
         self._intake.reset()
         self._reconciler.restart()
         while True:
+            self._moved_at = time.monotonic()
             if time.monotonic() >= self._next_probe:
                 await self._supervise()
             if not self._offline:

@@ -23,7 +23,8 @@ from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
 from taggerd.daemon.figures import Gatherer
 from taggerd.daemon.health import Problem, state_problem
-from taggerd.daemon.systemd import Notifier, watchdog_interval
+from taggerd.daemon.systemd import Notifier
+from taggerd.daemon.watchdog import Parts, Watchdog
 from taggerd.errors import (
     BuildChanged,
     ConfigurationError,
@@ -94,6 +95,7 @@ class Daemon:
         self._load = load
         self._open_services = open_services
         self._notifier = notifier or Notifier()
+        self._watchdog = Watchdog(self._notifier)
         self._chance = chance
         self._end_at_once = end_at_once
         self._end_after = end_after
@@ -137,8 +139,20 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        in_force = wanted = self._load()
+        in_force = self._load()
         log.info("starting", version=__version__, pid=os.getpid())
+        watching = asyncio.create_task(self._watchdog.run(), name="watchdog")
+        try:
+            await self._serve_until_stopped(in_force)
+        finally:
+            watching.cancel()
+        self._notifier.status("stopped")
+        log.info("stopped", tagged=self._tagged, failed=self._failed)
+        return self._exit_code
+
+    async def _serve_until_stopped(self, in_force: Configuration) -> None:
+        """Serve with the settings *in_force*, and with others after each reload."""
+        wanted = in_force
         while not self._stop.is_set():
             if self._next is not None:
                 wanted, self._next = self._next, None
@@ -152,7 +166,10 @@ class Daemon:
                     self._ledger = services.ledger
                     self._drain_seconds = settings.service.drain_seconds
                     with instances.announced(settings.state_directory, settings.journal_directory):
-                        await self._serve(services)
+                        try:
+                            await self._serve(services)
+                        finally:
+                            self._watchdog.attend(None)
             except (ConfigurationError, StartError) as error:
                 if wanted is not in_force:
                     self._refuse(error)
@@ -163,9 +180,6 @@ class Daemon:
                     raise
             except StorageError as error:
                 await self._wait_for_disk(error)
-        self._notifier.status("stopped")
-        log.info("stopped", tagged=self._tagged, failed=self._failed)
-        return self._exit_code
 
     async def _wait_for_disk(self, error: TaggerdError) -> None:
         """Say why nothing works, once, and wait a moment.
@@ -177,7 +191,6 @@ class Daemon:
             self._waits_for = str(error)
         self._notifier.ready()
         self._notifier.status(f"degraded: {error}")
-        self._notifier.watchdog()  # waiting is not hanging
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), DISK.first)
 
@@ -223,12 +236,15 @@ class Daemon:
                 parts.create_task(self._preflight(services, runner), name="preflight"),
                 parts.create_task(self._recover(services), name="recovery"),
                 parts.create_task(self._heartbeat(services, arrivals, runner), name="heartbeat"),
-                parts.create_task(self._watchdog(), name="watchdog"),
                 parts.create_task(self._observe(services, arrivals, runner), name="metrics"),
                 parts.create_task(self._start_decoder(services), name="first decoder"),
             ]
             working = parts.create_task(self._work(runner, settings), name="runner")
+            self._watchdog.attend(
+                Parts(services.ledger, arrivals, runner, lambda: self._admission_error is not None)
+            )
             await self._restart.wait()
+            self._watchdog.attend(None)  # from here on all that is left has its time
             # Take nothing new, let what is in flight end, then write its records.
             watching.cancel()  # not waited for: a share that hangs leaves photos no time to end
             runner.stop()
@@ -319,12 +335,6 @@ class Daemon:
                 continue
             if recovered:
                 log.warning("photos claimed by a dead program are queued again", photos=recovered)
-
-    async def _watchdog(self) -> None:
-        """Tell systemd that the event loop runs, whatever disks and backends do."""
-        while True:
-            self._notifier.watchdog()
-            await asyncio.sleep(watchdog_interval() or HEARTBEAT_SECONDS)
 
     async def _status(self, services: Services, arrivals: Arrivals, runner: Runner) -> DaemonStatus:
         """Return the status of this moment. Raises StorageError."""

@@ -361,6 +361,9 @@ class Ledger(Protocol):
     async def delivered(self, ids: Iterable[str]) -> None:
         """Remove lines that are safely in the journal."""
 
+    async def ping(self) -> int:
+        """Return the native id of the thread that does the work, once it has time for that."""
+
     # The queue as a whole.
 
     async def counts(self, within: Sequence[Path] | None = None) -> Counts:

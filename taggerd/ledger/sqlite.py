@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from contextlib import suppress
 from functools import partial, wraps
@@ -145,6 +146,11 @@ class SqliteLedger:
     def daemon_pid(self) -> int | None:
         """Return the process id of the daemon on this state directory; None if none runs."""
         return self._state.daemon_pid()
+
+    @in_thread
+    def ping(self) -> int:
+        """See the port."""
+        return threading.get_native_id()
 
     async def close(self) -> None:
         """See the port."""

@@ -98,6 +98,7 @@ class Runner:
         self._slow: asyncio.Task[None] | None = None
         """The one of them whose photo is slow."""
         self._progressed_at = clock()
+        self._moved_at = clock()
         self._judge = Judge(lambda: services.now().timestamp())
         self._blocked = BlockedFolders(options.within, clock)
         self._unended: list[tuple[Attempt, Verdict]] = []
@@ -127,6 +128,11 @@ class Runner:
     def blocked(self) -> Mapping[Path, str]:
         """Why photos of a folder wait for its disk, by folder."""
         return self._blocked.reasons
+
+    @property
+    def still_seconds(self) -> float:
+        """How long the loop has not come round; it does, also while nothing can start."""
+        return self._clock() - self._moved_at
 
     def stop(self) -> None:
         """Start no more photos."""
@@ -172,6 +178,7 @@ class Runner:
         Somebody sits before a scan and is told; a daemon that ended would meet the same at every
         start, until systemd starts it no more.
         """
+        self._moved_at = self._clock()
         try:
             return await self._start_some()
         except TaggerdError:
