@@ -195,8 +195,8 @@ def photo(path: Path, number: int = 0, size: tuple[int, int] = (480, 320)) -> Pa
 class CountingBackend:
     """The describer on a port, that counts, and says something else on request."""
 
-    def __init__(self) -> None:
-        """Serve at once, on loopback."""
+    def __init__(self, port: int = 0) -> None:
+        """Serve at once, on loopback; by default on a port that is free."""
         self.requests: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.asked: list[tuple[str, bytes]] = []
@@ -239,10 +239,11 @@ class CountingBackend:
             def handle_error(self, request: object, client_address: object) -> None:
                 """Say nothing: the program was killed while it was answered."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self.port = self._server.server_port
+        self.base_url = f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def photo_requests(self) -> int:

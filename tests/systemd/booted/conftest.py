@@ -1,9 +1,9 @@
 """taggerd in a Debian 12 booted under its own systemd.
 
 ``scripts/test-systemd`` prepares the root file system and runs these tests; its arguments go to
-pytest (``scripts/test-systemd tests/systemd/booted/test_first.py -k reload``). Elsewhere, and where
-no container can be booted, they are skipped with the reason. Each module gets a machine in a fresh
-boot, with taggerd installed, nothing enabled, no user made and no network but loopback::
+pytest (``scripts/test-systemd tests/systemd/booted/test_person.py -k reload``). Elsewhere, and
+where no container can be booted, they are skipped with the reason. Each module gets a machine in a
+fresh boot, with taggerd installed, nothing enabled, no user made and no network but loopback::
 
     def test_a_photo_is_tagged(machine: Machine) -> None:
         machine.user("alice")
