@@ -75,6 +75,10 @@ class StartError(TaggerdError):
     exit_code = 2
 
 
+class RootInUse(StartError):
+    """Another running taggerd has the import folder."""
+
+
 class PhotoError(TaggerdError):
     """This photo cannot be tagged."""
 

@@ -303,6 +303,7 @@ async def daemon(top: Path, count: int) -> list[Figure]:
     """Run the real daemon on the tree and the ledger, until it has looked at every file."""
     environment = {
         **os.environ,
+        "TAGGERD_RUNTIME_DIRECTORY": os.fspath(top / "runtime"),
         "TAGGERD__STATE_DIRECTORY": os.fspath(top / "state"),
         "TAGGERD__ARRIVALS__ROOTS": json.dumps([os.fspath(top / "import")]),
         "TAGGERD__BACKEND__BASE_URL": "builtin:",
@@ -330,8 +331,8 @@ async def daemon(top: Path, count: int) -> list[Figure]:
 
 def _daemon_state(top: Path) -> str:
     try:
-        live = json.loads((top / "state" / "status.json").read_text())
-        return str(live["roots"][0]["state"])
+        (published,) = (top / "runtime").glob("*.status.json")
+        return str(json.loads(published.read_text())["roots"][0]["state"])
     except (OSError, ValueError, IndexError):
         return ""
 

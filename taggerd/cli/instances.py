@@ -106,14 +106,6 @@ def target(
     return _of(fitting[0], running, settings)
 
 
-def line_of(instance: Instance) -> str:
-    """Return an instance in one line."""
-    return printable(
-        f"{instance.name}, pid {instance.pid}, user {instance.user}, "
-        f"state in {instance.state_directory}, version {instance.version}"
-    )
-
-
 async def await_answer(
     wanted: Callable[[DaemonStatus], bool],
     state_directory: Path,
@@ -175,9 +167,8 @@ def _named(name: str, running: Sequence[Instance]) -> Instance:
 
 
 def _choice(what: str, fitting: Sequence[Instance]) -> str:
-    return "\n".join(
-        [f"{what}: choose one with --instance NAME or PID", *(line_of(each) for each in fitting)]
-    )
+    known = (instances.line_of(each) for each in fitting)
+    return "\n".join([f"{what}: choose one with --instance NAME or PID", *known])
 
 
 def _of(instance: Instance, running: Sequence[Instance], settings: Settings) -> Target:

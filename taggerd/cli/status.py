@@ -17,6 +17,7 @@ from rich.text import Text
 
 from taggerd.cli import instances, interrupts, options
 from taggerd.daemon.health import NOTED
+from taggerd.daemon.instances import line_of
 from taggerd.daemon.status import service_status
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _rows(status: ServiceStatus) -> Iterator[Row]:
     yield "outputs", _whole(status.outputs)
     yield from _failed_rows(status)
     for other in status.others:
-        yield "other", _whole(instances.line_of(other))
+        yield "other", _whole(line_of(other))
 
 
 def _problem_rows(problems: Iterable[Problem]) -> Iterator[Row]:

@@ -23,12 +23,14 @@ from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
 from taggerd.daemon.figures import Gatherer
 from taggerd.daemon.health import Problem, state_problem
+from taggerd.daemon.publication import Publisher
 from taggerd.daemon.systemd import Notifier
 from taggerd.daemon.watchdog import Parts, Watchdog
 from taggerd.errors import (
     BuildChanged,
     ConfigurationError,
     LedgerDamaged,
+    RootInUse,
     StartError,
     StorageError,
     TaggerdError,
@@ -100,6 +102,7 @@ class Daemon:
         self._end_at_once = end_at_once
         self._end_after = end_after
         self._ledger: Ledger | None = None
+        self._publisher: Publisher
         self._closing: asyncio.Task[None] | None = None
         self._drain_seconds = 0.0
         self._stop = asyncio.Event()
@@ -160,12 +163,17 @@ class Daemon:
             await self._observer.configure(wanted.settings.metrics)
             try:
                 async with self._open_services(wanted, exclusive=True) as services:
-                    in_force = wanted
-                    self._served, self._waits_for = True, ""
                     settings = services.settings
                     self._ledger = services.ledger
                     self._drain_seconds = settings.service.drain_seconds
-                    with instances.announced(settings.state_directory, settings.journal_directory):
+                    with instances.announced(
+                        settings.state_directory,
+                        settings.journal_directory,
+                        roots=settings.arrivals.watched,
+                    ) as runtime_file:
+                        in_force = wanted
+                        self._served, self._waits_for = True, ""
+                        self._publisher = Publisher(runtime_file, settings.state_directory)
                         try:
                             await self._serve(services)
                         finally:
@@ -174,8 +182,8 @@ class Daemon:
                 if wanted is not in_force:
                     self._refuse(error)
                     wanted = in_force
-                elif self._served:
-                    await self._wait_for_disk(error)
+                elif self._served or (isinstance(error, RootInUse) and self._notifier.is_heard):
+                    await self._wait_for_disk(error)  # nobody stands there to start it again
                 else:
                     raise
             except StorageError as error:
@@ -367,7 +375,7 @@ class Daemon:
                     self._observer.changed()
                 self._live = live
                 self._notifier.status(live.one_line)
-                await asyncio.to_thread(status.publish, live, services.settings.state_directory)
+                await asyncio.to_thread(status.publish, live, self._publisher)
                 trouble = ""
             except LedgerDamaged as error:
                 # Opening it again quarantines the file; the new one is filled from the disk.

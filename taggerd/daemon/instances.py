@@ -24,7 +24,7 @@ import os
 import stat
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from taggerd import __version__
+from taggerd.errors import RootInUse
 from taggerd.ledger.owners import Lock, daemon_pid
 from taggerd.photo import printable
 from taggerd.settings.permissions import is_ours_alone, user_name, why_not_private
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RUN = Path("/run")
+STATUS = "status.json"
+"""The published status in a state directory; beside a runtime file its name begins with the PID."""
 LONGEST_BYTES = 65536
 """A runtime file is shorter; what is longer is something else."""
 
@@ -60,6 +63,8 @@ class Instance:
     version: str
     started_at: float
     """Seconds since the epoch."""
+    roots: dict[str, bool] = field(default_factory=dict)
+    """Its import folders, without links, and whether with their subfolders."""
 
     @property
     def writable(self) -> bool:
@@ -74,6 +79,17 @@ class Instance:
         """Say whether *state_directory* is the instance's, by whatever path."""
         return os.path.realpath(self.state_directory) == os.path.realpath(state_directory)
 
+    def shares(self, roots: Mapping[str, bool]) -> str:
+        """Return a folder whose photos this one and a daemon on *roots* would both tag, or ""."""
+        for ours, with_ours in roots.items():
+            for theirs, with_theirs in self.roots.items():
+                above = with_theirs and Path(ours).is_relative_to(theirs)
+                if ours == theirs or above:
+                    return ours
+                if with_ours and Path(theirs).is_relative_to(ours):
+                    return theirs
+        return ""
+
     def answers_to(self, name: str) -> bool:
         """Say whether a person means this one by *name*: its name, its user or its PID."""
         return name in {self.name, self.user, str(self.pid)}
@@ -81,7 +97,12 @@ class Instance:
 
 @contextmanager
 def announced(
-    state_directory: Path, outputs: Path, environ: Mapping[str, str] = os.environ, run: Path = RUN
+    state_directory: Path,
+    outputs: Path,
+    environ: Mapping[str, str] = os.environ,
+    run: Path = RUN,
+    *,
+    roots: Mapping[Path, bool] | None = None,
 ) -> Iterator[Path | None]:
     """Tell others, as long as the context lasts, that this process is a daemon.
 
@@ -92,6 +113,11 @@ def announced(
         outputs: folder of its journal.
         environ: names the folders, as the module says.
         run: ``/run``.
+        roots: its import folders, and whether with their subfolders.
+
+    Raises:
+        RootInUse: another daemon, on another state directory, has one of *roots*: each photo would
+            be paid for twice.
 
     """
     service = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
@@ -104,6 +130,7 @@ def announced(
         outputs=os.path.abspath(outputs),  # noqa: PTH100
         version=__version__,
         started_at=time.time(),
+        roots={os.path.realpath(root): below for root, below in (roots or {}).items()},
     )
     file = lock = None
     for folder in _writers_folders(environ, run):
@@ -118,12 +145,58 @@ def announced(
     if lock is None:
         log.info("commands find this daemon by its state directory alone: no runtime folder")
     try:
+        # After it was announced: of two that start in the same moment one at least sees the other.
+        _refuse_shared_roots(instance, environ, run)
         yield file if lock else None
     finally:
         if file is not None and lock is not None:
-            with suppress(OSError):
-                file.unlink()
+            for each in (file, status_beside(file)):
+                with suppress(OSError):
+                    each.unlink()
             lock.release()
+
+
+def status_beside(runtime_file: Path) -> Path:
+    """Return the file in which the daemon of *runtime_file* publishes its status."""
+    return runtime_file.with_suffix(f".{STATUS}")
+
+
+def _refuse_shared_roots(own: Instance, environ: Mapping[str, str], run: Path) -> None:
+    """Refuse to begin where another daemon tags the same photos; errors as :func:`announced`."""
+    uid = os.geteuid()
+    for folder, other in _found(environ, run, uid):
+        if other.pid == own.pid or other.has(Path(own.state_directory)):
+            continue
+        root = other.shares(own.roots)
+        if not root or not _may_claim(other, root, of_user=run / "user" in folder.parents):
+            continue
+        message = (
+            f"{printable(Path(root))} is an import folder of another taggerd ({line_of(other)}): "
+            "stop that one, or take the folder out of the settings of one of the two"
+        )
+        raise RootInUse(message)
+
+
+def _may_claim(instance: Instance, root: str, *, of_user: bool) -> bool:
+    """Say whether *instance* is believed that *root* is its own.
+
+    Whoever writes into a user's own folder could otherwise keep root's service from starting.
+    """
+    user = user_name(os.geteuid())
+    if not of_user or instance.user == user:
+        return True
+    try:
+        return instance.user == user_name(Path(root).stat().st_uid)
+    except OSError:
+        return False
+
+
+def line_of(instance: Instance) -> str:
+    """Return an instance in one line."""
+    return printable(
+        f"{instance.name}, pid {instance.pid}, user {instance.user}, "
+        f"state in {instance.state_directory}, version {instance.version}"
+    )
 
 
 def running(
@@ -138,11 +211,25 @@ def running(
 
     """
     uid = os.geteuid() if uid is None else uid
-    found = {}
+    found = {(each.pid, each.state_directory): each for _, each in _found(environ, run, uid)}
+    return tuple(sorted(found.values(), key=lambda each: (each.name, each.pid)))
+
+
+def runtime_file_of(
+    state_directory: Path, environ: Mapping[str, str] = os.environ, run: Path = RUN
+) -> Path | None:
+    """Return the runtime file of this user's daemon on *state_directory*; None: there is none."""
+    for folder, instance in _found(environ, run, os.geteuid()):
+        if instance.has(state_directory) and instance.user == user_name(os.geteuid()):
+            return folder / f"{instance.pid}.json"
+    return None
+
+
+def _found(environ: Mapping[str, str], run: Path, uid: int) -> Iterator[tuple[Path, Instance]]:
+    """Yield the daemons that run, each with the folder that its runtime file is in."""
     for folder in _readers_folders(environ, run, uid):
         for instance in _in(folder, uid):
-            found[instance.pid, instance.state_directory] = instance
-    return tuple(sorted(found.values(), key=lambda each: (each.name, each.pid)))
+            yield folder, instance
 
 
 def daemon_of(state_directory: Path) -> int | None:
@@ -249,7 +336,9 @@ def _read(name: str, folder: int, reader: int, *, removes: bool) -> Instance | N
             return None
         if _is_free(descriptor):
             if removes:
-                os.unlink(name, dir_fd=folder)
+                for each in (name, status_beside(Path(name)).name):
+                    with suppress(FileNotFoundError):
+                        os.unlink(each, dir_fd=folder)
             return None
         owner = status.st_uid
         instance = TypeAdapter(Instance).validate_json(os.read(descriptor, LONGEST_BYTES))

@@ -12,12 +12,11 @@ import os
 import re
 import time
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from taggerd import __version__
 from taggerd.daemon.health import (
@@ -29,12 +28,12 @@ from taggerd.daemon.health import (
     state_problem,
 )
 from taggerd.daemon.instances import Instance, daemon_of
+from taggerd.daemon.publication import read_published
 from taggerd.errors import NotProbed, StorageError
 from taggerd.ledger import Counts, LedgerReader, Pause, read_ledger
 from taggerd.photo import printable
 from taggerd.runner.pause import closed_reason
 from taggerd.services import local_now, make_journal
-from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,15 +41,13 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals import Arrivals
     from taggerd.daemon.health import Kind
+    from taggerd.daemon.publication import Publisher
     from taggerd.errors import BackendError
     from taggerd.runner.runner import Runner
     from taggerd.services import Services
     from taggerd.settings import Settings
 
 SCHEMA_VERSION = 1
-FILE = "status.json"
-RESERVE_BYTES = 8192
-"""Smallest size of the file: on a full disk a new state still fits into the blocks it has."""
 SERVED = frozenset({"watching", "polling"})
 """States of an import folder that nobody has to look at."""
 FAILED_SHOWN = 20
@@ -98,6 +95,7 @@ class DaemonStatus:
     started_at: float
     """Seconds since the epoch."""
     updated_at: float
+    """When the daemon last said that it lives, seconds since the epoch."""
     backend: str
     backend_away: bool
     """Whether no endpoint can be used; False while paused."""
@@ -276,33 +274,11 @@ def told(error: BackendError | None) -> str:
     return "" if error is None or isinstance(error, NotProbed) else str(error)
 
 
-def publish(status: DaemonStatus, state_directory: Path) -> None:
-    """Write *status* for ``taggerd status``; a full disk is no reason to stop."""
-    new = state_directory / f".{FILE}.{os.getpid()}"
-    data = json.dumps(asdict(status)).encode().ljust(RESERVE_BYTES)
-    try:
-        with os.fdopen(open_own(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-            file.write(data)
-        new.replace(state_directory / FILE)
-    except OSError:
-        with suppress(OSError):
-            new.unlink()
-        with suppress(OSError):
-            _overwrite(data.rstrip(), state_directory / FILE)
-
-
-def _overwrite(data: bytes, file: Path) -> None:
-    """Write *data* over *file* within the blocks it has; nothing if it is too short.
-
-    May raise OSError.
-    """
-    descriptor = open_own(file, os.O_WRONLY)
-    try:
-        size = os.fstat(descriptor).st_size
-        if len(data) <= size:
-            os.pwrite(descriptor, data.ljust(size), 0)
-    finally:
-        os.close(descriptor)
+def publish(status: DaemonStatus, publisher: Publisher) -> None:
+    """Publish *status* for ``taggerd status``, if it has changed, and that the daemon lives."""
+    table = asdict(status)
+    del table["updated_at"]
+    publisher.publish(table, status.updated_at)
 
 
 async def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatus:
@@ -435,9 +411,11 @@ def _disk_trouble(folder: Path) -> str:
 
 def published(state_directory: Path) -> DaemonStatus | None:
     """Return what the daemon published last; None if that cannot be read."""
+    found = read_published(state_directory)
+    if found is None:
+        return None
     try:
-        with os.fdopen(open_own(state_directory / FILE), "rb") as file:
-            data = file.read()
-        return TypeAdapter(DaemonStatus).validate_json(data)
-    except (OSError, ValidationError):
+        table = {**json.loads(found.data), "updated_at": found.at}
+        return TypeAdapter(DaemonStatus).validate_python(table)
+    except (TypeError, ValueError):
         return None

@@ -29,6 +29,11 @@ class Notifier:
         self._clock = clock
         self._status = ""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a service manager started this process."""
+        return "NOTIFY_SOCKET" in os.environ
+
     def ready(self) -> None:
         """Say that the service is up, or that a reload is done."""
         self._socket.notify("READY=1")

@@ -117,6 +117,14 @@ class Arrivals(Section):
         description="Largest ratio of unpacked to packed size; a ZIP beyond it counts as a bomb.",
     )
 
+    @property
+    def watched(self) -> dict[Path, bool]:
+        """The import folders, and whether with their subfolders."""
+        return {
+            root.path: self.recursive if root.recursive is None else root.recursive
+            for root in self.roots
+        }
+
     def extensions(self, *, recursive: bool) -> list[str]:
         """Return the extensions of the files to wait for: photos, and archives to unpack."""
         return [*self.image_extensions, *(["zip"] if self.unpack and recursive else [])]

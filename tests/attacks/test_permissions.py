@@ -81,7 +81,7 @@ def test_a_daemons_state_is_private_too(taggerd: Program, inbox: Path, umask: in
     )
     taggerd.daemons.append(daemon)
     until(lambda: taggerd.live().get("pid") == daemon.pid)
-    assert (taggerd.state / "status.json").stat().st_mode & 0o777 == 0o600
+    assert modes(taggerd.runtime)[taggerd.runtime / f"{daemon.pid}.status.json"] == 0o600
     for path, mode in modes(taggerd.state).items():
         assert not mode & 0o077 or taggerd.outputs in (path, *path.parents), path
     assert taggerd.stop(daemon) == 0

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from support.program import Program, photo, until
+from support.program import CountingBackend, Program, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,9 @@ def test_two_services_are_listed_and_chosen_from(
     """Nothing is guessed: the command lists them, and --instance takes a PID."""
     other = other_service(taggerd, tmp_path)
     try:
-        pids = [program.start("--input-dir", inbox).pid for program in (taggerd, other)]
+        (other.home / "inbox").mkdir()
+        programs = ((taggerd, inbox), (other, other.home / "inbox"))
+        pids = [each.start("--input-dir", folder).pid for each, folder in programs]
         unclear = shell("pause")
         assert unclear.returncode == 2
         assert "several services run: choose one with --instance" in unclear.stderr
@@ -89,6 +91,47 @@ def test_two_services_are_listed_and_chosen_from(
         assert "--instance nobody: no such service runs" in wrong.stderr
         both = shell("status", "--instance", pids[0], "--state-directory", other.state)
         assert "exclude each other" in both.stderr
+    finally:
+        other.end()
+
+
+@pytest.mark.parametrize("below", [".", "2026/trip", ".."])
+def test_a_folder_has_one_daemon(
+    taggerd: Program, inbox: Path, tmp_path: Path, backend: CountingBackend, below: str
+) -> None:
+    """A second one, with a state of its own, would pay for each photo again: it does not start."""
+    taggerd.base_url = backend.base_url
+    other = other_service(taggerd, tmp_path)
+    other.base_url = backend.base_url
+    photo(inbox / "2026" / "trip" / "a.jpg")
+    daemon = taggerd.start("--input-dir", inbox)
+    link = tmp_path / "link"
+    link.symlink_to(inbox / below)
+    refused = other("run", "--input-dir", link)
+    assert refused.returncode == 2
+    last = refused.stderr.splitlines()[-1]
+    assert "is an import folder of another taggerd" in last
+    assert f"pid {daemon.pid}" in last
+    assert "stop that one" in last
+    until(lambda: len(taggerd.records()) == 1)
+    assert taggerd.stop(daemon) == 0
+    assert backend.photo_requests == 3
+    assert not list(taggerd.runtime.iterdir())
+
+
+def test_a_daemon_of_a_service_manager_waits_for_its_folder(
+    taggerd: Program, inbox: Path, tmp_path: Path
+) -> None:
+    """Nobody stands there to start it again once the other one has ended."""
+    daemon = taggerd.start("--input-dir", inbox)
+    other = other_service(taggerd, tmp_path)
+    other.environment["NOTIFY_SOCKET"] = str(tmp_path / "nobody-listens")
+    try:
+        waiting = other.start("--input-dir", inbox, ready=False)
+        until(lambda: "import folder of another taggerd" in other.log())
+        assert waiting.poll() is None
+        assert taggerd.stop(daemon) == 0
+        until(lambda: other.live().get("pid") == waiting.pid)
     finally:
         other.end()
 

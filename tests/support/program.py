@@ -97,7 +97,7 @@ class Program:
             **kept,
             "HOME": str(self.home),
             "XDG_CONFIG_HOME": str(self.home / "config"),
-            "TAGGERD_RUNTIME_DIRECTORY": str(self.home / "runtime"),
+            "TAGGERD_RUNTIME_DIRECTORY": str(self.runtime),
             "PYTHONPATH": str(REPOSITORY),
             "TAGGERD__STATE_DIRECTORY": str(self.state),
             "TAGGERD__BACKEND__BASE_URL": self.base_url,
@@ -135,13 +135,21 @@ class Program:
             assert daemon.poll() is None, self.log()
         return daemon
 
+    @property
+    def runtime(self) -> Path:
+        """The runtime directory of its daemons."""
+        return self.home / "runtime"
+
     def live(self) -> dict[str, Any]:
-        """Return what the daemon said of itself last."""
+        """Return what the daemon that was started last says of itself."""
+        pid = self.daemons[-1].pid if self.daemons else 0
+        folder = self.full_environment()["TAGGERD_RUNTIME_DIRECTORY"]
+        file = Path(folder) / f"{pid}.status.json"
         try:
-            said: dict[str, Any] = json.loads((self.state / "status.json").read_text())
+            said: dict[str, Any] = json.loads(file.read_text())
+            return {**said, "updated_at": file.stat().st_mtime}
         except (OSError, ValueError):
             return {}
-        return said
 
     def problem(self, kind: str) -> str:
         """Return what the daemon said of a *kind* of problem last; empty if nothing."""

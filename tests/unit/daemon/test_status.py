@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taggerd.daemon import status
 from taggerd.daemon.health import Problem
+from taggerd.daemon.instances import STATUS
+from taggerd.daemon.publication import Publisher
 from taggerd.daemon.status import (
     DaemonStatus,
     EndpointStatus,
@@ -88,14 +89,16 @@ async def test_what_is_published_is_read_back(tmp_path: Path) -> None:
     """``taggerd status`` shows every field that the daemon published."""
     settings = Settings(state_directory=tmp_path)
     assert (await service_status(settings)).live is None
-    publish(WELL, tmp_path)
-    assert (await service_status(settings)).live == WELL
+    publish(WELL, Publisher(None, tmp_path))
+    live = (await service_status(settings)).live
+    assert live is not None
+    assert replace(live, updated_at=WELL.updated_at) == WELL
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"pid": 1}', b"\xff"])
 async def test_a_damaged_file_is_no_status(tmp_path: Path, data: bytes) -> None:
     """Half a file, or another program's, stops nobody from seeing the rest."""
-    (tmp_path / status.FILE).write_bytes(data)
+    (tmp_path / STATUS).write_bytes(data)
     assert (await service_status(Settings(state_directory=tmp_path))).live is None
 
 
@@ -108,7 +111,7 @@ def test_the_time_left_follows_from_the_queue_and_the_speed() -> None:
 
 async def test_a_service_that_does_not_run_is_down(tmp_path: Path) -> None:
     """Whatever it said last: its problems of then are not those of now."""
-    publish(replace(WELL, problems=(AWAY,)), tmp_path)
+    publish(replace(WELL, problems=(AWAY,)), Publisher(None, tmp_path))
     shown = await service_status(Settings(state_directory=tmp_path))
     assert (shown.health.word, shown.health.problems) == ("down", ())
 
@@ -146,7 +149,7 @@ async def test_a_damaged_ledger_is_said_and_left_to_the_daemon(tmp_path: Path) -
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     (state / "ledger.sqlite").write_bytes(b"this is not a database" * 1000)
-    publish(replace(WELL, in_flight=1), state)
+    publish(replace(WELL, in_flight=1), Publisher(None, state))
     before = {path: path.read_bytes() for path in state.rglob("*")}
     shown = await service_status(Settings(state_directory=state))
     (problem,) = shown.health.problems
