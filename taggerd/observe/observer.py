@@ -37,8 +37,20 @@ class Observer:
     While the settings ask for nothing it imports nothing, opens nothing and has no timer.
     """
 
-    def __init__(self, *, textfile_seconds: float = TEXTFILE_SECONDS) -> None:
-        """Show nothing yet."""
+    def __init__(
+        self,
+        *,
+        waits_for: Callable[[], str] = str,
+        textfile_seconds: float = TEXTFILE_SECONDS,
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            waits_for: returns why the parts cannot be started; empty where no reason is known.
+            textfile_seconds: between two renewals of the text file, at least.
+
+        """
+        self._waits_for = waits_for
         self._settings: MetricsSettings | None = None
         self._textfile_seconds = textfile_seconds
         self._metrics: Metrics | None = None
@@ -165,7 +177,7 @@ class Observer:
         from taggerd.observe.server import Page  # noqa: PLC0415 - loaded already
 
         figures = await self._figures()
-        told: dict[str, object] = {"health": "down", "backends": {}, "problems": []}
+        told: dict[str, object] = {"health": "down", "waits_for": self._waits_for()}
         if figures is not None:
             told = {
                 "health": figures.health,

@@ -44,8 +44,9 @@ class Metrics(Section):
     listen: str = Field(
         "",
         description='Where /metrics, /healthz and /readyz are served: "127.0.0.1:9108", a port '
-        'alone for the same, or "unix:/run/taggerd/metrics.sock". An address of the network must '
-        "be written out: whoever reaches it reads the names of import folders. Empty: nowhere.",
+        'alone for the same, or "unix:/run/taggerd/taggerd@alice/metrics.sock". An address of the '
+        "network must be written out: whoever reaches it reads the names of import folders. Empty: "
+        "nowhere.",
     )
     textfile: UserPath | None = Field(
         None,
@@ -96,7 +97,7 @@ def parse_address(listen: str) -> Address:
     if parts is None or int(parts["port"]) > _LARGEST_PORT:
         message = (
             f'{listen!r} is no address: write "127.0.0.1:9108", "[::1]:9108" or '
-            '"unix:/run/taggerd/metrics.sock"'
+            '"unix:/run/taggerd/taggerd@alice/metrics.sock"'
         )
         raise ValueError(message)
     return Address(host, int(parts["port"]))

@@ -4,48 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import urllib.parse
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.observing import address, get, samples
+from support.observing import ALERTS, address, asked, get, prometheus, promtool, samples
 from support.program import REPOSITORY, photo, until
 from support.serving import peer, served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.program import CountingBackend, Program
 
-ALERTS = REPOSITORY / "config" / "alerts.yml"
 DASHBOARD = REPOSITORY / "config" / "grafana-dashboard.json"
 CASES = Path(__file__).with_name("alerts_test.yml")
 
-SETTINGS = """
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
-rule_files: ["{alerts}"]
-scrape_configs:
-  - job_name: taggerd
-    static_configs: [{{targets: ["{target}"]}}]
-"""
 VARIABLES = {"$job": "taggerd", "$instance": ".*", "$__rate_interval": "30s"}
 """What Grafana puts in for the variables of the dashboard."""
 _NAME = re.compile(r"\b(?:taggerd|process)_\w+")
 _PARTS = re.compile(r"_(?:bucket|sum|count)$")
-
-
-def _promtool(*arguments: str) -> None:
-    done = subprocess.run(
-        [peer("prometheus", "promtool"), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=CASES.parent,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _panels() -> list[dict[str, Any]]:
@@ -61,38 +37,10 @@ def _queries() -> list[str]:
     return queries
 
 
-@contextmanager
-def _prometheus(target: str, folder: Path) -> Iterator[str]:
-    """Run Prometheus on *target* and yield its address."""
-    program = peer("prometheus", "prometheus")
-    settings = folder / "prometheus.yml"
-    settings.write_text(SETTINGS.format(alerts=ALERTS, target=target))
-    _promtool("check", "config", str(settings))
-
-    def command(port: int) -> list[str]:
-        return [
-            str(program),
-            f"--config.file={settings}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ]
-
-    with served(command, "/-/ready", folder / "prometheus.log", {}) as url:
-        yield url
-
-
-def _asked(url: str, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
-    """Return the data that Prometheus answers."""
-    status, body = get(f"{url}/api/v1/{path}?{urllib.parse.urlencode(query)}")
-    answer = json.loads(body)
-    assert (status, answer["status"]) == (200, "success"), body
-    return answer["data"]
-
-
 def test_the_alerts_are_raised_by_what_they_are_for() -> None:
     """By promtool: the rules are well formed, and each has cases for and against it."""
-    _promtool("check", "rules", str(ALERTS))
-    _promtool("test", "rules", str(CASES))
+    promtool("check", "rules", str(ALERTS))
+    promtool("test", "rules", str(CASES))
     named = set(re.findall(r"alert: (\w+)", ALERTS.read_text()))
     cases = CASES.read_text()
     for alert in named:
@@ -128,43 +76,36 @@ def test_prometheus_answers_for_every_panel_and_loads_every_alert(
     taggerd.environment["TAGGERD__METRICS__LISTEN"] = "127.0.0.1:0"
     taggerd.start("--input-dir", inbox)
     at = address(taggerd)
-    with _prometheus(at.removeprefix("http://"), tmp_path) as url:
-        until(lambda: _asked(url, "query", query="taggerd_ready == 1")["result"])
+    with prometheus(at.removeprefix("http://"), tmp_path) as url:
+        until(lambda: asked(url, "query", query="taggerd_ready == 1")["result"])
         (inbox / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
         for number in range(4):
             photo(inbox / f"{number}.jpg", number)
         tagged = 'taggerd_attempts_total{outcome="tagged"} == 4'
-        until(lambda: _asked(url, "query", query=tagged)["result"])
+        until(lambda: asked(url, "query", query=tagged)["result"])
         for query in _queries():
             if "oldest" not in query:  # none waits
-                until(lambda query=query: _asked(url, "query", query=query)["result"])  # type: ignore[misc]
+                until(lambda query=query: asked(url, "query", query=query)["result"])  # type: ignore[misc]
         backend.die()
         photo(inbox / "later.jpg", 5)
         for query in _queries():
             if "oldest" in query:
-                until(lambda query=query: _asked(url, "query", query=query)["result"])  # type: ignore[misc]
+                until(lambda query=query: asked(url, "query", query=query)["result"])  # type: ignore[misc]
 
-        (group,) = _asked(url, "rules")["groups"]
+        (group,) = asked(url, "rules")["groups"]
         assert {rule["health"] for rule in group["rules"]} == {"ok"}
         away = "TaggerdBackendAway"
-        until(lambda: away in {a["labels"]["alertname"] for a in _asked(url, "alerts")["alerts"]})
-        scraped = _asked(url, "targets")["activeTargets"]
+        until(lambda: away in {a["labels"]["alertname"] for a in asked(url, "alerts")["alerts"]})
+        scraped = asked(url, "targets")["activeTargets"]
         assert [target["health"] for target in scraped] == ["up"]
 
-        asked = " ".join([*_queries(), *(rule["query"] for rule in group["rules"])])
-        wanted = {_PARTS.sub("", name) for name in _NAME.findall(asked)}
+        queries = " ".join([*_queries(), *(rule["query"] for rule in group["rules"])])
+        wanted = {_PARTS.sub("", name) for name in _NAME.findall(queries)}
         text = get(f"{at}/metrics")[1]
         shown = {_PARTS.sub("", name.partition("{")[0]) for name in samples(text)}
         assert wanted <= shown
         assert {name for name in shown if name.startswith("taggerd_")} <= wanted
-        _lint(text)
-
-
-def _lint(text: str) -> None:
-    """Have promtool say that the names follow the conventions, and each metric has its help."""
-    command = [str(peer("prometheus", "promtool")), "check", "metrics"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        promtool("check", "metrics", given=text)  # names by the conventions, and help for each
 
 
 @pytest.mark.usefixtures("backend")

@@ -359,7 +359,7 @@ ALLOWED = [
     ("lane", "scripts/benchmarks/ledger.py", "the words of a photo"),
     ("house", "scripts/samples/landscapes.py", "one is drawn there"),
     ("turn", "taggerd/inference/completion.py", "`<start_of_turn>`, a token of Gemma's template"),
-    ("job", "tests/peers/test_prometheus.py", "`job_name`, a setting of Prometheus"),
+    ("job", "tests/support/observing.py", "`job_name`, a setting of Prometheus"),
     ("yield", "taggerd/workers/cage.py", "`sched_yield`, a system call"),
     ("yield", "tests/attacks/test_cage.py", "`sched_yield`, a system call"),
 ]

@@ -101,7 +101,7 @@ async def _gather() -> Figures:
 @pytest.fixture
 async def observer() -> AsyncIterator[Observer]:
     """Return an observer that shows nothing yet."""
-    observer = Observer(textfile_seconds=0.0)
+    observer = Observer(waits_for=lambda: "the disk is full", textfile_seconds=0.0)
     yield observer
     await observer.close()
 
@@ -188,7 +188,8 @@ async def test_health_says_alive_and_ready_says_how(observer: Observer) -> None:
     await observer.configure(ON)
     assert await _get(observer, "/healthz") == (200, "ok\n")
     status, body = await _get(observer, "/readyz")
-    assert (status, json.loads(body)["ready"]) == (503, False)
+    assert status == 503
+    assert json.loads(body) == {"ready": False, "health": "down", "waits_for": "the disk is full"}
     with observer.serving(_gather):
         assert await _get(observer, "/healthz") == (200, "ok\n")
         status, body = await _get(observer, "/readyz")
