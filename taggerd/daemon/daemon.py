@@ -114,7 +114,9 @@ class Daemon:
         self._refused: Problem | None = None
         """Why the new settings are not in force; None if they are."""
         self._exit_code = 0
-        self._observer = Observer(waits_for=lambda: self._waits_for)
+        self._observer = Observer(
+            waits_for=lambda: self._waits_for, stuck=lambda: self._watchdog.stuck
+        )
         self._live: DaemonStatus | None = None
         """What was published last."""
         self._started_at = time.time()

@@ -121,7 +121,8 @@ class Watchdog:
         self._ledger_thread = 0
         self._before: dict[int, ThreadState | None] = {}
         """What each thread did at the last check."""
-        self._told = ""
+        self.stuck = ""
+        """Which part stands still, at the last check; empty if none does."""
 
     def attend(self, parts: Parts | None) -> None:
         """Check these *parts* from now on; None: there are none, while services open or close."""
@@ -139,9 +140,9 @@ class Watchdog:
     def beat(self) -> None:
         """Check every part once, and answer if none is stuck."""
         stuck = self._stuck(self._parts) if self._parts is not None else ""
-        if stuck and not self._told:
+        if stuck and not self.stuck:
             log.critical("a part is stuck: systemd's watchdog restarts the service", part=stuck)
-        self._told = stuck
+        self.stuck = stuck
         if not stuck:
             self._notifier.watchdog()
 

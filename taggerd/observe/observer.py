@@ -41,16 +41,18 @@ class Observer:
         self,
         *,
         waits_for: Callable[[], str] = str,
+        stuck: Callable[[], str] = str,
         textfile_seconds: float = TEXTFILE_SECONDS,
     ) -> None:
         """Show nothing yet.
 
         Args:
             waits_for: returns why the parts cannot be started; empty where no reason is known.
+            stuck: returns which part stands still, by systemd's watchdog; empty if none does.
             textfile_seconds: between two renewals of the text file, at least.
 
         """
-        self._waits_for = waits_for
+        self._waits_for, self._stuck = waits_for, stuck
         self._settings: MetricsSettings | None = None
         self._textfile_seconds = textfile_seconds
         self._metrics: Metrics | None = None
@@ -162,11 +164,12 @@ class Observer:
 
         return Page(await self._exposition(process=True), CONTENT_TYPE)
 
-    @staticmethod
-    async def _alive_page() -> Page:
-        """Answer at all: the event loop runs."""
+    async def _alive_page(self) -> Page:
+        """Say whether every part moves; that of the event loop is the answer itself."""
         from taggerd.observe.server import Page  # noqa: PLC0415 - loaded already
 
+        if stuck := self._stuck():
+            return Page(f"stuck: {stuck}\n".encode(), status=503)
         return Page(b"ok\n")
 
     async def _ready_page(self) -> Page:

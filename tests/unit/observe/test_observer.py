@@ -204,6 +204,14 @@ async def test_health_says_alive_and_ready_says_how(observer: Observer) -> None:
     assert status == 503
 
 
+async def test_a_part_that_stands_still_is_named() -> None:
+    """By /healthz, as systemd's watchdog sees it."""
+    observer = Observer(stuck=lambda: "ledger")
+    await observer.configure(ON)
+    assert await _get(observer, "/healthz") == (503, "stuck: ledger\n")
+    await observer.close()
+
+
 async def test_counts_survive_a_reload(observer: Observer) -> None:
     """And so does the address."""
     await observer.configure(ON)
