@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from taggerd.runner.outcome import Kind
 
 
+LONG_DUE = 1.0
+"""Seconds since the epoch: a photo that was not asked about comes behind those that never waited,
+and ahead of all that upset the backend."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How an attempt ends: for the queue, and for everybody who listens."""
@@ -115,8 +120,7 @@ class Judge:
         if policy.pauses == "endpoint":  # it is waited for as a whole
             if times == 1:
                 return 0.0
-            # One that was not asked about waits behind others, before those that upset the backend.
-            return self._now() + (UPSET.seconds(times - 1) if _upsets_backend(error) else 0.0)
+            return self._now() + UPSET.seconds(times - 1) if _upsets_backend(error) else LONG_DUE
         if policy.pauses not in {"photo", "program"}:
             return 0.0
         return self._now() + policy.backoff.seconds(times)

@@ -28,7 +28,7 @@ from taggerd.errors import (
 from taggerd.ledger import Claim, Deferred, Failed, Moved
 from taggerd.photo import Photo, PhotoFile, Stamp
 from taggerd.retry import PHOTO, policy_of
-from taggerd.runner.verdict import Judge, Verdict
+from taggerd.runner.verdict import LONG_DUE, Judge, Verdict
 
 NOW = datetime(2025, 6, 2, 12).astimezone().timestamp()
 CLAIM = Claim(
@@ -125,12 +125,12 @@ def test_a_photo_that_upsets_the_backend_again_comes_behind_the_others() -> None
 
 
 def test_a_photo_that_was_not_asked_about_is_never_given_up() -> None:
-    """However often another one just upset the backend; it waits no longer than behind others."""
+    """However often another one just upset the backend; it comes ahead of those that did."""
     judge = Judge(lambda: NOW)
     assert decide(BackendDenied("403", asked=False), judge).ending == Deferred("403")
     for _ in range(99):
         verdict = decide(BackendDenied("403", asked=False), judge)
-        assert verdict.ending == Deferred("403", NOW)
+        assert verdict.ending == Deferred("403", LONG_DUE)
         judge.forget(replace(CLAIM, id=2))
 
 
