@@ -248,6 +248,21 @@ class Provenance:
     """Digest of a photo file without its XMP; only for tags that are embedded in it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a hook is to hear, and has not heard yet."""
+
+    id: str
+    """The hook knows it again by this; without dots."""
+    hook: str
+    at: float
+    """When it was made, seconds since the epoch."""
+    body: str
+    """JSON."""
+    attempts: int = 0
+    """How often its delivery was tried."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
     """What happened to one sidecar."""

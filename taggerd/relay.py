@@ -10,14 +10,14 @@ import structlog
 from taggerd.errors import StorageError
 from taggerd.journal import Entry
 from taggerd.logs import described
-from taggerd.photo import printable
+from taggerd.photo import Notice, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from taggerd.journal import Journal
-    from taggerd.ledger import Ledger
+    from taggerd.ledger import Ledger, Outgoing
 
 log = structlog.get_logger(__name__)
 
@@ -36,19 +36,24 @@ class OutboxRelay:
         *,
         now: Callable[[], datetime],
         trouble: str = "",
+        notices_for: str = "",
     ) -> None:
-        """Move records from *ledger* to *journal*.
+        """Move records.
 
         Args:
-            ledger: open.
-            journal: open, but for *trouble*.
-            now: returns the local time.
-            trouble: why the journal could not be opened yet.
+            ledger: from its outbox.
+            journal: into it.
+            now: the local time, aware.
+            trouble: why *journal* could not be opened; empty if it is open.
+            notices_for: who gets a notice of each record in the same step; empty: nobody.
         """
         self._opened = not trouble
         self._ledger = ledger
         self._journal = journal
         self._now = now
+        self._notices_for = notices_for
+        self.on_delivered: Callable[[], object] = lambda: None
+        """Called when records have been delivered."""
         self._stale: set[str] = set()
         self._caught_up = False
         self._tidied = ""
@@ -77,7 +82,15 @@ class OutboxRelay:
                     await self._deliver_or_reject(entry)
             else:
                 self._stale.update(line.day for line in lines)
-            await self._ledger.delivered([line.id for line in lines])
+            await self._ledger.delivered([line.id for line in lines], self._notices_of(lines))
+            self.on_delivered()
+
+    def _notices_of(self, lines: Sequence[Outgoing]) -> list[Notice]:
+        """Return what hooks are to hear of *lines*."""
+        if not self._notices_for:
+            return []
+        at = self._now().timestamp()
+        return [Notice(line.id, self._notices_for, at, line.line) for line in lines]
 
     async def _deliver_or_reject(self, entry: Entry) -> None:
         """Deliver one record, so that none that cannot be delivered blocks those behind it."""

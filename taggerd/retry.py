@@ -110,6 +110,9 @@ class Policy:
     """Whether it may pass by waiting. If not, a scan ends at once; the daemon starts over."""
 
 
+HOOK = Backoff(5.0, 1800.0, growth=3.0, jitter=0.25)
+"""For a webhook that did not take a notice."""
+
 ENDPOINT = Backoff(1.0, 60.0, jitter=0.25)
 """An endpoint that is at fault is probed after 1, 2, 4 … 60 s: an outage of an hour costs it some
 sixty probes. Retry-After is honoured, up to :data:`LONGEST_RETRY_AFTER_SECONDS`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -26,13 +26,14 @@ from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState, read_ledger
 from taggerd.photo import extension, group, printable
 from taggerd.retry import SCAN_TIMEOUT_SECONDS
+from taggerd.runner.following import hooks_of
 from taggerd.runner.outcome import log_outcome
 from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
 from taggerd.services import make_inference, open_services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.arrivals import Found
@@ -127,7 +128,7 @@ class Observer(Protocol):
         """Photos that need nothing were written with other settings for sidecars."""
 
     def warned(self, warning: str) -> None:
-        """The backend is no vision model."""
+        """The backend is no vision model, or a hook failed."""
 
     def begun(self, todo: int, tally: Tally) -> None:
         """Work begins on *todo* photos."""
@@ -193,20 +194,39 @@ async def scan_photos(
             for folder in found.folders:
                 await sweep_missing_files(services.ledger, folder, forget_days=forget_days)
         ended = False
-        try:
-            if wanted:
-                await _prepare(wanted, services, request.options, observer)
-                await work.run(wanted)
-                await work.account(wanted)
-            ended = True
-        finally:
+        async with _hooks(services, request.options, observer):
             try:
-                await services.relay.finish()
-            except StorageError as error:
-                work.tally.trouble = f"records stay in the ledger until the next run: {error}"
-            if work.lines or ended:
-                await asyncio.to_thread(_write_files, request, work, services)
+                if wanted:
+                    await _prepare(wanted, services, request.options, observer)
+                    await work.run(wanted)
+                    await work.account(wanted)
+                ended = True
+            finally:
+                try:
+                    await services.relay.finish()
+                except StorageError as error:
+                    work.tally.trouble = f"records stay in the ledger until the next run: {error}"
+                if work.lines or ended:
+                    await asyncio.to_thread(_write_files, request, work, services)
     return work.tally
+
+
+@asynccontextmanager
+async def _hooks(
+    services: Services, options: RunOptions, observer: Observer
+) -> AsyncIterator[None]:
+    """Let hooks hear of what is done within; at the end of it the batch is over."""
+    hooks = hooks_of(services, options)
+    running = asyncio.create_task(hooks.run(), name="hooks")
+    try:
+        yield
+        if not options.dry_run:
+            await hooks.finish()
+            for trouble in hooks.troubles():
+                observer.warned(trouble)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _unpack(found: Found, services: Services, options: RunOptions) -> None:

@@ -21,10 +21,11 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
+from taggerd.hooks import PHOTOS
 from taggerd.inference import Backend, InferenceService, load_profile
 from taggerd.ledger import (
     Admitted,
@@ -43,7 +44,7 @@ from taggerd.ledger import (
 )
 from taggerd.ledger.admission import regrouped
 from taggerd.ledger.claims import most_attempts, why_exhausted
-from taggerd.photo import Photo, PhotoFile, group
+from taggerd.photo import Notice, Photo, PhotoFile, group
 from taggerd.relay import OutboxRelay
 from taggerd.services import Disks, Services, local_now, make_journal, metadata_options
 from taggerd.workers.pool import Workers
@@ -170,6 +171,10 @@ class InMemoryStore:
     sent: set[str] = field(default_factory=set)
     pause: Pause | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    notices: dict[tuple[str, str], tuple[float, Notice]] = field(default_factory=dict)
+    """By hook and id: until when each is deferred."""
+    server: str = ""
+    """The owner that delivers them."""
     owners: set[str] = field(default_factory=set)
     """Those that are alive."""
     ids: count[int] = field(default_factory=lambda: count(1))
@@ -550,11 +555,62 @@ class InMemoryLedger:
         self._store.lent |= {line.id: self._me for line in lines}
         return lines
 
-    async def delivered(self, ids: Iterable[str]) -> None:
+    async def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
         """See the port."""
         for record in ids:
             self._store.outbox.pop(record, None)
             self._store.lent.pop(record, None)
+        await self.notify(notices)
+
+    # Notices for hooks.
+
+    async def serve_notices(self) -> bool:
+        """See the port."""
+        if self._store.server not in self._store.owners:
+            self._store.server = self._me
+        return self._store.server == self._me
+
+    async def notify(
+        self,
+        notices: Iterable[Notice],
+        *,
+        done: Iterable[Notice] = (),
+        notes: Mapping[str, Json] | None = None,
+    ) -> None:
+        """See the port."""
+        for notice in notices:
+            self._store.notices.setdefault((notice.hook, notice.id), (0.0, notice))
+        for notice in done:
+            self._store.notices.pop((notice.hook, notice.id), None)
+        for key, value in (notes or {}).items():
+            await self.note(key, value)
+
+    async def due_notices(self, hook: str, limit: int, now: float) -> list[Notice]:
+        """See the port."""
+        kept = self._store.notices.values()
+        late = now + CLOCK_GRACE_SECONDS
+        due = [n for until, n in kept if n.hook == hook and (until <= now or n.at > late)]
+        return due[:limit]
+
+    async def next_notice(self, hook: str) -> float | None:
+        """See the port."""
+        kept = self._store.notices.values()
+        return min((until for until, notice in kept if notice.hook == hook), default=None)
+
+    async def defer_notice(self, notice: Notice, until: float) -> None:
+        """See the port."""
+        _, kept = self._store.notices[notice.hook, notice.id]
+        tried = replace(kept, attempts=kept.attempts + 1)
+        self._store.notices[notice.hook, notice.id] = (until, tried)
+
+    async def drop_notices(self, hook: str, *, before: float, keep: int) -> int:
+        """See the port."""
+        there = [notice for _, notice in self._store.notices.values() if notice.hook == hook]
+        old = there[: max(0, len(there) - keep)]
+        old += [n for n in there[len(old) :] if n.at < before]
+        for notice in old:
+            del self._store.notices[notice.hook, notice.id]
+        return len(old)
 
     async def ping(self) -> int:
         """See the port."""
@@ -695,7 +751,9 @@ async def stand_in_services(
             disks=disks,
             inference=inference,
             journal=journal,
-            relay=OutboxRelay(ledger, journal, now=now),
+            relay=OutboxRelay(
+                ledger, journal, now=now, notices_for=PHOTOS if settings.hooks.wanted else ""
+            ),
             now=now,
             metadata_options=metadata_options(settings),
         )

@@ -39,6 +39,7 @@ from taggerd.logs import described
 from taggerd.observe.observer import Observer
 from taggerd.photo import printable
 from taggerd.retry import DISK
+from taggerd.runner.following import hooks_of
 from taggerd.runner.outcome import Outcome, log_outcome
 from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taggerd.daemon.status import DaemonStatus
+    from taggerd.hooks import Hooks
     from taggerd.ledger import Ledger
     from taggerd.observe.figures import Figures
     from taggerd.photo import PhotoFile
@@ -232,6 +234,7 @@ class Daemon:
             if warning := await asyncio.to_thread(warning_about, root.path):
                 log.warning(warning)
         arrivals = self._arrivals(services, runner)
+        hooks = hooks_of(services, options)
         await arrivals.unpacking.remove_leftovers()
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
@@ -245,9 +248,12 @@ class Daemon:
                 parts.create_task(services.relay.run(ended), name="relay"),
                 parts.create_task(self._preflight(services, runner), name="preflight"),
                 parts.create_task(self._recover(services), name="recovery"),
-                parts.create_task(self._heartbeat(services, arrivals, runner), name="heartbeat"),
+                parts.create_task(
+                    self._heartbeat(services, arrivals, runner, hooks), name="heartbeat"
+                ),
                 parts.create_task(self._observe(services, arrivals, runner), name="metrics"),
                 parts.create_task(self._start_decoder(services), name="first decoder"),
+                parts.create_task(hooks.run(), name="hooks"),
             ]
             working = parts.create_task(self._work(runner, settings), name="runner")
             self._watchdog.attend(
@@ -367,7 +373,9 @@ class Daemon:
         with self._observer.serving(gather):
             await asyncio.Event().wait()
 
-    async def _heartbeat(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
+    async def _heartbeat(
+        self, services: Services, arrivals: Arrivals, runner: Runner, hooks: Hooks
+    ) -> None:
         """Publish the status, for systemd and for ``taggerd status``."""
         trouble = ""
         while True:
@@ -377,6 +385,7 @@ class Daemon:
                     self._observer.changed()
                 self._live = live
                 self._notifier.status(live.one_line)
+                hooks.observe(live.health.grave)
                 await asyncio.to_thread(status.publish, live, self._publisher)
                 trouble = ""
             except LedgerDamaged as error:
@@ -386,6 +395,7 @@ class Daemon:
                 return
             except StorageError as error:
                 self._notifier.status(f"degraded: {error}")
+                hooks.observe([state_problem(error, services.settings.state_directory)])
             except Exception as error:
                 if described(error) != trouble:
                     log.exception("the status cannot be published")

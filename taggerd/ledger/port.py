@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from taggerd.photo import Answer, Photo, PhotoFile, Sidecar, Stamp
+    from taggerd.photo import Answer, Notice, Photo, PhotoFile, Sidecar, Stamp
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """A value that JSON can say."""
@@ -358,8 +358,46 @@ class Ledger(Protocol):
         :meth:`delivered`, so that two programs never both write it.
         """
 
-    async def delivered(self, ids: Iterable[str]) -> None:
-        """Remove lines that are safely in the journal."""
+    async def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
+        """Remove lines that are safely in the journal, and keep *notices* of them in one step."""
+
+    # Notices for hooks.
+
+    async def serve_notices(self) -> bool:
+        """Say whether this owner is the one that delivers notices, from now until it ends.
+
+        False while another does, which may be asked again.
+        """
+
+    async def notify(
+        self,
+        notices: Iterable[Notice],
+        *,
+        done: Iterable[Notice] = (),
+        notes: Mapping[str, Json] | None = None,
+    ) -> None:
+        """Keep *notices*, remove those that are *done*, and :meth:`note` *notes*, in one step.
+
+        A notice whose hook and id are known already is kept once.
+        """
+
+    async def due_notices(self, hook: str, limit: int, now: float) -> list[Notice]:
+        """Return the oldest notices for *hook* that are not deferred beyond *now*.
+
+        One that was made at a time still to come is due: the clock was set back since.
+        """
+
+    async def next_notice(self, hook: str) -> float | None:
+        """Return when the next notice for *hook* is due; None: there is none."""
+
+    async def defer_notice(self, notice: Notice, until: float) -> None:
+        """Count an attempt at *notice*, and defer it *until* then."""
+
+    async def drop_notices(self, hook: str, *, before: float, keep: int) -> int:
+        """Drop the notices for *hook* that were made *before*, and all but the latest *keep*.
+
+        Returns how many were dropped.
+        """
 
     async def ping(self) -> int:
         """Return the native id of the thread that does the work, once it has time for that."""

@@ -299,6 +299,32 @@ UPDATE outbox SET owner = NULL WHERE owner = :owner;
 -- name: delivered
 DELETE FROM outbox WHERE record = :record;
 
+-- ── Notices for hooks ────────────────────────────────────────────────────────────────────────────
+
+-- name: keep_notice
+INSERT INTO notices (notice, hook, at, body) VALUES (:notice, :hook, :at, :body)
+ON CONFLICT DO NOTHING;
+
+-- name: notice_done
+DELETE FROM notices WHERE hook = :hook AND notice = :notice;
+
+-- name: notices
+SELECT notice, hook, at, body, attempts FROM notices
+WHERE hook = :hook AND (not_before <= :now OR at > :now + 60) ORDER BY id LIMIT :limit;
+
+-- name: notices_due
+SELECT min(not_before) AS due FROM notices WHERE hook = :hook;
+
+-- name: defer_notice
+UPDATE notices SET attempts = attempts + 1, not_before = :until
+WHERE hook = :hook AND notice = :notice;
+
+-- name: drop_notices
+DELETE FROM notices WHERE hook = :hook AND (
+    at < :before
+    OR id <= (SELECT id FROM notices WHERE hook = :hook ORDER BY id DESC LIMIT 1 OFFSET :keep)
+);
+
 -- ── The queue as a whole ─────────────────────────────────────────────────────────────────────────
 
 -- name: count_all

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 from taggerd.ledger import admission
 from taggerd.ledger.claims import photo_of
 from taggerd.ledger.port import Counts, Outgoing, Pause, Quarantined, Waiting
+from taggerd.photo import Notice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Json
 
@@ -74,6 +77,18 @@ def undelivered(database: Database, owner: str, limit: int, stream: str) -> list
     """Return journal lines that are lent to *owner* or to nobody."""
     rows = database.rows("undelivered", stream=stream, owner=owner, limit=limit)
     return [Outgoing(row["record"], row["day"], row["line"], row["stream"]) for row in rows]
+
+
+def keep_notices(database: Database, notices: Iterable[Notice]) -> None:
+    """Keep *notices*, each once."""
+    for each in notices:
+        database.do("keep_notice", notice=each.id, hook=each.hook, at=each.at, body=each.body)
+
+
+def notices(database: Database, hook: str, limit: int, now: float) -> list[Notice]:
+    """Return the oldest notices for *hook* that are due."""
+    rows = database.rows("notices", hook=hook, limit=limit, now=now)
+    return [Notice(r["notice"], r["hook"], r["at"], r["body"], r["attempts"]) for r in rows]
 
 
 def recall(database: Database, key: str) -> Json:

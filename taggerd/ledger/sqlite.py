@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Rewritten,
         Waiting,
     )
-    from taggerd.photo import Answer, PhotoFile, Sidecar, Stamp
+    from taggerd.photo import Answer, Notice, PhotoFile, Sidecar, Stamp
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -409,11 +409,58 @@ class SqliteLedger:
         return lines
 
     @in_thread
-    def delivered(self, ids: Iterable[str]) -> None:
+    def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
         """See the port."""
         with self._database.transaction():
             for record in ids:
                 self._database.do("delivered", record=record)
+            queue.keep_notices(self._database, notices)
+
+    # Notices for hooks.
+
+    @in_thread
+    def serve_notices(self) -> bool:
+        """See the port."""
+        return self._state.serve_notices()
+
+    @in_thread
+    def notify(
+        self,
+        notices: Iterable[Notice],
+        *,
+        done: Iterable[Notice] = (),
+        notes: Mapping[str, Json] | None = None,
+    ) -> None:
+        """See the port."""
+        with self._database.transaction():
+            queue.keep_notices(self._database, notices)
+            for notice in done:
+                self._database.do("notice_done", hook=notice.hook, notice=notice.id)
+            for key, value in (notes or {}).items():
+                self._database.do("note", key=key, value=json.dumps(value))
+
+    @in_thread
+    def due_notices(self, hook: str, limit: int, now: float) -> list[Notice]:
+        """See the port."""
+        return queue.notices(self._database, hook, limit, now)
+
+    @in_thread
+    def next_notice(self, hook: str) -> float | None:
+        """See the port."""
+        due: float | None = self._database.one("notices_due", hook=hook)["due"]
+        return due
+
+    @in_thread
+    def defer_notice(self, notice: Notice, until: float) -> None:
+        """See the port."""
+        with self._database.transaction():
+            self._database.do("defer_notice", hook=notice.hook, notice=notice.id, until=until)
+
+    @in_thread
+    def drop_notices(self, hook: str, *, before: float, keep: int) -> int:
+        """See the port."""
+        with self._database.transaction():
+            return self._database.do("drop_notices", hook=hook, before=before, keep=keep)
 
     # The queue as a whole.
 

@@ -49,6 +49,7 @@ class StateDirectory:
         self._thread = thread
         self.clock = clock
         self.closed = False
+        self._serves_notices = False
         self.notices: tuple[str, ...] = ()
         """What a person should know about the opening, one line each."""
         self.migrated = ""
@@ -118,6 +119,23 @@ class StateDirectory:
     def daemon_pid(self) -> int | None:
         """Return the process id of the daemon on this directory; None if none runs."""
         return daemon_pid(self._directory)
+
+    def serve_notices(self) -> bool:
+        """Say whether this program is the one that delivers notices, until it ends.
+
+        Raises:
+            StorageError: that cannot be told.
+        """
+        if not self._serves_notices:
+            try:
+                self._opened.callback(Lock(self._directory / "notices.lock").release)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                message = f"{printable(self._directory)}: {error.strerror}"
+                raise StorageError(message) from error
+            self._serves_notices = True
+        return True
 
     def _lock_as_daemon(self) -> Lock:
         """Take the daemon's lock, and write into it who holds it."""

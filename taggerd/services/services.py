@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taggerd.errors import StorageError
+from taggerd.hooks import PHOTOS
 from taggerd.ledger import SqliteLedger, dry_run_ledger
 from taggerd.metadata import Options, shadowing_note
 from taggerd.photo import printable
@@ -192,7 +193,13 @@ async def open_services(
                 disks=pools.disks,
                 inference=inference,
                 journal=journal,
-                relay=OutboxRelay(ledger, journal, now=now, trouble=trouble),
+                relay=OutboxRelay(
+                    ledger,
+                    journal,
+                    now=now,
+                    trouble=trouble,
+                    notices_for=PHOTOS if settings.hooks.wanted and not dry_run else "",
+                ),
                 now=now,
                 metadata_options=metadata_options(settings),
                 vocabulary=vocabulary,

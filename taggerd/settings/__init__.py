@@ -6,6 +6,7 @@
 
 from taggerd.settings.arrivals import Arrivals, Root
 from taggerd.settings.backend import Backend, Endpoint
+from taggerd.settings.hooks import Hook, Hooks
 from taggerd.settings.metadata import Fields, Keywords, Metadata, TextField, VocabularyMode
 from taggerd.settings.metrics import Address, Metrics
 from taggerd.settings.roles import ContextWord, Role, Roles
@@ -18,6 +19,8 @@ __all__ = [
     "ContextWord",
     "Endpoint",
     "Fields",
+    "Hook",
+    "Hooks",
     "Image",
     "Keywords",
     "Metadata",

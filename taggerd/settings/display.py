@@ -50,6 +50,8 @@ def rows(configuration: Configuration) -> Iterator[Row]:
             value = HIDDEN
         if keys[0] == "backend" and keys[-1] in {"base_url", "proxy"} and value:
             value = _without_secrets(str(value))
+        if keys[0] == "hooks" and keys[-1] == "url" and value:
+            value = _host_alone(value)
         if keys == ("backend", "endpoints"):
             value = [e.model_copy(update={"base_url": _without_secrets(e.base_url)}) for e in value]
         dotted = ".".join(keys)
@@ -61,6 +63,14 @@ def _without_secrets(url: str) -> str:
     scheme, slashes, rest = url.partition("://")
     user, at, host = rest.partition("?")[0].rpartition("@")
     return f"{scheme}{slashes}{'***@' if at else user}{host}" if slashes else url
+
+
+def _host_alone(url: str) -> str:
+    """Return the address of a webhook without its path, which is the key of many."""
+    shown = _without_secrets(url)
+    scheme, _, rest = shown.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host}/…" if path else f"{scheme}://{host}{slash}"
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON can say

@@ -88,7 +88,9 @@ def trusted_project(start: Path | None) -> Project:
 
 
 def project_layer(file: Path, name: str, content: Mapping[str, Any]) -> Project:
-    """Return ``[tool.taggerd]`` without what no project may set: keys and addresses.
+    """Return ``[tool.taggerd]`` without what no project may set: keys, addresses and hooks.
+
+    A hook is a command that runs as the user, or an address that hears of every photo.
 
     Args:
         file: the pyproject.toml.
@@ -103,15 +105,17 @@ def project_layer(file: Path, name: str, content: Mapping[str, Any]) -> Project:
     given = table.get("backend")
     backend = given if isinstance(given, dict) else {}
     left = [key for key in backend if key in Backend.model_fields and key not in PROJECT_KEYS]
-    if not left:
+    hooks = ["hooks"] if table.pop("hooks", None) is not None else []
+    if not (left or hooks):
         return Project(Layer(name, table))
-    kept = {key: value for key, value in backend.items() if key not in left}
-    keys = ", ".join(f"backend.{key}" for key in left)
+    if left:
+        table["backend"] = {key: value for key, value in backend.items() if key not in left}
+    keys = ", ".join([*(f"backend.{key}" for key in left), *hooks])
     notice = (
-        f"{printable(file)}: {keys} ignored: keys and addresses are never taken from a {FILE}; "
-        f"set them in {printable(user_file(os.environ))} or in the environment"
+        f"{printable(file)}: {keys} ignored: keys, addresses and hooks are never taken from a "
+        f"{FILE}; set them in {printable(user_file(os.environ))} or in the environment"
     )
-    return Project(Layer(name, {**table, "backend": kept}), notice)
+    return Project(Layer(name, table), notice)
 
 
 def trust(folder: Path) -> Project:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
+from taggerd.settings.hooks import Hooks
 from taggerd.settings.metadata import Keywords, Metadata, Ownership, SidecarNames
 from taggerd.settings.metrics import Metrics
 from taggerd.settings.permissions import user_name
@@ -181,6 +182,11 @@ class Settings(BaseSettings):
     service: Service = Field(Service(), description="The daemon.")
     metrics: Metrics = Field(
         Metrics(), description="Figures for Prometheus, and the health of the daemon."
+    )
+    hooks: Hooks = Field(
+        Hooks(),
+        description="Who is told what taggerd did: commands and webhooks, which never hold a photo "
+        "up.",
     )
 
     @model_validator(mode="before")

@@ -97,7 +97,10 @@ def test_even_a_trusted_project_gives_no_key_and_no_address(
     assert 'backend.base_url = "auto"' in said.stdout
     assert "image.max_edge = 900" in said.stdout
     (line,) = said.stderr.splitlines()
-    assert "backend.base_url, backend.api_key ignored: keys and addresses are never taken" in line
+    assert (
+        "backend.base_url, backend.api_key ignored: keys, addresses and hooks are never taken"
+        in line
+    )
     named = in_folder(victim, victim.home, "config", "show", "--config", f"{card}/pyproject.toml")
     assert "image.max_edge = 900" in named.stdout
     assert 'backend.base_url = "auto"' in named.stdout

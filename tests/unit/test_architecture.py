@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(taggerd.__file__).parent
 REPOSITORY = PACKAGE.parent
 
-PACKAGES = frozenset({"arrivals", "imaging", "inference", "journal", "ledger", "metadata"})
+PACKAGES = frozenset({"arrivals", "hooks", "imaging", "inference", "journal", "ledger", "metadata"})
 """Each does one thing to a photo, and knows none of the others: the pipeline calls them."""
 SHARED = frozenset({"__version__", "errors", "files", "photo", "retry", "settings"})
 """What each of them may use; it uses nothing but itself."""
@@ -51,7 +51,7 @@ LAYERS = (
 HOMES = {
     "babel": ("inference/languages.py", "settings/metadata.py"),
     "h11": ("observe/server.py",),
-    "httpx": ("inference/", "testing.py"),
+    "httpx": ("inference/", "hooks/", "testing.py"),
     "inflect": ("metadata/keywords/",),
     "jinja2": ("journal/",),
     "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG

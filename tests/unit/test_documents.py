@@ -11,7 +11,10 @@ import taggerd
 
 PACKAGE = Path(taggerd.__file__).parent
 REPOSITORY = PACKAGE.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+DOCUMENTS = (
+    *("README.md", "HOOKS.md", "ARCHITECTURE.md"),
+    *("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
+)
 GLOSSARY_WORDS = 25
 FILES_A_CHANGE = 4
 LARGE_CHANGES = ("PostgreSQL", "a burst")

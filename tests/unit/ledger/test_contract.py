@@ -36,7 +36,7 @@ from taggerd.ledger import (
     Released,
     Rewritten,
 )
-from taggerd.photo import PhotoFile, Sidecar, Stamp, group
+from taggerd.photo import Notice, PhotoFile, Sidecar, Stamp, group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -1048,6 +1048,84 @@ async def test_streams_are_apart(ledger: Ledger, state: State) -> None:
     await ledger.end(second, Finished(DIGEST, record(2)))
     assert await ledger.outbox(10, "scan") == [record(1, stream="scan")]
     assert await ledger.outbox(10) == [record(2)]
+
+
+# ── Notices for hooks ────────────────────────────────────────────────────────────────────────────
+
+
+def notice(number: int = 1, *, hook: str = "after_photo", at: float = 1_000_000.0) -> Notice:
+    """Return a notice."""
+    return Notice(f"notice-{number}", hook, at, f'{{"id": {number}}}')
+
+
+async def test_notices_are_kept_with_the_delivery_of_their_records(
+    ledger: Ledger, state: State
+) -> None:
+    """In order, by hook, each once, also after a kill."""
+    await ledger.admit([file()])
+    await ledger.end(await state.claim_one(ledger), Finished(DIGEST, record()))
+    other = notice(3, hook="after_batch")
+    await ledger.delivered(["record-1"], [notice(2), notice(1), other, notice(2)])
+    await state.kill(ledger)
+    ledger = await state.open()
+    assert await ledger.outbox(10) == []
+    assert await ledger.due_notices("after_photo", 10, state.now) == [notice(2), notice(1)]
+    assert await ledger.due_notices("after_photo", 1, state.now) == [notice(2)]
+    assert await ledger.due_notices("after_batch", 10, state.now) == [other]
+    assert await ledger.due_notices("on_problem", 10, state.now) == []
+
+
+async def test_notices_become_others_in_one_step(ledger: Ledger) -> None:
+    """What one hook is done with, what the next is to hear, and what is noted meanwhile."""
+    await ledger.notify([notice(1), notice(2)])
+    after = notice(1, hook="after_batch")
+    await ledger.notify([after], done=[notice(1)], notes={"batch": {"tagged": 1}})
+    assert await ledger.due_notices("after_photo", 10, 1_000_000.0) == [notice(2)]
+    assert await ledger.due_notices("after_batch", 10, 1_000_000.0) == [after]
+    assert await ledger.recall("batch") == {"tagged": 1}
+    await ledger.notify([], done=[notice(2), notice(9)], notes={"batch": None})
+    assert await ledger.due_notices("after_photo", 10, 1_000_000.0) == []
+    assert await ledger.recall("batch") is None
+
+
+async def test_a_deferred_notice_waits_and_counts_its_attempts(ledger: Ledger) -> None:
+    """Those behind it do not wait; a clock that was set back keeps none for ever."""
+    now = 1_000_000.0
+    await ledger.notify([notice(1), notice(2)])
+    await ledger.defer_notice(notice(1), now + 60)
+    assert await ledger.due_notices("after_photo", 10, now) == [notice(2)]
+    assert await ledger.next_notice("after_photo") == 0.0
+    await ledger.defer_notice(notice(2), now + 90)
+    assert await ledger.next_notice("after_photo") == now + 60
+    (due,) = await ledger.due_notices("after_photo", 10, now + 60)
+    assert due == replace(notice(1), attempts=1)
+    assert len(await ledger.due_notices("after_photo", 10, now - 1000)) == 2
+    assert await ledger.next_notice("on_problem") is None
+
+
+async def test_old_notices_and_too_many_are_dropped(ledger: Ledger) -> None:
+    """Of one hook alone; the latest stay."""
+    await ledger.notify([notice(n, at=1000.0 + n) for n in range(6)])
+    await ledger.notify([notice(1, hook="after_batch", at=0.0)])
+    assert await ledger.drop_notices("after_photo", before=0.0, keep=6) == 0
+    assert await ledger.drop_notices("after_photo", before=1002.0, keep=100) == 2
+    assert await ledger.drop_notices("after_photo", before=0.0, keep=3) == 1
+    left = await ledger.due_notices("after_photo", 10, 1_000_000.0)
+    assert [each.id for each in left] == ["notice-3", "notice-4", "notice-5"]
+    assert await ledger.drop_notices("after_photo", before=0.0, keep=0) == 3
+    assert await ledger.next_notice("after_batch") == 0.0
+
+
+async def test_one_owner_serves_notices(ledger: Ledger, state: State) -> None:
+    """Until it ends, however that is."""
+    other = await state.open()
+    assert await ledger.serve_notices()
+    assert await ledger.serve_notices()
+    assert not await other.serve_notices()
+    await state.kill(ledger)
+    assert await other.serve_notices()
+    await other.close()
+    assert await (await state.open()).serve_notices()
 
 
 # ── Counts and notes ─────────────────────────────────────────────────────────────────────────────
