@@ -21,6 +21,7 @@ from taggerd import __version__
 from taggerd.cli import (
     adopt,
     config,
+    ledger,
     list_registry,
     metrics,
     pause,
@@ -72,6 +73,7 @@ app.command("list-registry")(list_registry.list_registry)
 app.command("slot")(slot.slot)
 app.command("version")(version.version)
 app.add_typer(config.app, name="config")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(service.app, name="service")
 
 
@@ -183,7 +185,7 @@ def _usual_form(arguments: Sequence[str]) -> list[str]:
     match list(arguments):
         case [] | ["help"]:
             return ["--help"]
-        case ["config" | "service" as group]:
+        case ["config" | "ledger" | "service" as group]:
             return [group, "--help"]
         case ["help", *command]:
             return [*command, "--help"]

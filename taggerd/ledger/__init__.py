@@ -1,5 +1,6 @@
 """The durable queue: which photos were seen, wait, were answered, are to be journalled."""
 
+from taggerd.ledger.backup import Backup, back_up
 from taggerd.ledger.dry_run import dry_run_ledger
 from taggerd.ledger.port import (
     Admitted,
@@ -27,6 +28,7 @@ from taggerd.ledger.sqlite import SqliteLedger
 
 __all__ = [
     "Admitted",
+    "Backup",
     "Claim",
     "Counts",
     "Deferred",
@@ -47,6 +49,7 @@ __all__ = [
     "SqliteLedger",
     "State",
     "Waiting",
+    "back_up",
     "dry_run_ledger",
     "read_ledger",
 ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from taggerd.errors import LedgerDamaged, StartError, StorageError
 from taggerd.ledger import admission, queue
 from taggerd.ledger.database import Database, connect_read_only
-from taggerd.ledger.schema import checked_version, newest_version
+from taggerd.ledger.schema import checked_version, newest_version, write_copy
 from taggerd.ledger.state_directory import DATABASE, refuse_shared
 from taggerd.photo import printable
 from taggerd.settings.permissions import trusted_users
@@ -53,6 +53,10 @@ class LedgerReader:
     def paused(self, now: float) -> Pause | None:
         """Return the pause that holds at *now*, seconds since the epoch."""
         return queue.paused(self._database, now)
+
+    def copy_to(self, part: Path) -> None:
+        """Copy the whole ledger into the file *part*, and check it; may raise OSError."""
+        self._database.ask(lambda connection: write_copy(connection, part))
 
     def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
         """Return the state of each of *files*."""

@@ -102,7 +102,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> str:
         return ""
     copy = path.with_name(f"{path.name}.schema-{before}")
     if before:
-        write_copy(connection, copy)
+        _keep_copy(connection, copy)
     with immediate(connection):
         _take_steps(connection)
     if not before:
@@ -124,37 +124,45 @@ def _take_steps(connection: sqlite3.Connection, to: int | None = None) -> None:
             connection.execute(f"PRAGMA user_version = {step.version}")
 
 
-def write_copy(connection: sqlite3.Connection, target: Path) -> None:
-    """Write what *connection* sees into the file *target*, whole or not at all.
+def _keep_copy(connection: sqlite3.Connection, target: Path) -> None:
+    """Write a copy into the file *target*, whole or not at all; one of that name is replaced.
 
-    One file, without a log, for this user alone; a file of that name is replaced.
-
-    Raises:
-        sqlite3.Error: the ledger cannot be read, or the copy is not sound.
-        OSError: it cannot be written.
+    Errors as :func:`write_copy`.
     """
     part = target.with_name(f".{target.name}.part")
-    with suppress(FileNotFoundError):
-        part.unlink()
     try:
-        os.close(open_own(part, os.O_RDWR | os.O_CREAT | os.O_EXCL))
-        with closing(sqlite3.connect(part, isolation_level=None)) as copy:
-            copy.row_factory = named_row
-            copy.execute("PRAGMA journal_mode = OFF")  # what is not whole is thrown away
-            connection.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
-            _check(copy)
-        descriptor = open_own(part)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_copy(connection, part)
         part.replace(target)
         fsync_folder(target.parent)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def write_copy(connection: sqlite3.Connection, part: Path) -> None:
+    """Write what *connection* sees into the new file *part*, check it, and sync it.
+
+    One file, without a log, for this user alone. One that a kill left there is replaced.
+
+    Raises:
+        sqlite3.Error: the ledger cannot be read, or the copy is not sound.
+        OSError: it cannot be written.
+    """
+    with suppress(FileNotFoundError):
+        part.unlink()
+    os.close(open_own(part, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+    with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+        copy.row_factory = named_row
+        copy.execute("PRAGMA journal_mode = OFF")  # what is not whole is thrown away
+        connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+        _check(copy)
+    descriptor = open_own(part)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check(copy: sqlite3.Connection) -> None:
