@@ -13,7 +13,7 @@ from taggerd.logs import described
 from taggerd.photo import Notice, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from taggerd.journal import Journal
@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 DELIVER_SECONDS = 1.0
 SUMMARISE_SECONDS = 30.0
+QUIET_SECONDS = 60.0
+"""Between polls of an outbox that nobody has said anything about."""
 
 
 class OutboxRelay:
@@ -57,6 +59,7 @@ class OutboxRelay:
         self._stale: set[str] = set()
         self._caught_up = False
         self._tidied = ""
+        self._wake = asyncio.Event()
         self.trouble = ""
         """Why records stay in the ledger; empty while they are delivered."""
 
@@ -131,6 +134,10 @@ class OutboxRelay:
             await asyncio.to_thread(self._journal.tidy, today)
             self._tidied = today.isoformat()
 
+    def wake(self) -> None:
+        """Deliver within :data:`DELIVER_SECONDS`: there are records."""
+        self._wake.set()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver and summarise until *stop*; wait where the disk is full."""
         clock = asyncio.get_running_loop().time
@@ -150,10 +157,21 @@ class OutboxRelay:
                 if described(error) != self.trouble:
                     log.exception("records stay in the ledger")
                 self.trouble = described(error)
-            try:
-                await asyncio.wait_for(stop.wait(), DELIVER_SECONDS)
-            except TimeoutError:
+            # Records come several a second: each batch of them costs the disk one sync.
+            if await _over(stop.wait(), DELIVER_SECONDS) or self.trouble:
                 continue
+            pages = summarise_at - clock() if self._stale else QUIET_SECONDS
+            await self._news(stop, max(0.0, pages))
+
+    async def _news(self, stop: asyncio.Event, seconds: float) -> None:
+        """Wait for records or *stop*, or so many *seconds*."""
+        waiting = [asyncio.create_task(event.wait()) for event in (stop, self._wake)]
+        try:
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        self._wake.clear()
 
     async def finish(self) -> None:
         """Deliver and summarise the rest.
@@ -172,3 +190,12 @@ class OutboxRelay:
             else:
                 log.info("records are delivered again")
         self.trouble = trouble
+
+
+async def _over(waiting: Awaitable[object], seconds: float) -> bool:
+    """Wait so many *seconds* at most; say whether what was waited for has come."""
+    try:
+        await asyncio.wait_for(waiting, seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -612,6 +612,10 @@ class InMemoryLedger:
             del self._store.notices[notice.hook, notice.id]
         return len(old)
 
+    def stamp(self) -> object:
+        """See the port."""
+        return None
+
     async def ping(self) -> int:
         """See the port."""
         return threading.get_native_id()

@@ -141,7 +141,7 @@ class Arrivals:
     async def _check_health(self) -> None:
         """Check the roots that may not be able to report for themselves: hung ones."""
         while True:
-            await asyncio.sleep(self._timing.probe)
+            await asyncio.sleep(max(self._timing.probe, self._timing.hung / 3))
             for health in self.health():
                 self._report(health)
 

@@ -87,7 +87,9 @@ class Timing:
     """How often things are checked, seconds."""
 
     probe: float = 3.0
-    """Between two probes of a root."""
+    """Between two probes of a root that is offline, or about which something is wrong."""
+    quiet: float = 4.0
+    """How many times as rare probes are while nothing is wrong with a root."""
     gather: float = 0.02
     """For which events are gathered, so that a burst is handled in one go."""
     hung: float = 30.0

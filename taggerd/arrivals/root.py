@@ -158,7 +158,13 @@ class WatchedRoot:
             self._reconciler.request()
         self._dependencies.report(self.health())
         self.started.set()
-        self._next_probe = time.monotonic() + self._timing.probe
+        rarer = self._timing.quiet if self._is_quiet() else 1.0
+        self._next_probe = time.monotonic() + rarer * self._timing.probe
+
+    def _is_quiet(self) -> bool:
+        """Say whether nothing is wrong, and nothing has been heard of that is not proven yet."""
+        watched = self._mode == "poll" or self._watch.settled
+        return watched and not (self._offline or self._failure or self._reconciler.pending)
 
     async def _detach(self, reason: str) -> None:
         """Go offline: nothing follows from what is not there."""

@@ -91,6 +91,12 @@ class Watch:
             self._earlier_overflows += watcher.overflows
             await self._executor.run(watcher.stop)
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is proven to work, and nothing is left to be proven."""
+        doubts = self.fault or self._expected or self._suspects or self._doubtful
+        return self._proven and not doubts
+
     def forgive(self) -> None:
         """Forget earlier faults: it is another root now, or the watch works again."""
         self.fault = ""

@@ -61,8 +61,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
-PAUSE_SHOWN_SECONDS = 0.5
-"""How long a pause may remain unpublished."""
+QUIET_SECONDS = 15.0
+"""Between heartbeats while nothing changes: ``taggerd status`` trusts half a minute."""
 CLOSE_SECONDS = 1.0
 """How long after the time to drain the ledger is closed, though something still uses it."""
 END_SECONDS = 30.0
@@ -225,6 +225,7 @@ class Daemon:
                 log_outcome,
                 self._observer.ended,
                 lambda outcome: self._count(outcome, arrivals),
+                lambda _outcome: services.relay.wake(),
             ],
             pause_reason=lambda: pause_reason(
                 services.ledger, settings.schedule.hours, services.now()
@@ -247,7 +248,7 @@ class Daemon:
             keeping = [
                 parts.create_task(services.relay.run(ended), name="relay"),
                 parts.create_task(self._preflight(services, runner), name="preflight"),
-                parts.create_task(self._recover(services), name="recovery"),
+                parts.create_task(self._recover(services, runner), name="recovery"),
                 parts.create_task(
                     self._heartbeat(services, arrivals, runner, hooks), name="heartbeat"
                 ),
@@ -337,7 +338,7 @@ class Daemon:
             if services.settings.backend.preflight and not runner.paused:
                 await services.inference.probe()
 
-    async def _recover(self, services: Services) -> None:
+    async def _recover(self, services: Services, runner: Runner) -> None:
         """Queue again what dead programs had claimed."""
         while True:
             await asyncio.sleep(RECOVER_SECONDS)
@@ -350,6 +351,7 @@ class Daemon:
                 log.exception("what dead programs had claimed cannot be queued")
                 continue
             if recovered:
+                runner.wake()
                 log.warning("photos claimed by a dead program are queued again", photos=recovered)
 
     async def _status(self, services: Services, arrivals: Arrivals, runner: Runner) -> DaemonStatus:
@@ -400,17 +402,18 @@ class Daemon:
                 if described(error) != trouble:
                     log.exception("the status cannot be published")
                 trouble = described(error)
-            await self._heartbeat_due(runner, runner.paused)
+            await self._heartbeat_due(runner)
 
-    async def _heartbeat_due(self, runner: Runner, paused: str) -> None:
-        """Wait for the next heartbeat; it comes early when a pause begins or ends.
+    async def _heartbeat_due(self, runner: Runner) -> None:
+        """Wait for the next heartbeat; it comes at once when another program waits for it.
 
-        Whoever asked for the pause waits for it.
+        An idle service wakes no thread and no disk to say again what it has said.
         """
-        for _ in range(int(HEARTBEAT_SECONDS / PAUSE_SHOWN_SECONDS)):
-            await asyncio.sleep(PAUSE_SHOWN_SECONDS)
-            if runner.paused != paused:
-                return
+        busy = runner.in_flight or runner.paused or self._live is None or self._live.problems
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARTBEAT_SECONDS if busy else QUIET_SECONDS):
+                await runner.told.wait()
+        runner.told.clear()
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
         if outcome.kind == "moved":

@@ -399,6 +399,9 @@ class Ledger(Protocol):
         Returns how many were dropped.
         """
 
+    def stamp(self) -> object:
+        """Return what differs once anybody has changed anything; wakes no thread."""
+
     async def ping(self) -> int:
         """Return the native id of the thread that does the work, once it has time for that."""
 

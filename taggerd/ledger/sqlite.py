@@ -147,6 +147,10 @@ class SqliteLedger:
         """Return the process id of the daemon on this state directory; None if none runs."""
         return self._state.daemon_pid()
 
+    def stamp(self) -> object:
+        """See the port."""
+        return self._state.log_stamp()
+
     @in_thread
     def ping(self) -> int:
         """See the port."""

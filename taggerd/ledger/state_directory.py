@@ -106,6 +106,18 @@ class StateDirectory:
         """Run *work* in the thread that owns the database."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    def log_stamp(self) -> tuple[int, int]:
+        """Return size and time of the database's log, which every commit writes to.
+
+        Not in the thread: the log is on a local disk (SQLite shares memory beside it), so its inode
+        is in memory, and a wake-up every few seconds all day costs more than it.
+        """
+        try:
+            log = (self._directory / f"{DATABASE}-wal").stat()
+        except OSError:
+            return (0, 0)
+        return log.st_size, log.st_mtime_ns
+
     async def close(self) -> None:
         """Close the database and release the locks; may be called more than once."""
         if not self.closed:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+QUIET_SECONDS = 60.0
+"""Between polls of an empty queue that nobody has changed."""
 POLL_SECONDS = 5.0
 """Between polls of an empty queue, where nothing says that there is more."""
 SHORTEST_POLL_SECONDS = 0.2
@@ -94,6 +96,9 @@ class Runner:
         self._clock = clock
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
+        self.told = asyncio.Event()
+        """Set when a quiet time is over: another program may have said something, and wait for an
+        answer."""
         self._in_flight: set[asyncio.Task[None]] = set()
         self._slow: asyncio.Task[None] | None = None
         """The one of them whose photo is slow."""
@@ -141,6 +146,8 @@ class Runner:
 
     def wake(self) -> None:
         """Poll the queue now: there may be more."""
+        if not self._in_flight:
+            self.told.set()  # it was quiet
         self._wake.set()
 
     async def work(self, *, drain_seconds: float) -> None:
@@ -217,7 +224,10 @@ class Runner:
             if claim.slow:
                 self._slow = task
         if sum(not claim.slow for claim in claims) < free or free == 0:
-            await self._idle(POLL_SECONDS if free == 0 else await self._seconds_to_next())
+            if free == 0:
+                await self._idle(POLL_SECONDS)
+            else:
+                await self._rest(await self._seconds_to_next())
         return True
 
     async def _claim(self, most: int) -> list[Claim]:
@@ -261,16 +271,18 @@ class Runner:
             )
         except StorageError:
             return POLL_SECONDS
+        # For a scan an end may be near: another's photos are free once that other has died.
+        longest = QUIET_SECONDS if self._trouble_timeout is None else POLL_SECONDS
         if due is None:
-            return POLL_SECONDS
-        return min(max(due - self._now(), SHORTEST_POLL_SECONDS), POLL_SECONDS)
+            return longest
+        return min(max(due - self._now(), SHORTEST_POLL_SECONDS), longest)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         self._slow = None if task is self._slow else self._slow
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fatal = error
-        self._wake.set()
+        self.wake()
 
     async def _idle(self, seconds: float) -> None:
         """Wait until a photo ends, somebody wakes us, or *seconds* are over."""
@@ -278,6 +290,22 @@ class Runner:
             # Not wait_for(): until Python 3.12 it loses a cancellation that comes with the waking.
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait as :meth:`_idle` does, and until another program has changed the queue.
+
+        Nothing says that it did, and claiming to find out would wake three threads several times.
+        """
+        before = self._services.ledger.stamp()
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
+            self._moved_at = self._clock()
+            await self._idle(min(left, POLL_SECONDS))
+            if self._wake.is_set() or self._in_flight or self._services.build_changed():
+                return
+            if self._services.ledger.stamp() != before:
+                self.told.set()
+                return
 
     # Nothing starts.
 
@@ -300,7 +328,9 @@ class Runner:
             return False
         self._wake.clear()
         try:
-            self.paused = await self._pause_reason()
+            before, self.paused = self.paused, await self._pause_reason()
+            if self.paused != before:
+                self.told.set()
         except StorageError as error:
             await self._ledger_failed(error)
             return True

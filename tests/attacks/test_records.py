@@ -93,6 +93,7 @@ async def test_a_day_whose_page_cannot_be_made_does_not_stop_the_relay(
         relaying = asyncio.create_task(services.relay.run(stop))
         await site.arrive("a.jpg")
         await tag(site, services)
+        services.relay.wake()
         await asyncio.wait_for(begun.wait(), 60)
         stop.set()
         await relaying

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import httpx
 import pytest
@@ -99,6 +99,48 @@ async def test_whatever_an_attempt_raises_one_photo_pays_and_the_run_goes_on(sit
     assert heard.kinds == {"tagged": 2, "will retry": 2, "failed": 1}
     (failed,) = [outcome for outcome in heard if outcome.kind == "failed"]
     assert failed.reason.startswith("ZeroDivisionError")
+
+
+async def test_a_quiet_queue_is_left_alone_until_somebody_changes_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle service wakes nothing but a check; what another program does is seen by that."""
+    monkeypatch.setattr("taggerd.runner.runner.POLL_SECONDS", 0.001)
+    claims, stamps, changed = 0, 0, 0
+    heard, claim = Heard(), site.ledger.claim
+
+    async def counting(*args: int, **kwargs: Any) -> list[Claim]:  # noqa: ANN401 - as the original
+        nonlocal claims
+        claims += 1
+        return await claim(*args, **kwargs)
+
+    def stamp() -> object:
+        nonlocal stamps
+        stamps += 1
+        return changed
+
+    async def until(there: Callable[[], bool]) -> None:
+        while not there():  # noqa: ASYNC110 - counts, which no event tells of
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(site.ledger, "claim", counting)
+    monkeypatch.setattr(site.ledger, "stamp", stamp)
+    async with site.services() as services, asyncio.timeout(30):
+        quiet = runner(services, site, heard, more_to_come=lambda: True)
+        working = asyncio.create_task(quiet.work(drain_seconds=0))
+        await until(lambda: stamps > 20)
+        asked = claims
+        await until(lambda: stamps > 40)
+        assert claims == asked
+        quiet.told.clear()
+        changed += 1
+        await quiet.told.wait()
+        await until(lambda: claims > asked)
+        await site.arrive(*NAMES)
+        quiet.wake()
+        await until(lambda: len(heard) == 3)
+        quiet.stop()
+        await working
 
 
 async def test_a_fault_of_the_program_costs_no_photo_anything(
