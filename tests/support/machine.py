@@ -43,6 +43,8 @@ mount -t overlay -o lowerdir="$1",upperdir=/run/machine/upper,workdir=/run/machi
     overlay /run/machine/root
 # systemd draws a machine ID at the first boot; the host's would be one too many.
 : > /run/machine/root/etc/machine-id
+# An installer writes it; debootstrap does not.
+echo '127.0.0.1 localhost' > /run/machine/root/etc/hosts
 echo held
 # Lasts as long as the tests: their end closes this pipe.
 exec cat
@@ -277,7 +279,9 @@ class Machine:
         into = target if source.is_dir() else os.path.dirname(target)  # noqa: PTH120 - not a path here
         self.run(["mkdir", "-p", into], user=user)
         rename = [] if source.is_dir() else [f"--transform=s|.*|{os.path.basename(target)}|"]  # noqa: PTH119
-        self.run(["tar", "-C", into, "-x", "--no-same-owner", *rename], user=user, given=packed)
+        # A folder that is there keeps its mode.
+        unpack = ["tar", "-C", into, "-x", "--no-same-owner", "--no-overwrite-dir", *rename]
+        self.run(unpack, user=user, given=packed)
 
     def write(self, path: str, text: str, *, user: str | None = None, mode: str = "644") -> None:
         """Write a file in it; folders on the way are made."""
