@@ -116,8 +116,10 @@ class Server:
             async with asyncio.timeout(self._longest_seconds):
                 await self._exchange(reader, writer)
                 writer.close()
-        except (TimeoutError, OSError, h11.ProtocolError):
-            pass  # it came too late, or went away: nobody is left to be told
+        except (TimeoutError, OSError, h11.ProtocolError, asyncio.CancelledError):
+            # It came too late, or went away, or we did: nobody is left to be told. Of a task that
+            # was cancelled asyncio would log a traceback until Python 3.12.
+            pass
         except Exception:
             log.exception("a request could not be answered")
         finally:
