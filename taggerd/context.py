@@ -61,7 +61,7 @@ async def inspected(photo: Photo, said: Said, services: Services) -> Inspection:
         try:
             return await run(metadata.inspect, photo, options, said, wanted)
         except PhotoError as error:
-            log.info("no context for this photo", photo=photo.name, reason=str(error))
+            log.debug("no context for this photo", photo=photo.name, reason=str(error))
     return await run(metadata.inspect, photo, options, said)
 
 

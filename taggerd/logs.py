@@ -1,24 +1,146 @@
-"""Logging: structlog to stderr, plain on a terminal, with priorities for journald, or JSON."""
+"""Logging: structlog to stderr, plain on a terminal, or JSON; to the journal where stderr is that.
+
+In the journal an event is one entry, with fields to search by: ``journalctl TAGGERD_PHOTO=…``.
+"""
 
 from __future__ import annotations
 
 import io
 import logging
-import os
 import sys
 import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 import structlog
+from logging_journald import JournaldTransport, check_journal_stream
 
 from taggerd.photo import brief
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
     from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """sd-daemon(3): the prefix that journald takes as a line's priority."""
+
+
+CANNOT_RUN = "taggerd cannot run"
+UNEXPECTED = "unexpected error"
+MESSAGE_IDS: Mapping[str, str] = {
+    "starting": "2c5a667573af482d8f2332810a43a782",
+    "serving": "76a6c7c2c2f84eb899ba4ab058454fbd",
+    "reloading": "83936f586ee24c4fbf5f84649ad34f11",
+    "the new settings are wrong; the old ones stay in force": "e2d67e5dbc744d75b4d8c579d6b41cf2",
+    "stopping": "2e308ba68ffa4456a2cbf4362d491d36",
+    "stopped": "e5ed1ee069f04a59af72ba7633c291d9",
+    CANNOT_RUN: "a3ebaac066324635b14ac18146ce13a3",
+    UNEXPECTED: "20f76d5266b44f0ba841e5d756b56fba",
+    "tagged": "587e55df63ea4393a99c3662f022629b",
+    "failed": "8f1d4f801e8140349944f17e92fe59d9",
+    "backend unusable; work waits for it": "da183fba8a0245d182466d26d02e96cd",
+    "backend is usable": "5040b4d8e20741ddae245a6360d8cadd",
+    "watching": "1200527ea44f43509e2544f43c33760e",
+    "polling": "d11bcb9264ee4546aabca29ed0fef131",
+    "degraded": "4bb914e894334534a27223f675c6d3c0",
+    "offline": "a211b963e848468396c52210e729d5f7",
+    "work is blocked": "99d4cdf840184b509bef1e4ea98a23be",
+    "photos cannot enter the queue": "ecfcfadc9437410dad5e57cd05dbb282",
+    "sidecars can be written again": "913f2af1d01a4188bc10149bc30ddf81",
+    "records stay in the ledger": "929678b01a214fcd8b73299fe3053507",
+    "records are delivered again": "8188ea54c934480f8583f963bd6f3956",
+}
+"""``MESSAGE_ID`` of the events that matter, by their text; people search by it and alarm on it, so
+that an event keeps its own even if its text changes. Four are states of an import folder."""
+_FIELDS = {"import_folder": "TAGGERD_ROOT", "base_url": "TAGGERD_ENDPOINT"}
+"""Fields of the journal whose names are not made from ours: ``photo`` is ``TAGGERD_PHOTO``."""
+_JOURNAL_SECONDS = 0.5
+"""How long journald may take to accept an entry: one that hangs must not stop the event loop."""
+
+
+class _Journal:
+    """Sends each event to journald as one entry; to stderr, line by line, where it takes none."""
+
+    def __init__(self) -> None:
+        """Find the socket.
+
+        Raises:
+            OSError: this process may open none.
+
+        """
+        self._transport = JournaldTransport(connected=False)  # journald may be restarted
+        self._transport.socket.settimeout(_JOURNAL_SECONDS)
+
+    def send(self, entry: Mapping[str, str]) -> None:
+        """Send an *entry*; its values may have several lines."""
+        try:
+            self._transport.send(entry.items())
+        except OSError:
+            prefix = f"<{entry['PRIORITY']}>"
+            _Stderr().write("".join(f"{prefix}{x}\n" for x in entry["MESSAGE"].splitlines()))
+
+    debug = info = warning = error = critical = msg = send
+
+
+def _processed(
+    logger: WrappedLogger, method: str, event: EventDict
+) -> tuple[tuple[dict[str, str]], dict[str, object]]:
+    """Make what :class:`_Journal` is called with."""
+    return (_entry(logger, method, event),), {}
+
+
+def _entry(_logger: WrappedLogger, method: str, event: EventDict) -> dict[str, str]:
+    """Make the journal's entry of an event: systemd.journal-fields(7)."""
+    text, trace = str(event.pop("event", "")), event.pop("exception", "")
+    event.pop("level", None)
+    told = " ".join([text, *(f"{key}={_quoted(value)}" for key, value in event.items())])
+    entry = {
+        "MESSAGE": f"{told}\n{trace}" if trace else told,
+        "PRIORITY": str(_PRIORITIES.get(method, 6)),
+        "SYSLOG_IDENTIFIER": "taggerd",
+    }
+    if identity := MESSAGE_IDS.get(text):
+        entry["MESSAGE_ID"] = identity
+    for key, value in event.items():
+        entry[_FIELDS.get(key) or f"TAGGERD_{key.upper()}"] = str(value)
+    return entry
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return repr(text) if not text or any(c in text for c in " \"'=") else text
+
+
+def _journal() -> _Journal | None:
+    """Return the journal, if this process's stderr is it: systemd.exec(5), ``$JOURNAL_STREAM``."""
+    with suppress(OSError, ValueError, AttributeError):
+        if check_journal_stream():
+            return _Journal()
+    return None
+
+
+def complain(message: str, event: str = CANNOT_RUN) -> None:
+    """Say on stderr why a command ends; in the journal as an error.
+
+    A plain line would be of priority info there, as all that a program prints: nobody who asks for
+    errors would find why the service does not start.
+    """
+    if (journal := _journal()) is None:
+        for line in message.splitlines():
+            sys.stderr.write(f"taggerd: {line}\n")
+        return
+    for line in message.splitlines():
+        entry = _entry(None, "error", {"event": event})
+        journal.send({**entry, "MESSAGE": _safe(line)})
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Log what ends the program as one entry: Python prints a traceback line by line."""
+    structlog.get_logger(__name__).critical(UNEXPECTED, exc_info=(kind, error, trace))
 
 
 def _journald(_logger: WrappedLogger, method: str, line: EventDict | str) -> str:
@@ -92,40 +214,45 @@ def set_up(
     log_format: Literal["auto", "console", "json"] = "auto",
     level: Literal["debug", "info", "warning", "error"] = "info",
 ) -> None:
-    """Send all log lines to stderr.
+    """Send all log lines to stderr, or to the journal.
 
-    ``auto`` is coloured on a terminal; under systemd (``$JOURNAL_STREAM``) it leaves out the time,
-    which journald adds, and prefixes the priority.
+    ``auto`` speaks the journal's own protocol where stderr is the journal, and is coloured on a
+    terminal. ``console`` and ``json`` are lines on stderr; for journald, which adds the time, with
+    their priority before them.
     """
-    under_journald = bool(os.environ.get("JOURNAL_STREAM"))
+    journal = _journal()
+    native = journal is not None and log_format == "auto"
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         _one_line,
     ]
-    if log_format == "json":
+    if native:
+        processors += [structlog.processors.ExceptionRenderer(_rendered), _processed]
+        sys.excepthook = _log_uncaught
+    elif log_format == "json":
         processors += [
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.ExceptionRenderer(_rendered),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        if not under_journald:
+        if journal is None:
             processors.append(structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False))
-        colors = sys.stderr.isatty() and not under_journald
         processors.append(
             structlog.dev.ConsoleRenderer(
-                colors=colors,
+                colors=sys.stderr.isatty(),
                 pad_event_to=0,
                 pad_level=False,
                 exception_formatter=_traceback,
             )
         )
-        if under_journald:
-            processors.append(_journald)
+    if journal is not None and not native:
+        processors.append(_journald)
+    lines = structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr()))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
+        logger_factory=(lambda *_: journal) if native else lines,
         cache_logger_on_first_use=False,
     )

@@ -40,6 +40,7 @@ from taggerd.cli import (
 )
 from taggerd.cli.interrupts import INTERRUPTED, end_at_once
 from taggerd.errors import TaggerdError
+from taggerd.logs import complain
 from taggerd.photo import escape_controls
 from taggerd.workers.cage import hide
 
@@ -218,6 +219,5 @@ def _options_of(command: str) -> set[str]:
 
 def _fail(message: str, code: int) -> int:
     """Print each line of *message* as an error."""
-    for line in message.splitlines():
-        sys.stderr.write(f"taggerd: {line}\n")
+    complain(message)
     return code

@@ -333,7 +333,7 @@ def read_combined(
                 answer = answer_of(part, read_answer(part, spent[0]), spent, question.identity)
                 answers.append(replace(answer, requests=0 if answers else 1))
         except AnswerError as error:
-            log.info("asked again", reason=str(error))
+            log.debug("asked again", reason=str(error))
     return answers
 
 

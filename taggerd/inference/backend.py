@@ -273,7 +273,7 @@ class Backend:
             completion = await self.complete(asked, image)
         except (PhotoRefused, BackendFailed, BackendTimeout) as error:
             # It is the longest request there is: a shorter one may pass, and no photo pays for it.
-            log.info("asked role by role", reason=str(error))
+            log.debug("asked role by role", reason=str(error))
             return None
         completions = split_combined(asked, completion)
         await self._learn_combining(model, well=len(completions) == len(group))
@@ -297,7 +297,7 @@ class Backend:
                 if len(spent) > policy_of(error).repeats:
                     error.role = question.role
                     raise
-                log.info("asked again", reason=str(error))
+                log.debug("asked again", reason=str(error))
             else:
                 return answer_of(asked, read, spent, question.identity)
 

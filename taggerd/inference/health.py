@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from taggerd.errors import NotProbed
+from taggerd.errors import (
+    BackendBusy,
+    BackendFailed,
+    BackendTimeout,
+    BackendUnreachable,
+    NotProbed,
+)
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
@@ -48,6 +54,17 @@ def probing() -> Iterator[None]:
 def is_probing() -> bool:
     """Return whether the request at hand is a probe and not about a photo."""
     return _probing.get()
+
+
+_OUTAGE = (BackendBusy, BackendFailed, BackendTimeout, BackendUnreachable)
+"""What a server that goes down and comes up again shows one after the other."""
+
+
+def _is_one_outage(before: BackendError | None, error: BackendError) -> bool:
+    """Say whether *error* calls for the same as the one *before* it."""
+    return type(error) is type(before) or (
+        isinstance(before, _OUTAGE) and isinstance(error, _OUTAGE)
+    )
 
 
 class Health:
@@ -87,20 +104,27 @@ class Health:
     def fault(self, error: BackendError) -> None:
         """Stop requests because of *error*; faults of requests already in flight change nothing."""
         if self.error is None:
-            log.warning("backend unusable; work waits for it", reason=str(error))
+            self._tell(error)
             self.error = error
             self.outages += 1
 
     def probed(self, error: BackendError | None) -> None:
-        """Take over what a probe found, None for healthy; each change is logged once."""
-        if error is None and self.error is not None:
-            log.info("backend is usable", base_url=self._name())
-        elif error is not None and str(error) != str(self.error):
-            log.warning("backend unusable; work waits for it", reason=str(error))
+        """Take over what a probe found, None for healthy.
+
+        An outage is logged when it begins and when it ends; in between, only what asks for
+        something else to be done. The words of an error may differ each time.
+        """
         before = self.error
+        if error is None and before is not None:
+            log.info("backend is usable", base_url=self._name())
+        elif error is not None and not _is_one_outage(before, error):
+            self._tell(error)
         if error is not None and (before is None or isinstance(before, NotProbed)):
             self.outages += 1
         self.error = error
+
+    def _tell(self, error: BackendError) -> None:
+        log.warning("backend unusable; work waits for it", base_url=self._name(), reason=str(error))
 
     def answered(self) -> None:
         """Note an answer: the next outage starts with a short wait again."""

@@ -29,11 +29,16 @@ class Outcome:
     reason: str = ""
     record: Record | None = None
     """What is journalled; None where nothing is."""
+    shared: bool = False
+    """Whether the reason holds for all photos alike and is logged as such: the backend is away."""
 
 
 def log_outcome(outcome: Outcome) -> None:
-    """Write *outcome* to the log, as one line."""
+    """Write *outcome* to the log, as one line.
+
+    An outage is logged when it begins and when it ends, not for each photo in flight.
+    """
     troubled = outcome.kind in {"failed", "will retry", "waiting"}
     reason = {"reason": outcome.reason} if outcome.reason else {}
-    write = log.warning if troubled else log.info
+    write = log.debug if outcome.shared else log.warning if troubled else log.info
     write(outcome.kind, photo=printable(outcome.photo.primary.path), **reason)

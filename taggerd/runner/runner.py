@@ -501,7 +501,8 @@ class Runner:
             self._judge.forget(attempt.claim)
             if verdict.kind != "will retry" and self._blocked.release(photo.primary.path):
                 log.info("sidecars can be written again", photo=printable(photo.primary.path))
-        outcome = Outcome(photo, verdict.kind, verdict.reason, verdict.record)
+        shared = verdict.error is not None and policy_of(verdict.error).pauses == "endpoint"
+        outcome = Outcome(photo, verdict.kind, verdict.reason, verdict.record, shared)
         for listener in self._on_outcome:
             try:
                 listener(outcome)

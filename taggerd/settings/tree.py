@@ -142,7 +142,7 @@ class Service(Section):
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto",
-        description="auto: coloured on a terminal; elsewhere plain, with priorities for journald.",
+        description="auto: entries in the journal; coloured on a terminal; elsewhere plain.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level shown."

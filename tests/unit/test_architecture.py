@@ -54,6 +54,7 @@ HOMES = {
     "httpx": ("inference/", "hooks/", "testing.py"),
     "inflect": ("metadata/keywords/",),
     "jinja2": ("journal/",),
+    "logging_journald": ("logs.py",),
     "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG
     "pillow_heif": ("imaging/",),
     "pillow_jxl": ("imaging/",),
