@@ -42,19 +42,19 @@ class Observer:
         *,
         waits_for: Callable[[], str] = str,
         stuck: Callable[[], str] = str,
-        textfile_seconds: float = TEXTFILE_SECONDS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Show nothing yet.
 
         Args:
             waits_for: returns why the parts cannot be started; empty where no reason is known.
             stuck: returns which part stands still, by systemd's watchdog; empty if none does.
-            textfile_seconds: between two renewals of the text file, at least.
+            sleep: waits between two renewals of the text file.
 
         """
         self._waits_for, self._stuck = waits_for, stuck
         self._settings: MetricsSettings | None = None
-        self._textfile_seconds = textfile_seconds
+        self._sleep = sleep
         self._metrics: Metrics | None = None
         self._server: Server | None = None
         self._gather: Callable[[], Awaitable[Figures]] | None = None
@@ -251,7 +251,7 @@ class Observer:
         while self._changed:
             self._changed = False
             await self._write_textfile()
-            await asyncio.sleep(self._textfile_seconds)
+            await self._sleep(TEXTFILE_SECONDS)
 
     async def _write_textfile(self) -> None:
         from taggerd.observe import textfile  # noqa: PLC0415 - costs nothing when off

@@ -30,7 +30,7 @@ from taggerd.runner.outcome import Kind
 from taggerd.settings import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 SECONDS = 30.0
 ON = Metrics(listen="127.0.0.1:0")
@@ -101,9 +101,17 @@ async def _gather() -> Figures:
 @pytest.fixture
 async def observer() -> AsyncIterator[Observer]:
     """Return an observer that shows nothing yet."""
-    observer = Observer(waits_for=lambda: "the disk is full", textfile_seconds=0.0)
+    observer = Observer(
+        waits_for=lambda: "the disk is full", sleep=lambda _seconds: asyncio.sleep(0)
+    )
     yield observer
     await observer.close()
+
+
+async def _until(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not what():  # noqa: ASYNC110 - what is waited for knows no event
+            await asyncio.sleep(0)
 
 
 async def _get(observer: Observer, path: str) -> tuple[int, str]:
@@ -324,21 +332,36 @@ async def test_a_text_file_is_whole_and_readable(observer: Observer, tmp_path: P
 
 
 async def test_a_text_file_is_renewed_on_changes_and_not_too_often(tmp_path: Path) -> None:
-    """The first change is written at once, the rest together when the time has come; then none."""
+    """The first change is written at once, the rest together after a minute; then none."""
     path = tmp_path / "taggerd.prom"
-    observer = Observer(textfile_seconds=0.3)
+    waits: list[float] = []
+    over = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await over.wait()
+        over.clear()
+
+    async def written() -> float:
+        await _until(lambda: bool(waits) and not over.is_set())
+        return _samples(path.read_text())[("taggerd_attempts_total", "tagged")]
+
+    observer = Observer(sleep=sleep)
     await observer.configure(Metrics(textfile=path))
-    written: list[int] = []
     with observer.serving(_gather):
+        observer.ended(Outcome())
+        assert await written() == 1
         for _ in range(200):
             observer.ended(Outcome())
-            await asyncio.sleep(0.001)
-            stamp = path.stat().st_ino if path.exists() else 0
-            written += [stamp] if stamp and stamp not in written[-1:] else []
+            await asyncio.sleep(0)
+        assert (await written(), waits) == (1, [60.0])
+        over.set()
+        await _until(lambda: len(waits) == 2)
+        assert await written() == 201
+        over.set()
         assert observer._writing is not None
         await observer._writing  # ends by itself: nothing changes any more
-        assert _samples(path.read_text())[("taggerd_attempts_total", "tagged")] == 200
-        assert len(written) <= 3
+        assert waits == [60.0, 60.0]
     await observer.close()
 
 
