@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from taggerd.daemon.health import Problem
     from taggerd.daemon.status import DaemonStatus, EndpointStatus, ServiceStatus
 
-LATE_SECONDS = 30.0
-"""A healthy daemon publishes its status every few seconds."""
 WIDTH = 80
 CAUSES_SHOWN = 10
 
@@ -221,8 +219,6 @@ def _at(moment: float) -> str:
 
 def _live_rows(live: DaemonStatus, said: Container[str]) -> Iterator[Row]:
     """Yield the state of the daemon's parts; *said*: those of which a problem says it already."""
-    if abs(time.time() - live.updated_at) > LATE_SECONDS:
-        yield "", f"no news from it since {_at(live.updated_at)}; then:"
     for endpoint in live.endpoints:
         yield "backend", _endpoint(endpoint, said)
     for root in live.roots:

@@ -34,7 +34,7 @@ Kind = Literal[
 ]
 """What is wrong, the gravest first:
 
-- ``program``: a part of taggerd itself cannot be loaded or called.
+- ``program``: a part of taggerd itself cannot be loaded or called, or it does not answer.
 - ``ledger``: the database is damaged.
 - ``state disk``: nothing can be written to, or read from, the disk of the state directory.
 - ``photos disk``: an import folder takes no sidecars.

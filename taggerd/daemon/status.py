@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SERVED = frozenset({"watching", "polling"})
 """States of an import folder that nobody has to look at."""
+LATE_SECONDS = 45.0
+"""A daemon says at least every quarter of a minute that it lives."""
 FAILED_SHOWN = 20
 """Failed photos listed by ``taggerd status --json``; the rest are counted."""
 FAILED_READ = 1000
@@ -313,6 +315,8 @@ async def service_status(settings: Settings, *, foreign: bool = False) -> Servic
     running = daemon_of(directory) is not None
     problems += _disk_problems(settings)
     if running and live is not None:
+        if now.timestamp() - live.updated_at > LATE_SECONDS:
+            problems.append(_late(live))
         health = health_of((*live.problems, *problems), backend_away=live.backend_away)
     else:
         health = health_of(problems, running=running)
@@ -384,6 +388,15 @@ def causes_of(failed: Iterable[FailedPhoto]) -> tuple[Cause, ...]:
         Cause(reason=photos[0].reason, count=len(photos), example=photos[0].path)
         for photos in groups
     )
+
+
+def _late(live: DaemonStatus) -> Problem:
+    """Return the problem of a daemon that does not say any more how it is."""
+    text = (
+        "the service has not said how it is for long: it hangs, or this machine is overloaded; "
+        "systemd restarts it, or do so yourself"
+    )
+    return Problem(kind="program", subject=f"pid {live.pid}", text=text, since=live.updated_at)
 
 
 def _disk_problems(settings: Settings) -> Iterator[Problem]:

@@ -36,9 +36,12 @@ class Outcome:
 def log_outcome(outcome: Outcome) -> None:
     """Write *outcome* to the log, as one line.
 
-    An outage is logged when it begins and when it ends, not for each photo in flight.
+    At ``info`` that is one line a photo: an attempt after which others come has none, and an outage
+    is logged when it begins and when it ends, not for each photo in flight.
     """
-    troubled = outcome.kind in {"failed", "will retry", "waiting"}
     reason = {"reason": outcome.reason} if outcome.reason else {}
-    write = log.debug if outcome.shared else log.warning if troubled else log.info
+    if outcome.shared or outcome.kind in {"moved", "will retry"}:
+        write = log.debug
+    else:
+        write = log.warning if outcome.kind in {"failed", "waiting"} else log.info
     write(outcome.kind, photo=printable(outcome.photo.primary.path), **reason)

@@ -77,7 +77,7 @@ def test_a_worker_that_is_lost_costs_one_attempt_of_one_photo(
     several(inbox, 0)
     victim = slow(inbox / "slow.jpg")
     taggerd.environment["TAGGERD__WORKERS__DEADLINE_SECONDS"] = str(deadline_seconds)
-    daemon = taggerd.start("--input-dir", inbox, ready=False)
+    daemon = taggerd.start("--input-dir", inbox, "--verbose", ready=False)
     lost = until(lambda: reading(daemon, victim))
     os.kill(lost, number)
     until(lambda: len(taggerd.records()) == PHOTOS + 1)

@@ -43,13 +43,15 @@ def test_an_outage_is_two_lines_and_a_photo_is_one(
     probes = sum(backend.requests.values())
     until(lambda: sum(backend.requests.values()) >= probes + 2)
     away = False
-    until(lambda: len(taggerd.records()) == PHOTOS)
-    until(lambda: taggerd.log().count(" tagged ") == PHOTOS)
+    (inbox / "bad.jpg").write_bytes(b"no picture")
+    until(lambda: len(taggerd.records()) == PHOTOS + 1)
+    until(lambda: len(re.findall(" (tagged|failed) ", taggerd.log()[began:])) == PHOTOS + 1)
     lines = taggerd.log()[began:].splitlines()
     events = [re.split(r" \w+=", re.sub(r"^\S+ \[\w+\] ", "", line))[0] for line in lines]
-    assert sorted(events, key=lambda event: event.startswith("tagged")) == [
+    assert sorted(events, key=lambda event: event in {"tagged", "failed"}) == [
         "backend unusable; work waits for it",
         "backend is usable",
-        *["tagged"] * PHOTOS,
+        *events[-PHOTOS - 1 :],
     ], lines
+    assert sorted(events[-PHOTOS - 1 :]) == ["failed", *["tagged"] * PHOTOS], lines
     assert taggerd.stop(daemon) == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from taggerd.daemon import status
 from taggerd.daemon.health import Problem
 from taggerd.daemon.instances import STATUS
 from taggerd.daemon.publication import Publisher
@@ -107,6 +109,19 @@ def test_the_time_left_follows_from_the_queue_and_the_speed() -> None:
     assert seconds_left(Counts(queued=90, claimed=10, recorded=5), 600.0) == 600.0
     assert seconds_left(Counts(recorded=5), 600.0) is None
     assert seconds_left(Counts(queued=5), None) is None
+
+
+@pytest.mark.parametrize(("age", "word"), [(5.0, "healthy"), (500.0, "degraded")])
+async def test_a_service_that_hangs_is_not_healthy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, word: str
+) -> None:
+    """It was, by what it had said last: stopped by SIGSTOP it was healthy for ever."""
+    said = replace(WELL, updated_at=time.time() - age)
+    monkeypatch.setattr(status, "published", lambda _directory: said)
+    monkeypatch.setattr(status, "daemon_of", lambda _directory: 1)
+    shown = await service_status(Settings(state_directory=tmp_path))
+    assert shown.health.word == word
+    assert [problem.since for problem in shown.health.problems] == [said.updated_at] * (age > 45)
 
 
 async def test_a_service_that_does_not_run_is_down(tmp_path: Path) -> None:
