@@ -316,8 +316,10 @@ def _checked(day: str) -> str:
 
 def _day_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
     """Yield day, path and kind of the journal's own files in *folder*."""
-    with failing_as_storage("read", folder):
-        names = files.names_in(folder) if files.exists(folder) else []
+    names: Sequence[str] = ()
+    # Whether it exists is not asked before: of a folder that may not be read that would say "no".
+    with failing_as_storage("read", folder), suppress(FileNotFoundError):
+        names = files.names_in(folder)
     for name in names:
         if (match := _DAY_FILE.fullmatch(name)) and _is_day(match[1]):
             yield match[1], folder / name, match[2]

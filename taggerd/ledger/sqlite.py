@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 import time
 from contextlib import suppress
@@ -17,11 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-from taggerd.errors import StorageError
+from taggerd.errors import StartError, StorageError
 from taggerd.ledger import admission, claims, queue
 from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
 from taggerd.ledger.rows import FileKey, file_of, folder_bytes, folder_range, path_of
 from taggerd.ledger.state_directory import DATABASE, StateDirectory
+from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -130,8 +130,19 @@ class SqliteLedger:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Say whether there is a ledger in the state *directory* that this user may see."""
-        return os.path.lexists(directory / DATABASE)
+        """Say whether there is a ledger in the state *directory*.
+
+        Raises:
+            StartError: the directory is out of this user's sight: nobody must take it for empty.
+        """
+        try:
+            (directory / DATABASE).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            message = f"the state directory {printable(directory)} cannot be read: {error.strerror}"
+            raise StartError(message) from error
+        return True
 
     @property
     def notices(self) -> tuple[str, ...]:

@@ -144,6 +144,46 @@ def test_the_state_of_another_user_is_refused(tmp_path: Path, secret: Path) -> N
     assert secret.read_text() == SECRET
 
 
+@pytest.mark.parametrize("powerless", [True, False])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status",),
+        ("metrics",),
+        ("report",),
+        ("retry", "--all"),
+        ("scan", "{photos}"),
+        ("scan", "--list", "{photos}"),
+        ("undo", "{photos}"),
+        ("ledger", "backup", "{photos}/backup"),
+        ("run", "--input-dir", "{photos}"),
+    ],
+    ids=" ".join,
+)
+def test_a_stranger_and_root_are_refused_in_one_line(
+    tmp_path: Path, command: tuple[str, ...], powerless: bool
+) -> None:
+    """Whoever may not look, and root, who may: told whom to become; nothing is made or changed."""
+    home, photos, state = (tmp_path / name for name in ("home", "photos", "state"))
+    for folder in (home, photos, state, state / "outputs", state / "outputs" / "results"):
+        folder.mkdir(mode=0o700)
+    (state / "ledger.sqlite").write_bytes(b"SQLite format 3")
+    (state / "outputs" / "results" / "2026-01-01.jsonl").write_text("{}\n")
+    give(state, *state.rglob("*"))
+    before = {path: path.stat().st_mtime_ns for path in [state, *state.rglob("*")]}
+    words = [word.format(photos=photos) for word in command]
+    done = Program(home, powerless=powerless)(*words, "--state-directory", state)
+    if command == ("metrics",) and not powerless:
+        assert "2026-01-01" in done.stdout  # root reads it, and nothing else
+    else:
+        assert done.returncode in {1, 2}
+        last = done.stderr.splitlines()[-1]
+        assert f"sudo -u {user_name(NOBODY)}" in last or "ermission denied" in last
+    assert "Traceback" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in [state, *state.rglob("*")]} == before
+    assert list(photos.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("owner", "mode", "refused"),
     [
