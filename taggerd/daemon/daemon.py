@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from taggerd.daemon.status import DaemonStatus
     from taggerd.hooks import Hooks
-    from taggerd.ledger import Ledger
+    from taggerd.ledger import Counts, Ledger
     from taggerd.observe.figures import Figures
     from taggerd.photo import PhotoFile
     from taggerd.services import Services
@@ -354,7 +354,13 @@ class Daemon:
                 runner.wake()
                 log.warning("photos claimed by a dead program are queued again", photos=recovered)
 
-    async def _status(self, services: Services, arrivals: Arrivals, runner: Runner) -> DaemonStatus:
+    async def _status(
+        self,
+        services: Services,
+        arrivals: Arrivals,
+        runner: Runner,
+        counts: Counts | None = None,
+    ) -> DaemonStatus:
         """Return the status of this moment. Raises StorageError."""
         shown = [
             Problem(kind="settings", subject=setting, text=f"{setting}: {text}")
@@ -362,7 +368,13 @@ class Daemon:
         ]
         outside = filter(None, [self._admission_error, self._refused, *shown])
         return await status.daemon_status(
-            services, arrivals, runner, self._started_at, outside=outside, before=self._live
+            services,
+            arrivals,
+            runner,
+            self._started_at,
+            outside=outside,
+            before=self._live,
+            counts=counts,
         )
 
     async def _observe(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
@@ -370,7 +382,9 @@ class Daemon:
         gatherer = Gatherer(services, arrivals)
 
         async def gather() -> Figures:
-            return await gatherer.figures(await self._status(services, arrivals, runner))
+            counts = await services.ledger.counts()
+            live = await self._status(services, arrivals, runner, counts)
+            return await gatherer.figures(live, counts)
 
         with self._observer.serving(gather):
             await asyncio.Event().wait()

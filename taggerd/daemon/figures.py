@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals import Arrivals
     from taggerd.daemon.status import DaemonStatus
+    from taggerd.ledger import Counts
     from taggerd.services import Services
 
 DISK_SECONDS = 1.0
@@ -33,15 +34,18 @@ class Gatherer:
         """Disks that have not answered yet: a share that hangs holds one thread, not one for each
         time that somebody asks."""
 
-    async def figures(self, live: DaemonStatus) -> Figures:
-        """Return the figures of this moment; *live* says how the service is.
+    async def figures(self, live: DaemonStatus, counts: Counts) -> Figures:
+        """Return the figures of this moment.
+
+        Args:
+            live: how the service is.
+            counts: of the ledger.
 
         Raises:
             StorageError: the ledger cannot be read.
 
         """
         ledger = self._services.ledger
-        counts = await ledger.counts()
         roots = self._arrivals.health()
         return Figures(
             health=live.health.word,

@@ -194,6 +194,7 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
     *,
     outside: Iterable[Problem] = (),
     before: DaemonStatus | None = None,
+    counts: Counts | None = None,
 ) -> DaemonStatus:
     """Gather the state of the daemon's parts.
 
@@ -204,12 +205,14 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
         started_at: seconds since the epoch.
         outside: problems that these three know nothing of.
         before: the last status: says since when the problems are there.
+        counts: of the ledger, where they were just read; among a million photos that takes a tenth
+            of a second.
 
     Raises:
         StorageError: the ledger cannot be read.
 
     """
-    counts = await services.ledger.counts()
+    counts = await services.ledger.counts() if counts is None else counts
     inference = services.inference
     now = time.time()
     problems = [*outside, *_problems(services, arrivals, runner)]

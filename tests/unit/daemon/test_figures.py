@@ -13,6 +13,7 @@ from taggerd.daemon import figures
 from taggerd.daemon.figures import Gatherer
 from taggerd.daemon.health import Problem
 from taggerd.daemon.status import DaemonStatus
+from taggerd.ledger import Counts
 
 if TYPE_CHECKING:
     import pytest
@@ -86,7 +87,7 @@ async def test_each_part_tells_what_it_knows(site: Site, monkeypatch: pytest.Mon
     async with site.services() as services:
         await site.arrive("a.jpg", "b.jpg")
         gatherer = Gatherer(services, cast("Arrivals", Roots(one="watching", two="offline")))
-        found = await gatherer.figures(AWAY)
+        found = await gatherer.figures(AWAY, await site.ledger.counts())
     assert found.health == "waiting for backend"
     assert [problem.kind for problem in found.problems] == ["backend"]
     assert {problem.kind for problem in found.problems} <= set(found.kinds)
@@ -116,11 +117,11 @@ async def test_a_disk_that_hangs_is_left_out_and_asked_once(
         gatherer = Gatherer(services, cast("Arrivals", Roots(one="watching", two="watching")))
         try:
             for _ in range(3):
-                found = await gatherer.figures(AWAY)
+                found = await gatherer.figures(AWAY, Counts())
                 assert {disk.path for disk in found.disks if disk.use == "photos"} == {"/srv/two"}
             assert asked[hung] == 1
         finally:
             release.set()
         monkeypatch.setattr(figures, "DISK_SECONDS", 30.0)
-        found = await gatherer.figures(AWAY)
+        found = await gatherer.figures(AWAY, Counts())
         assert {d.path for d in found.disks if d.use == "photos"} == {"/srv/one", "/srv/two"}
