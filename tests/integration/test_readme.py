@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import subprocess
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-MACHINE_WIDE = ("sudo ", "python3 -m venv", "~/taggerd/bin/pip", "export PATH", "scripts/")
+MACHINE_WIDE = ("sudo ", "uv tool", "scripts/", "taggerd service ")
 """Commands that install something, and scripts; scripts/demo has a test of its own."""
 
 
@@ -68,7 +68,9 @@ def test_the_daemon_runs_as_printed(home: Program) -> None:
 
 def test_what_it_says_in_passing_is_there(home: Program) -> None:
     """Switches, subcommands, files and units that the text names exist."""
-    shown = home("scan", "--help").stdout
+    helps = (["scan"], ["status"], ["service", "install"])
+    shown = "".join(home(*command, "--help").stdout for command in helps)
+    shown += home("--help").stdout
     for switch in set(re.findall(r"`(--[a-z-]+)", README)):
         assert switch in shown, switch
     for unit in set(re.findall(r"`(systemd/[\w/@.-]+\.service)`", README)):
