@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import subprocess
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-MACHINE_WIDE = ("sudo ", "uv tool", "scripts/", "taggerd service ")
+MACHINE_WIDE = ("sudo ", "uv tool", "scripts/", "taggerd service ", "rm -f ledger")
 """Commands that install something, and scripts; scripts/demo has a test of its own."""
 
 
@@ -33,6 +33,8 @@ def home(taggerd: Program) -> Program:
     (taggerd.home / "tagger.jsonl").write_text(f"{json.dumps(record)}\n")
     for number in range(3):
         photo(taggerd.home / "Pictures" / "import" / f"IMG_{number}.jpg", number)
+    roots = [str(taggerd.home / "Pictures" / "import")]  # "taggerd service install" sets them
+    taggerd.environment["TAGGERD__ARRIVALS__ROOTS"] = json.dumps(roots)
     return taggerd
 
 
@@ -52,9 +54,6 @@ def test_the_commands_for_photographers_run_as_printed(home: Program) -> None:
             continue  # the daemon: tried below; what lasts until it is stopped
         done = run(home, line)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        if line == "taggerd config init":  # "then set arrivals.roots", says its comment
-            roots = [str(home.home / "Pictures" / "import")]
-            home.environment["TAGGERD__ARRIVALS__ROOTS"] = json.dumps(roots)
     assert len(list((home.home / "Pictures" / "import").glob("*.xmp"))) == 3
 
 
