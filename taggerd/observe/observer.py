@@ -49,7 +49,7 @@ class Observer:
         Args:
             waits_for: returns why the parts cannot be started; empty where no reason is known.
             stuck: returns which part stands still, by systemd's watchdog; empty if none does.
-            sleep: waits between two renewals of the text file.
+            sleep: waits between two renewals of the text file, and between attempts to listen.
 
         """
         self._waits_for, self._stuck = waits_for, stuck
@@ -201,7 +201,7 @@ class Observer:
 
     async def _keep_trying(self, settings: MetricsSettings) -> None:
         while True:
-            await asyncio.sleep(LISTEN_SECONDS)
+            await self._sleep(LISTEN_SECONDS)
             if await self._try_to_listen(settings):
                 return
 
