@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 SUSPICIOUS_REPEATS = 5
 """So many different pictures in a row, all described in the very same words, are suspicious."""
 
+REFUSALS_AFTER_PROBE = 3
+"""So many photos may be refused once a probe has passed, before the endpoint is at fault again: it
+has just shown that it answers. With none, one such photo would end the attempts at those beside it
+each time, and keep them from ever being asked about."""
+
 _probing: ContextVar[bool] = ContextVar("probing", default=False)
 
 log = structlog.get_logger(__name__)
@@ -93,6 +98,7 @@ class Health:
         self._chance = chance
         self._failures = 0
         """Waits since the last answer."""
+        self._refusals_left = 0
         self._settled = asyncio.Event()
         """Cleared while a probe finds out whether a fault is the endpoint's."""
         self._settled.set()
@@ -103,7 +109,9 @@ class Health:
 
     def fault(self, error: BackendError) -> None:
         """Stop requests because of *error*; faults of requests already in flight change nothing."""
-        if self.error is None:
+        if self._refusals_left and not policy_of(error).throttles:
+            self._refusals_left -= 1
+        elif self.error is None:
             self._tell(error)
             self.error = error
             self.outages += 1
@@ -128,7 +136,7 @@ class Health:
 
     def answered(self) -> None:
         """Note an answer: the next outage starts with a short wait again."""
-        self._failures = 0
+        self._failures = self._refusals_left = 0
 
     async def recover(
         self,
@@ -137,6 +145,7 @@ class Health:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Wait and *probe* until the endpoint is healthy."""
+        at_fault = not isinstance(self.error, NotProbed)
         while self.error is not None:
             if backoff := policy_of(self.error).backoff:
                 self._failures += 1
@@ -144,6 +153,7 @@ class Health:
                 chance = self._chance()
                 await sleep(backoff.seconds(self._failures, asked=asked, chance=chance))
             self.probed(await probe())
+        self._refusals_left = REFUSALS_AFTER_PROBE if at_fault else 0
 
     # Requests about to be sent.
 

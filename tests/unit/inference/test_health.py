@@ -6,8 +6,14 @@ import asyncio
 
 import pytest
 
-from taggerd.errors import BackendBusy, BackendError, BackendUnreachable, NotProbed
-from taggerd.inference.health import Health, probing
+from taggerd.errors import (
+    BackendBusy,
+    BackendDenied,
+    BackendError,
+    BackendUnreachable,
+    NotProbed,
+)
+from taggerd.inference.health import REFUSALS_AFTER_PROBE, Health, probing
 
 
 class Backend:
@@ -89,6 +95,25 @@ async def test_an_answer_makes_the_next_outage_start_small() -> None:
     backend.away = 5
     await backend.recover()
     assert backend.slept[-1] == 1
+
+
+async def test_a_few_photos_may_be_refused_after_a_probe() -> None:
+    """The others are asked about meanwhile; until one is answered, or the backend wants less."""
+    backend = Backend(away=0)
+    health = backend.health
+    for answered in (False, True):
+        health.error = BackendDenied("401")
+        await backend.recover()
+        if answered:
+            health.answered()
+        refused = 0
+        while health.error is None:
+            refused += 1
+            health.fault(BackendDenied("403"))
+        assert refused == (1 if answered else REFUSALS_AFTER_PROBE + 1)
+    await backend.recover()
+    health.fault(BackendBusy("429"))
+    assert health.error is not None
 
 
 async def test_what_is_known_to_be_at_fault_is_sent_probes_alone() -> None:
