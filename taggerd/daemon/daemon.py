@@ -423,7 +423,9 @@ class Daemon:
 
         An idle service wakes no thread and no disk to say again what it has said.
         """
-        busy = runner.in_flight or runner.paused or self._live is None or self._live.problems
+        live = self._live
+        unsettled = live is None or live.problems or any(e.error for e in live.endpoints)
+        busy = runner.in_flight or runner.paused or unsettled
         with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT_SECONDS if busy else QUIET_SECONDS):
                 await runner.told.wait()
