@@ -185,7 +185,12 @@ class Installation:
         return drop_in(
             text,
             program=None if is_same else self.program,
-            needed=[self.program, *([home] if unit.kind is Kind.PERSON else [])] if system else [],
+            needed=[
+                Path(of_unit) if is_same else self.program,
+                *([home] if unit.kind is Kind.PERSON else []),
+            ]
+            if system
+            else [],
             folders=[
                 *((root, writable_folder(root, home)) for root in wanted.roots),
                 *((path, path) for path in wanted.others),
