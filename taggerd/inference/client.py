@@ -244,6 +244,12 @@ def _causes(error: BaseException | None, depth: int = 8) -> Iterator[BaseExcepti
     yield from _causes(error.__cause__ or error.__context__, depth - 1)
 
 
+_FORBIDDEN = (
+    "a firewall of this machine forbids it; of a service it may be the list of addresses that "
+    "taggerd service install made: run that again"
+)
+
+
 def _reason(error: Exception) -> tuple[str, str]:
     """Return why a connection failed, from the cause that knows it, and what to do."""
     hint = "is the backend running?"
@@ -258,7 +264,8 @@ def _reason(error: Exception) -> tuple[str, str]:
         if isinstance(cause, ssl.SSLError):
             return "it does not speak TLS", "try http:// in backend.base_url"
         if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
-            return os.strerror(cause.errno).lower(), hint
+            forbidden = cause.errno == errno.EPERM
+            return os.strerror(cause.errno).lower(), _FORBIDDEN if forbidden else hint
     if isinstance(error, httpx.ConnectError):
         return "connection failed", hint
     return "the connection was closed without an answer", hint

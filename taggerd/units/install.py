@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,10 @@ class Choice:
             people = [account(n.removeprefix("taggerd@").removesuffix(".service.d")) for n in names]
         units = [ServiceUnit(Kind.PERSON, each, self.prefix) for each in people]
         if me.uid:
-            units.insert(0, ServiceUnit(Kind.SESSION, me, self.prefix))
+            own = [ServiceUnit(Kind.SESSION, me, self.prefix), *units]
+            if found := [unit for unit in own if is_there(unit)]:
+                return found  # the machine's is not what they mean
+            units = []
         with suppress(ConfigurationError):  # no such user, no such service
             units.append(ServiceUnit(Kind.MACHINE, account(MACHINE_USER), self.prefix))
         return [unit for unit in units if is_there(unit)]
@@ -243,13 +246,7 @@ def _say_what_would_change(
     """Say what an installation would do."""
     if new := [root for root in roots if root not in wanted.roots]:
         say(f"set arrivals.roots = {', '.join(map(str, new))}")
-        wanted = Wanted(
-            (*wanted.roots, *new),
-            wanted.state_directory,
-            wanted.keeps_state,
-            wanted.others,
-            wanted.in_system_file,
-        )
+        wanted = replace(wanted, roots=(*wanted.roots, *new))
     for change in installation.changes(wanted):
         say(change.line)
         for line in (change.text or "").splitlines() if change.path.name == NAME else []:
@@ -263,16 +260,7 @@ def _start(installation: Installation, wanted: Wanted, say: Callable[[str], None
     changes, was_there = installation.changes(wanted), installation.is_installed
     if was_there and any(change.path.name == NAME for change in changes):
         say("settings or program changed since the installation: the drop-in follows")
-    for change in changes:
-        change.make()
-        say(change.line)
-    for root in wanted.roots if changes else ():
-        folder = writable_folder(root, unit.account.home)
-        say(f"may write to {printable(folder)} (import folder {printable(root)})")
-    for name, path in unit.files.items():
-        if name.startswith("tmpfiles.d"):
-            present = path if path.exists() else unit.packaged(name)
-            command("systemd-tmpfiles", "--create", present)
+    _write(installation, wanted, changes, say)
     if changes:
         systemctl.tell("daemon-reload")
     systemctl.tell("enable", "--", unit.name)
@@ -289,6 +277,29 @@ def _start(installation: Installation, wanted: Wanted, say: Callable[[str], None
         raise ServiceFailed(message) from error
     say(f"{unit.name}: {systemctl.property(unit.name, 'StatusText') or 'ready'}")
     return bool(changes)
+
+
+def _write(
+    installation: Installation,
+    wanted: Wanted,
+    changes: Sequence[Change],
+    say: Callable[[str], None],
+) -> None:
+    """Make *changes*, and the folders that the service expects."""
+    unit = installation.unit
+    for change in changes:
+        change.make()
+        say(change.line)
+    if unit.kind is Kind.SESSION:
+        # A folder that is missing when the service starts cannot be made in a read-only home.
+        wanted.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for root in wanted.roots if changes else ():
+        folder = writable_folder(root, unit.account.home)
+        say(f"may write to {printable(folder)} (import folder {printable(root)})")
+    for name, path in unit.files.items():
+        if name.startswith("tmpfiles.d"):
+            present = path if path.exists() else unit.packaged(name)
+            command("systemd-tmpfiles", "--create", present)
 
 
 def log_lines(unit: ServiceUnit) -> list[str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
 from taggerd.units.accounts import account
-from taggerd.units.dropin import MARK, NAME, drop_in, program_of
+from taggerd.units.addresses import addresses
+from taggerd.units.dropin import MARK, NAME, drop_in, program_of, quoted
 from taggerd.units.files import shipped
 from taggerd.units.folders import may_be_remade, writable_folder
 from taggerd.units.kinds import MACHINE_USER, Kind, ServiceUnit
@@ -33,6 +34,8 @@ _SLOTS = "taggerd-slots"
 """The group that shares the slots of a backend."""
 _PRIVATE = ("tmp", "var/tmp")
 """Folders of which a service of the machine has its own."""
+_NO_EXEC = ("srv", "mnt", "media", "run", "var")
+"""Folders whose files the shipped units do not let run."""
 _HIDDEN = ("home", "root", "run/user", *_PRIVATE)
 """Folders that a service of the machine's own user does not see."""
 
@@ -83,6 +86,8 @@ class Wanted:
     """Whether the state stays there: it is set, or there is a ledger already."""
     others: tuple[Path, ...]
     """More that it writes to."""
+    addresses: tuple[str, ...] | None
+    """Other machines that it asks; None: they are not known."""
     in_system_file: bool
     """Whether any setting comes from ``/etc/taggerd/taggerd.toml``."""
 
@@ -117,6 +122,7 @@ class Installation:
             state,
             rows["state_directory"]["from"] != "default" or _is_there(state / "ledger.sqlite"),
             tuple(path for path in folders if path),
+            addresses(rows),
             any(row["from"] == system_file for row in rows.values()),
         )
 
@@ -165,32 +171,20 @@ class Installation:
         is_same = Path(of_unit).exists() and Path(of_unit).samefile(self.program)
         system = unit.kind is not Kind.SESSION
         keeps = wanted.keeps_state and wanted.state_directory != unit.state_directory
-        own = [Path("/run/taggerd/slots")] if system else []
-        more = []
-        if unit.kind is Kind.PERSON:
-            more += ["ProtectSystem=strict", "ProtectHome=read-only"]
-        elif unit.kind is Kind.MACHINE and any(
-            self._is_below(root, _HIDDEN) for root in wanted.roots
-        ):
-            more += ["ProtectHome=read-only"]
-        if system and (groups := self._groups(wanted.roots)):
-            names = sorted({grp.getgrgid(group).gr_name for group in groups})
-            more += [f"SupplementaryGroups={' '.join(names)}"]
+        more = self._protection(wanted) if system else self._protection_of_session()
         if keeps and system:
             more += ["# The state stays where its user's commands look for it.", "StateDirectory="]
         elif is_scan and unit.kind is Kind.MACHINE:
-            more += ["StateDirectory=", "StateDirectory=taggerd", "UMask=0002"]
-        if keeps or not system:
-            own += [wanted.state_directory]
+            more += ["StateDirectory=", "StateDirectory=taggerd", "UMask=0027"]
+        own = [Path("/run/taggerd/slots")]
+        own += [wanted.state_directory] if keeps or not system else []
+        own += [] if system else [Path(f"/run/user/{unit.account.uid}/taggerd")]
+        needed = [Path(of_unit) if is_same else self.program]
+        needed += [home] if unit.kind is Kind.PERSON else []
         return drop_in(
             text,
             program=None if is_same else self.program,
-            needed=[
-                Path(of_unit) if is_same else self.program,
-                *([home] if unit.kind is Kind.PERSON else []),
-            ]
-            if system
-            else [],
+            needed=needed if system else [],
             folders=[
                 *((root, writable_folder(root, home)) for root in wanted.roots),
                 *((path, path) for path in wanted.others),
@@ -198,6 +192,39 @@ class Installation:
             own=own,
             more=more,
         )
+
+    def _protection(self, wanted: Wanted) -> list[str]:
+        """Return what a service of the machine can do without as its settings are."""
+        lines = []
+        at_home = any(self._is_below(root, _HIDDEN) for root in wanted.roots)
+        if self.unit.kind is Kind.PERSON or at_home:
+            lines += ["ProtectHome=read-only"]
+        if groups := self._groups(wanted.roots):
+            names = sorted({grp.getgrgid(group).gr_name for group in groups})
+            lines += [f"SupplementaryGroups={' '.join(names)}"]
+        if wanted.addresses is not None:
+            lines += [
+                "# The addresses in the settings: numbers all, for a name may lead elsewhere.",
+                "IPAddressDeny=any",
+                f"IPAddressAllow={' '.join(('localhost', *wanted.addresses))}",
+            ]
+        hidden = [path for path in what_it_needs(self.program) if self._is_below(path, _NO_EXEC)]
+        if hidden:
+            lines += [f"ExecPaths={' '.join(quoted(str(path)) for path in hidden)}"]
+        return lines
+
+    def _protection_of_session(self) -> list[str]:
+        """Return what a service of a session does without; nothing where the kernel refuses it."""
+        probe = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+        if self.unit.account.run(probe).returncode:
+            return [
+                "# This machine lets users make no namespaces: it would not start with them.",
+                "PrivateUsers=no",
+                "CapabilityBoundingSet=~",
+            ]
+        # The runtime folder is made, and stays when the service stops: other commands use it too.
+        runtime = ["RuntimeDirectory=taggerd", "RuntimeDirectoryPreserve=yes"]
+        return ["ProtectSystem=strict", "ProtectHome=read-only", *runtime]
 
     def _groups(self, roots: Sequence[Path]) -> set[int]:
         """Return the groups that the service needs besides those of its user."""

@@ -40,7 +40,9 @@ esac
 
 def wanted(*roots: Path, state: Path, keeps_state: bool = False) -> Wanted:
     """Return what settings want that name import folders, and a folder for the records."""
-    return Wanted(roots, state, keeps_state=keeps_state, others=(), in_system_file=False)
+    return Wanted(
+        roots, state, keeps_state=keeps_state, others=(), addresses=(), in_system_file=False
+    )
 
 
 @dataclass(frozen=True)
