@@ -162,8 +162,7 @@ def uninstall(unit: ServiceUnit, say: Callable[[str], None], *, dry_run: bool = 
     changes = [
         Change(folder / NAME, None) for folder in unit.drop_ins.values() if (folder / NAME).exists()
     ]
-    if not _others_of(unit):
-        changes += [Change(path, None) for path in unit.files.values() if _is_ours(path)]
+    changes += [Change(path, None) for path in _files_left_by(unit) if _is_ours(path)]
     if not changes and not is_there(unit):
         say(f"{unit.name} is not installed")
         return
@@ -232,7 +231,7 @@ def _account(
     if kind is Kind.SESSION:
         return my_account()
     person = account(choice.user) if choice.user else None
-    make_users(choice.prefix, say, dry_run=dry_run)
+    make_users(choice.prefix, choice.user, say, dry_run=dry_run)
     if person is None and dry_run:
         with suppress(ConfigurationError):
             return account(MACHINE_USER)
@@ -326,10 +325,18 @@ def _hints(unit: ServiceUnit) -> list[str]:
     return hints
 
 
-def _others_of(unit: ServiceUnit) -> list[Path]:
-    """Return the drop-ins of other services that use the same files."""
+def _files_left_by(unit: ServiceUnit) -> list[Path]:
+    """Return the files that no other service uses once *unit* is gone."""
+    kinds = [Kind.SESSION] if unit.kind is Kind.SESSION else [Kind.PERSON, Kind.MACHINE]
+    units = [ServiceUnit(kind, unit.account, unit.prefix) for kind in kinds]
     own = {folder / NAME for folder in unit.drop_ins.values()}
-    return [path for path in unit.folder.glob(f"taggerd*.d/{NAME}") if path not in own]
+    others = [path.parent.name for path in unit.folder.glob(f"*/{NAME}") if path not in own]
+    persons = [name for name in others if name.startswith("taggerd@")]
+    machines = [name for name in others if name == "taggerd.service.d"]
+    in_use = {Kind.SESSION: [], Kind.PERSON: persons, Kind.MACHINE: machines}
+    used = {path for each in units if in_use[each.kind] for path in each.files.values()}
+    files = dict.fromkeys(path for each in units for path in each.files.values())
+    return [path for path in files if path not in used]
 
 
 def _is_ours(path: Path) -> bool:

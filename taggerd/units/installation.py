@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
-from taggerd.units.accounts import account
 from taggerd.units.addresses import addresses
 from taggerd.units.dropin import MARK, NAME, drop_in, program_of, quoted
 from taggerd.units.files import shipped
@@ -186,8 +185,7 @@ class Installation:
             program=None if is_same else self.program,
             needed=needed if system else [],
             folders=[
-                *((root, writable_folder(root, home)) for root in wanted.roots),
-                *((path, path) for path in wanted.others),
+                (path, writable_folder(path, home)) for path in (*wanted.roots, *wanted.others)
             ],
             own=own,
             more=more,
@@ -228,11 +226,10 @@ class Installation:
 
     def _groups(self, roots: Sequence[Path]) -> set[int]:
         """Return the groups that the service needs besides those of its user."""
-        known = set(os.getgrouplist(self.unit.account.name, self.unit.account.gid))
-        needed = {g.gr_gid for g in grp.getgrall() if g.gr_name == _SLOTS}
-        if self.unit.kind is Kind.MACHINE:
-            needed |= {group for root in roots if (group := self._group_for(root))}
-        return needed - known
+        if self.unit.kind is not Kind.MACHINE:
+            return set()
+        known = os.getgrouplist(self.unit.account.name, self.unit.account.gid)
+        return {group for root in roots if (group := self._group_for(root))} - set(known)
 
     def _group_for(self, root: Path) -> int | None:
         """Return the group by which the service may write to *root*; None: it may without."""
@@ -362,18 +359,29 @@ class Installation:
         return done.stdout if "--json" in arguments else done.stdout + done.stderr
 
 
-def make_users(prefix: Path, say: Callable[[str], None], *, dry_run: bool = False) -> None:
-    """Make the users and groups of sysusers.d, where one is missing.
+def make_users(
+    prefix: Path, person: str | None, say: Callable[[str], None], *, dry_run: bool = False
+) -> None:
+    """Make the user and the group of sysusers.d where they are missing, and *person* a member.
+
+    Its members share the slots of a backend, in the service as in a shell. A member needs no
+    ``SupplementaryGroups=``, which systemd rates as an exposure.
 
     Raises:
         ServiceFailed: systemd could not make them.
     """
-    with suppress(ConfigurationError):
-        if account(MACHINE_USER) and any(group.gr_name == _SLOTS for group in grp.getgrall()):
-            return
-    say(f"make user {MACHINE_USER} and group {_SLOTS}: systemd-sysusers")
-    if not dry_run:
-        command("systemd-sysusers", f"--root={prefix}", shipped("sysusers.d/taggerd.conf"))
+    members = {group.gr_name: group.gr_mem for group in grp.getgrall()}.get(_SLOTS)
+    needed: list[tuple[str, list[str | Path]]] = []
+    if members is None:
+        needed.append(
+            (f"make user {MACHINE_USER} and group {_SLOTS}", [shipped("sysusers.d/taggerd.conf")])
+        )
+    if person is not None and person not in (members or []):
+        needed.append((f"add {person} to group {_SLOTS}", ["--inline", f"m {person} {_SLOTS}"]))
+    for what, arguments in needed:
+        say(what)
+        if not dry_run:
+            command("systemd-sysusers", f"--root={prefix}", *arguments)
 
 
 def _path(rows: Mapping[str, Any], key: str) -> Path | None:

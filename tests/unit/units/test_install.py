@@ -347,12 +347,17 @@ def drop_in_of(unit: ServiceUnit, wants: Wanted) -> str:
 def test_what_other_settings_name_is_opened_too(site: Site) -> None:
     """The records' folder, for one, may lie anywhere; of a file the folder is opened."""
     site.set_roots(site.root)
+    out, figures = site.folder / "out", site.folder / "figures"
     with site.settings.open("a") as more:
-        more.write('[journal]\ndirectory = "/srv/out"\n[metrics]\ntextfile = "/srv/t/a.prom"\n')
+        more.write(f'[journal]\ndirectory = "{out}/records"\n')
+        more.write(f'[metrics]\ntextfile = "{figures}/all/taggerd.prom"\n')
+    for folder in (out, figures):
+        folder.mkdir()
     wants = Installation(site.unit, program()).wanted()
-    assert wants.others == (Path("/srv/out"), Path("/srv/t"))
+    assert wants.others == (out / "records", figures / "all")
     unit = ServiceUnit(Kind.PERSON, my_account(), site.choice.prefix)
-    assert "ReadWritePaths=-/srv/out\n" in drop_in_of(unit, wants)
+    assert f"ReadWritePaths=-{out}\n" in drop_in_of(unit, wants)
+    assert f"ReadWritePaths=-{figures}\n" in drop_in_of(unit, wants)
 
 
 def test_a_state_that_exists_is_kept(site: Site) -> None:
@@ -365,23 +370,28 @@ def test_a_state_that_exists_is_kept(site: Site) -> None:
     assert "StateDirectory" not in drop_in_of(unit, wanted(site.root, state=state))
 
 
+@pytest.mark.skipif(not ROOT, reason="root alone removes services of the machine")
 def test_files_that_others_use_stay(site: Site) -> None:
-    """Two persons share one template: the first to leave does not take it along."""
-    site.set_roots(site.root)
+    """Two persons share one template, and all share the scan: the last to leave takes it along."""
     prefix = site.choice.prefix
-    one, other = (
-        ServiceUnit(Kind.PERSON, Account(name, os.geteuid(), os.getegid(), site.folder), prefix)
-        for name in ("one", "other")
+    one, other, machine = (
+        ServiceUnit(kind, Account(name, os.geteuid(), os.getegid(), site.folder), prefix)
+        for kind, name in (
+            (Kind.PERSON, "one"),
+            (Kind.PERSON, "other"),
+            (Kind.MACHINE, "taggerd"),
+        )
     )
     wants = wanted(site.root, state=site.folder / "state")
-    for unit in (one, other):
+    for unit in (one, other, machine):
         for change in Installation(unit, Path("/bin/true")).changes(wants):
             change.make()
-    template = prefix / "etc" / "systemd" / "system" / "taggerd@.service"
-    if ROOT:
-        uninstall(one, lambda _line: None)
-        assert template.exists()
-        uninstall(other, lambda _line: None)
-        assert not template.exists()
-    assert one.drop_ins.keys() == other.drop_ins.keys()
-    assert set(one.drop_ins.values()).isdisjoint(other.drop_ins.values())
+    units = prefix / "etc" / "systemd" / "system"
+    for unit, left in (
+        (one, {"taggerd@.service", "taggerd.service", "taggerd-scan@.service"}),
+        (other, {"taggerd.service", "taggerd-scan@.service"}),
+        (machine, set()),
+    ):
+        uninstall(unit, lambda _line: None)
+        assert {path.name for path in units.glob("*.service")} == left
+    assert [path for path in prefix.rglob("*") if path.is_file()] == []
