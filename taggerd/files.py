@@ -444,9 +444,35 @@ def read_only_reason(folder: Path) -> str:
         mount = folder
         while mount != mount.parent and _same_read_only(mount, mount.parent):
             mount = mount.parent
+        if _is_writable_elsewhere(folder.stat().st_dev):
+            root = next((r for r in declared() if folder.is_relative_to(r)), folder)
+            return (
+                f"{printable(root)} is read-only to taggerd alone, by the sandbox of its service: "
+                "no sidecars can be written there; add "
+                f"ReadWritePaths={printable(root)} to the unit, "
+                "or a folder above it that always stays, and restart it"
+            )
     except OSError:
         return ""
     return f"{printable(mount)} is read-only: no sidecars can be written there; remount it"
+
+
+def _is_writable_elsewhere(device: int) -> bool:
+    """Say whether the file system with number *device* is writable, and only a mount of it is not.
+
+    The last field of a mount in the kernel's table (proc(5)) has the options of its file system.
+
+    Raises:
+        OSError: the kernel's table cannot be read.
+    """
+    with open("/proc/self/mountinfo", "rb") as kernel:  # noqa: PTH123 - nothing else needs pathlib here
+        table = kernel.read()
+    number = f"{os.major(device)}:{os.minor(device)}".encode()
+    for line in table.splitlines():
+        mount, found, about = line.partition(b" - ")
+        if found and mount.split(b" ")[2:3] == [number]:
+            return b"rw" in about.split(b" ")[-1].split(b",")
+    return False
 
 
 def _same_read_only(folder: Path, parent: Path) -> bool:

@@ -71,6 +71,7 @@ class Arrivals:
         )
         self._roots = [WatchedRoot(root, arrivals, dependencies) for root in arrivals.roots]
         self._reported: dict[Path, tuple[str, str]] = {}
+        self._read_only: dict[Path, str] = {}
         self.ready = asyncio.Event()
         """Set once every root is watched, or known to be polled or offline."""
 
@@ -147,6 +148,7 @@ class Arrivals:
 
     def _report(self, health: RootHealth) -> None:
         """Log each change of a root's health once."""
+        self._report_read_only(health)
         # "3 of 40 folders" and then "4 of 40" is the same state: logged once.
         report = (health.state, _NUMBER.sub("", health.detail))
         if self._reported.get(health.path) == report:
@@ -155,3 +157,11 @@ class Arrivals:
         level = log.info if health.state in {"watching", "polling"} else log.warning
         because = {"because": health.detail} if health.detail else {}
         level(health.state, import_folder=printable(health.path), **because)
+
+    def _report_read_only(self, health: RootHealth) -> None:
+        """Log once that no sidecar can be written: at the start, not with the first photo."""
+        before = self._read_only.get(health.path, "")
+        self._read_only[health.path] = health.read_only
+        if health.read_only and health.read_only != before:
+            shown = printable(health.path)
+            log.warning("no sidecars", import_folder=shown, because=health.read_only)

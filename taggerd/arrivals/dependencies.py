@@ -127,6 +127,8 @@ class RootHealth:
     watches: int
     last_reconcile: float | None
     """When the last whole walk ended, seconds since the epoch."""
+    read_only: str = ""
+    """Why no sidecar can be written there; empty if one can, or if that is not known."""
     reconciles: int = 0
     """Whole walks that have ended."""
     overflows: int = 0

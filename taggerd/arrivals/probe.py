@@ -82,6 +82,8 @@ class Probe(NamedTuple):
     empty: bool = False
     mounts: frozenset[Mount] = frozenset()
     """At the root and on folders below that are taken."""
+    read_only: str = ""
+    """Why nothing can be written there; ``""`` if it can, or if that is not known."""
 
     @classmethod
     def at(cls, path: Path, filters: Filters) -> Probe:
@@ -91,11 +93,14 @@ class Probe(NamedTuple):
                 empty = next(entries, None) is None
         except OSError as error:
             return cls(offline_reason(path, error))
-        return cls("", status.st_dev, status.st_ino, empty, _mounts(path, filters))
+        mounts, read_only = _mounts(path, filters), files.read_only_reason(path)
+        return cls("", status.st_dev, status.st_ino, empty, mounts, read_only)
 
     def same_root(self, other: Probe | None) -> bool:
         """Say whether both saw the same folder, on the same file systems."""
-        return other is not None and self._replace(empty=other.empty) == other
+        if other is None:
+            return False
+        return self._replace(empty=other.empty, read_only=other.read_only) == other
 
     def offline_since(self, last: Probe | None) -> str:
         """Return why the root is offline, given what the *last* good probe saw; ``""`` if not."""

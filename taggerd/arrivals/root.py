@@ -62,6 +62,7 @@ class WatchedRoot:
         self._last_probe: Probe | None = None
         """The last one that found the root online."""
         self._offline = ""
+        self._read_only = ""
         self._failure = ""
         self._mode: Literal["inotify", "poll"] = "poll" if root.mode == "poll" else "inotify"
         self._next_probe = -math.inf
@@ -107,6 +108,7 @@ class WatchedRoot:
             directories=self._reconciler.directories,
             watches=self._watch.watches,
             last_reconcile=self._last_walk,
+            read_only=self._read_only,
             reconciles=self._walks,
             overflows=self._watch.overflows,
         )
@@ -150,6 +152,7 @@ class WatchedRoot:
         """Probe the root: it may have gone, come back, or lost its watch."""
         probe = await self._executor.run(Probe.at, self.path, self.filters)
         offline = probe.offline_since(self._last_probe)
+        self._read_only = "" if offline else probe.read_only
         if offline:
             await self._detach(offline)
         elif self._offline or not probe.same_root(self._last_probe):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from taggerd.arrivals import Arrivals
+    from taggerd.arrivals import Arrivals, RootHealth
     from taggerd.daemon.health import Kind
     from taggerd.daemon.publication import Publisher
     from taggerd.errors import BackendError
@@ -264,14 +264,21 @@ def _problems(services: Services, arrivals: Arrivals, runner: Runner) -> Iterato
         outputs = printable(services.settings.journal_directory)
         yield Problem(kind="outputs", subject=outputs, text=services.relay.trouble)
     for root in arrivals.health():
-        if root.state not in SERVED:
-            path = printable(root.path)
-            yield Problem(kind="root", subject=path, text=f"{path} is {root.state}: {root.detail}")
+        yield from _problems_of(root)
     for endpoint in () if runner.paused else services.inference.endpoints:
         if text := told(endpoint.health.error):
             yield Problem(kind="backend", subject=endpoint.base_url, text=text)
     for part in services.decoders.lacking:
         yield Problem(kind="confinement", subject=part, text=f"decoders are not confined by {part}")
+
+
+def _problems_of(root: RootHealth) -> Iterator[Problem]:
+    """Yield what is wrong with an import folder."""
+    path = printable(root.path)
+    if root.read_only:
+        yield Problem(kind="photos disk", subject=path, text=root.read_only)
+    if root.state not in SERVED:
+        yield Problem(kind="root", subject=path, text=f"{path} is {root.state}: {root.detail}")
 
 
 def told(error: BackendError | None) -> str:

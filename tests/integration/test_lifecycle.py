@@ -167,6 +167,29 @@ def test_a_read_only_state_at_start_is_waited_for(taggerd: Program, inbox: Path)
         subprocess.run(["umount", taggerd.state], check=True)
 
 
+def test_an_import_folder_that_the_sandbox_shuts_is_told_at_the_start(
+    taggerd: Program, inbox: Path
+) -> None:
+    """Before any photo comes: by what it is shut, and which line of the unit opens it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root: run the tests as root")
+    subprocess.run(["mount", "--bind", inbox, inbox], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", inbox], check=True)
+        daemon = taggerd.start("--input-dir", inbox)
+        told = until(lambda: taggerd.problem("photos disk"))
+        assert f"ReadWritePaths={inbox}" in told
+        assert taggerd.log().count("sandbox") == 1
+        subprocess.run(["mount", "-o", "remount,bind,rw", inbox], check=True)
+        until(lambda: not taggerd.problem("photos disk"))
+        subprocess.run(["mount", "-o", "remount,bind,ro", inbox], check=True)
+        until(lambda: taggerd.problem("photos disk"))
+        assert taggerd.stop(daemon) == 0
+    finally:
+        taggerd.end()
+        subprocess.run(["umount", inbox], check=True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once(
     taggerd: Program, inbox: Path, backend: CountingBackend, number: int
