@@ -356,10 +356,27 @@ def _written(
                 while remaining:
                     remaining = remaining[file.write(remaining) :]
             files.copy_owner(descriptor, like, mode)
+            _let_owner_edit(descriptor, like, path.parent)
             os.fsync(descriptor)
             yield temporary, descriptor
         except OSError as error:
             raise_mapped(error, path, "cannot be written")
+
+
+def _let_owner_edit(descriptor: int, like: os.stat_result, folder: Path) -> None:
+    """Let the group write where the file could not be given to the owner of *like*.
+
+    Only the group of *like*, or one that the folder gives to all in it (setgid): by these the owner
+    comes to the file. taggerd's own group may be that of every user of the machine.
+    """
+    made = os.fstat(descriptor)
+    if made.st_uid == like.st_uid:
+        return
+    above = files.lstat(folder)
+    of_folder = above.st_mode & stat.S_ISGID and made.st_gid == above.st_gid
+    if made.st_gid == like.st_gid or of_folder:
+        with contextlib.suppress(OSError):  # a file system without modes
+            os.fchmod(descriptor, stat.S_IMODE(made.st_mode) | stat.S_IRGRP | stat.S_IWGRP)
 
 
 def clear(path: Path) -> None:

@@ -272,15 +272,15 @@ class Machine:
         Folders on the way are made; what is copied belongs to *user*, else to root.
         """
         folder = source if source.is_dir() else source.parent
-        names = ["."] if source.is_dir() else [source.name]
+        # Not ".": the folder that is there keeps its mode.
+        names = sorted(os.listdir(source)) if source.is_dir() else [source.name]  # noqa: PTH208
         packed = subprocess.run(
             ["tar", "-C", str(folder), "-c", "--", *names], stdout=subprocess.PIPE, check=True
         ).stdout
         into = target if source.is_dir() else os.path.dirname(target)  # noqa: PTH120 - not a path here
         self.run(["mkdir", "-p", into], user=user)
         rename = [] if source.is_dir() else [f"--transform=s|.*|{os.path.basename(target)}|"]  # noqa: PTH119
-        # A folder that is there keeps its mode.
-        unpack = ["tar", "-C", into, "-x", "--no-same-owner", "--no-overwrite-dir", *rename]
+        unpack = ["tar", "-C", into, "-x", "--no-same-owner", *rename]
         self.run(unpack, user=user, given=packed)
 
     def write(self, path: str, text: str, *, user: str | None = None, mode: str = "644") -> None:
