@@ -132,11 +132,14 @@ class Arrivals:
             await asyncio.sleep(self._timing.retry.seconds(failures))
 
     async def _await_start(self) -> None:
-        starting = [asyncio.create_task(root.started.wait()) for root in self._roots]
-        if starting:
-            _, late = await asyncio.wait(starting, timeout=self._timing.start)
-            for task in late:
-                task.cancel()
+        late = {asyncio.create_task(root.started.wait()) for root in self._roots}
+        before = -1
+        # In a large tree it takes minutes until every folder is watched.
+        while late and (watches := sum(root.health().watches for root in self._roots)) > before:
+            before = watches
+            _, late = await asyncio.wait(late, timeout=self._timing.start)
+        for task in late:
+            task.cancel()
         self.ready.set()
 
     async def _check_health(self) -> None:

@@ -95,7 +95,8 @@ class Timing:
     hung: float = 30.0
     """After which a file system counts as not answering."""
     start: float = 15.0
-    """After which a root that has not answered yet no longer delays the start."""
+    """After which a root that has not answered yet, nor got another watch, no longer delays the
+    start."""
     retry: Backoff = WATCH
     """Before something that failed is tried again."""
     rewatch: float = 60.0

@@ -80,7 +80,8 @@ class InotifyWatcher:
         Raises:
             OSError: the root cannot be watched, or inotify instances are used up.
         """
-        observer = _Observer(_Inotify(self._overflowed))
+        # From the first: :meth:`registered` shows how far it has come.
+        observer = self._observer = _Observer(_Inotify(self._overflowed))
         try:
             observer.inotify.start()
             observer.schedule(
@@ -88,9 +89,9 @@ class InotifyWatcher:
             )
             observer.start()
         except BaseException:
+            self._observer = None
             observer.inotify.stop()
             raise
-        self._observer = observer
 
     def stop(self) -> None:
         """Remove the watches and end the threads."""

@@ -66,7 +66,8 @@ QUIET_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
 """How long after the time to drain the ledger is closed, though something still uses it."""
 END_SECONDS = 30.0
-"""How much longer than photos may take to end the whole end may take, on a slow disk."""
+"""How much longer than photos may take to end the whole end may take, on a slow disk; and how long
+the start goes on from each sign that it moves."""
 RECOVER_SECONDS = 60.0
 UPGRADE_SECONDS = 5.0
 """Time for an upgrade of our own files to end."""
@@ -240,7 +241,7 @@ class Daemon:
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
-            await arrivals.ready.wait()
+            await self._watched(arrivals)
             self._notifier.ready()
             if warning := services.inference.warning:
                 log.warning(warning)
@@ -272,6 +273,17 @@ class Daemon:
             await asyncio.wait(keeping[:1], timeout=CLOSE_SECONDS)
             keeping[0].cancel()  # the disk of the outputs hangs
         await self._deliver_the_rest(services)
+
+    async def _watched(self, arrivals: Arrivals) -> None:
+        """Wait until the watches stand, and ask for the time that takes: they are made one by one.
+
+        A folder that does not answer is not waited for, so this ends.
+        """
+        while not arrivals.ready.is_set():
+            self._notifier.extend(END_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS / 3):
+                    await arrivals.ready.wait()
 
     async def _work(self, runner: Runner, settings: Settings) -> None:
         """Tag photos; where another version lies in place of our files, stop to be started again.

@@ -284,6 +284,34 @@ async def test_a_root_that_cannot_be_watched_is_polled(
         await service.until_all_known(1)
 
 
+async def test_the_start_waits_as_long_as_more_folders_are_watched(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large tree may take minutes; one whose file system does not answer is not waited for."""
+    asked, growing, answered = 0, True, threading.Event()
+
+    def registered(_self: InotifyWatcher) -> int:
+        nonlocal asked
+        asked += growing
+        return asked
+
+    def start(_self: InotifyWatcher) -> None:
+        answered.wait(30)
+
+    monkeypatch.setattr(InotifyWatcher, "registered", registered)
+    monkeypatch.setattr(InotifyWatcher, "start", start)
+    service = Service(root, timing=replace(TIMING, start=0.01, hung=30))
+    arriving = asyncio.create_task(service.arrivals.run())
+    await service.until(lambda: asked > 5)
+    assert not service.arrivals.ready.is_set()
+    growing = False
+    await asyncio.wait_for(service.arrivals.ready.wait(), 5)
+    answered.set()
+    arriving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await arriving
+
+
 async def test_a_root_that_is_missing_at_the_start(tmp_path: Path) -> None:
     """A missing root is offline, holds up nothing, and is served when it comes."""
     root = tmp_path / "later"
