@@ -4,6 +4,9 @@ It shares the loop with the daemon, so whoever connects can make it neither wait
 connection carries one request and ends after :data:`LONGEST_SECONDS`, whatever the other side
 sends or does not take; there are at most :data:`MOST_CONNECTIONS`; a request is at most
 :data:`LONGEST_REQUEST` bytes long. Nothing here runs while nobody is connected.
+
+The server that prometheus-client brings gives each connection a thread, waits for it without end,
+and listens at no socket.
 """
 
 from __future__ import annotations
