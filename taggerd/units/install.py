@@ -12,9 +12,8 @@ from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
 from taggerd.units.accounts import Account, account, my_account
 from taggerd.units.dropin import MARK, NAME, program_of, unquoted
-from taggerd.units.files import shipped
 from taggerd.units.folders import writable_folder
-from taggerd.units.installation import Change, Installation, Wanted, make_users
+from taggerd.units.installation import Change, Installation, Wanted, make_users, unit_text
 from taggerd.units.kinds import MACHINE_USER, Kind, ServiceUnit
 from taggerd.units.program import program
 from taggerd.units.systemctl import ServiceFailed, Systemctl, command
@@ -201,7 +200,7 @@ def _installed_program(unit: ServiceUnit) -> Path:
     for name, folder in unit.drop_ins.items():
         with suppress(OSError):
             text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
-            if found := program_of(text) or program_of(shipped(name).read_text(encoding="utf-8")):
+            if found := program_of(text) or program_of(unit_text(unit, name)):
                 return Path(unquoted(found).replace("%h", str(unit.account.home)))
     return program()
 

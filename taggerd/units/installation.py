@@ -142,7 +142,7 @@ class Installation:
         for name, path in self.unit.files.items():
             text = shipped(name).read_text(encoding="utf-8")
             ours = f"{MARK}; changes belong in a drop-in (systemctl edit).\n{text}"
-            there, packaged = _text_of(path), _text_of(self.unit.packaged(name))
+            there = _text_of(path)
             if there is not None and MARK not in there:
                 if there != text:
                     message = (
@@ -150,7 +150,7 @@ class Installation:
                         "keep your changes in a drop-in (systemctl edit) and remove it"
                     )
                     raise ConfigurationError(message)
-            elif packaged == text:
+            elif unit_text(self.unit, name) != text or _text_of(self.unit.packaged(name)) == text:
                 if there is not None:
                     yield Change(path, None)  # since then a package brought it
             elif there != ours:
@@ -158,8 +158,7 @@ class Installation:
 
     def _drop_ins(self, wanted: Wanted) -> Iterator[Change]:
         for name, folder in self.unit.drop_ins.items():
-            text = shipped(name).read_text(encoding="utf-8")
-            ours = self._drop_in(text, wanted, is_scan="scan" in name)
+            ours = self._drop_in(unit_text(self.unit, name), wanted, is_scan="scan" in name)
             path = folder / NAME
             if _text_of(path) != ours:
                 yield Change(path, ours)
@@ -382,6 +381,18 @@ def make_users(
         say(what)
         if not dry_run:
             command("systemd-sysusers", f"--root={prefix}", *arguments)
+
+
+def unit_text(unit: ServiceUnit, name: str) -> str:
+    """Return the text of a shipped file, as the distribution's package installed it if it did.
+
+    A package's unit may start another program, in ``/usr/bin``; of another version, it counts for
+    nothing.
+    """
+    text = shipped(name).read_text(encoding="utf-8")
+    packaged = _text_of(unit.packaged(name)) or ""
+    is_this = packaged.replace(program_of(packaged) or "\0", program_of(text)) == text
+    return packaged if is_this else text
 
 
 def _path(rows: Mapping[str, Any], key: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import httpx
@@ -77,6 +78,16 @@ def test_an_error_means_what_happened(
 ) -> None:
     """Not reached, too late, and broken off are three things."""
     assert type(backend_error(made(kind), BASE, 1.0, answered=answered)) is ours
+
+
+def test_a_firewall_is_not_taken_for_a_backend_that_is_down() -> None:
+    """By IPAddressAllow= a service gets EPERM of connect(2): the message says what to do."""
+    error = made(httpx.ConnectError)
+    error.__cause__ = PermissionError(errno.EPERM, "Operation not permitted")
+    said = str(backend_error(error, BASE, 1.0, answered=False))
+    assert "operation not permitted" in said
+    assert "taggerd service install" in said
+    assert "is the backend running" not in said
 
 
 @pytest.mark.parametrize(

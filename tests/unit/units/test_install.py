@@ -15,7 +15,7 @@ import pytest
 from taggerd.errors import ConfigurationError, TaggerdError
 from taggerd.units import Choice, install, lag, shipped, uninstall
 from taggerd.units.accounts import Account, account, my_account
-from taggerd.units.dropin import MARK, NAME
+from taggerd.units.dropin import MARK, NAME, program_of
 from taggerd.units.installation import Installation, Wanted
 from taggerd.units.kinds import Kind, ServiceUnit
 from taggerd.units.program import program
@@ -259,16 +259,29 @@ def test_a_file_of_somebody_else_is_not_replaced(site: Site) -> None:
     assert path.read_text() == "[Service]\nExecStart=/bin/my-own\n"
 
 
-def test_units_of_a_package_are_used(site: Site) -> None:
-    """Where a package brought the same units, only the drop-in is written."""
+@pytest.mark.parametrize("command", ["/opt/taggerd/bin/taggerd", "/usr/bin/taggerd"])
+def test_units_of_a_package_are_used(site: Site, command: str) -> None:
+    """Where a package brought the same units, only the drop-in is written; upgrades reach them."""
     site.installed(site.root)
     for name in site.unit.files:
         packaged = site.unit.packaged(name)
         packaged.parent.mkdir(parents=True, exist_ok=True)
-        packaged.write_text(shipped(name).read_text())
+        text = shipped(name).read_text()
+        packaged.write_text(text.replace(program_of(text) or command, command))
     site.installed(site.root)
     assert not any(path.exists() for path in site.unit.files.values())
-    assert site.drop_in.exists()
+    starts = [line for line in site.drop_in.read_text().splitlines() if "ExecStart=" in line]
+    assert starts == ["ExecStart=", f"ExecStart={program()} run"]
+
+
+def test_units_of_another_version_are_not(site: Site) -> None:
+    """A package that is older than this taggerd has units that do not fit it."""
+    for name in site.unit.files:
+        packaged = site.unit.packaged(name)
+        packaged.parent.mkdir(parents=True, exist_ok=True)
+        packaged.write_text(f"# of long ago\n{shipped(name).read_text()}")
+    site.installed(site.root)
+    assert all(path.exists() for path in site.unit.files.values())
 
 
 def test_uninstalling_leaves_settings_and_state(site: Site) -> None:
