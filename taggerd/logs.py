@@ -136,6 +136,14 @@ def complain(message: str, event: str = CANNOT_RUN) -> None:
         journal.send({**entry, "MESSAGE": _safe(line)})
 
 
+class _Libraries(logging.Handler):
+    """Logs what libraries and asyncio say as entries: they would print it line by line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(record.name)
+        logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info, by=record.name)
+
+
 def _log_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
@@ -230,6 +238,8 @@ def set_up(
     if native:
         processors += [structlog.processors.ExceptionRenderer(_rendered), _processed]
         sys.excepthook = _log_uncaught
+        logging.basicConfig(handlers=[_Libraries(logging.WARNING)], force=True)
+        logging.captureWarnings(capture=True)
     elif log_format == "json":
         processors += [
             structlog.processors.TimeStamper(fmt="iso"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import os
 import re
 import socket
@@ -67,7 +68,11 @@ def stderr(
     """Leave the log as it was."""
     before, hook = structlog.get_config(), sys.excepthook
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield capfd
+    logging.captureWarnings(capture=False)
+    root.handlers[:], root.level = handlers, level
     structlog.configure(**before)
     sys.excepthook = hook
 
@@ -167,6 +172,20 @@ def test_what_ends_the_program_is_one_entry(journald: Journald) -> None:
     entry = journald.entry()
     assert (entry["PRIORITY"], entry["MESSAGE_ID"]) == ("2", logs.MESSAGE_IDS["unexpected error"])
     assert "second line" in entry["MESSAGE"]
+
+
+def test_what_libraries_say_is_one_entry(journald: Journald) -> None:
+    """Asyncio tells of an exception that nobody fetched by several lines on stderr."""
+    logs.set_up()
+    try:
+        fail()
+    except ValueError as error:
+        logging.getLogger("asyncio").error("Task exception %s", "lost", exc_info=error)
+    logging.getLogger("httpx").info("HTTP Request: GET")
+    entry = journald.entry()
+    assert entry["MESSAGE"].startswith("Task exception lost by=asyncio\nTraceback")
+    assert (entry["PRIORITY"], entry["TAGGERD_BY"]) == ("3", "asyncio")
+    assert journald.entry() == {}
 
 
 def test_why_a_command_ends_is_an_error(
