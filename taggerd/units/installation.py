@@ -32,7 +32,7 @@ _MODE = 0o644
 _SLOTS = "taggerd-slots"
 """The group that shares the slots of a backend."""
 _PRIVATE = ("tmp", "var/tmp")
-"""Folders of which a service of the machine has its own."""
+"""Folders of which a service has its own."""
 _NO_EXEC = ("srv", "mnt", "media", "run", "var")
 """Folders whose files the shipped units do not let run."""
 _HIDDEN = ("home", "root", "run/user", *_PRIVATE)
@@ -255,14 +255,15 @@ class Installation:
             ConfigurationError: why, and what to do.
         """
         unit, who = self.unit, self.unit.account
-        if unit.kind is Kind.MACHINE:
-            for needed in what_it_needs(self.program):
-                if self._is_below(needed, _HIDDEN):
-                    message = (
-                        f"{printable(needed)} is out of sight of the machine's own service: "
-                        "install taggerd outside of home folders, e.g. in /opt/taggerd"
-                    )
-                    raise ConfigurationError(message)
+        hidden = _HIDDEN if unit.kind is Kind.MACHINE else _PRIVATE
+        for needed in what_it_needs(self.program):
+            if self._is_below(needed, hidden):
+                message = (
+                    f"{printable(needed)} is out of sight of the service: install taggerd "
+                    f"{'outside of home folders' if hidden is _HIDDEN else 'elsewhere'}, "
+                    "e.g. in /opt/taggerd"
+                )
+                raise ConfigurationError(message)
         if unit.kind is Kind.SESSION and os.geteuid() == 0:
             message = "root has no session of its own: say --user NAME or --system"
             raise ConfigurationError(message)
@@ -293,7 +294,7 @@ class Installation:
         who = self.unit.account
         groups = tuple(self._groups(wanted.roots)) if os.geteuid() == 0 else ()
         for root in wanted.roots:
-            if self.unit.kind is not Kind.SESSION and self._is_below(root, _PRIVATE):
+            if self._is_below(root, _PRIVATE):
                 message = (
                     f"{printable(root)}: the service has a /tmp of its own: use another folder"
                 )

@@ -7,7 +7,7 @@ a service for itself as a person; anybody else one of the own session.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -347,6 +347,18 @@ def test_a_folder_that_its_user_may_not_write_to_is_refused(site: Site) -> None:
     installation = Installation(unit, Path("/bin/true"))
     with pytest.raises(ConfigurationError, match="user nobody may not write to it"):
         list(installation.refuse_unwritable(wanted(site.root, state=site.folder / "state")))
+
+
+def test_what_a_service_does_not_see_is_refused(site: Site) -> None:
+    """It has a /tmp of its own, and the machine's own user no sight of homes."""
+    program_there = Path("/home/alice/.local/bin/taggerd")
+    machine = ServiceUnit(Kind.MACHINE, my_account())
+    with pytest.raises(ConfigurationError, match="outside of home folders"):
+        Installation(machine, program_there).refuse_what_cannot_work()
+    own = replace(site.unit, prefix=Path("/"))
+    in_tmp = wanted(Path("/tmp/photos"), state=site.folder)  # noqa: S108 - the point of it
+    with pytest.raises(ConfigurationError, match="a /tmp of its own"):
+        list(Installation(own, program_there).refuse_unwritable(in_tmp))
 
 
 def drop_in_of(unit: ServiceUnit, wants: Wanted) -> str:
