@@ -94,7 +94,8 @@ def prometheus(target: str, folder: Path) -> Iterator[str]:
 
 def asked(url: str, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
     """Return the data that Prometheus answers."""
-    status, body = get(f"{url}/api/v1/{path}?{urllib.parse.urlencode(query)}")
-    answer = json.loads(body)
-    assert (status, answer["status"]) == (200, "success"), body
-    return answer["data"]
+    at = f"{url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+    # It listens before it has read its database, and says 503 until then.
+    status, body = until(lambda: (found := get(at))[0] not in {0, 503} and found)
+    assert status == 200, body
+    return json.loads(body)["data"]
