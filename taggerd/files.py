@@ -41,6 +41,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ONLY_A_HANDLE = os.O_PATH | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
 """Network file systems, FAT and old kernels."""
@@ -378,21 +379,38 @@ def rename(path: Path, new: Path) -> None:
         os.rename(path.name, new.name, src_dir_fd=folder, dst_dir_fd=other)
 
 
+def rename_new(path: Path, new: Path) -> bool:
+    """Give *path* the name *new*, which must be free, in one step (renameat2(2)).
+
+    Returns:
+        False where the system cannot: on some file systems, and from one to another.
+
+    Raises:
+        OSError: the system's reason; FileExistsError if the name is taken.
+    """
+    return _renamed(path, new, _RENAME_NOREPLACE, _NO_EXCHANGE | {errno.EXDEV})
+
+
 def exchange(path: Path, other: Path) -> bool:
     """Exchange two names in one step; return False where the system cannot (renameat2(2)).
 
     Raises:
         OSError: the system's reason.
     """
+    return _renamed(path, other, _RENAME_EXCHANGE, _NO_EXCHANGE)
+
+
+def _renamed(path: Path, other: Path, how: int, unable: frozenset[int]) -> bool:
+    """Call renameat2; return False where it fails with one of the errors *unable*."""
     libc = _libc()
     if not hasattr(libc, "renameat2"):
         return False
     with _in_folders(path, other) as (folder, second):
         names = os.fsencode(path.name), os.fsencode(other.name)
-        if libc.renameat2(folder, names[0], second, names[1], _RENAME_EXCHANGE) == 0:
+        if libc.renameat2(folder, names[0], second, names[1], how) == 0:
             return True
         number = ctypes.get_errno()
-    if number in _NO_EXCHANGE:
+    if number in unable:
         return False
     raise OSError(number, os.strerror(number), str(other))
 

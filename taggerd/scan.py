@@ -26,14 +26,14 @@ from taggerd.journal import check_scan_file, write_jsonl, write_summary
 from taggerd.ledger import FileState, read_ledger
 from taggerd.photo import extension, group, printable
 from taggerd.retry import SCAN_TIMEOUT_SECONDS
-from taggerd.runner.following import hooks_of
+from taggerd.runner.following import Following
 from taggerd.runner.outcome import log_outcome
 from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
 from taggerd.services import make_inference, open_services
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.arrivals import Found
@@ -194,7 +194,7 @@ async def scan_photos(
             for folder in found.folders:
                 await sweep_missing_files(services.ledger, folder, forget_days=forget_days)
         ended = False
-        async with _hooks(services, request.options, observer):
+        async with _following(services, request.options, observer) as work.on_ended:
             try:
                 if wanted:
                     await _prepare(wanted, services, request.options, observer)
@@ -212,17 +212,16 @@ async def scan_photos(
 
 
 @asynccontextmanager
-async def _hooks(
+async def _following(
     services: Services, options: RunOptions, observer: Observer
-) -> AsyncIterator[None]:
-    """Let hooks hear of what is done within; at the end of it the batch is over."""
-    hooks = hooks_of(services, options)
-    running = asyncio.create_task(hooks.run(), name="hooks")
+) -> AsyncIterator[Callable[[Outcome], None]]:
+    """Let follow what has to; give what hears of outcomes. At the end the batch is over."""
+    follows = Following(services, options, sweeps=False)
+    running = asyncio.create_task(follows.hooks.run(), name="hooks")
     try:
-        yield
+        yield follows.hear
         if not options.dry_run:
-            await hooks.finish()
-            for trouble in hooks.troubles():
+            for trouble in await follows.finish():
                 observer.warned(trouble)
     finally:
         running.cancel()
@@ -346,6 +345,8 @@ class Scan:
         self._moved: list[Photo] = []
         self._ended: set[Path] = set()
         self._jpeg_sidecars = False
+        self.on_ended: Callable[[Outcome], None] = lambda _outcome: None
+        """Hears of every outcome as well."""
         self.tally = Tally()
         self.lines: list[str] = []
         """The records of this scan as JSON."""
@@ -433,7 +434,7 @@ class Scan:
         runner = Runner(
             self._services,
             self._options,
-            on_outcome=[log_outcome, self._count],
+            on_outcome=[log_outcome, self._count, self.on_ended],
             more_to_come=lambda: self._feeding,
             trouble_timeout=SCAN_TIMEOUT_SECONDS,
         )

@@ -370,6 +370,27 @@ class InMemoryLedger:
         self._forget(overdue)
         return overdue
 
+    async def relocated(self, moved: Mapping[Path, PhotoFile | None]) -> None:
+        """See the port."""
+        known = {path: self._store.stems[_stem(path)].get(path) for path in moved}
+        photos = {file.photo for file in known.values() if file}
+        arrived = [file for file in moved.values() if file is not None]
+        taken = any(file.path in self._store.stems[_stem(file.path)] for file in arrived)
+        (photo,) = photos if len(photos) == 1 else (None,)
+        whole = photo and {file.path for file in self._files(photo)} == moved.keys()
+        if photo is None or not whole or taken or len(arrived) < len(moved):
+            self._forget(moved)
+            return
+        for path, file in zip(moved, arrived, strict=True):
+            del self._store.stems[_stem(path)][path]
+            self._store.stems[_stem(file.path)][file.path] = _File(file.stamp, photo)
+        photo.stem = _stem(arrived[0].path)
+        before, now = next(iter(moved)).parent, arrived[0].path.parent
+        photo.sidecars = {
+            now / path.name if path.parent == before else path: digest
+            for path, digest in photo.sidecars.items()
+        }
+
     async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
         """See the port."""
         for file in rewritten:
@@ -756,7 +777,7 @@ async def stand_in_services(
             inference=inference,
             journal=journal,
             relay=OutboxRelay(
-                ledger, journal, now=now, notices_for=PHOTOS if settings.hooks.wanted else ""
+                ledger, journal, now=now, notices_for=PHOTOS if settings.follows_records else ""
             ),
             now=now,
             metadata_options=metadata_options(settings),

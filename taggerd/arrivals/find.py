@@ -48,6 +48,7 @@ def work_below(paths: Iterable[Path], settings: Settings) -> None:
     Of a single file that is its folder.
     """
     named = [root.path for root in settings.arrivals.roots]
+    named += [settings.arrivals.release_to] if settings.arrivals.release_to else []
     for path in map(_absolute, paths):
         with suppress(ConfigurationError):  # find() says why it cannot be read
             named.append(path if _is_folder(path) else path.parent)

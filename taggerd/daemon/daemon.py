@@ -39,7 +39,7 @@ from taggerd.logs import described
 from taggerd.observe.observer import Observer
 from taggerd.photo import printable
 from taggerd.retry import DISK
-from taggerd.runner.following import hooks_of
+from taggerd.runner.following import Following
 from taggerd.runner.outcome import Outcome, log_outcome
 from taggerd.runner.pause import pause_reason
 from taggerd.runner.runner import Runner
@@ -227,6 +227,7 @@ class Daemon:
                 self._observer.ended,
                 lambda outcome: self._count(outcome, arrivals),
                 lambda _outcome: services.relay.wake(),
+                lambda outcome: follows.hear(outcome),  # noqa: PLW0108 - it is made below
             ],
             pause_reason=lambda: pause_reason(
                 services.ledger, settings.schedule.hours, services.now()
@@ -236,7 +237,8 @@ class Daemon:
             if warning := await asyncio.to_thread(warning_about, root.path):
                 log.warning(warning)
         arrivals = self._arrivals(services, runner)
-        hooks = hooks_of(services, options)
+        follows = Following(services, options, sweeps=True)
+        await follows.begin()
         await arrivals.unpacking.remove_leftovers()
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
@@ -251,11 +253,11 @@ class Daemon:
                 parts.create_task(self._preflight(services, runner), name="preflight"),
                 parts.create_task(self._recover(services, runner), name="recovery"),
                 parts.create_task(
-                    self._heartbeat(services, arrivals, runner, hooks), name="heartbeat"
+                    self._heartbeat(services, arrivals, runner, follows.hooks), name="heartbeat"
                 ),
                 parts.create_task(self._observe(services, arrivals, runner), name="metrics"),
                 parts.create_task(self._start_decoder(services), name="first decoder"),
-                parts.create_task(hooks.run(), name="hooks"),
+                parts.create_task(follows.hooks.run(), name="hooks"),
             ]
             working = parts.create_task(self._work(runner, settings), name="runner")
             self._watchdog.attend(

@@ -24,7 +24,7 @@ from taggerd.hooks.delivery import Delivery
 from taggerd.hooks.problems import Problems
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
     from datetime import datetime
 
     import httpx
@@ -50,10 +50,6 @@ _TROUBLE_SECONDS = 30.0
 """Pause after an error that nobody foresaw."""
 
 
-async def _nothing_released(_record: Mapping[str, Any]) -> Mapping[str, str]:
-    return {}
-
-
 class Hooks:
     """The hooks of one program."""
 
@@ -64,7 +60,8 @@ class Hooks:
         *,
         now: Callable[[], datetime],
         queue_is_empty: Callable[[], Awaitable[bool]],
-        release: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, str]]] = _nothing_released,
+        release: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, str]]] | None = None,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
         chance: Callable[[], float] = random.random,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -77,6 +74,7 @@ class Hooks:
             queue_is_empty: says whether all photos have ended and been journalled.
             release: moves the photo of a record where the settings want it, and returns the new
                 path of each file by its old one.
+            beside: runs for as long as the hooks do, in the one program that delivers.
             chance: a random number from 0 to 1, which spreads what is tried again.
             transport: what carries requests to webhooks instead.
         """
@@ -85,6 +83,7 @@ class Hooks:
         self._now = now
         self._queue_is_empty = queue_is_empty
         self._release = release
+        self._beside = beside
         one_command = asyncio.Lock()
         self._deliveries = {
             name: Delivery(
@@ -99,7 +98,7 @@ class Hooks:
             for name in NAMES
             if getattr(hooks, name).wanted
         }
-        self._wanted = bool(self._deliveries) or release is not _nothing_released
+        self._wanted = bool(self._deliveries) or release is not None
         self._problems = Problems(None, backend_minutes=hooks.backend_minutes)
         self._observed: tuple[Problem, ...] = ()
         self._batch = Batch()
@@ -130,21 +129,23 @@ class Hooks:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(), name="hooks")
+                if self._beside is not None:
+                    tasks.create_task(self._beside(), name="releases")
                 for delivery in self._deliveries.values():
                     tasks.create_task(self._keep_delivering(delivery), name=delivery.name)
         finally:
             for delivery in self._deliveries.values():
                 await delivery.close()
 
-    async def finish(self) -> None:
+    async def finish(self) -> bool:
         """End the batch, at the end of a scan, and wait until all is delivered that can be.
 
         While :meth:`run` goes on, for ``hooks.timeout_seconds`` at most. Where another program
-        delivers, it ends the batch as well, and nothing is waited for.
+        delivers, it ends the batch as well, and nothing is waited for: returns False then.
         """
         await self._asked.wait()
         if not self._serving:
-            return
+            return False
         self._ending = True
         self._wake.set()
         with suppress(TimeoutError):
@@ -152,6 +153,7 @@ class Hooks:
                 await self._ended.wait()
                 for delivery in self._deliveries.values():
                     await delivery.settled.wait()
+        return True
 
     def troubles(self) -> list[str]:
         """Say which hooks have not heard what they should, one line each."""
@@ -238,7 +240,7 @@ class Hooks:
             record = json.loads(each.body)
             moved: Mapping[str, str] = {}
             if not record.get("error"):
-                moved = await self._release(record)
+                moved = await self._release(record) if self._release else {}
                 notices.append(messages.photo_tagged(record, moved, self._now()))
             photo = str(record.get("image", ""))
             batch.add(record, folder_of(moved.get(photo, photo)), self._now().timestamp())

@@ -16,7 +16,7 @@ from taggerd.ledger.rows import FileKey, file_of, folder_range, path_of, stamp_c
 from taggerd.photo import group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.ledger.database import Database
@@ -175,6 +175,42 @@ def _forget_stem(
             remaining.append(file)
     _regroup(database, (folder, key[1]), before, remaining, terms)
     database.do("drop_empty_folder", folder=folder)
+
+
+def relocate(database: Database, moved: Mapping[Path, PhotoFile | None], now: float) -> None:
+    """Know moved files by their new path; see :meth:`taggerd.ledger.port.Ledger.relocated`."""
+    arrived = [file for file in moved.values() if file is not None]
+    photo = _whole_photo(database, moved)
+    if photo is None or len(arrived) < len(moved) or any(_is_known(database, f) for f in arrived):
+        forget(database, moved, now)
+        return
+    key = FileKey.of(arrived[0].path)
+    folder = _folder_id(database, key.folder)
+    for path, file in zip(moved, arrived, strict=True):
+        old = FileKey.of(path)
+        found = database.one("folder", path=old.folder)
+        database.do("forget_file", folder=found["id"], stem=old.stem, suffix=old.suffix)
+        _put_file(database, (folder, key.stem), file, photo)
+        database.do("drop_empty_folder", folder=found["id"])
+    database.do("relocate_photo", photo=photo, folder=folder, stem=key.stem)
+
+
+def _whole_photo(database: Database, paths: Collection[Path]) -> int | None:
+    """Return the photo that has exactly the files *paths*; None if none has."""
+    keys = {FileKey.of(path) for path in paths}
+    if len({key[:2] for key in keys}) != 1:
+        return None
+    key = next(iter(keys))
+    folder = database.row("folder", path=key.folder)
+    rows = database.rows("stem_files", folder=folder["id"], stem=key.stem) if folder else []
+    suffixes = {each.suffix for each in keys}
+    photos = {row["photo"] for row in rows if row["suffix"] in suffixes}
+    there = {row["suffix"] for row in rows if row["photo"] in photos}
+    return photos.pop() if len(photos) == 1 and there == suffixes else None
+
+
+def _is_known(database: Database, file: PhotoFile) -> bool:
+    return database.row("file_stamp", **FileKey.of(file.path)._asdict()) is not None
 
 
 def drop_if_fileless(database: Database, photo: int) -> None:

@@ -284,6 +284,13 @@ class Ledger(Protocol):
         starts over.
         """
 
+    async def relocated(self, moved: Mapping[Path, PhotoFile | None]) -> None:
+        """Know the files of one photo, which were moved, by their new path and stamp.
+
+        The photo keeps its state. It is let go, with its answers kept, where a file's new path is
+        None, where the new path is known already, or if it has a file that was not moved.
+        """
+
     async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
         """Note that the tags of the photos of *files* were undone.
 

@@ -96,6 +96,9 @@ WHERE folder = (SELECT id FROM folders WHERE path = :folder) AND stem = :stem AN
 -- name: forget_file
 DELETE FROM files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
 
+-- name: relocate_photo
+UPDATE photos SET folder = :folder, stem = :stem WHERE id = :photo;
+
 -- name: file_state
 SELECT size, mtime_ns, inode, device,
     state, sidecars_failed, sidecars_written, undone, reason, since, asked_as

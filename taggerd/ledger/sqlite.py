@@ -286,6 +286,12 @@ class SqliteLedger:
         with self._database.transaction():
             admission.forget(self._database, paths, self._clock())
 
+    @in_thread
+    def relocated(self, moved: Mapping[Path, PhotoFile | None]) -> None:
+        """See the port."""
+        with self._database.transaction():
+            admission.relocate(self._database, moved, self._clock())
+
     async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
         """See the port."""
         for changed in _batches(rewritten):

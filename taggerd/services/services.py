@@ -198,7 +198,7 @@ async def open_services(
                     journal,
                     now=now,
                     trouble=trouble,
-                    notices_for=PHOTOS if settings.hooks.wanted and not dry_run else "",
+                    notices_for=PHOTOS if settings.follows_records and not dry_run else "",
                 ),
                 now=now,
                 metadata_options=metadata_options(settings),

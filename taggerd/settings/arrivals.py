@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from taggerd.photo import IMAGE_EXTENSIONS, RAW_EXTENSIONS, RENDERED_EXTENSIONS
 from taggerd.settings.section import Section, UserPath
@@ -96,6 +96,12 @@ class Arrivals(Section):
         description="Unpack the photos and sidecars of each new ZIP into a folder beside it; the "
         "ZIP stays. Needs recursive.",
     )
+    release_to: UserPath | None = Field(
+        None,
+        description="Folder that each tagged photo is moved to, with its sidecars, once these are "
+        "written; it keeps its path below its import folder. Nothing is replaced: where a name is "
+        "taken, the photo stays, and the log says so. Default: photos stay.",
+    )
     archive_keywords: list[str] = Field(
         [],
         description='Keywords for every photo from a ZIP; "{archive}" stands for the name of the '
@@ -124,6 +130,18 @@ class Arrivals(Section):
             root.path: self.recursive if root.recursive is None else root.recursive
             for root in self.roots
         }
+
+    @model_validator(mode="after")
+    def _released_elsewhere(self) -> Arrivals:
+        if self.release_to is None:
+            return self
+        if not self.release_to.is_absolute():
+            message = f"release_to must be an absolute path, not {str(self.release_to)!r}"
+            raise ValueError(message)
+        if any(root.path == self.release_to for root in self.roots):
+            message = "release_to is an import folder: name another, which may lie in it"
+            raise ValueError(message)
+        return self
 
     def extensions(self, *, recursive: bool) -> list[str]:
         """Return the extensions of the files to wait for: photos, and archives to unpack."""

@@ -200,6 +200,11 @@ class Settings(BaseSettings):
         return self.journal.directory or self.state_directory / "outputs"
 
     @property
+    def follows_records(self) -> bool:
+        """Whether anything follows when a photo's record is in the journal."""
+        return self.hooks.wanted or self.arrivals.release_to is not None
+
+    @property
     def own_folders(self) -> tuple[Path, ...]:
         """Folders whose pictures are taggerd's own and never photos, wherever they are."""
         folders = self.state_directory, self.journal_directory / "thumbnails"

@@ -69,6 +69,20 @@ TO_THE_JOURNAL = (
 )
 """From the outbox into the day file, and the pages made of it."""
 
+FOLLOWING = (
+    *(
+        f"{name}:{side}"
+        for name in ("notify", "relocated", "prepare_moves", "carry_out")
+        for side in ("before", "after")
+    ),
+    *(f"{name}:after" for name in ("_publish", "_transfer", "_remove_old", "rename_new")),
+    "defer_notice:before",
+    "keep_notice:uncommitted",
+    "notice_done:uncommitted",
+    "relocate_photo:uncommitted",
+)
+"""From the journal to the hooks, and to where the photo is released."""
+
 BOUNDARIES = (*ADMITTED, *IN_AN_ATTEMPT, *TO_THE_JOURNAL)
 
 
@@ -132,7 +146,7 @@ def _wrap_ledger(fuse: _Fuse) -> None:
     from taggerd.ledger.database import Database  # noqa: PLC0415 - likewise
     from taggerd.ledger.durability import Durability  # noqa: PLC0415 - likewise
 
-    for name in ("admit", *_STEPS, *_OUTBOX):
+    for name in ("admit", *_STEPS, *_OUTBOX, "notify", "relocated", "defer_notice"):
         _around(sqlite.SqliteLedger, name, fuse)
     _around(Durability, "reached", fuse)
     do = Database.do
@@ -210,6 +224,18 @@ def _wrap_pipeline(fuse: _Fuse) -> None:
     _around(pipeline, "confirm", fuse)
 
 
+def _wrap_release(fuse: _Fuse) -> None:
+    from taggerd import files  # noqa: PLC0415 - only where it dies
+    from taggerd.arrivals import release  # noqa: PLC0415 - likewise
+
+    release.prepare_moves = release.prepare  # type: ignore[attr-defined]
+    _around(release, "prepare_moves", fuse)
+    release.prepare = release.prepare_moves  # type: ignore[attr-defined]
+    for name in ("carry_out", "_publish", "_transfer", "_remove_old"):
+        _around(release, name, fuse)
+    _around(files, "rename_new", fuse)
+
+
 def dying_call(
     where: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:  # noqa: ANN401 - the function's
@@ -276,10 +302,10 @@ def _wrap_replacing(point: str) -> None:
 def main() -> int:
     """Run the program until it comes to the boundary."""
     where, count, *arguments = sys.argv[1:]
-    if where not in BOUNDARIES:
+    if where not in (*BOUNDARIES, *FOLLOWING):
         sys.exit(f"no such boundary: {where}")
     fuse = _Fuse(where, int(count))
-    for wrap in (_wrap_ledger, _wrap_workers, _wrap_journal, _wrap_pipeline):
+    for wrap in (_wrap_ledger, _wrap_workers, _wrap_journal, _wrap_pipeline, _wrap_release):
         wrap(fuse)
     from taggerd import cli  # noqa: PLC0415 - after its functions are wrapped
 

@@ -1050,6 +1050,60 @@ async def test_streams_are_apart(ledger: Ledger, state: State) -> None:
     assert await ledger.outbox(10) == [record(2)]
 
 
+# ── Photos that move ─────────────────────────────────────────────────────────────────────────────
+
+ALBUM = Path("/srv/import/album")
+
+
+async def test_a_photo_that_moved_is_known_where_it_is(ledger: Ledger, state: State) -> None:
+    """With its state, its answers and its sidecars; nothing is queued, and nothing at the old."""
+    await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG"), file("other.JPG")])
+    for claim in await state.claim(ledger):
+        await ledger.written(
+            claim, DIGEST, [Sidecar(path=ROOT / "x.xmp", written=True, digest="d")]
+        )
+        await ledger.end(claim, Finished(DIGEST))
+    moved = {ROOT / name: file(name, folder=ALBUM, size=7) for name in ("IMG_1.CR3", "IMG_1.JPG")}
+    await ledger.relocated(moved)
+    assert set(await ledger.known(ROOT)) == {ROOT / "other.JPG"}
+    assert set(await ledger.known(ALBUM)) == {ALBUM / "IMG_1.CR3", ALBUM / "IMG_1.JPG"}
+    states = await ledger.file_states(moved.values())
+    assert {each.state for each in states.values()} == {"recorded"}
+    assert await ledger.admit(moved.values()) == Admitted(unchanged=2)
+    assert await ledger.counts() == Counts(recorded=2)
+    assert await ledger.counts([ALBUM]) == Counts(recorded=1)
+    await ledger.admit([file("IMG_1.JPG", folder=ALBUM, size=8)])
+    claim = await state.claim_one(ledger)
+    assert (claim.digest, claim.recorded) == (DIGEST, True)
+    assert claim.sidecars == {ALBUM / "x.xmp": "d"}
+
+
+@pytest.mark.parametrize("why", ["gone", "known", "not all", "unknown"])
+async def test_a_photo_that_moved_out_of_sight_is_let_go(
+    ledger: Ledger, state: State, why: str
+) -> None:
+    """Its answers are kept; what is known at the new place already stays as it is."""
+    await ledger.admit([file("IMG_1.CR3"), file("IMG_1.JPG")])
+    await state.tag(ledger, await state.claim_one(ledger))
+    moved = {ROOT / name: file(name, folder=ALBUM) for name in ("IMG_1.CR3", "IMG_1.JPG")}
+    if why == "known":
+        await ledger.admit([file("IMG_1.JPG", folder=ALBUM)])
+    match why:
+        case "gone":
+            await ledger.relocated(dict.fromkeys(moved))
+        case "not all":
+            await ledger.relocated({ROOT / "IMG_1.JPG": moved[ROOT / "IMG_1.JPG"]})
+        case "unknown":
+            await ledger.relocated({ROOT / "none.JPG": file("none.JPG", folder=ALBUM)})
+        case _:
+            await ledger.relocated(moved)
+    here, there = set(await ledger.known(ROOT)), set(await ledger.known(ALBUM))
+    left = {"not all": {ROOT / "IMG_1.CR3"}, "unknown": set(moved)}
+    assert here == left.get(why, set())
+    assert there == ({ALBUM / "IMG_1.JPG"} if why == "known" else set())
+    assert len(await ledger.answers(DIGEST)) == 1
+
+
 # ── Notices for hooks ────────────────────────────────────────────────────────────────────────────
 
 
