@@ -32,7 +32,8 @@ def run(load: options.Load) -> int:
 
     Runs until SIGTERM or Ctrl-C, and ends the photos in flight; a second one leaves them in the
     queue. SIGHUP reloads the settings. Logs go to stderr. While the backend is down, photos wait.
-    Exit code 1: something hung, and did not end within service.drain_seconds and two seconds.
+    Exit code 1: something hung, and did not end within service.drain_seconds and two seconds;
+    75: an upgrade has replaced its files, and it is to be started again.
     """
 
     def with_folders() -> Configuration:
