@@ -35,7 +35,8 @@ _PRIVATE = ("tmp", "var/tmp")
 """Folders of which a service has its own."""
 _NO_EXEC = ("srv", "mnt", "media", "run", "var")
 """Folders whose files the shipped units do not let run."""
-_HIDDEN = ("home", "root", "run/user", *_PRIVATE)
+_HOMES = ("home", "root")
+_HIDDEN = (*_HOMES, "run/user", *_PRIVATE)
 """Folders that a service of the machine's own user does not see."""
 
 
@@ -192,10 +193,7 @@ class Installation:
 
     def _protection(self, wanted: Wanted) -> list[str]:
         """Return what a service of the machine can do without as its settings are."""
-        lines = []
-        at_home = any(self._is_below(root, _HIDDEN) for root in wanted.roots)
-        if self.unit.kind is Kind.PERSON or at_home:
-            lines += ["ProtectHome=read-only"]
+        lines = self._homes(wanted)
         if groups := self._groups(wanted.roots):
             names = sorted({grp.getgrgid(group).gr_name for group in groups})
             lines += [f"SupplementaryGroups={' '.join(names)}"]
@@ -209,6 +207,21 @@ class Installation:
         if hidden:
             lines += [f"ExecPaths={' '.join(quoted(str(path)) for path in hidden)}"]
         return lines
+
+    def _homes(self, wanted: Wanted) -> list[str]:
+        """Return the lines that hide all homes but those that the service needs.
+
+        These as a whole, and read-only: an import folder may be missing at start.
+        """
+        home, needs = self.unit.account.home, what_it_needs(self.program)
+        named = [*wanted.roots, *wanted.others, wanted.state_directory, *needs]
+        named += [home] if self.unit.kind is Kind.PERSON else []
+        hidden = [path for path in named if self._is_below(path, _HOMES)]
+        if not hidden and self.unit.kind is Kind.MACHINE:
+            return []  # the unit hides them all
+        depth = len(self.unit.prefix.parts) + 2  # "/", "home" and a name
+        seen = sorted({Path(*path.parts[:depth]) for path in hidden})
+        return ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={quoted(f'-{path}')}" for path in seen)]
 
     def _protection_of_session(self) -> list[str]:
         """Return what a service of a session does without; nothing where the kernel refuses it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from taggerd.settings import Service, Settings
+from taggerd.units.accounts import Account
+from taggerd.units.installation import Installation, Wanted
+from taggerd.units.kinds import Kind, ServiceUnit
 
 REPOSITORY = Path(__file__).parents[2]
 UNITS = REPOSITORY / "systemd"
@@ -113,6 +117,36 @@ def test_services_are_hardened(unit: Path, tmp_path: Path) -> None:
     most = MOST_EXPOSED.get(name_of(unit), 15)
     result = security_of(unit, tmp_path, f"--threshold={most}")
     assert result.returncode == 0, result.stdout[-300:]
+
+
+@needs_analyze
+@pytest.mark.parametrize("kind", [Kind.PERSON, Kind.MACHINE])
+@pytest.mark.parametrize("root", [Path("/srv/photos/import"), Path("/home/alice/import")])
+def test_an_installed_service_is_exposed_less(kind: Kind, root: Path, tmp_path: Path) -> None:
+    """With folders and backend named, what ``service install`` writes is exposed by 1.3 at most.
+
+    Also where the backend is another machine, and the folder somebody's in their home.
+    """
+    me = pwd.getpwuid(os.geteuid())
+    account = Account(me.pw_name, me.pw_uid, me.pw_gid, Path("/home/alice"))
+    unit = ServiceUnit(kind, account)
+    assert unit.state_directory
+    wanted = Wanted(
+        roots=(root,),
+        state_directory=unit.state_directory,
+        keeps_state=False,
+        others=(),
+        addresses=("192.168.1.9",),
+        in_system_file=False,
+    )
+    for name in unit.drop_ins:
+        text = (UNITS / name).read_text()
+        installation = Installation(unit, Path("/opt/taggerd/bin/taggerd"))
+        whole = tmp_path / "whole" / name
+        whole.parent.mkdir(exist_ok=True)
+        whole.write_text(text + installation._drop_in(text, wanted, is_scan="scan" in name))
+        result = security_of(whole, tmp_path, "--threshold=13")
+        assert result.returncode == 0, f"{name}: {result.stdout[-300:]}"
 
 
 @needs_analyze
