@@ -104,11 +104,13 @@ def test_everybody_may_read_the_settings(installed: Machine) -> None:
 
 
 def test_its_service_tags(installed: Machine, backend: CountingBackend) -> None:
-    """Enabled, it tags what is copied in, for the owner."""
+    """Its units are used as they are, with drop-ins; what is copied in is tagged, for the owner."""
     toml = settings(IMPORT, base_url=backend.base_url, more=ONE_ATTEMPT)
     installed.write("/home/alice/.config/taggerd/taggerd.toml", toml, user="alice")
     installed.run(["mkdir", "-p", IMPORT], user="alice")
-    installed.run("systemctl enable --now taggerd@alice")
+    installed.run("taggerd service install --user alice")
+    written = installed.run("find /etc/systemd/system -type f -name '*taggerd*'").stdout.split()
+    assert all(".d/" in path for path in written)
     (path,) = installed.photos(IMPORT, range(1), user="alice")
     installed.until(f"test -e {path}.xmp")
     assert installed.run(["stat", "-c", "%U:%G", f"{path}.xmp"]).stdout == "alice:alice\n"
