@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from asyncio.subprocess import Process, SubprocessStreamProtocol
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taggerd.photo import brief
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import Mapping, Sequence
 
 _PASSED_ON = frozenset(
@@ -35,10 +35,14 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
 async def run(command: Sequence[str], notice: str, *, seconds: float) -> str:
     """Run *command* with *notice* on its standard input; return why it failed, or nothing.
 
-    It and all its children are ended after *seconds*, or when the caller is cancelled.
+    It and its children are ended after *seconds*, or when the caller is cancelled; those that have
+    left its session go on, and nobody waits for them.
     """
+    loop = asyncio.get_running_loop()
     try:
-        process = await asyncio.create_subprocess_exec(
+        # As create_subprocess_exec() does, which keeps the transport, and so its pipes, to itself.
+        transport, protocol = await loop.subprocess_exec(
+            lambda: SubprocessStreamProtocol(limit=_LONGEST_OUTPUT, loop=loop),
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -50,6 +54,7 @@ async def run(command: Sequence[str], notice: str, *, seconds: float) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return f"cannot be started: {reason}"
+    process = Process(transport, protocol, loop)
     said = bytearray()
     try:
         async with asyncio.timeout(seconds):
@@ -58,7 +63,7 @@ async def run(command: Sequence[str], notice: str, *, seconds: float) -> str:
     except TimeoutError:
         return f"ended after {seconds:g} s, hooks.timeout_seconds{_quoted(said)}"
     finally:
-        await _end(process)
+        await _end(process, transport)
     if process.returncode == 0:
         return ""
     code = process.returncode or 0
@@ -82,7 +87,7 @@ async def _listen(process: Process, said: bytearray) -> None:
         said += chunk[: _LONGEST_OUTPUT - len(said)]
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, transport: asyncio.SubprocessTransport) -> None:
     """End what is left of the command and its children."""
     if process.returncode is None:
         _signal(process, signal.SIGTERM)
@@ -90,6 +95,11 @@ async def _end(process: Process) -> None:
             async with asyncio.timeout(_END_SECONDS):
                 await process.wait()
     _signal(process, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
+    # A child that left the session holds the pipes, and asyncio of Python 3.11 waits for those.
+    transport.close()
     await process.wait()
 
 

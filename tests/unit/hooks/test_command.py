@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ async def test_a_command_that_takes_too_long_ends_with_all_its_children(tmp_path
     assert said.startswith("ended after 0.5 s")
     child = int((tmp_path / "child").read_text())
     assert has_ended(child)
+
+
+async def test_a_child_that_leaves_the_session_holds_nothing_up(tmp_path: Path) -> None:
+    """It outlives the command, with its pipes open; the next command can start all the same."""
+    leaving = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 600' & trap '' TERM; wait; wait"
+    program = script(tmp_path / "hook", leaving)
+    try:
+        async with asyncio.timeout(30):
+            said = await command.run([program], "x" * 1_000_000, seconds=0.5)
+        assert said.startswith("ended after 0.5 s")
+    finally:
+        os.kill(await asyncio.to_thread(until, lambda: _pid(tmp_path)), signal.SIGKILL)
 
 
 async def test_a_command_that_is_cancelled_ends(tmp_path: Path) -> None:
