@@ -374,12 +374,12 @@ def test_what_other_settings_name_is_opened_too(site: Site) -> None:
     site.set_roots(site.root)
     out, figures = site.folder / "out", site.folder / "figures"
     with site.settings.open("a") as more:
-        more.write(f'[journal]\ndirectory = "{out}/records"\n')
+        more.write(f'release_to = "{out}/tagged"\n[journal]\ndirectory = "{out}/records"\n')
         more.write(f'[metrics]\ntextfile = "{figures}/all/taggerd.prom"\n')
     for folder in (out, figures):
         folder.mkdir()
     wants = Installation(site.unit, program()).wanted()
-    assert wants.others == (out / "records", figures / "all")
+    assert wants.others == (out / "tagged", out / "records", figures / "all")
     unit = ServiceUnit(Kind.PERSON, my_account(), site.choice.prefix)
     assert f"ReadWritePaths=-{out}\n" in drop_in_of(unit, wants)
     assert f"ReadWritePaths=-{figures}\n" in drop_in_of(unit, wants)
