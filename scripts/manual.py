@@ -48,7 +48,7 @@ _taggerd "$@"
 
 
 def documents() -> dict[str, str]:
-    """Return each file of share/ by its path there."""
+    """Return each file of config/share/ by its path there."""
     found = {
         "man/man1/taggerd.1": _lines(_program()),
         "man/man5/taggerd.toml.5": _lines(_settings()),

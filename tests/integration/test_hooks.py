@@ -190,11 +190,11 @@ def test_config_show_hides_the_keys_of_hooks(taggerd: Program, tmp_path: Path) -
     assert "T0" not in shown
 
 
-# ── The recipes of HOOKS.md ──────────────────────────────────────────────────────────────────────
+# ── The recipes of docs/hooks.md ─────────────────────────────────────────────────────────────────
 
 RECIPES = re.findall(
     r"^\*\*(\w+)\*\*.*?```toml\n(.*?)```",
-    (REPOSITORY / "HOOKS.md").read_text(encoding="utf-8"),
+    (REPOSITORY / "taggerd/docs/hooks.md").read_text(encoding="utf-8"),
     re.MULTILINE | re.DOTALL,
 )
 
@@ -254,7 +254,7 @@ def test_the_recipe_for_ntfy(taggerd: Program, card: Path, listener: Listener) -
 
 def test_the_recipe_for_mail(taggerd: Program, card: Path, tmp_path: Path) -> None:
     """A whole mail reaches sendmail."""
-    text = (REPOSITORY / "HOOKS.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "taggerd/docs/hooks.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     mailer = tmp_path / "taggerd-mail"
     mailer.write_text(program)

@@ -12,7 +12,7 @@ import taggerd
 PACKAGE = Path(taggerd.__file__).parent
 REPOSITORY = PACKAGE.parent
 DOCUMENTS = (
-    *("README.md", "HOOKS.md", "ARCHITECTURE.md"),
+    *("README.md", "taggerd/docs/hooks.md", "ARCHITECTURE.md"),
     *("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
 )
 GLOSSARY_WORDS = 25

@@ -1,4 +1,4 @@
-"""Manual pages and shell completions: what ships in share/ is what the program says of itself."""
+"""Manual pages and shell completions: config/share/ says what the program says of itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from taggerd.settings.keys import leaves
 
 REPOSITORY = Path(__file__).parents[2]
-SHARE = REPOSITORY / "share"
+SHARE = REPOSITORY / "config" / "share"
 PAGES = ("man/man1/taggerd.1", "man/man5/taggerd.toml.5")
 
 
