@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +15,10 @@ from support.program import CountingBackend
 from taggerd.settings import Settings
 from taggerd.settings.backend import PROJECT_KEYS
 from taggerd.settings.keys import leaves
+from taggerd.settings.project import project_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.program import Program
 
@@ -269,9 +270,14 @@ def test_no_program_of_the_card_is_run(victim: Program, card: Path, path: str) -
 
 
 def test_no_setting_that_says_where_photos_go_is_taken_from_a_project() -> None:
-    """A new setting of the backend is not either, until somebody lists it."""
+    """A new setting of the backend is not either, until somebody lists it; of hooks none is."""
     words = ("url", "api_key", "proxy", "endpoint", "registry_path", "use_")
     sends = {keys for keys, _ in leaves(Settings) if any(word in keys[-1] for word in words)}
     assert sends >= {("backend", "base_url"), ("backend", "api_key"), ("backend", "endpoints")}
-    assert {keys[0] for keys in sends} == {"backend"}
+    assert {keys[0] for keys in sends} == {"backend", "hooks"}
+    table = {"tool": {"taggerd": {"hooks": {"after_photo": {"url": "http://thief"}}}}}
+    layer, notice = project_layer(Path("/card/pyproject.toml"), "card", table)
+    assert layer is not None
+    assert "hooks" not in layer.values
+    assert "hooks ignored" in notice
     assert not PROJECT_KEYS & {keys[-1] for keys in sends}
