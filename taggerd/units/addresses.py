@@ -45,6 +45,7 @@ def _number(url: str) -> str | None:
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return "127.0.0.1"
+    host = host.partition("%")[0]  # IPAddressAllow= takes no interface of a link-local address
     try:
         return None if ip_address(host).is_unspecified else host
     except ValueError:
