@@ -7,7 +7,7 @@ and notices all take the word and the problems from here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import ConfigDict, with_config
 
@@ -44,17 +44,7 @@ Kind = Literal[
 - ``settings``: the new ones were refused; the old ones are in force.
 - ``confinement``: decoders lack a part of their cage.
 """
-KINDS: tuple[Kind, ...] = (
-    "program",
-    "ledger",
-    "state disk",
-    "photos disk",
-    "outputs",
-    "root",
-    "backend",
-    "settings",
-    "confinement",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 NOTED: frozenset[Kind] = frozenset({"confinement"})
 """Said, but no reason to call the service degraded.
 
