@@ -7,6 +7,7 @@ caller notes the moves before they begin, and carries out what it finds noted at
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _CHUNK = 1 << 20
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room for this file; a smaller one may find some."""
 
 
 class NotReleased(Exception):
@@ -104,8 +107,8 @@ def carry_out(moves: Sequence[Move]) -> None:
     """Move the files of one photo, or what is left to do of that. Blocks.
 
     Raises:
-        NotReleased: another program took a name, or changed a file, meanwhile; what was moved is
-            back.
+        NotReleased: another program took a name, or changed a file, meanwhile, or there is no room;
+            what was moved is back.
         OSError: the system's reason. What is done is done, and the rest can be carried out later.
     """
     done: list[Move] = []
@@ -183,7 +186,8 @@ def _copy(source: Path, target: Path) -> None:
     """Copy *source* to *target*, which must be free, whole or not at all.
 
     Raises:
-        FileExistsError: the name was taken meanwhile. NotReleased: *source* changed meanwhile.
+        FileExistsError: the name was taken meanwhile.
+        NotReleased: *source* changed meanwhile, or there is no room.
         OSError: the system's reason.
     """
     digest = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
@@ -205,6 +209,11 @@ def _copy(source: Path, target: Path) -> None:
                 if _digest(new) != written.digest() or Stamp.of(old.stat()) != Stamp.of(status):
                     raise _changed(source)
             _name(temporary, target)
+        except OSError as error:
+            if error.errno in _FULL:
+                message = f"{printable(target)}: {os.strerror(error.errno or 0)}: make space there"
+                raise NotReleased(message) from error
+            raise
         finally:
             files.unlink(temporary, missing_ok=True)
 

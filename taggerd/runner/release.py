@@ -136,7 +136,11 @@ class Releases:
     async def _release(self, path: Path) -> Mapping[str, str]:
         """Release the photo that has the file *path*, if it is tagged and unchanged since."""
         async with self._one:
-            resumed = await self._resume()
+            try:
+                resumed = await self._resume()
+            except OSError as error:  # its disk fails: until it is carried out, no other begins
+                self._stays(path, str(error))
+                return {}
             if str(path) in resumed:
                 return resumed
             target = release.target_of(path, self._roots, self._to) if self._to else None

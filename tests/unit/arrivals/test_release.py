@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -199,6 +200,27 @@ def test_a_name_that_is_taken_meanwhile_puts_everything_back(
     assert there.read_text() == "another's"
     assert {path.name for path in there.parent.iterdir()} == {taken}, disk
     assert {path.name for path in inbox.iterdir()} == {*NAMES}
+
+
+def test_a_full_disk_puts_everything_back(
+    inbox: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photo stays as a whole, and others, which may be smaller, are not kept waiting by it."""
+    real = files.copy_owner
+
+    def full(descriptor: int, status: os.stat_result, mode: int) -> None:
+        if status.st_size == (inbox / "IMG_1.JPG").stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor, status, mode)
+
+    monkeypatch.setattr(files, "rename_new", lambda _path, _new: False)
+    monkeypatch.setattr(files, "link", lambda _path, _new: False)
+    moves = moves_of(inbox, album)
+    prepare(moves, album)
+    monkeypatch.setattr(files, "copy_owner", full)
+    with pytest.raises(NotReleased, match="No space left on device"):
+        carry_out(moves)
+    assert state(inbox, album) == (set(NAMES), set())
 
 
 def test_a_sidecar_that_is_changed_while_it_moves_is_kept(inbox: Path, album: Path) -> None:
