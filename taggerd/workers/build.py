@@ -6,9 +6,11 @@ another version, and so is every module that the daemon itself has not imported 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ import taggerd
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_WANT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""This process, or the machine, lacks something; the files may be as they were."""
 _CHECK_SECONDS = 1.0
 """Between two checks of the files, which take two milliseconds."""
 
@@ -38,7 +42,8 @@ class Build:
         now = self._clock()
         if not self._changed and now >= self._checked_at + _CHECK_SECONDS:
             self._checked_at = now
-            self._changed = build_id(self._package) != self.id
+            with suppress(OSError):  # it says nothing about the files
+                self._changed = build_id(self._package) != self.id
         return self._changed
 
 
@@ -47,6 +52,9 @@ def build_id(package: Path) -> str:
 
     With inodes: a Debian package sets all times to that of its changelog. Without what Python
     compiles as it goes.
+
+    Raises:
+        OSError: there are no file descriptors, or no memory, to find out.
     """
     stamps = "\n".join(sorted(_stamps(os.fspath(package), "")))
     return hashlib.blake2b(stamps.encode("utf-8", "replace"), digest_size=16).hexdigest()
@@ -64,7 +72,9 @@ def _stamps(folder: str, prefix: str) -> Iterator[str]:
                     is_now = entry.stat(follow_symlinks=False)
                     stamp = is_now.st_size, is_now.st_mtime_ns, is_now.st_ino
                     yield f"{prefix}{entry.name} {stamp}"
-    except OSError:
+    except OSError as error:
+        if error.errno in _WANT:
+            raise
         # In the middle of an upgrade, or it was removed: another build in any case.
         yield f"{prefix} cannot be read"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -53,6 +54,25 @@ def test_a_file_that_is_replaced_changes_the_build(package: Path) -> None:
     os.utime(new, ns=(times.st_atime_ns, times.st_mtime_ns))
     new.replace(old)
     assert not build.changed()  # it was checked just now
+    clock.now = 4
+    assert build.changed()
+
+
+def test_a_moment_without_descriptors_changes_no_build(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that has many files open is not started again for that; an upgrade is seen."""
+    clock = Clock()
+    build = Build(package, clock)
+
+    def full(_folder: str) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", full)
+        clock.now = 2
+        assert not build.changed()
+    (package / "inner" / "module.py").write_text("a = 22\n")
     clock.now = 4
     assert build.changed()
 
