@@ -202,6 +202,17 @@ def test_a_name_that_is_taken_meanwhile_puts_everything_back(
     assert {path.name for path in inbox.iterdir()} == {*NAMES}
 
 
+def test_a_folder_that_is_a_link_is_refused_before_anything_is_noted(
+    inbox: Path, album: Path, tmp_path: Path
+) -> None:
+    """A move that is noted and can never be carried out would keep all other photos waiting."""
+    (tmp_path / "elsewhere").mkdir()
+    (album / "2026").mkdir()
+    (album / "2026" / "06").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"symbolic link|Not a directory"):
+        prepare(moves_of(inbox, album), album)
+
+
 def test_a_full_disk_puts_everything_back(
     inbox: Path, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
