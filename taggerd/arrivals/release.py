@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _CHUNK = 1 << 20
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""No room for this file; a smaller one may find some."""
+_REFUSED = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
+)
+"""The place takes no such file now; another photo, in another folder, may find room."""
 
 
 class NotReleased(Exception):
@@ -110,8 +112,8 @@ def carry_out(moves: Sequence[Move]) -> None:
     """Move the files of one photo, or what is left to do of that. Blocks.
 
     Raises:
-        NotReleased: another program took a name, or changed a file, meanwhile, or there is no room;
-            what was moved is back.
+        NotReleased: another program took a name, or changed a file, meanwhile, or there is no room,
+            or no permission; what was moved is back.
         OSError: the system's reason. What is done is done, and the rest can be carried out later.
     """
     done: list[Move] = []
@@ -120,16 +122,30 @@ def carry_out(moves: Sequence[Move]) -> None:
             (_transfer if move.is_photo else _publish)(move)
             done.append(move)
     except NotReleased:
-        for move in reversed(done):
-            back = Move(move.target, move.source, move.is_photo)
-            with suppress(NotReleased):
-                _transfer(back) if move.is_photo else _remove_old(back)
+        _put_back(done)
         raise
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        _put_back(done)
+        place = printable(moves[0].target.parent)
+        message = (
+            f"{place}: {os.strerror(error.errno or 0)}: make space there, or let taggerd write"
+        )
+        raise NotReleased(message) from error
     for move in moves:
         if not move.is_photo:
             _remove_old(move)
     for folder in {path.parent for move in moves for path in move[:2]}:
         _fsync(folder)
+
+
+def _put_back(done: Sequence[Move]) -> None:
+    """Undo the moves that are *done*. May raise OSError: the rest is done at the next start."""
+    for move in reversed(done):
+        back = Move(move.target, move.source, move.is_photo)
+        with suppress(NotReleased):
+            _transfer(back) if move.is_photo else _remove_old(back)
 
 
 def _publish(move: Move) -> None:
@@ -190,7 +206,7 @@ def _copy(source: Path, target: Path) -> None:
 
     Raises:
         FileExistsError: the name was taken meanwhile.
-        NotReleased: *source* changed meanwhile, or there is no room.
+        NotReleased: *source* changed meanwhile.
         OSError: the system's reason.
     """
     digest = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
@@ -212,11 +228,6 @@ def _copy(source: Path, target: Path) -> None:
                 if _digest(new) != written.digest() or Stamp.of(old.stat()) != Stamp.of(status):
                     raise _changed(source)
             _name(temporary, target)
-        except OSError as error:
-            if error.errno in _FULL:
-                message = f"{printable(target)}: {os.strerror(error.errno or 0)}: make space there"
-                raise NotReleased(message) from error
-            raise
         finally:
             files.unlink(temporary, missing_ok=True)
 

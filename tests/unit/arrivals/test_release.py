@@ -213,15 +213,16 @@ def test_a_folder_that_is_a_link_is_refused_before_anything_is_noted(
         prepare(moves_of(inbox, album), album)
 
 
-def test_a_full_disk_puts_everything_back(
-    inbox: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_no_file_puts_everything_back(
+    inbox: Path, album: Path, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
-    """The photo stays as a whole, and others, which may be smaller, are not kept waiting by it."""
+    """Full or read-only: the photo stays as a whole, and others are not kept waiting by it."""
     real = files.copy_owner
 
     def full(descriptor: int, status: os.stat_result, mode: int) -> None:
         if status.st_size == (inbox / "IMG_1.JPG").stat().st_size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(fault, os.strerror(fault))
         real(descriptor, status, mode)
 
     monkeypatch.setattr(files, "rename_new", lambda _path, _new: False)
@@ -229,7 +230,7 @@ def test_a_full_disk_puts_everything_back(
     moves = moves_of(inbox, album)
     prepare(moves, album)
     monkeypatch.setattr(files, "copy_owner", full)
-    with pytest.raises(NotReleased, match="No space left on device"):
+    with pytest.raises(NotReleased, match=os.strerror(fault)):
         carry_out(moves)
     assert state(inbox, album) == (set(NAMES), set())
 
