@@ -112,13 +112,13 @@ def test_authorities_of_ones_own_hold_without_the_rest_of_the_environment(
     Client("http://gpu/v1")
 
 
-def test_there_is_one_client_and_it_trusts_no_environment() -> None:
-    """Another one would bring the proxies, and .netrc, with it."""
+def test_the_clients_trust_no_environment() -> None:
+    """One for backends, one for webhooks; another would bring the proxies, and .netrc, with it."""
     root = Path(package.__file__).parent
     text = {file: file.read_text() for file in root.rglob("*.py")}
     makes = [
         f for f, code in text.items() if re.search(r"httpx\.(Async)?Client\(|httpx\.get", code)
     ]
-    assert makes == [root / "inference" / "client.py"]
-    assert "trust_env=False" in text[makes[0]]
+    assert sorted(makes) == [root / "hooks" / "webhook.py", root / "inference" / "client.py"]
+    assert all("trust_env=False" in text[file] for file in makes)
     assert not [f for f, code in text.items() if re.search(r"urllib\.request|http\.client", code)]
