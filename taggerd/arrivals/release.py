@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 _REFUSED = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 )
-"""The place takes no such file now; another photo, in another folder, may find room."""
+"""The folder takes no such file now; another photo, in another folder, may find room."""
 
 
 class NotReleased(Exception):
@@ -128,9 +128,9 @@ def carry_out(moves: Sequence[Move]) -> None:
         if error.errno not in _REFUSED:
             raise
         _put_back(done)
-        place = printable(moves[0].target.parent)
+        folder = printable(moves[0].target.parent)
         message = (
-            f"{place}: {os.strerror(error.errno or 0)}: make space there, or let taggerd write"
+            f"{folder}: {os.strerror(error.errno or 0)}: make space there, or let taggerd write"
         )
         raise NotReleased(message) from error
     for move in moves:

@@ -113,7 +113,8 @@ def test_a_daemon_waits_with_a_damaged_ledger_for_whoever_has_it_open(
 ) -> None:
     """It does not end with 2, after which systemd leaves it alone; a command ends with 1.
 
-    It says so once. Nobody replaces what another works with. As soon as that one is gone, it is done.
+    It says so once. Nobody replaces what another works with. As soon as that one is gone, it is
+    done.
     """
     (card / "bad.jpg").unlink()
     taggerd.state.mkdir()
