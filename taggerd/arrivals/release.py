@@ -128,9 +128,9 @@ def carry_out(moves: Sequence[Move]) -> None:
         if error.errno not in _REFUSED:
             raise
         _put_back(done)
-        folder = printable(moves[0].target.parent)
+        where = printable(moves[0].target.parent)
         message = (
-            f"{folder}: {os.strerror(error.errno or 0)}: make space there, or let taggerd write"
+            f"{where}: {os.strerror(error.errno or 0)}: make space there, or let taggerd write"
         )
         raise NotReleased(message) from error
     for move in moves:
