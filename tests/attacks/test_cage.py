@@ -277,7 +277,9 @@ async def test_limits_inside() -> None:
         assert 1000 < soft == hard
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 has these two other doors")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="only x86-64 has these two other tables of calls"
+)
 @pytest.mark.parametrize(
     "code",
     [
@@ -429,7 +431,7 @@ def test_a_kernel_without_seccomp_says_so_and_the_rest_holds(tmp_path: Path) -> 
     assert refused == dict.fromkeys(attacks, errno.EACCES)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="another user is given by root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a process as another user")
 def test_it_holds_for_a_user_without_rights(tmp_path: Path) -> None:
     """Nothing of the cage needs root: the service runs as a user of its own."""
     for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's own are for root alone
@@ -460,7 +462,7 @@ for name in ("environ", "mem", "maps", "fd/0"):
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="another user is given by root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a process as another user")
 @pytest.mark.parametrize("hides", [True, False])
 def test_the_program_is_hidden_from_others_of_its_user(*, hides: bool) -> None:
     """No process of the same user reads its keys; the program still reads what it needs there."""
@@ -544,7 +546,7 @@ def test_the_numbers_are_the_kernels(machine: str) -> None:
         assert calls == dict(copied)
     header = next((Path(path) for path in HEADERS[machine] if Path(path).exists()), None)
     if header is None:
-        pytest.skip("the kernel's headers are not installed")
+        pytest.skip("the kernel's headers are not installed: apt-get install linux-libc-dev")
     defined = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)$", header.read_text(), re.MULTILINE)
     # What has two names there: the generic one, and that of 64-bit architectures.
     kernel = {{"fstatat": "newfstatat"}.get(name, name): int(number) for name, number in defined}

@@ -40,7 +40,7 @@ def give_to_a_group(path: Path, mode: int) -> None:
     """Give *path* to a group that is not the user's own, if only its group may write."""
     if not mode & 0o002:
         if os.geteuid() != 0:
-            pytest.skip("only root can give a file to another group")
+            pytest.skip("only root gives a file to any group: run as root")
         os.chown(path, -1, 4321)
 
 

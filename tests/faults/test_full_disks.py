@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.program import photo, until
+from support.program import listening, photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,25 +142,6 @@ def machine(
     finally:
         taggerd.end()
         disk.unmount()
-
-
-@contextmanager
-def listening(address: Path) -> Iterator[list[str]]:
-    """Listen as systemd does, always: a program that tells nobody would wait at some time."""
-    told: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(address))
-
-        def listen() -> None:
-            while message := systemd.recv(4096):
-                told.extend(message.decode().splitlines())
-
-        listener = threading.Thread(target=listen, daemon=True)
-        listener.start()
-        yield told
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", str(address))
-        listener.join()
 
 
 KINDS = {"state": "state disk", "outputs": "outputs", "photos": "photos disk"}

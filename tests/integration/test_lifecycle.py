@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from support.program import REPOSITORY, SECONDS, photo, until
+from support.program import REPOSITORY, SECONDS, listening, photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,21 +101,10 @@ def test_a_photo_in_flight_at_an_upgrade_is_ended_by_the_living_workers(
 @contextmanager
 def systemd(taggerd: Program) -> Iterator[list[str]]:
     """Listen as systemd does; what the daemon says is in the list, line by line."""
-    address, told = taggerd.home / "notify", []
+    address = taggerd.home / "notify"
     taggerd.environment["NOTIFY_SOCKET"] = str(address)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(address))
-
-        def listen() -> None:
-            while message := listener.recv(4096):
-                told.extend(message.decode().splitlines())
-
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
+    with listening(address) as told:
         yield told
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", str(address))
-        thread.join()
 
 
 def day_file_of_root(taggerd: Program) -> Path:

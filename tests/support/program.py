@@ -6,11 +6,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +25,7 @@ from taggerd.daemon.health import EXIT_CODES
 from taggerd.inference import describer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -51,6 +53,25 @@ def until(what: Callable[[], T | Literal[False] | None], seconds: float = SECOND
         threading.Event().wait(0.05)
     message = f"{what} is not so after {seconds:g} s"
     raise AssertionError(message)
+
+
+@contextmanager
+def listening(address: Path) -> Iterator[list[str]]:
+    """Listen as systemd does, always: a program that tells nobody would wait at some time."""
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+
+        def listen() -> None:
+            while message := systemd.recv(4096):
+                told.extend(message.decode().splitlines())
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        yield told
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", str(address))
+        listener.join()
 
 
 @dataclass
