@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.testing import CliRunner
 
-from taggerd.cli import app
+from taggerd.cli.commands import program as make_program
 from taggerd.settings.display import literal
 from taggerd.settings.keys import fields_at, leaves
 
@@ -59,7 +59,7 @@ def documents() -> dict[str, str]:
         ("fish", "fish/vendor_completions.d/taggerd.fish"),
     ):
         asked = {"_TAGGERD_COMPLETE": f"source_{shell}"}
-        printed = CliRunner().invoke(app, env=asked, prog_name="taggerd").stdout
+        printed = CliRunner().invoke(make_program(), env=asked, prog_name="taggerd").stdout
         found[path] = printed.strip() + "\n"
     return found
 
@@ -88,7 +88,7 @@ def _list(rows: tuple[tuple[str, str], ...]) -> Iterator[str]:
 
 def _program() -> Iterator[str]:
     """Yield taggerd(1)."""
-    program: Any = typer.main.get_command(app)
+    program: Any = typer.main.get_command(make_program())
     context = program.context_class(program, info_name="taggerd")
     about = program.help.strip().rstrip(".")
     yield from _title("taggerd", 1, about[0].lower() + about[1:])

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taggerd import __version__, metadata
+from taggerd.burst import Shot, taken_at
 from taggerd.errors import AnswerError, SidecarError
 from taggerd.journal import Record
 from taggerd.ledger import Outgoing
 from taggerd.photo import Provenance, Tags, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from taggerd.ledger import Claim
-    from taggerd.metadata import Circumstances
+    from taggerd.burst import Candidate
+    from taggerd.ledger import Claim, Held
+    from taggerd.metadata import Circumstances, Embedded, Said
     from taggerd.photo import Answer, Picture, Sidecar
     from taggerd.services import Services
+
+
+_TAKEN = "exif:DateTimeOriginal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +50,24 @@ class RunOptions:
     """Take any answer that is held, whatever the question was; records and sidecars say so."""
     rewrite: bool = False
     """Write again what is held for tagged photos, by the settings as they are; send no request."""
+    hold: bool = False
+    """What is answered waits until somebody accepts it; sidecars are written then."""
+    accept: bool = False
+    """Write what was held and accepted; send no request."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether requests may be sent."""
+        return not (self.rewrite or self.accept)
 
     @property
     def writes(self) -> bool:
         """Whether sidecars are written."""
         return self.sidecars and not self.dry_run
+
+    def holds(self, claim: Claim) -> bool:
+        """Say whether what is answered about this photo has to be accepted before it is written."""
+        return self.hold and self.writes and self.asks and not claim.accepted
 
 
 @dataclass(slots=True)
@@ -68,6 +86,8 @@ class Attempt:
     """The answers that this attempt asked for itself."""
     unkept: list[Answer] = field(default_factory=list)
     """Those of them that the ledger's full disk did not take: they are kept first."""
+    candidate: Candidate | None = None
+    """For a burst; None: the photo is asked about in any case."""
     tags: Tags = field(default_factory=Tags)
     sidecars: tuple[Sidecar, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
@@ -80,6 +100,11 @@ class Attempt:
         self.unkept.append(answer)
         self.stages[answer.role] = answer.seconds
 
+    def inherit(self, answers: Mapping[str, Answer]) -> None:
+        """Add the *answers* to another photo of the burst."""
+        self.answers |= answers
+        self.unkept += answers.values()
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Note how long the block takes as the seconds of *stage*."""
@@ -88,6 +113,60 @@ class Attempt:
             yield
         finally:
             self.stages[stage] = time.monotonic() - started
+
+
+@asynccontextmanager
+async def in_burst(
+    attempt: Attempt, said: Said, held: Sequence[Held], roles: Iterable[str]
+) -> AsyncIterator[Sequence[Held]]:
+    """Wait until another photo of the burst was asked about, and take its answers; else ask.
+
+    What the block raises is the photo's own; the next photo of the burst asks then.
+
+    Args:
+        attempt: the photo is decoded, and its answers are recalled.
+        said: what its files say.
+        held: answers to the photo that the ledger has.
+        roles: those that it is to have answers in.
+
+    Yields:
+        Those *held* answers that may be recalled for what is still to be asked.
+    """
+    candidate = attempt.candidate
+    if candidate is None:
+        yield held
+        return
+    shot = _shot_of(attempt, said[attempt.claim.photo.primary.path])
+    if shot is None or _are_of_one_photo(attempt.answers, roles):
+        candidate.leave()
+        yield held
+        return
+    # A kill may have left some of them: answers to two photos would be mixed.
+    own = {role: answer for role, answer in attempt.answers.items() if not answer.inherited_from}
+    attempt.answers = own
+    async with candidate.join(shot, attempt.claim.photo.name, own) as inherited:
+        attempt.inherit(inherited)
+        yield [each for each in held if not each.answer.inherited_from]
+
+
+def _are_of_one_photo(answers: Mapping[str, Answer], roles: Iterable[str]) -> bool:
+    """Say whether there is one in each of *roles*, and all are its own or of one other photo."""
+    sources = {answer.inherited_from for answer in answers.values()}
+    return answers.keys() >= set(roles) and len(sources) <= 1
+
+
+def _shot_of(attempt: Attempt, said: Embedded) -> Shot | None:
+    """Return the photo as it is compared; None where it cannot be of a burst."""
+    picture, camera, taken = attempt.picture, said.camera, said.beside.get(_TAKEN)
+    if picture is None or picture.fingerprint is None or camera is None or not camera.model:
+        return None
+    seconds = taken_at(taken) if isinstance(taken, str) else None
+    if seconds is None or said.is_of_a_bracket:
+        return None
+    size = picture.width, picture.height
+    setting = attempt.claim.photo.folder, size, said.exposure, attempt.circumstances.keywords
+    shot = Shot(camera, setting, seconds, picture.fingerprint)
+    return None if shot.is_flat else shot
 
 
 def text_of(answer: Answer) -> str:
@@ -106,11 +185,14 @@ def provenance(attempt: Attempt, services: Services, options: RunOptions) -> Pro
         models={answer.role: answer.model for answer in answers},
         digest=attempt.picture.digest if attempt.picture else "",
         reused=() if options.rewrite else reused(attempt, services),
+        inherited_from=_distinct(answer.inherited_from for answer in answers),
     )
 
 
 def reused(attempt: Attempt, services: Services) -> tuple[str, ...]:
     """Return the roles whose answer was given to another question than is asked now."""
+    if attempt.claim.accepted:
+        return ()  # somebody has read them, whatever the questions are now
     asked = {question.role: question for question in services.inference.questions}
     return tuple(
         answer.role
@@ -152,6 +234,7 @@ def record_of(
         description=attempt.tags.description,
         roles={answer.role: text_of(answer) for answer in answers},
         models={answer.role: answer.model for answer in answers},
+        inherited_from=_distinct(answer.inherited_from for answer in answers),
         backend=_distinct(answer.backend for answer in answers) or inference.base_url,
         prompt_profile=_distinct(a.profile for a in answers) or inference.profile.name,
         prompt_profile_digest=(
@@ -175,6 +258,7 @@ def record_of(
         },
         dry_run=options.dry_run,
         no_meta=not options.sidecars,
+        held=error is None and options.holds(attempt.claim),
         run=options.run,
         version=__version__,
         raw={error.role: error.raw} if isinstance(error, AnswerError) and error.raw else {},
@@ -199,6 +283,7 @@ def bare_record(
         description="",
         roles={},
         models={},
+        inherited_from="",
         backend="",
         prompt_profile="",
         prompt_profile_digest="",
@@ -216,6 +301,7 @@ def bare_record(
         usage={},
         dry_run=options.dry_run,
         no_meta=not options.sidecars,
+        held=False,
         run=options.run,
         version=__version__,
         raw={},

@@ -18,10 +18,9 @@ from importlib import resources
 from math import asin, hypot
 from typing import TYPE_CHECKING
 
-import structlog
-
 from taggerd import metadata
 from taggerd.errors import PhotoError
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ _EARTH_KILOMETRES = 6371.0
 _NO_FIX_DEGREES = 0.01
 """A position this close to 0° N 0° E, in the open sea, comes from a receiver without a fix."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def inspected(photo: Photo, said: Said, services: Services) -> Inspection:

@@ -30,6 +30,7 @@
     │   ├── NotABackend             HTML, or JSON of another kind
     │   ├── BackendBlind            it answers, but does not see the picture
     │   ├── NotProbed               nobody has looked yet whether it works
+    │   ├── BudgetSpent             backend.budget_per_day is spent: asked again tomorrow
     │   └── FailsOnThisPhoto        it fails on one photo and answers others
     ├── ProgramFault                taggerd's own code is at fault, or cannot be loaded
     │   └── BuildChanged            its files are another version's: start it again     exit 75
@@ -37,6 +38,7 @@
     │   ├── SidecarRefused          the one that exists cannot be understood safely
     │   ├── SidecarChanged          somebody else wrote it at the same moment
     │   └── SidecarUnwritable       read-only folder or file, permission
+    ├── Conflict                    two people changed one text; the first one's stands
     ├── ArchiveError                an archive is not unpacked: damaged, encrypted, too large
     └── StorageError                disk full or failing: work pauses, nothing is charged
         ├── PhotosDiskError         the photos' own disk: only what lies on it waits
@@ -206,6 +208,10 @@ class NotProbed(BackendError):
     """The backend has not answered its first probe yet."""
 
 
+class BudgetSpent(BackendError):
+    """Today's budget for requests is spent."""
+
+
 class FailsOnThisPhoto(BackendError):
     """The backend fails on this photo and answers others."""
 
@@ -235,6 +241,23 @@ class SidecarChanged(SidecarError):
 
 class SidecarUnwritable(SidecarError):
     """The sidecar cannot be written there."""
+
+
+class Conflict(TaggerdError):
+    """Somebody else changed this text meanwhile.
+
+    ``field`` is ``"caption"`` or ``"description"``, ``seen`` what the person saw, and ``now`` what
+    is there.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, field: str = "", seen: str = "", now: str = ""
+    ) -> None:
+        """Keep *message*, and both texts of the *field*."""
+        super().__init__(message)
+        self.field = field
+        self.seen = seen
+        self.now = now
 
 
 class ArchiveError(TaggerdError):

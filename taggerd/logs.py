@@ -10,18 +10,25 @@ import logging
 import sys
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, TextIO, cast
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
-import structlog
 from logging_journald import JournaldTransport, check_journal_stream
 
 from taggerd.photo import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Mapping
+    from types import ModuleType, TracebackType
 
-    from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+    from structlog.typing import (
+        EventDict,
+        ExcInfo,
+        FilteringBoundLogger,
+        Processor,
+        WrappedLogger,
+    )
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """sd-daemon(3): the prefix that journald takes as a line's priority."""
@@ -58,6 +65,47 @@ _FIELDS = {"import_folder": "TAGGERD_ROOT", "base_url": "TAGGERD_ENDPOINT"}
 """Fields of the journal whose names are not made from ours: ``photo`` is ``TAGGERD_PHOTO``."""
 _JOURNAL_SECONDS = 0.5
 """How long journald may take to accept an entry: one that hangs must not stop the event loop."""
+
+
+class _Logger:
+    """A logger of structlog's, which is imported for the first line."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logger: Any = None
+
+    def __getattr__(self, method: str) -> object:
+        if self._logger is None:
+            self._logger = _structlog().get_logger(self._name)
+        return getattr(self._logger, method)
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """Return the logger of the module *name*."""
+    return cast("FilteringBoundLogger", _Logger(name))
+
+
+_put_off: list[Callable[[], None]] = []
+"""What :func:`set_up` was asked for before there was a line."""
+
+
+def _structlog() -> Any:  # noqa: ANN401 - a module
+    """Return structlog, set up.
+
+    It is imported as if rich were not installed, which it draws tracebacks with. We use none of
+    these, and rich, Pygments and attrs are three quarters of what structlog takes.
+    """
+    if "structlog" not in sys.modules:
+        without = {"rich": None} if "rich" not in sys.modules else {}
+        sys.modules.update(cast("dict[str, ModuleType]", without))
+        try:
+            import_module("structlog")
+        finally:
+            for name in without:
+                del sys.modules[name]
+    while _put_off:
+        _put_off.pop()()
+    return sys.modules["structlog"]
 
 
 class _Journal:
@@ -140,7 +188,7 @@ class _Libraries(logging.Handler):
     """Logs what libraries and asyncio say as entries: they would print it line by line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger = structlog.get_logger(record.name)
+        logger = get_logger(record.name)
         logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info, by=record.name)
 
 
@@ -148,7 +196,7 @@ def _log_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """Log what ends the program as one entry: Python prints a traceback line by line."""
-    structlog.get_logger(__name__).critical(UNEXPECTED, exc_info=(kind, error, trace))
+    get_logger(__name__).critical(UNEXPECTED, exc_info=(kind, error, trace))
 
 
 def _journald(_logger: WrappedLogger, method: str, line: EventDict | str) -> str:
@@ -224,11 +272,26 @@ def set_up(
 ) -> None:
     """Send all log lines to stderr, or to the journal.
 
+    A command that says nothing but errors has mostly nothing to say: it is set up at its first
+    line. Others are set up now, before they have threads.
+
     ``auto`` speaks the journal's own protocol where stderr is the journal, and is coloured on a
     terminal. ``console`` and ``json`` are lines on stderr; for journald, which adds the time, with
     their priority before them.
     """
     journal = _journal()
+    _put_off[:] = [partial(_set_up, log_format, level, journal)]
+    if level != "error" or journal is not None or "structlog" in sys.modules:
+        _structlog()
+
+
+def _set_up(
+    log_format: Literal["auto", "console", "json"],
+    level: Literal["debug", "info", "warning", "error"],
+    journal: _Journal | None,
+) -> None:
+    """Do what :func:`set_up` says."""
+    structlog = sys.modules["structlog"]
     native = journal is not None and log_format == "auto"
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,

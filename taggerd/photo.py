@@ -10,7 +10,7 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -154,6 +154,26 @@ def group(files: Iterable[PhotoFile]) -> list[Photo]:
     return sorted(photos, key=lambda photo: os.fsencode(photo.primary.path))
 
 
+FINGERPRINT_EDGE = 9
+"""Pixels: eight differences between neighbours in a row, and eight in a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells whether another picture shows the same, and which is sharper."""
+
+    grey: bytes
+    """The picture with :data:`FINGERPRINT_EDGE` pixels on each side, in greys, row by row."""
+    sharpness: float
+    """Variance of its Laplacian: of two pictures of the same the sharper one has more."""
+
+    def __post_init__(self) -> None:
+        """Refuse another number of pixels: the photos that it is compared with would pay for it."""
+        if len(self.grey) != FINGERPRINT_EDGE**2:
+            message = "a fingerprint with another number of pixels"
+            raise ValueError(message)
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded photo, ready to be sent: pixels only."""
@@ -170,6 +190,8 @@ class Picture:
     """Of the file while it was read."""
     notes: tuple[str, ...] = ()
     """For people, e.g. ``"only a small preview could be read"``."""
+    fingerprint: Fingerprint | None = None
+    """None where nobody wants to compare it."""
 
 
 class Keyword(NamedTuple):
@@ -182,6 +204,28 @@ class Keyword(NamedTuple):
     """The words above it in the user's vocabulary, from the root down."""
     parents: tuple[str, ...] = ()
     """Those of *path* that are also written as keywords of their own."""
+
+
+class Usage(NamedTuple):
+    """What was asked of a backend."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    """Of what was asked, as the backend counts them; 0 also where it does not."""
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def plus(self, other: Usage) -> Usage:
+        """Return both together."""
+        return Usage(*map(sum, zip(self, other, strict=True)))
+
+
+Spending: TypeAlias = "Mapping[tuple[str, str], Usage]"
+"""What was asked, by local day (``"2025-06-30"``) and model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +254,9 @@ class Answer:
     completion_tokens: int = 0
     seconds: float = 0.0
     requests: int = 1
-    """Requests it took; 0 for all but one of several answers in one response."""
+    """Requests it took; 0 for all but the last of several answers in one response."""
+    inherited_from: str = ""
+    """Name of the photo that was asked about, where that is another one of the same burst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,8 +290,29 @@ class Provenance:
     """Digest of the texts of the prompts."""
     reused: tuple[str, ...] = ()
     """Roles whose answer was given to another question."""
+    inherited_from: str = ""
+    """Name of the photo of the same burst that was asked about instead."""
     body: str = ""
     """Digest of a photo file without its XMP; only for tags that are embedded in it."""
+
+
+class FieldChange(NamedTuple):
+    """What would change in one field."""
+
+    field: str
+    """The XMP property of a text, or ``"keywords"`` for all lists of keywords together."""
+    before: tuple[str, ...]
+    """A text, or the keywords; empty: there is nothing."""
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What writing a photo's tags would change."""
+
+    changes: tuple[FieldChange, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What would be kept as it is, or not written, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 ::
 
-    claim ─▶ decode ─▶ ask (or recall) ─▶ write ─▶ record
+    claim ─▶ decode ─▶ ask (or recall) ─▶ write (or hold) ─▶ record
 
 The daemon and the scan both call it, and neither has a path of its own. What goes wrong leaves
 :func:`tag` as an error of :mod:`taggerd.errors`; :mod:`taggerd.runner` decides what it costs.
@@ -15,15 +15,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 from taggerd import imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
-from taggerd.attempt import outgoing, provenance, record_of, text_of
+from taggerd.attempt import in_burst, outgoing, provenance, record_of, text_of
 from taggerd.context import context_of, inspected
 from taggerd.errors import PhotosDiskReadOnly, SidecarRefused, StorageError
 from taggerd.ledger import Failed, Finished, Released
-from taggerd.logs import described
+from taggerd.logs import described, get_logger
 from taggerd.photo import Tags
 from taggerd.services import read_embedded
 
@@ -35,11 +33,11 @@ if TYPE_CHECKING:
     from taggerd.journal import Record
     from taggerd.ledger import Claim, Ending, Held
     from taggerd.metadata import Inspection, Said
-    from taggerd.photo import Answer, Photo, Picture
+    from taggerd.photo import Answer, Photo, Picture, Preview
     from taggerd.services import Services
 
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Result(NamedTuple):
@@ -49,6 +47,8 @@ class Result(NamedTuple):
     """What the queue notes."""
     record: Record | None = None
     """None: the photo was tagged already."""
+    preview: Preview | None = None
+    """What a dry run would have changed."""
 
 
 async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Result:
@@ -63,15 +63,18 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
     claim, photo, ledger = attempt.claim, attempt.claim.photo, services.ledger
 
     with attempt.timed("decode"):
-        async with services.disks.opened(photo.primary.path) as file:
-            picture = await services.decoders_for(claim).run(
-                imaging.prepare, file, photo.primary.stamp, services.settings.image
+        opened = services.disks.opened(photo.primary.path)
+        async with opened as file, services.decoding(claim) as decoders:
+            picture = await decoders.run(
+                imaging.prepare,
+                file,
+                photo.primary.stamp,
+                services.image,
+                with_fingerprint=attempt.candidate is not None,
             )
-        said = await read_embedded(photo, services.decoders_for(claim), services.disks)
+            said = await read_embedded(photo, decoders, services.disks, primary=file)
         known = await inspected(photo, said, services)
         picture = attempt.picture = _with_original_digest(picture, known)
-    await ledger.decoded(claim)
-
     held = await _held(claim, picture, services)
     if known.tagged == picture.digest and _is_done(claim, held, options):
         if options.writes:
@@ -82,25 +85,28 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
     if options.writes and known.unnameable:
         raise SidecarRefused(known.unnameable)
 
-    if options.rewrite:
-        attempt.answers = written_before(held, known)
-        if not attempt.answers:
-            # A photo that changed meanwhile is not tagged: the next scan asks about it.
-            same = claim.recorded and not claim.changed
-            return Result(Finished(picture.digest) if same else Released())
-    else:
+    if options.asks and not claim.accepted:
         questions = services.inference.questions
         attempt.answers = recall(held, questions, claim, options, services.backends)
+    else:
+        attempt.answers = given(claim, held, known, options)
+        if not attempt.answers:
+            # A photo that changed meanwhile is not tagged: the next scan asks about it.
+            same = options.rewrite and claim.recorded and not claim.changed
+            return Result(Finished(picture.digest) if same else Released())
     attempt.circumstances = known.circumstances
-    async for answer in ask(attempt, picture, held, services, options):
-        attempt.pay(answer)
-        with suppress(StorageError):  # one request may bring more answers: raised below
-            await keep(attempt, services)
-    await keep(attempt, services)
+    roles = services.inference.models
+    async with in_burst(attempt, said, held, roles) as recalled:
+        async for answer in ask(attempt, picture, recalled, services, options):
+            attempt.pay(answer)
+            if answer.requests:  # else the same request has brought more
+                with suppress(StorageError):  # raised below
+                    await keep(attempt, services)
+        await keep(attempt, services)
     attempt.tags = await tags_of(attempt.answers, photo, services)
 
     await confirm(photo)
-    if options.writes:
+    if options.writes and not options.holds(claim):
         with attempt.timed("metadata"):
             attempt.sidecars = await services.writers.run(
                 metadata.write,
@@ -113,18 +119,35 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
         await ledger.written(claim, picture.digest, attempt.sidecars)
         services.remark(attempt.sidecars)
 
+    preview = await _previewed(attempt, said, services, options) if options.dry_run else None
     await _keep_thumbnail(picture, services)
     record = record_of(attempt, services, options)
-    return Result(_ending(record, options), record)
+    return Result(_ending(attempt, record, options), record, preview)
 
 
-def _ending(record: Record, options: RunOptions) -> Ending:
+async def _previewed(
+    attempt: Attempt, said: Said, services: Services, options: RunOptions
+) -> Preview:
+    """Return what would be written: the same merge as a run's, into nothing."""
+    return await services.writers.run(
+        metadata.preview,
+        attempt.claim.photo,
+        attempt.tags,
+        provenance(attempt, services, options),
+        services.metadata_options,
+        said,
+    )
+
+
+def _ending(attempt: Attempt, record: Record, options: RunOptions) -> Ending:
     """Return what the queue notes about a photo with this *record*."""
     line = outgoing(record)
     if options.dry_run:
         return Released(line)
     if record.error:
         return Failed(record.error, final=True, for_sidecars=True, record=line)
+    if record.held:
+        return Finished(record.digest, line, held=tuple(attempt.answers.values()))
     return Finished(record.digest, line, sidecars_written=options.writes)
 
 
@@ -139,15 +162,23 @@ async def _keep_thumbnail(picture: Picture, services: Services) -> None:
 
 
 async def keep(attempt: Attempt, services: Services) -> None:
-    """Store the answers that are paid for and not in the ledger yet.
+    """Store the answers that are paid for and not in the ledger yet, and what they cost.
 
     Raises:
         StorageError: the ledger's disk is full or failing; they stay in *attempt*.
 
     """
     while attempt.unkept and attempt.picture:
-        await services.ledger.checkpoint(attempt.claim, attempt.picture.digest, attempt.unkept[0])
-        del attempt.unkept[0]
+        answers, budget = tuple(attempt.unkept), services.inference.budget
+        spent = budget.taken()
+        try:
+            await services.ledger.checkpoint(
+                attempt.claim, attempt.picture.digest, *answers, spent=spent
+            )
+        except StorageError:
+            budget.give_back(spent)
+            raise
+        del attempt.unkept[: len(answers)]
 
 
 def _is_done(claim: Claim, held: Sequence[Held], options: RunOptions) -> bool:
@@ -156,9 +187,9 @@ def _is_done(claim: Claim, held: Sequence[Held], options: RunOptions) -> bool:
     They count whatever the ledger knows, so that a lost ledger, a touched file or a photo that
     moved with its sidecar costs nothing. But not if the photo is to be asked about again, and not
     if the ledger holds answers that were never recorded: then the program died between the sidecar
-    and the record, and the record is still owed.
+    and the record, and the record is still owed; nor if somebody has accepted other words.
     """
-    if options.dry_run or claim.asked_again_since is not None:
+    if options.dry_run or claim.accepted or claim.asked_again_since is not None:
         return False
     return claim.recorded or not held
 
@@ -183,8 +214,11 @@ async def _unhide_human_words(
 
 
 async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held]:
-    """Return the answers for these bytes or, where a JPEG has joined its raw, for the raw's."""
-    held = await services.ledger.answers(picture.digest)
+    """Note that the photo is decoded; return the answers for its bytes.
+
+    Where a JPEG has joined its raw, those are for the raw's.
+    """
+    held = await services.ledger.decoded(claim, picture.digest)
     if held or claim.changed or not claim.digest or claim.asked_again_since is not None:
         return held
     for earlier in await services.ledger.answers(claim.digest):
@@ -220,11 +254,17 @@ def recall(
     return chosen
 
 
-def written_before(held: Iterable[Held], known: Inspection) -> dict[str, Answer]:
-    """Choose those of the *held* answers that the photo was tagged with, by role.
+def given(
+    claim: Claim, held: Iterable[Held], known: Inspection, options: RunOptions
+) -> dict[str, Answer]:
+    """Return the answers that are written without a request, by role.
 
-    Without this a rewrite would write what a dry run has tried since.
+    They are those that somebody has accepted, whatever the questions are now; else, in a rewrite,
+    those of the *held* answers that the photo was tagged with. Without this a rewrite would write
+    what a dry run has tried since.
     """
+    if claim.accepted or not options.rewrite:
+        return {answer.role: answer for answer in claim.accepted}
     ordered = sorted(held, key=lambda each: known.before.wrote(each.answer, each.at))
     return {each.answer.role: each.answer for each in ordered}
 
@@ -241,7 +281,7 @@ async def ask(
     A question of the user's own waits for the answers that its prompt quotes; only then does it
     show whether the same question was asked before.
     """
-    if options.rewrite:
+    if attempt.claim.accepted or not options.asks:
         return
     waiting = [q for q in services.inference.questions if q.role not in attempt.answers]
     context: dict[str, str] = {}

@@ -28,6 +28,7 @@ from taggerd.errors import (
     BackendFailed,
     BackendTimeout,
     BackendUnreachable,
+    BudgetSpent,
     BuildChanged,
     FailsOnThisPhoto,
     LedgerDamaged,
@@ -189,6 +190,8 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     NotABackend: _BACKEND,
     BackendBlind: _BACKEND,
     NotProbed: replace(_BACKEND, backoff=None),
+    # A scan ends; the daemon starts nothing until tomorrow.
+    BudgetSpent: replace(_BACKEND, backoff=None, passes=False),
     # The backend's, or the photo's: some servers answer one that they cannot read with a 500.
     FailsOnThisPhoto: Policy("backend", pauses="photo", backoff=PHOTO, tolerated=2),
     # This machine's fault.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import threading
 import time
@@ -36,6 +37,7 @@ from taggerd.ledger import (
     FileState,
     Finished,
     Held,
+    HeldPhoto,
     Moved,
     Quarantined,
     Released,
@@ -44,7 +46,7 @@ from taggerd.ledger import (
 )
 from taggerd.ledger.admission import regrouped
 from taggerd.ledger.claims import most_attempts, why_exhausted
-from taggerd.photo import Notice, Photo, PhotoFile, group
+from taggerd.photo import Notice, Photo, PhotoFile, Usage, group
 from taggerd.relay import OutboxRelay
 from taggerd.services import Disks, Services, local_now, make_journal, metadata_options
 from taggerd.workers.pool import Workers
@@ -64,8 +66,17 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from taggerd.ledger import Ending, Json, Ledger, Outgoing, Pause, State
-    from taggerd.photo import Answer, Sidecar, Stamp
+    from taggerd.ledger import (
+        Correction,
+        CorrectionKind,
+        Ending,
+        Json,
+        Ledger,
+        Outgoing,
+        Pause,
+        State,
+    )
+    from taggerd.photo import Answer, Sidecar, Spending, Stamp
     from taggerd.settings import Settings
 
 P = ParamSpec("P")
@@ -99,6 +110,9 @@ class _Photo:
     sidecars_written: bool = False
     sidecars_failed: bool = False
     undone: bool = False
+    dropped: bool = False
+    held: HeldPhoto | None = None
+    accepted: bool = False
     requeue: Literal[0, 1, 2] = 0
     owner: str = ""
     token: str = ""
@@ -109,12 +123,18 @@ class _Photo:
     @property
     def settled(self) -> bool:
         """Whether it was tagged as it is, so that it may count as tagged again."""
-        return self.recorded and not self.changed and (self.sidecars_written or self.undone)
+        written = self.sidecars_written or self.undone or self.awaits
+        return self.recorded and not self.changed and written
+
+    @property
+    def awaits(self) -> bool:
+        """Whether somebody has to accept what was answered."""
+        return self.held is not None and not self.accepted
 
     @property
     def unwritten(self) -> bool:
         """Whether it is tagged without its sidecars."""
-        return self.state == "recorded" and not self.sidecars_written
+        return self.state == "recorded" and not self.sidecars_written and not self.awaits
 
     @property
     def failed(self) -> bool:
@@ -133,6 +153,7 @@ class _Photo:
             self.changed |= changed
             if changed:
                 self.asked_again_since, self.slow = None, False
+                self.held = None
         if self.asked_again_since is None:
             self.asked_again_since = asked
 
@@ -146,6 +167,7 @@ class _Photo:
             self.released_by, self.attempts, self.crashes, self.reason = "", 0, 0, ""
             self.changed |= self.requeue == 2  # noqa: PLR2004 - as the column
             self.slow &= self.requeue < 2  # noqa: PLR2004 - as the column
+            self.held = None if self.changed else self.held
             self.requeue = 0
 
 
@@ -171,6 +193,9 @@ class InMemoryStore:
     sent: set[str] = field(default_factory=set)
     pause: Pause | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    corrections: list[Correction] = field(default_factory=list)
+    spending: defaultdict[str, dict[str, Usage]] = field(default_factory=lambda: defaultdict(dict))
+    """By day and model."""
     notices: dict[tuple[str, str], tuple[float, Notice]] = field(default_factory=dict)
     """By hook and id: until when each is deferred."""
     server: str = ""
@@ -332,8 +357,11 @@ class InMemoryLedger:
         state: State = photo.state
         if known.stamp != file.stamp:
             state = "changed"
+        elif photo.state == "recorded" and photo.awaits:
+            state = "held"
         elif photo.unwritten:
-            state = "undone" if photo.undone else "unwritten"
+            undone: State = "dropped" if photo.dropped else "undone"
+            state = undone if photo.undone else "unwritten"
         elif photo.state == "quarantined" and photo.sidecars_failed:
             state = "unwritten"
         return FileState(state, photo.reason, photo.since, photo.asked_as)
@@ -385,6 +413,11 @@ class InMemoryLedger:
             del self._store.stems[_stem(path)][path]
             self._store.stems[_stem(file.path)][file.path] = _File(file.stamp, photo)
         photo.stem = _stem(arrived[0].path)
+        paths = dict(zip(moved, arrived, strict=True))
+        self._store.corrections = [
+            replace(each, photo=paths[each.photo].path) if each.photo in paths else each
+            for each in self._store.corrections
+        ]
         before, now = next(iter(moved)).parent, arrived[0].path.parent
         photo.sidecars = {
             now / path.name if path.parent == before else path: digest
@@ -400,6 +433,7 @@ class InMemoryLedger:
             known = self._store.stems[_stem(path)].get(path)
             if known and known.photo.state == "recorded" and known.photo.sidecars_written:
                 known.photo.sidecars_written, known.photo.undone = False, True
+                known.photo.dropped = False
                 known.photo.since = self._clock()
                 undone += 1
         return undone
@@ -464,6 +498,9 @@ class InMemoryLedger:
             asked_again_since=photo.asked_again_since,
             exhausted=exhausted,
             slow=photo.slow,
+            accepted=photo.held.answers
+            if photo.held and photo.accepted and photo.asked_again_since is None
+            else (),
             sidecars=dict(photo.sidecars),
         )
         photo.state, photo.since, photo.owner, photo.token = "claimed", now, self._me, claim.token
@@ -478,10 +515,11 @@ class InMemoryLedger:
         photo = self._store.photos.get(claim.id)
         return photo if photo is not None and photo.token == claim.token else None
 
-    async def decoded(self, claim: Claim) -> None:
+    async def decoded(self, claim: Claim, digest: str) -> list[Held]:
         """See the port."""
         if photo := self._held(claim):
             photo.decoded, photo.crashes = True, 0
+        return await self.answers(digest)
 
     async def answers(self, digest: str) -> list[Held]:
         """See the port."""
@@ -490,10 +528,19 @@ class InMemoryLedger:
             key=lambda held: (held.at, held.answer.role, held.answer.question),
         )
 
-    async def checkpoint(self, claim: Claim, digest: str, answer: Answer) -> None:  # noqa: ARG002 - kept also if the claim is lost: it is paid for
+    async def checkpoint(
+        self,
+        claim: Claim,  # noqa: ARG002 - kept also if the claim is lost: they are paid for
+        digest: str,
+        *answers: Answer,
+        spent: Spending | None = None,
+    ) -> None:
         """See the port."""
-        held = Held(answer, self._clock())
-        self._store.answers[digest][answer.role, answer.question] = held
+        for answer in answers:
+            held = Held(answer, self._clock())
+            self._store.answers[digest][answer.role, answer.question] = held
+        for (day, model), usage in (spent or {}).items():
+            self._spend(day, model, usage)
 
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """See the port."""
@@ -540,8 +587,14 @@ class InMemoryLedger:
         requeued = photo.requeue > 0
         photo.changed = False
         photo.put_back(now)
+        same = photo.recorded and photo.digest == ending.digest
         photo.digest, photo.recorded, photo.undone = ending.digest, True, False
-        photo.sidecars_written = ending.sidecars_written
+        photo.sidecars_written = (
+            photo.sidecars_written and same if ending.held else ending.sidecars_written
+        )
+        photo.held, photo.accepted = None, False
+        if ending.held and not photo.changed:
+            photo.held = HeldPhoto(claim.photo, ending.held, now)
         photo.released_by, photo.attempts, photo.crashes, photo.reason = "", 0, 0, ""
         if photo.asked_again_since == claim.asked_again_since:
             photo.asked_again_since = None
@@ -641,12 +694,70 @@ class InMemoryLedger:
         """See the port."""
         return threading.get_native_id()
 
+    # Answers that wait until somebody accepts them.
+
+    async def held(
+        self, limit: int, within: Sequence[Path] | None = None, *, unwritten: bool = False
+    ) -> list[HeldPhoto]:
+        """See the port."""
+        also = ("queued", "claimed") if unwritten else ()
+        photos = self._awaiting(within, math.inf, also)
+        held = [(photo, each) for photo in photos if (each := photo.held)]
+        return [replace(each, photo=self._photo(photo)) for photo, each in held][
+            : None if limit < 0 else limit
+        ]
+
+    def _awaiting(
+        self, within: Sequence[Path] | None, before: float, also: Collection[str] = ()
+    ) -> list[_Photo]:
+        """Return photos held since *before*, and those accepted that are in a state of *also*."""
+        photos = [
+            photo
+            for photo in self._photos(within)
+            if (photo.state == "recorded" and photo.awaits)
+            or (photo.state in also and photo.accepted and photo.asked_again_since is None)
+        ]
+        held = sorted((p.held.since, p.id, p) for p in photos if p.held)
+        return [photo for since, _, photo in held if since <= before]
+
+    async def accept(
+        self,
+        within: Sequence[Path] | None,
+        *,
+        before: float = math.inf,
+        run: str | None = None,
+    ) -> int:
+        """See the port."""
+        photos = self._awaiting(within, before, ("queued",) if run is not None else ())
+        for photo in photos:
+            photo.accepted = True
+            photo.queue(self._clock(), None)
+            if run is not None:
+                photo.requested = (run, self._me)
+        return len(photos)
+
+    async def drop_held(self, within: Sequence[Path] | None, *, before: float = math.inf) -> int:
+        """See the port."""
+        photos = self._awaiting(within, before)
+        for photo in photos:
+            photo.held, photo.since = None, self._clock()
+            if not photo.sidecars_written:
+                photo.undone = photo.dropped = True
+        return len(photos)
+
     # The queue as a whole.
 
     async def counts(self, within: Sequence[Path] | None = None) -> Counts:
         """See the port."""
-        photos = self._photos(within)
-        return Counts(**Counter("unwritten" if p.unwritten else p.state for p in photos))
+        states = Counter(
+            "held"
+            if photo.state == "recorded" and photo.awaits
+            else "unwritten"
+            if photo.unwritten
+            else photo.state
+            for photo in self._photos(within)
+        )
+        return Counts(**states)
 
     async def oldest_queued(self) -> float | None:
         """See the port."""
@@ -711,6 +822,57 @@ class InMemoryLedger:
         value: Json = json.loads(self._store.notes.get(key, "null"))
         return value
 
+    async def correct(self, corrections: Iterable[Correction]) -> None:
+        """See the port."""
+        for each in corrections:
+            new = replace(each, id=self._next_correction(), at=each.at or self._clock())
+            self._store.corrections.append(new)
+
+    def _next_correction(self) -> int:
+        return max((each.id for each in self._store.corrections), default=0) + 1
+
+    async def corrections(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        kind: CorrectionKind | None = None,
+        undone: bool = False,
+    ) -> list[Correction]:
+        """See the port."""
+        return [
+            each
+            for each in self._store.corrections
+            if each.id > after and kind in {None, each.kind} and (undone or each.undone_at is None)
+        ][:limit]
+
+    async def corrections_of(self, photo: Path) -> list[Correction]:
+        """See the port."""
+        found = [each for each in self._store.corrections if each.photo == photo]
+        return sorted(found, key=lambda each: (each.at, each.id))
+
+    async def undo_corrections(self, action: str) -> int:
+        """See the port."""
+        kept = self._store.corrections
+        chosen = [each for each in kept if each.action == action and each.undone_at is None]
+        for each in chosen:
+            kept.remove(each)
+            new = replace(each, undone_at=self._clock(), id=max(each.id, self._next_correction()))
+            kept.append(new)
+        return len(chosen)
+
+    async def spend(self, day: str, model: str, usage: Usage) -> None:
+        """See the port."""
+        self._spend(day, model, usage)
+
+    def _spend(self, day: str, model: str, usage: Usage) -> None:
+        known = self._store.spending[day].get(model, Usage())
+        self._store.spending[day][model] = known.plus(usage)
+
+    async def spent(self, day: str) -> Mapping[str, Usage]:
+        """See the port."""
+        return dict(self._store.spending[day])
+
 
 def _stem(path: Path) -> bytes:
     return os.fsencode(path.with_suffix(""))
@@ -763,6 +925,7 @@ async def stand_in_services(
         {url: Backend(settings.backend, transport=transport)},
         sleep=sleep,
     )
+    inference.budget.count_in(ledger, now)
     journal, workers, disks = make_journal(settings), ThreadWorkers(settings.workers), Disks()
     journal.open()
     try:

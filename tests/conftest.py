@@ -5,17 +5,24 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
-from support.program import CountingBackend, Program, photo
+from support.program import LONGEST_LOG, CountingBackend, Program, photo
 
 from taggerd import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background so, and each program of a test would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +56,8 @@ def taggerd(tmp_path: Path) -> Iterator[Program]:
     program = Program(home)
     yield program
     program.end()
+    with suppress(FileNotFoundError):
+        sys.stdout.write(program.log()[-LONGEST_LOG:])  # shown if the test has failed
 
 
 @pytest.fixture

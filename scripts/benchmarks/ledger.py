@@ -3,7 +3,7 @@
 
 Every part runs in a process of its own, so that its memory is its own. The ledger of a million
 photos is filled in bulk; how much longer one becomes by real work shows in the bytes a photo after
-some thousand whole ways. Its files are there, empty, so that the daemon has them all to look at.
+some thousand lifecycles. Its files are there, empty, so that the daemon has them all to look at.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import sys
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _figures import Figure, print_table
-
+from benchmarks import figures
+from benchmarks.figures import Figure
+from benchmarks.program import ourselves
 from taggerd.ledger import Finished, Outgoing, SqliteLedger
 from taggerd.ledger.opening import open_database
 from taggerd.ledger.rows import answer_json, folder_bytes, sidecars_json
@@ -154,7 +154,7 @@ async def admission(top: Path, count: int) -> list[Figure]:
     seconds = time.perf_counter() - began
     assert admitted.new == count
     await ledger.close()
-    return [Figure(f"admit {count:,} photos", "<= 15 s", f"{seconds:.1f} s", seconds <= 15)]  # noqa: PLR2004 - the target
+    return [Figure(f"admit {count:,} photos", seconds, "s", 15)]
 
 
 async def lifecycles(top: Path, count: int) -> list[Figure]:
@@ -167,8 +167,7 @@ async def lifecycles(top: Path, count: int) -> list[Figure]:
 
     async def whole_attempt(claim: Claim) -> None:
         digest = chance.randbytes(32).hex()
-        await ledger.decoded(claim)
-        assert not await ledger.answers(digest)
+        assert not await ledger.decoded(claim, digest)
         for answer in said.pop():
             await ledger.checkpoint(claim, digest, answer)
         path = claim.photo.primary.path.with_suffix(".xmp")
@@ -190,10 +189,10 @@ async def lifecycles(top: Path, count: int) -> list[Figure]:
     assert (await ledger.counts()).recorded == count
     await ledger.close()
     size = _used_bytes(top) / count
-    what = f"whole ways a second, {AT_ONCE} at once, without imaging and backend"
+    what = f"photo lifecycles a second, {AT_ONCE} at once, without imaging and backend"
     return [
-        Figure(what, ">= 300", f"{rate:.0f}", rate >= 300),  # noqa: PLR2004 - the target
-        Figure(f"bytes a photo after {count:,} such ways", "<= 2000", f"{size:.0f}", size <= 2000),  # noqa: PLR2004 - the target
+        Figure(what, rate, at_least=300),
+        Figure(f"ledger, a photo after {count:,} lifecycles", size, "B", 2000),
     ]
 
 
@@ -259,7 +258,7 @@ async def start(top: Path, count: int) -> list[Figure]:
     size = (top / "state" / "ledger.sqlite").stat().st_size / 1e6
     orderly = await _opened_seconds(top)
     killed = subprocess.Popen(  # noqa: ASYNC220, S603 - ourselves, alone in its process
-        [sys.executable, __file__, "--part", "be killed 0", "--at", top], stdout=subprocess.PIPE
+        ourselves("ledger", "--part", "be killed 0", "--at", str(top)), stdout=subprocess.PIPE
     )
     assert killed.stdout is not None
     await asyncio.to_thread(killed.stdout.readline)
@@ -269,14 +268,9 @@ async def start(top: Path, count: int) -> list[Figure]:
     after_a_kill = await _opened_seconds(top)
     what = f"ledger of {count:,} tagged photos"
     return [
-        Figure(what, "<= 2000 MB", f"{size:.0f} MB", size <= 2000),  # noqa: PLR2004 - the target
-        Figure(f"{what}, start", "<= 3 s", f"{orderly:.2f} s", orderly <= 3),  # noqa: PLR2004 - the target
-        Figure(
-            f"{what}, start after a kill",
-            "<= 3 s",
-            f"{after_a_kill:.2f} s",
-            after_a_kill <= 3,  # noqa: PLR2004 - the target
-        ),
+        Figure(what, size, "MB", 2000),
+        Figure(f"{what}, start", orderly, "s", 3),
+        Figure(f"{what}, start after a kill", after_a_kill, "s", 3),
     ]
 
 
@@ -324,8 +318,8 @@ async def daemon(top: Path, count: int) -> list[Figure]:
     assert known == (count,), (top / "log").read_text()
     what = f"memory of the daemon with {count:,} known photos, all looked at"
     return [
-        Figure(f"{what}, at rest", "<= 200 MB", f"{now:.0f} MB", now <= 200),  # noqa: PLR2004 - the target
-        Figure(f"{what}, peak", "<= 200 MB", f"{peak:.0f} MB", peak <= 200),  # noqa: PLR2004 - the target
+        Figure(f"{what}, at rest", now, "MiB", 200),
+        Figure(f"{what}, peak", peak, "MiB", 200),
     ]
 
 
@@ -377,9 +371,9 @@ LARGE = ("make", "start", "daemon")
 
 def _in_a_process(named: str, top: Path) -> list[Figure]:
     """Run one part in a process of its own."""
-    line = [sys.executable, __file__, "--part", named, "--at", os.fspath(top)]
-    done = subprocess.run(line, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ourselves
-    return [Figure(**figure) for figure in json.loads(done.stdout)]
+    line = ourselves("ledger", "--part", named, "--at", os.fspath(top), "--json")
+    done = subprocess.run(line, check=False, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
+    return list(figures.read(done.stdout.splitlines()))
 
 
 def _measured(parts: tuple[str, ...]) -> Iterator[Figure]:
@@ -394,7 +388,7 @@ def _measured(parts: tuple[str, ...]) -> Iterator[Figure]:
 
 def main() -> int:
     """Print the table; exit 1 where a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = figures.parser_of("ledger", __doc__)
     parser.add_argument("--photos", type=int, default=MILLION, help="in the large ledger")
     parser.add_argument("--small", action="store_true", help="without the large ledger")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -402,15 +396,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.part:
         name, _, count = options.part.rpartition(" ")
-        figures = asyncio.run(PARTS[name](options.at, int(count)))
-        print(json.dumps([asdict(figure) for figure in figures]))  # noqa: T201 - what it is for
-        return 0
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that the folder is removed then too
+        return figures.say(asyncio.run(PARTS[name](options.at, int(count))), options)
     large = tuple(f"{part} {options.photos}" for part in LARGE)
     rounds = [*((part,) for part in ORDER), *([] if options.small else [large])]
-    return 0 if print_table(figure for parts in rounds for figure in _measured(parts)) else 1
+    return figures.say((figure for parts in rounds for figure in _measured(parts)), options)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ _DISK_ERRORS = frozenset(
 )
 """The fault of the folder or its disk, not of the archive."""
 _PROBE = ".taggerd-probe"
+_MOVED = "another program moved what was unpacked"
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 
 
@@ -116,10 +117,8 @@ def begin(request: UnpackRequest) -> OpenFolder:
                     files.remove_empty_folder(path)
                 raise
             scratch.close()
-    except FileNotFoundError as error:
-        raise _gone(request) from error
     except OSError as error:
-        _raise_storage_error(request, error)
+        _raise_gone_or_storage_error(request, error)
     message = f"{printable(request.archive.parent)}: other programs take the names of our folders"
     raise StorageError(message)
 
@@ -166,10 +165,8 @@ def publish(request: UnpackRequest, scratch: OpenFile, identity: str) -> Path:
         path = _rename(folder, archive)
         with suppress(OSError):
             fsync_folder(archive.parent)
-    except FileNotFoundError as error:
-        raise _gone(request) from error
     except OSError as error:
-        _raise_storage_error(request, error)
+        _raise_gone_or_storage_error(request, error)
     return path
 
 
@@ -391,7 +388,7 @@ def _rename(scratch: OpenFolder, archive: Path) -> Path:
 def _check_same(path: Path, ours: os.stat_result) -> None:
     """Raise OSError if *path* is not our folder: another program has moved that."""
     if not os.path.samestat(files.lstat(path), ours):
-        raise OSError(errno.ESTALE, "another program moved what was unpacked", str(path))
+        raise OSError(errno.ESTALE, _MOVED, str(path))
 
 
 def _marker(folder: Path) -> dict[str, str]:
@@ -417,6 +414,16 @@ def _fsync(folder: OpenFolder) -> None:
 
 def _gone(request: UnpackRequest) -> PhotoGone:
     return PhotoGone(f"{printable(request.archive)} is no longer there")
+
+
+def _raise_gone_or_storage_error(request: UnpackRequest, error: OSError) -> NoReturn:
+    """Raise *error*, met at the hidden folder, as what it means for the archive."""
+    if isinstance(error, FileNotFoundError):
+        if not files.exists(request.archive):
+            raise _gone(request) from error
+        # Taken for gone it would be neither reported nor tried again before the next walk.
+        error = OSError(errno.ESTALE, _MOVED)
+    _raise_storage_error(request, error)
 
 
 def _raise_storage_error(request: UnpackRequest, error: OSError) -> NoReturn:

@@ -7,22 +7,21 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from taggerd.arrivals.dependencies import Dependencies, Pulse, RootHealth, Timing
 from taggerd.arrivals.root import WatchedRoot
 from taggerd.arrivals.unpacking import Unpacking, is_archive
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from taggerd import settings
     from taggerd.arrivals.dependencies import Admit, Record, Workers
     from taggerd.photo import Photo, PhotoFile
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _NUMBER = re.compile(r"\d+")
 _STEADY_SECONDS = 60.0
@@ -43,6 +42,7 @@ class Arrivals:
         workers: Workers,
         *,
         admit: Admit,
+        expect: Callable[[int], None] = lambda _: None,
         own_folders: Sequence[Path] = (),
         timing: Timing | None = None,
     ) -> None:
@@ -54,6 +54,7 @@ class Arrivals:
             workers: run what opens archives.
             admit: takes settled photo files into the queue; they are safe there once it returns.
                 The files of one stem come together.
+            expect: is called while files settle with their number: photos will be admitted soon.
             own_folders: folders that taggerd writes into, ignored where they lie in a root: its
                 thumbnails would come as photos, whose thumbnails would come as photos.
             timing: how often things are checked.
@@ -65,6 +66,7 @@ class Arrivals:
             record=record,
             known=self.unpacking,
             admit=self._settled,
+            expect=expect,
             report=self._report,
             own_folders=own_folders,
             timing=self._timing,

@@ -144,6 +144,8 @@ class Dependencies:
     known: KnownFiles
     """The photos on record, and the archives."""
     admit: Admit
+    expect: Callable[[int], None]
+    """Called while files settle, with their number."""
     report: Callable[[RootHealth], None]
     """Called with a root's health after each probe."""
     own_folders: Sequence[Path]

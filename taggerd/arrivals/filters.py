@@ -70,7 +70,9 @@ class Filters:
         self._extensions = frozenset(extensions)
         self._globs = [_compiled(glob) for glob in ignore_globs]
         cased = {e for ext in self._extensions for e in (f".{ext}", f".{ext.upper()}")}
-        self._plain_endings = {e for e in cased if len(e) == 4 and not self._globs}  # noqa: PLR2004 - ".jpg"
+        self.plain_endings = {e for e in cased if len(e) == 4 and not self._globs}  # noqa: PLR2004 - ".jpg"
+        """Endings of names that are surely taken, unless they begin with a dot or a tilde. A fast
+        path: of a million files in a library nearly all are."""
         self.recursive = recursive
         self._apart = apart or {}
 
@@ -111,13 +113,6 @@ class Filters:
         if not self.recursive:
             return DEEPER
         return self._apart.get(relative, "") or self._ignored(name, relative, is_dir=True)
-
-    def plain(self, name: str) -> bool:
-        """Say whether the file *name* is surely taken; where not, ask :meth:`of_file`.
-
-        A fast path: of a million files in a library nearly all are.
-        """
-        return name[-4:] in self._plain_endings and name[0] not in ".~"
 
     def of_file(self, name: str, relative: str) -> str:
         """Judge one file by its *name* and path *relative* to the root; its folders are taken."""

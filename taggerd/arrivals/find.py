@@ -55,6 +55,22 @@ def work_below(paths: Iterable[Path], settings: Settings) -> None:
     files.work_below(*named)
 
 
+def reach(path: Path, settings: Settings) -> None:
+    """Let this process touch the photo at *path*, whose name was kept from before. Blocks.
+
+    It lies in an import folder, or was tagged on request. Nobody names its folder now: where that
+    has become a link below an import folder, it is not followed.
+    """
+    if not _is_declared(path):
+        work_below([], settings)
+    if not _is_declared(path):
+        files.work_below(path.parent)
+
+
+def _is_declared(path: Path) -> bool:
+    return any(path.is_relative_to(root) for root in files.declared())
+
+
 def find(paths: Sequence[Path], settings: Settings) -> Found:
     """Find the photos below *paths*: folders, or single files.
 

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
 from watchdog.events import (
     DirCreatedEvent,
     DirMovedEvent,
@@ -23,6 +22,8 @@ from watchdog.events import (
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter
 from watchdog.observers.inotify_c import InotifyFD
+
+from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from taggerd.arrivals.dirty import Dirty
     from taggerd.arrivals.filters import Filters
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # watchdog logs two lines for each overflow, hundreds in a burst; Watch logs what matters.
 logging.getLogger("watchdog").setLevel(logging.CRITICAL)

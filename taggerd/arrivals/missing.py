@@ -11,10 +11,9 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-import structlog
-
 from taggerd import files
 from taggerd.errors import StorageError
+from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from taggerd.arrivals.walk import Folder, Seen
     from taggerd.photo import Stamp
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 DAY_SECONDS = 86_400.0
 _AT_ONCE = 200

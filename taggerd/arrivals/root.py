@@ -137,6 +137,8 @@ class WatchedRoot:
             if not self._offline:
                 await self._take_dirty()
                 await self._walk_on()
+                if settling := len(self._intake.settling):
+                    self._dependencies.expect(settling)
                 if await self._intake.release():
                     self._failure = ""
                 await self._sweep.step(self._is_still_there)

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_from_bytes
 
-import structlog
-
 from taggerd import files
 from taggerd.arrivals import archives
 from taggerd.arrivals.members import UnpackRequest
 from taggerd.arrivals.settling import Settling
 from taggerd.errors import ArchiveError, PhotoMoved, StartError, StorageError, WorkerLost
+from taggerd.logs import get_logger
 from taggerd.photo import Keyword, Stamp, extension, printable
 from taggerd.retry import ARCHIVE_SECONDS
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from taggerd.photo import Photo, PhotoFile
     from taggerd.settings import Arrivals
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 STEP_SECONDS = 5.0
 """How long a worker process unpacks before it may work on a photo again."""
@@ -328,9 +327,22 @@ async def _locked(path: Path) -> AsyncIterator[bool]:
 
     Where it cannot be opened, or the file system has no locks, it counts as ours.
     """
-    file, ours = await asyncio.to_thread(_lock, path)
+    locking = asyncio.ensure_future(asyncio.to_thread(_lock, path))
+    try:
+        file, ours = await asyncio.shield(locking)
+    except asyncio.CancelledError:
+        locking.add_done_callback(_close_late)  # the thread goes on
+        raise
     with file or nullcontext():
         yield ours
+
+
+def _close_late(locking: asyncio.Future[tuple[OpenFile | None, bool]]) -> None:
+    """Close the file that nobody waits for any more: its lock would last as long as we do."""
+    if not locking.cancelled() and locking.exception() is None:
+        file, _ = locking.result()
+        if file is not None:
+            file.close()
 
 
 def _lock(path: Path) -> tuple[OpenFile | None, bool]:

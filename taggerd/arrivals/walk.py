@@ -27,6 +27,7 @@ _PATH_MAX = 4096
 """Bytes, with the closing zero: the longest path the kernel accepts."""
 _KIND = 0o170000
 """The bits of a mode that say what kind of file it is."""
+_REGULAR = stat.S_IFREG
 _NAME_MAX = 255
 """Bytes: the longest name that Linux accepts."""
 
@@ -153,7 +154,7 @@ def _ignore(_skip: Skip) -> None:
 
 def _not_regular(mode: int) -> str:
     """Return ``""`` for a regular file, else what it is."""
-    if mode & _KIND == stat.S_IFREG:
+    if mode & _KIND == _REGULAR:
         return ""
     if stat.S_ISLNK(mode):
         return "a symbolic link"
@@ -201,6 +202,10 @@ class _Listing:
 
     def read(self) -> Folder | None:
         """Read the folder; None where it cannot even be opened."""
+        if self.near_limit and len(os.fsencode(self.path)) >= _PATH_MAX:
+            # It could be read step by step, but not watched, and it would count as forgotten.
+            self.skipped(Skip(Path(self.path), TOO_LONG, "too long"))
+            return None
         inode = None
         try:
             with files.listing(self.path) as (status, entries):
@@ -215,27 +220,48 @@ class _Listing:
 
         This runs once for every file on the disk, so it makes no object it can do without.
         """
-        plain, take, take_ctime = self.filters.plain, self.rows.append, self.ctimes.append
+        endings, near_limit = self.filters.plain_endings, self.near_limit
+        take, take_ctime = self.rows.append, self.ctimes.append
         for entry in entries:
             name = entry.name
             try:
-                if entry.is_dir(follow_symlinks=False):
-                    reason = self._take_folder(name)
-                elif plain(name) or not (reason := self.filters.of_file(name, self.prefix + name)):
+                if name[-4:] in endings and name[0] not in ".~":
                     is_now = entry.stat(follow_symlinks=False)
-                    reason = _not_regular(is_now.st_mode)
-                    if self.near_limit and not reason:
-                        reason = self._too_long(name)
-                    if not reason:
-                        raw = name.encode("utf-8", "surrogateescape")
-                        stamp = is_now.st_size, is_now.st_mtime_ns, is_now.st_ino, is_now.st_dev
-                        take((raw, *stamp))
+                    if is_now.st_mode & _KIND == _REGULAR and not near_limit:  # nearly all are
+                        take(
+                            (
+                                name.encode("utf-8", "surrogateescape"),
+                                is_now.st_size,
+                                is_now.st_mtime_ns,
+                                is_now.st_ino,
+                                is_now.st_dev,
+                            )
+                        )
                         take_ctime(is_now.st_ctime_ns)
+                        continue
+                reason = self._take(entry, name)
             except OSError as error:
                 self._report(f"{self.path}/{name}", error)
                 continue
             if reason:
                 self.skipped(Skip(Path(f"{self.path}/{name}"), reason, _KINDS.get(reason, "")))
+
+    def _take(self, entry: os.DirEntry[str], name: str) -> str:
+        """Take what is not plainly a photo; return why it is not taken. May raise OSError."""
+        if entry.is_dir(follow_symlinks=False):
+            return self._take_folder(name)
+        if reason := self.filters.of_file(name, self.prefix + name):
+            return reason
+        is_now = entry.stat(follow_symlinks=False)
+        reason = _not_regular(is_now.st_mode)
+        if self.near_limit and not reason:
+            reason = self._too_long(name)
+        if not reason:
+            raw = name.encode("utf-8", "surrogateescape")
+            stamp = is_now.st_size, is_now.st_mtime_ns, is_now.st_ino, is_now.st_dev
+            self.rows.append((raw, *stamp))
+            self.ctimes.append(is_now.st_ctime_ns)
+        return reason
 
     def _take_folder(self, name: str) -> str:
         reason = self.filters.of_folder(name, self.prefix + name)

@@ -7,10 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from taggerd import files
 from taggerd.arrivals.inotify import InotifyWatcher
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from taggerd.arrivals.filters import Filters
     from taggerd.arrivals.walk import Folder
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 _LIST_SHARE = 500

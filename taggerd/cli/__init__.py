@@ -12,33 +12,13 @@ import signal
 import stat
 import sys
 import traceback
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-import typer
 from typer.exceptions import Abort, TyperException
 
-from taggerd import __version__
-from taggerd.cli import (
-    adopt,
-    config,
-    ledger,
-    list_registry,
-    metrics,
-    pause,
-    preflight,
-    report,
-    retry,
-    rewrite,
-    run,
-    scan,
-    service,
-    show,
-    slot,
-    status,
-    undo,
-    version,
-)
-from taggerd.cli.interrupts import INTERRUPTED, end_at_once
+from taggerd.cli.commands import COMMANDS, loaded, program
+from taggerd.cli.ending import INTERRUPTED, end_at_once
 from taggerd.errors import TaggerdError
 from taggerd.logs import complain
 from taggerd.photo import escape_controls
@@ -47,60 +27,11 @@ from taggerd.workers.cage import hide
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from typer.core import TyperCommand
-
-app = typer.Typer(
-    name="taggerd",
-    help="Tags photos as they arrive: captions, keywords and descriptions in XMP sidecars.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("run")(run.run)
-app.command("scan")(scan.scan)
-app.command("preflight")(preflight.preflight)
-app.command("status")(status.status)
-app.command("retry")(retry.retry)
-app.command("pause")(pause.pause)
-app.command("resume")(pause.resume)
-app.command("show")(show.show)
-app.command("undo")(undo.undo)
-app.command("rewrite")(rewrite.rewrite)
-app.command("adopt")(adopt.adopt)
-app.command("report")(report.report)
-app.command("metrics")(metrics.metrics)
-app.command("list-registry")(list_registry.list_registry)
-app.command("slot")(slot.slot)
-app.command("version")(version.version)
-app.add_typer(config.app, name="config")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(service.app, name="service")
-
-
-def _version(value: bool) -> None:  # noqa: FBT001 - the form Typer calls
-    if value:
-        typer.echo(f"taggerd {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    *,
-    version: bool = typer.Option(
-        False,  # noqa: FBT003 - the form Typer wants
-        "--version",
-        callback=_version,
-        is_eager=True,
-        help="Show the version.",
-    ),
-) -> None:
-    """Tag photos as they arrive: captions, keywords and descriptions in XMP sidecars."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (default: the process's) and return its exit code."""
-    given = _usual_form(sys.argv[1:] if arguments is None else arguments)
+    typed = sys.argv[1:] if arguments is None else arguments
+    given = _usual_form(typed)
     _keep_others_from_writing()
     hide()  # the keys are in its memory
     for name in ("stdout", "stderr"):
@@ -108,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(sys, name, _Output.over(stream))
     verbose = "--verbose" in given or "-v" in given
     try:
-        code = app(given, prog_name="taggerd", standalone_mode=False)
+        if not typed and resolve_name("taggerd.cli.setup:offered")():
+            given = ["setup"]
+        code = program(whole=False)(given, prog_name="taggerd", standalone_mode=False)
     except TyperException as error:
         message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
         return _fail(f"{message}; {_hint(given, error)}", error.exit_code)
@@ -188,8 +121,8 @@ def _usual_form(arguments: Sequence[str]) -> list[str]:
             return ["--help"]
         case ["config" | "ledger" | "service" as group]:
             return [group, "--help"]
-        case ["help", *command]:
-            return [*command, "--help"]
+        case ["help", command, *_] as given if command in COMMANDS:
+            return [*given[1:], "--help"]
         case [first, *_] as given if first.partition("=")[0] == "--input-dir":
             return ["scan", *given]  # the older tool's form; no other option starts a scan
         case given:
@@ -198,23 +131,11 @@ def _usual_form(arguments: Sequence[str]) -> list[str]:
 
 def _hint(given: Sequence[str], error: TyperException) -> str:
     """Return where to look after a mistake in the command line."""
-    command = given[0] if given and given[0] in _commands() else ""
+    command = given[0] if given and given[0] in COMMANDS else ""
     option = getattr(error, "option_name", "")  # of a class that Typer does not export
-    if command == "run" and option in _options_of("scan"):
+    if command == "run" and any(option in each.opts for each in loaded("scan").params):
         return "it belongs to taggerd scan"
     return f"see taggerd {command} --help" if command else "see taggerd --help"
-
-
-def _commands() -> dict[str, TyperCommand]:
-    """Return the commands by name."""
-    program = typer.main.get_command(app)
-    commands: dict[str, TyperCommand] = getattr(program, "commands", {})
-    return commands
-
-
-def _options_of(command: str) -> set[str]:
-    """Return the options of *command*, with their dashes."""
-    return {option for parameter in _commands()[command].params for option in parameter.opts}
 
 
 def _fail(message: str, code: int) -> int:

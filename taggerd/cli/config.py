@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import stat
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,14 +20,12 @@ from taggerd.inference import available_profiles, load_profile
 from taggerd.journal import metrics_schema, record_schema
 from taggerd.photo import printable
 from taggerd.services import check_settings, make_inference, open_pools
-from taggerd.settings import display, imageworks, project
+from taggerd.settings import display, editing, imageworks, project
 from taggerd.settings.configuration import check_folders, sets
 from taggerd.settings.keys import leaves
-from taggerd.settings.sources import toml, user_file
+from taggerd.settings.sources import user_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
@@ -38,32 +35,6 @@ _COLUMN = 70
 app = typer.Typer(
     help="Write, show and check the settings.", no_args_is_help=True, rich_markup_mode=None
 )
-
-
-def _write_new(file: Path, text: str) -> None:
-    """Write a settings file that does not exist yet, for the user alone whatever the umask.
-
-    In a folder of another group (/etc/taggerd), that group may read it: the service's.
-
-    Raises:
-        ConfigurationError: it exists, or cannot be written.
-
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        group = file.parent.stat().st_gid
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            if os.geteuid() == 0 and group != os.getegid():
-                os.fchown(out.fileno(), -1, group)
-                os.fchmod(out.fileno(), 0o640)
-            out.write(text)
-    except FileExistsError as error:
-        message = f"{file}: already exists, and is left as it is"
-        raise ConfigurationError(message) from error
-    except OSError as error:
-        message = f"{file}: cannot write the settings: {error.strerror}"
-        raise ConfigurationError(message) from error
 
 
 @app.command()
@@ -87,41 +58,19 @@ def init(
     """Write a settings file with all defaults, explained."""
     file = path or user_file(os.environ)
     roots = options.absolute(input_dir or [])
-    if roots and file.exists():
-        _add_roots(file, roots)
-        typer.echo(f"{file}: arrivals.roots is set")
+    if not roots:
+        editing.create(file, display.template())
+        typer.echo(f"wrote {file}: set arrivals.roots and backend.base_url there")
         return
-    text = display.template()
-    _write_new(file, (display.with_roots(text, roots) if roots else None) or text)
-    left = "backend.base_url" if roots else "arrivals.roots and backend.base_url"
-    typer.echo(f"wrote {file}: set {left} there")
-
-
-def _add_roots(file: Path, roots: Sequence[Path]) -> None:
-    """Set the import folders in a settings file that names none; the rest stays as it is.
-
-    Raises:
-        ConfigurationError: it names some, or cannot be written.
-
-    """
-    target = Path(os.path.realpath(file))  # a link into somebody's dotfiles stays one
-    toml(target)
-    try:
-        text = display.with_roots(target.read_text(encoding="utf-8"), roots)
-        if text is None:
-            message = f"{file}: arrivals.roots is set already: change it there"
-            raise ConfigurationError(message)
-        new = target.with_name(f".{target.name}.new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            os.fchmod(out.fileno(), stat.S_IMODE(target.stat().st_mode))
-            if os.geteuid() == 0:
-                os.fchown(out.fileno(), target.stat().st_uid, target.stat().st_gid)
-            out.write(text)
-        new.replace(target)
-    except OSError as error:
-        message = f"{file}: cannot write the settings: {error.strerror}"
-        raise ConfigurationError(message) from error
+    planned = editing.plan(file, {"arrivals.roots": roots})
+    if any(line.before not in {"", "[]"} for line in planned.lines):
+        message = f"{file}: arrivals.roots is set already: change it there"
+        raise ConfigurationError(message)
+    planned.write()
+    if planned.before is None:
+        typer.echo(f"wrote {file}: set backend.base_url there")
+    else:
+        typer.echo(f"{file}: arrivals.roots is set")
 
 
 @app.command()
@@ -222,7 +171,7 @@ def import_(
         message = f"name the file that you mean: taggerd config import {translation.found} --write"
         raise ConfigurationError(message)
     target = user_file(os.environ)
-    _write_new(target, translation.toml(with_key=True))
+    editing.create(target, translation.toml(with_key=True))
     typer.echo(f"wrote {target}: {len(translation.values)} settings")
     for line in translation.left:
         typer.echo(f"not translated: {line}")

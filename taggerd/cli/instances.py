@@ -1,12 +1,10 @@
-"""On which running service a command acts, and whether that has heard."""
+"""On which running service a command acts."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,23 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taggerd.daemon import instances
-from taggerd.daemon.status import published
 from taggerd.errors import ConfigurationError
+from taggerd.ledger import has_ledger
 from taggerd.photo import printable
-from taggerd.services import has_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from taggerd.cli import options
     from taggerd.daemon.instances import Instance
-    from taggerd.daemon.status import DaemonStatus
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
-
-ANSWER_SECONDS = 12.0
-"""A daemon looks for a pause every five seconds and publishes its status every five."""
-POLL_SECONDS = 0.1
 
 Name = Annotated[
     str | None,
@@ -99,54 +91,11 @@ def target(
         return Target(settings, others)
     # Those of other users are named, but never stand in the way of one's own.
     fitting = tuple(each for each in others if each.writable) or others
-    if reads_only and not fitting[0].writable and has_ledger(settings):
+    if reads_only and not fitting[0].writable and has_ledger(settings.state_directory):
         return Target(settings, others)
     if len(fitting) > 1:
         raise ConfigurationError(_choice("several services run", others))
     return _of(fitting[0], running, settings)
-
-
-async def await_answer(
-    wanted: Callable[[DaemonStatus], bool],
-    state_directory: Path,
-    *,
-    since: float,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> bool:
-    """Wait until the daemon publishes a status later than *since* that is as *wanted*.
-
-    Args:
-        wanted: says whether the status shows what was asked for.
-        state_directory: the daemon's.
-        since: seconds since the epoch.
-        clock: seconds that pass.
-        sleep: lets them pass.
-
-    Returns:
-        False if it has not within :data:`ANSWER_SECONDS`.
-
-    """
-    end = clock() + ANSWER_SECONDS
-    while True:
-        live = published(state_directory)
-        if live is not None and live.updated_at >= since and wanted(live):
-            return True
-        if clock() >= end:
-            return False
-        await sleep(POLL_SECONDS)
-
-
-async def confirm(
-    at: Target, wanted: Callable[[DaemonStatus], bool], since: float, *, nobody: str
-) -> None:
-    """Wait for the daemon's answer, and say on stderr if there is none; *nobody*: if none runs."""
-    pid = at.pid
-    if pid is None:
-        typer.echo(nobody, err=True)
-    elif not await await_answer(wanted, at.settings.state_directory, since=since):
-        message = f"the running taggerd, pid {pid}, has not confirmed it: see taggerd status"
-        typer.echo(message, err=True)
 
 
 def _is_explicit(load: options.Load, loaded: Configuration) -> bool:

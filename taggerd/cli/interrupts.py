@@ -9,29 +9,31 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import structlog
+from taggerd.cli.ending import INTERRUPTED, end_at_once
+from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from types import FrameType
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 HUNG = 1
 """Exit code of a service that was asked to end and did not."""
 GRACE_SECONDS = 1.5
 """How much longer than ``service.drain_seconds`` an end in order may take."""
+BUSY_SECONDS = 15.0
+"""How much longer than that while the process works: on a busy machine the pages of the day, which
+may take ten seconds, ended every stop with an error."""
+_SAMPLE_SECONDS = 0.5
+_WORK_SECONDS = 0.01
+"""Processor time within a sample: with less, it waits for what hangs."""
 _TELL_SECONDS = 0.3
 """Longest wait until what hangs is told: standard error may hang as well."""
-
-_SHOW_CURSOR = "\x1b[?25h"
 
 
 def run(command: Coroutine[None, None, T], *, drain_seconds: float = 20.0) -> T:
@@ -46,39 +48,63 @@ def run(command: Coroutine[None, None, T], *, drain_seconds: float = 20.0) -> T:
 
     Raises:
         KeyboardInterrupt: it was cancelled.
+        BrokenPipeError: nobody reads what it prints any more.
 
     """
     return asyncio.run(_interruptible(command, drain_seconds))
 
 
 async def _interruptible(command: Coroutine[None, None, T], drain_seconds: float) -> T:
-    task = asyncio.ensure_future(command)
+    task = asyncio.ensure_future(_heard(command))
     loop = asyncio.get_running_loop()
+    ending = False
 
-    def first() -> None:
+    def hear() -> None:
+        nonlocal ending
+        if ending:  # not another handler for it: a second that comes at once would find the first's
+            end_at_once()
+        ending = True
         end_after(drain_seconds, INTERRUPTED)
         task.cancel()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, end_at_once)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, first)
+        loop.add_signal_handler(number, hear)
     try:
         return await task
     except asyncio.CancelledError as cancelled:
         raise KeyboardInterrupt from cancelled
 
 
+async def _heard(command: Coroutine[None, None, T]) -> T:
+    """Run *command*; nobody reading what it prints is an error like others.
+
+    rich raises SystemExit then, which breaks the loop off in the middle: every task that had not
+    ended printed a traceback.
+
+    Raises:
+        BrokenPipeError: nobody reads what it prints any more.
+
+    """
+    try:
+        return await command
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise ended.__context__ from None
+        raise
+
+
 def end_after(drain_seconds: float, code: int = HUNG) -> None:
     """End the process :data:`GRACE_SECONDS` after *drain_seconds*, unless it ends before.
 
-    A file system call into a share that is gone never returns, and Python waits for its thread.
+    Later, by :data:`BUSY_SECONDS` at most, where it is not hung but slow. A file system call into
+    a share that is gone never returns, and Python waits for its thread.
     """
     seconds = drain_seconds + GRACE_SECONDS
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        time.sleep(seconds)
+        time.sleep(seconds - _SAMPLE_SECONDS)
+        _wait_while_it_works()
         telling = threading.Thread(target=tell, daemon=True)
         telling.start()
         telling.join(_TELL_SECONDS)
@@ -89,6 +115,16 @@ def end_after(drain_seconds: float, code: int = HUNG) -> None:
         log.error("not ended in time: photos stay queued", seconds=seconds, hung=hung)
 
     threading.Thread(target=end, name="end", daemon=True).start()
+
+
+def _wait_while_it_works() -> None:
+    """Wait until the process uses no processor time to speak of. Blocks."""
+    until, used = time.monotonic() + _SAMPLE_SECONDS + BUSY_SECONDS, time.process_time()
+    while time.monotonic() < until:
+        time.sleep(_SAMPLE_SECONDS)
+        before, used = used, time.process_time()
+        if used - before < _WORK_SECONDS:
+            return
 
 
 def _tasks(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
@@ -118,18 +154,3 @@ def _ours(frame: FrameType | None) -> FrameType | None:
             return frame if frame.f_code.co_name != "_work" else None
         frame = frame.f_back
     return None
-
-
-def end_at_once(number: int = signal.SIGINT, *_: object) -> NoReturn:
-    """End the process without any clean-up: the queue and the sidecars survive a kill.
-
-    By SIGTERM itself where that is the *number* of the signal: a service manager takes that for a
-    clean end.
-    """
-    if sys.stderr.isatty():
-        sys.stderr.write(_SHOW_CURSOR)  # a progress bar hides it
-        sys.stderr.flush()
-    if number == signal.SIGTERM:
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    os._exit(INTERRUPTED)

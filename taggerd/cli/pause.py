@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taggerd.cli import instances, interrupts, options
+from taggerd.cli import heard, instances, interrupts, options
 from taggerd.ledger import Pause
 from taggerd.runner.pause import end_of_pause, pause_message
 from taggerd.services import local_now, open_ledger
@@ -60,7 +60,7 @@ async def _pause(at: Target, wanted: Pause) -> None:
     async with open_ledger(at.settings) as ledger:
         asked = time.time()
         await ledger.pause(wanted)
-    await instances.confirm(
+    await heard.confirm(
         at,
         lambda live: live.paused == pause_message(wanted, local_now()),
         asked,
@@ -74,7 +74,7 @@ async def _resume(at: Target) -> bool:
         asked = time.time()
         await ledger.pause(None)
     if was is not None:
-        await instances.confirm(
+        await heard.confirm(
             at,
             lambda live: live.paused != pause_message(was, local_now()),
             asked,

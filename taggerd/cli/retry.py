@@ -10,7 +10,7 @@ import typer
 
 from taggerd import files
 from taggerd.arrivals import work_below
-from taggerd.cli import instances, interrupts, options
+from taggerd.cli import heard, instances, interrupts, options
 from taggerd.errors import ConfigurationError
 from taggerd.photo import printable
 from taggerd.services import open_ledger
@@ -75,7 +75,7 @@ async def _retry(at: Target, within: list[Path] | None, *, failed: bool) -> int:
         asked = time.time()
         count = await ledger.retry(within, failed=failed)
     if count:
-        await instances.confirm(
+        await heard.confirm(
             at, lambda _: True, asked, nobody="no taggerd is running: run taggerd scan"
         )
     return count

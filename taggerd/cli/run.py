@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taggerd.cli import options
-from taggerd.cli.interrupts import end_after, end_at_once
+from taggerd.cli.ending import end_at_once
+from taggerd.cli.interrupts import end_after
 from taggerd.daemon.daemon import Daemon
 from taggerd.errors import ConfigurationError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +13,9 @@ import typer
 from taggerd.attempt import RunOptions
 from taggerd.cli import interrupts, options
 from taggerd.cli.progress import Progress, print_listing
+from taggerd.cli.totals import estimate_as_json, estimate_lines
 from taggerd.errors import ConfigurationError
-from taggerd.scan import ScanRequest, list_photos, scan_photos
+from taggerd.scan import ScanRequest, estimate_photos, list_photos, scan_photos
 
 if TYPE_CHECKING:
     from taggerd.settings import Backend
@@ -44,7 +47,7 @@ SWITCHES = [
     options.Switch(
         "--overwrite-metadata",
         "metadata.overwrite",
-        "Ask again about tagged photos; replace texts that a human wrote, too.",
+        "Ask again about tagged photos; replace texts that a human wrote, too (not titles).",
         kind=bool,
     ),
     options.Switch(
@@ -67,6 +70,12 @@ SWITCHES = [
         kind=bool,
     ),
     options.REGISTRY,
+    options.Switch(
+        "--hold/--no-hold",
+        "review.hold",
+        "Write nothing until somebody accepts the words: taggerd accept, taggerd web.",
+        kind=bool,
+    ),
     options.Switch("--prompt-profile", "prompts.profile", "Prompt profile.", "NAME"),
     options.Switch(
         "--temperature",
@@ -113,7 +122,7 @@ def scan(
         bool, typer.Option("--list", help="Only list what would be taken and what not.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask and record, but write no sidecars.")
+        bool, typer.Option("--dry-run", help="Ask and show what would change; write no sidecars.")
     ] = False,
     no_meta: Annotated[
         bool,
@@ -140,6 +149,24 @@ def scan(
         Path | None,
         typer.Option(help="Also write this scan's summary to FILE (.md or .html).", metavar="FILE"),
     ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Tag at most N photos.", metavar="N")
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tag N photos drawn from all, the same ones each time.",
+            metavar="N",
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Only say what it will take: tokens, time, price."),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before many photos are begun.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Tag the photos below PATH that have no tags yet.
@@ -157,21 +184,42 @@ def scan(
         ask_again=retag or "metadata.overwrite" in load.given,
         backend_named="backend.base_url" in load.given,
         reuse_answers=reuse_answers,
+        hold=loaded.settings.review.hold,
     )
     request = ScanRequest(
-        _paths([*(paths or []), *(input_dir or [])], loaded), run_options, output_jsonl, summary
+        _paths([*(paths or []), *(input_dir or [])], loaded),
+        run_options,
+        output_jsonl,
+        summary,
+        limit,
+        sample,
     )
+    if estimate:
+        return _estimate(loaded, request, as_json=as_json)
     if list_only:
         listing = interrupts.run(list_photos(loaded, request))
         print_listing(listing, as_json=as_json)
         return 0 if listing.all_well else 1
-    with Progress(as_json=as_json, writes=run_options.writes) as progress:
+    asks = not (yes or as_json) and sys.stdin.isatty() and sys.stderr.isatty()
+    price = loaded.settings.backend.price
+    with Progress(as_json=as_json, writes=run_options.writes, asks=asks, price=price) as progress:
         tally = interrupts.run(
             scan_photos(loaded, request, progress),
             drain_seconds=loaded.settings.service.drain_seconds,
         )
     progress.conclude(tally, loaded.settings.journal_directory)
     return 0 if tally.all_well else 1
+
+
+def _estimate(loaded: Configuration, request: ScanRequest, *, as_json: bool) -> int:
+    """Say what the scan will take; no photo is read."""
+    listing = interrupts.run(list_photos(loaded, request))
+    found = interrupts.run(estimate_photos(loaded, len(listing.taken)))
+    if as_json:
+        typer.echo(json.dumps(estimate_as_json(found), indent=2))
+    else:
+        typer.echo("\n".join(estimate_lines(found)))
+    return 0 if listing.all_well else 1
 
 
 def _check_registry_switches(load: options.Load, backend: Backend) -> None:

@@ -181,6 +181,9 @@ def _about(sidecar: SidecarView, view: View) -> list[str]:
     said = "; ".join(f"{', '.join(roles)} by {model}" for model, roles in by_model.items())
     profile = f", prompts {sidecar.profile}" if sidecar.profile else ""
     lines.append(f"  {sidecar.date}, taggerd {sidecar.version}{profile}; {said}")
+    if sidecar.inherited_from:
+        asked = _one_line(sidecar.inherited_from)
+        lines.append(f"  inherited from {asked}: of this burst, that photo was asked about")
     return [*lines, *_notes(sidecar)]
 
 
@@ -193,8 +196,12 @@ def _rows(sidecar: SidecarView, view: View) -> list[tuple[str, str, str, str]]:
     kind = "photo" if sidecar.path == view.photo else _kind(sidecar.path)
     fields: dict[tuple[str, str], list[str]] = {}
     for field, text, machine in sidecar.texts:
-        key = ("machine" if machine else "human", _one_line(text))
+        whose = "edited" if field in sidecar.edited else "machine" if machine else "human"
+        key = (whose, _one_line(text))
         fields.setdefault(key, []).append(_local(field))
+    said = {field for field, _, _ in sidecar.texts}
+    if gone := [_local(field) for field in sidecar.edited if field not in said]:
+        fields["edited", "(emptied)"] = gone
     rows = [(kind, whose, "\n".join(named), text) for (whose, text), named in fields.items()]
     lists = (("human", sidecar.human), ("machine", sidecar.machine), ("rejected", sidecar.rejected))
     rows += [(kind, whose, "keywords", ", ".join(words)) for whose, words in lists if words]
@@ -258,6 +265,7 @@ def _words_json(sidecar: SidecarView) -> dict[str, Any]:
         "date": sidecar.date,
         "profile": sidecar.profile,
         "models": dict(sidecar.models),
+        "inherited_from": sidecar.inherited_from,
         "texts": [
             {"field": field, "text": text, "whose": "machine" if machine else "human"}
             for field, text, machine in sidecar.texts
@@ -267,6 +275,7 @@ def _words_json(sidecar: SidecarView) -> dict[str, Any]:
             "machine": sidecar.machine,
             "rejected": sidecar.rejected,
         },
+        "edited": sidecar.edited,
         "replaced": dict(sidecar.replaced),
         "notes": sidecar.notes,
     }

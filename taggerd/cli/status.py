@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import textwrap
 import time
 from collections import defaultdict
 from dataclasses import asdict, replace
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
-from taggerd.cli import instances, interrupts, options
+from taggerd.cli import instances, options
 from taggerd.daemon.health import NOTED
 from taggerd.daemon.instances import line_of
 from taggerd.daemon.status import service_status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from taggerd.daemon.health import Problem
-    from taggerd.daemon.status import DaemonStatus, EndpointStatus, ServiceStatus
+    from taggerd.daemon.status import DaemonStatus, EndpointStatus, ServiceStatus, Spent
 
 WIDTH = 80
 CAUSES_SHOWN = 10
@@ -36,8 +33,6 @@ _LABEL = 9
 """Width of the labels."""
 _SPACE = "\x1f"
 """Stands for a space at which no line may break."""
-WATCH_SECONDS = 2.0
-"""How often ``--watch`` looks."""
 _MANY = {
     "root": "import folders",
     "photos disk": "import folders",
@@ -63,33 +58,16 @@ def status(
     healthy; 1: degraded, or waiting for the backend; 3: down.
     """
     at = instances.target(load, load(log_level="error"), instance, reads_only=True)
-    found = interrupts.run(watched(at) if watch and not as_json else _found(at))
-    if not watch or as_json:
-        typer.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines(found)))
-    raise typer.Exit(found.health.exit_code)
+    if watch and not as_json:
+        raise typer.Exit(resolve_name("taggerd.cli.live:watch")(at).health.exit_code)
+    it = found(at)
+    typer.echo(json.dumps(asdict(it), indent=2) if as_json else "\n".join(lines(it)))
+    raise typer.Exit(it.health.exit_code)
 
 
-async def _found(at: instances.Target) -> ServiceStatus:
-    found = await service_status(at.settings, foreign=at.foreign)
-    return replace(found, others=at.others)
-
-
-async def watched(
-    at: instances.Target,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    screen: Console | None = None,
-) -> ServiceStatus:
-    """Show the status again and again, in place; return the last one after Ctrl-C."""
-    screen = screen or Console(highlight=False, markup=False)
-    found = await _found(at)
-    with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
-        while True:
-            live.update(Text("\n".join(lines(found)), overflow="ignore"), refresh=True)
-            try:
-                await sleep(WATCH_SECONDS)
-            except asyncio.CancelledError:
-                return found
-            found = await _found(at)
+def found(at: instances.Target) -> ServiceStatus:
+    """Return the status of the service *at*."""
+    return replace(service_status(at.settings, foreign=at.foreign), others=at.others)
 
 
 def lines(status: ServiceStatus) -> list[str]:
@@ -126,11 +104,16 @@ def _rows(status: ServiceStatus) -> Iterator[Row]:
         yield from _live_rows(status.live, {problem.subject for problem in status.health.grave})
     queue = f"{counts.queued} queued; {counts.claimed} in flight"
     yield "queue", f"{queue}; {counts.recorded} tagged; {counts.quarantined} failed"
+    if counts.held:
+        waits = "waits" if counts.held == 1 else "wait"
+        yield "held", f"{_photos(counts.held)} {waits} to be accepted: taggerd accept, taggerd web"
     if counts.unwritten:
-        yield "", f"{counts.unwritten} answered, not written yet (undone or --no-meta)"
+        yield "", f"{counts.unwritten} answered, not written (undone, dropped or --no-meta)"
     if status.photos_per_hour:
         yield "speed", _speed(status.photos_per_hour, status.seconds_left)
     yield "today", _today(status.today) or "nothing yet"
+    if status.spent.requests:
+        yield "spent", _spent(status.spent)
     yield "outputs", _whole(status.outputs)
     yield from _failed_rows(status)
     for other in status.others:
@@ -156,6 +139,10 @@ def _problem_rows(problems: Iterable[Problem]) -> Iterator[Row]:
 def _unbroken(problem: Problem) -> str:
     """Return the text of *problem*, with its subject in one line."""
     return problem.text.replace(problem.subject, _whole(problem.subject))
+
+
+def _photos(count: int) -> str:
+    return f"{count} photo{'' if count == 1 else 's'}"
 
 
 def _speed(per_hour: float, seconds_left: float | None) -> str:
@@ -194,6 +181,15 @@ def _failed_rows(status: ServiceStatus) -> Iterator[Row]:
 def _today(counts: Mapping[str, int]) -> str:
     """Return the day's counts in words, without those that are zero."""
     return ", ".join(f"{n} {_counted(key, n)}" for key, n in counts.items() if n)
+
+
+def _spent(spent: Spent) -> str:
+    """Return what backends were asked today, and of how much."""
+    tokens = spent.prompt_tokens + spent.completion_tokens
+    price = f", {spent.price}" if spent.price else ""
+    budget = f" (budget: {spent.budget} a day)" if spent.budget else ""
+    requests = f"{spent.requests:,} request{'' if spent.requests == 1 else 's'}"
+    return f"today {requests}, {tokens:,} tokens{price}{budget}"
 
 
 def _counted(key: str, number: int) -> str:

@@ -135,6 +135,11 @@ class _Report:
             typer.echo(self._counted(tally.photos, "photo"))
         if tally.waiting:
             typer.echo(f"{tally.waiting} files there are still in the queue and will be tagged")
+        if tally.held:
+            held = f"{tally.held} file{' waits' if tally.held == 1 else 's wait'}"
+            typer.echo(
+                f"{held} there to be accepted (to drop the words: taggerd accept --drop PATH)"
+            )
 
     def _counted(self, ends: Counter[str], noun: str) -> str:
         counts = [f"{ends[end]} {self._would}{word}" for end, word in _ENDS.items() if ends[end]]

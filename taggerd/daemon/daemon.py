@@ -15,8 +15,6 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import structlog
-
 from taggerd import __version__
 from taggerd.arrivals import Arrivals, warning_about, work_below
 from taggerd.attempt import RunOptions
@@ -26,6 +24,7 @@ from taggerd.daemon.health import Problem, state_problem
 from taggerd.daemon.publication import Publisher
 from taggerd.daemon.systemd import Notifier
 from taggerd.daemon.watchdog import Parts, Watchdog
+from taggerd.daemon.web import Web
 from taggerd.errors import (
     BuildChanged,
     ConfigurationError,
@@ -35,13 +34,15 @@ from taggerd.errors import (
     StorageError,
     TaggerdError,
 )
-from taggerd.logs import described
+from taggerd.lazy import import_the_rest
+from taggerd.logs import described, get_logger
 from taggerd.observe.observer import Observer
 from taggerd.photo import printable
 from taggerd.retry import DISK
 from taggerd.runner.following import Following
+from taggerd.runner.hold import end_long_holds
 from taggerd.runner.outcome import Outcome, log_outcome
-from taggerd.runner.pause import pause_reason
+from taggerd.runner.pause import why_nothing_starts
 from taggerd.runner.runner import Runner
 from taggerd.services import check_settings, open_services
 
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
 QUIET_SECONDS = 15.0
@@ -68,6 +69,8 @@ CLOSE_SECONDS = 1.0
 END_SECONDS = 30.0
 """How much longer than photos may take to end the whole end may take, on a slow disk; and how long
 the start goes on from each sign that it moves."""
+PAGE_SECONDS = 10.0
+"""Of these for the pages of the day; the next start makes those that take longer."""
 RECOVER_SECONDS = 60.0
 UPGRADE_SECONDS = 5.0
 """Time for an upgrade of our own files to end."""
@@ -120,6 +123,7 @@ class Daemon:
         self._observer = Observer(
             waits_for=lambda: self._waits_for, stuck=lambda: self._watchdog.stuck
         )
+        self._web = Web()
         self._live: DaemonStatus | None = None
         """What was published last."""
         self._started_at = time.time()
@@ -139,6 +143,7 @@ class Daemon:
         try:
             return await self._run()
         finally:
+            await self._web.close()
             await self._observer.close()
 
     async def _run(self) -> int:
@@ -165,12 +170,13 @@ class Daemon:
             if self._next is not None:
                 wanted, self._next = self._next, None
             self._restart.clear()
+            self._drain_seconds = wanted.settings.service.drain_seconds
             await self._observer.configure(wanted.settings.metrics)
+            await self._web.configure(wanted)
             try:
                 async with self._open_services(wanted, exclusive=True) as services:
                     settings = services.settings
                     self._ledger = services.ledger
-                    self._drain_seconds = settings.service.drain_seconds
                     with instances.announced(
                         settings.state_directory,
                         settings.journal_directory,
@@ -214,11 +220,13 @@ class Daemon:
         options = RunOptions(
             run=f"run-{uuid.uuid4().hex[:12]}",
             within=tuple(root.path for root in settings.arrivals.roots),
+            hold=settings.review.hold,
         )
 
         # What failed over another model or prompt gets another attempt.
         asked_as = services.inference.asked_as
         await services.ledger.retry(options.within, unless_asked_as=asked_as)
+        await end_long_holds(services, options.within)
         runner = Runner(
             services,
             options,
@@ -229,9 +237,7 @@ class Daemon:
                 lambda _outcome: services.relay.wake(),
                 lambda outcome: follows.hear(outcome),  # noqa: PLW0108 - it is made below
             ],
-            pause_reason=lambda: pause_reason(
-                services.ledger, settings.schedule.hours, services.now()
-            ),
+            pause_reason=lambda: why_nothing_starts(services),
         )
         for root in settings.arrivals.roots:
             if warning := await asyncio.to_thread(warning_about, root.path):
@@ -251,12 +257,13 @@ class Daemon:
             keeping = [
                 parts.create_task(services.relay.run(ended), name="relay"),
                 parts.create_task(self._preflight(services, runner), name="preflight"),
-                parts.create_task(self._recover(services, runner), name="recovery"),
+                parts.create_task(self._recover(services, runner, options), name="recovery"),
                 parts.create_task(
                     self._heartbeat(services, arrivals, runner, follows.hooks), name="heartbeat"
                 ),
                 parts.create_task(self._observe(services, arrivals, runner), name="metrics"),
                 parts.create_task(self._start_decoder(services), name="first decoder"),
+                parts.create_task(self._import_the_rest(), name="imports"),
                 parts.create_task(follows.hooks.run(), name="hooks"),
             ]
             working = parts.create_task(self._work(runner, settings), name="runner")
@@ -325,13 +332,14 @@ class Daemon:
             services.ledger,
             services.writers,
             admit=admit,
+            expect=services.warm,
             own_folders=services.settings.own_folders,
         )
 
     async def _deliver_the_rest(self, services: Services) -> None:
         """Deliver what the outbox still holds; on a full disk it stays there."""
         try:
-            await services.relay.finish()
+            await services.relay.finish(page_seconds=PAGE_SECONDS)
         except TaggerdError as error:
             log.error("the last records stay in the ledger", reason=str(error))
         except Exception:
@@ -344,6 +352,15 @@ class Daemon:
         with suppress(TaggerdError):  # the first photo meets the same, and waits
             await services.decoders.check()
 
+    async def _import_the_rest(self) -> None:
+        """Import now what a start does without, from the files that the rest was imported from."""
+        try:
+            await asyncio.to_thread(import_the_rest)
+        except Exception as error:  # noqa: BLE001 - damaged files raise anything; who needs it says it
+            log.debug("not all of the program could be imported", reason=described(error))
+        else:
+            log.debug("all of the program is imported")
+
     async def _preflight(self, services: Services, runner: Runner) -> None:
         """Probe the backend from time to time, so that trouble shows before a photo meets it."""
         while True:
@@ -352,12 +369,14 @@ class Daemon:
             if services.settings.backend.preflight and not runner.paused:
                 await services.inference.probe()
 
-    async def _recover(self, services: Services, runner: Runner) -> None:
-        """Queue again what dead programs had claimed."""
+    async def _recover(self, services: Services, runner: Runner, options: RunOptions) -> None:
+        """Queue again what dead programs had claimed; end what was held for long enough."""
         while True:
             await asyncio.sleep(RECOVER_SECONDS)
             try:
                 recovered = await services.ledger.recover()
+                if await end_long_holds(services, options.within):
+                    runner.wake()
             except StorageError as error:
                 log.warning("the ledger cannot be read", reason=str(error))
                 continue
@@ -378,7 +397,11 @@ class Daemon:
         """Return the status of this moment. Raises StorageError."""
         shown = [
             Problem(kind="settings", subject=setting, text=f"{setting}: {text}")
-            for setting, text in self._observer.troubles.items()
+            for setting, text in {
+                **self._observer.troubles,
+                "web.listen": self._web.trouble,
+            }.items()
+            if text
         ]
         outside = filter(None, [self._admission_error, self._refused, *shown])
         return await status.daemon_status(

@@ -58,6 +58,7 @@ class Gatherer:
                 "claimed": counts.claimed,
                 "recorded": counts.recorded,
                 "unwritten": counts.unwritten,
+                "held": counts.held,
                 "quarantined": counts.quarantined,
             },
             oldest_queued_at=await ledger.oldest_queued(),

@@ -28,19 +28,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from taggerd import __version__
 from taggerd.errors import RootInUse
 from taggerd.ledger.owners import Lock, daemon_pid
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 from taggerd.settings.permissions import is_ours_alone, user_name, why_not_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 RUN = Path("/run")
 STATUS = "status.json"

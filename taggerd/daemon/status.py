@@ -6,7 +6,6 @@ classes as JSON.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter
 
 from taggerd import __version__
 from taggerd.daemon.health import (
+    KINDS,
     Health,
     Problem,
     dated,
@@ -28,15 +28,16 @@ from taggerd.daemon.health import (
     state_problem,
 )
 from taggerd.daemon.instances import Instance, daemon_of
-from taggerd.daemon.publication import read_published
+from taggerd.daemon.publication import read_back, read_published
 from taggerd.errors import NotProbed, StorageError
+from taggerd.inference.budget import spent_message
 from taggerd.ledger import Counts, LedgerReader, Pause, read_ledger
-from taggerd.photo import printable
+from taggerd.photo import Usage, printable
 from taggerd.runner.pause import closed_reason
 from taggerd.services import local_now, make_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from taggerd.arrivals import Arrivals, RootHealth
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from taggerd.errors import BackendError
     from taggerd.runner.runner import Runner
     from taggerd.services import Services
-    from taggerd.settings import Settings
+    from taggerd.settings import Backend, Settings
 
 SCHEMA_VERSION = 1
 SERVED = frozenset({"watching", "polling"})
@@ -159,6 +160,34 @@ class Cause:
 
 @described
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What was asked of backends on one day, by all programs of the state directory."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    price: str
+    """By ``backend.price``; empty without one."""
+    budget: str
+    """Of ``backend.budget_per_day``; empty without one."""
+
+    @classmethod
+    def of(cls, options: Backend, spent: Mapping[str, Usage]) -> Spent:
+        """Add up what was *spent*, by model, with the prices and the budget in *options*."""
+        total, price, limit = Usage(), options.price, options.budget
+        for usage in spent.values():
+            total = total.plus(usage)
+        return cls(
+            requests=total.requests,
+            prompt_tokens=total.prompt_tokens,
+            completion_tokens=total.completion_tokens,
+            price=price.text(price.total(spent)) if price.known else "",
+            budget=limit.text(limit.amount, price) if limit else "",
+        )
+
+
+@described
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
     """What ``taggerd status`` shows, with the daemon up or down."""
 
@@ -176,6 +205,8 @@ class ServiceStatus:
     """Until when a daemon sends no requests, and why; empty if it may."""
     today: dict[str, int]
     """Today's counts from the journal."""
+    spent: Spent
+    """What backends were asked today."""
     photos_per_hour: float | None
     """Speed of the last hour, pauses apart; None: no photo ended in it."""
     seconds_left: float | None
@@ -228,7 +259,10 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
                 base_url=endpoint.base_url,
                 error=str(endpoint.health.error or ""),
                 model=endpoint.backend.model,
-                warnings=(*endpoint.warnings, *filter(None, [endpoint.backend.slots_trouble])),
+                warnings=(
+                    *endpoint.warnings,
+                    *filter(None, [endpoint.backend.slots_trouble, inference.budget.warning]),
+                ),
                 requests=endpoint.backend.limit.in_flight,
                 limit=endpoint.backend.limit.size,
                 max_concurrency=endpoint.backend.limit.most,
@@ -293,7 +327,7 @@ def publish(status: DaemonStatus, publisher: Publisher) -> None:
     publisher.publish(table, status.updated_at)
 
 
-async def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatus:
+def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatus:
     """Look up the state of the service, whether the daemon runs or not, and change nothing.
 
     Args:
@@ -307,9 +341,7 @@ async def service_status(settings: Settings, *, foreign: bool = False) -> Servic
     now, directory = local_now(), settings.state_directory
     live, problems = published(directory), list[Problem]()
     try:
-        in_ledger = await asyncio.to_thread(
-            read_ledger, directory, lambda ledger: _InLedger.of(ledger, now)
-        )
+        in_ledger = read_ledger(directory, lambda ledger: _InLedger.of(ledger, now))
     except StorageError as refused:
         in_ledger = None
         problems.append(state_problem(refused, directory))
@@ -331,6 +363,7 @@ async def service_status(settings: Settings, *, foreign: bool = False) -> Servic
     else:
         health = health_of(problems, running=running)
     paused = closed_reason(in_ledger.pause, settings.schedule.hours, now)
+    paused = paused or spent_message(settings.backend, in_ledger.spent, now)
     if foreign and running and live is not None:
         paused = live.paused
     recent = make_journal(settings).recent(now)
@@ -345,6 +378,7 @@ async def service_status(settings: Settings, *, foreign: bool = False) -> Servic
         causes=causes_of(in_ledger.failed),
         paused=paused,
         today=dict(recent.counts),
+        spent=Spent.of(settings.backend, in_ledger.spent),
         photos_per_hour=recent.photos_per_hour,
         seconds_left=seconds_left(counts, recent.photos_per_hour) if moves else None,
         state_directory=printable(directory),
@@ -370,6 +404,7 @@ class _InLedger:
     counts: Counts = field(default_factory=Counts)
     failed: list[FailedPhoto] = field(default_factory=list)
     pause: Pause | None = None
+    spent: dict[str, Usage] = field(default_factory=dict)
 
     @classmethod
     def of(cls, ledger: LedgerReader, now: datetime) -> _InLedger:
@@ -378,7 +413,8 @@ class _InLedger:
             FailedPhoto(path=printable(each.photo.primary.path), reason=each.reason)
             for each in ledger.quarantined(FAILED_READ)
         ]
-        return cls(ledger.counts(), failed, ledger.paused(now.timestamp()))
+        spent = dict(ledger.spent(f"{now:%Y-%m-%d}"))
+        return cls(ledger.counts(), failed, ledger.paused(now.timestamp()), spent)
 
 
 _VARYING = re.compile(r"""\d+(?:\.\d+)?|'[^']*'|"[^"]*\"""")
@@ -439,6 +475,15 @@ def published(state_directory: Path) -> DaemonStatus | None:
         return None
     try:
         table = {**json.loads(found.data), "updated_at": found.at}
-        return TypeAdapter(DaemonStatus).validate_python(table)
+        return read_back(DaemonStatus, table, _PARTS)
     except (TypeError, ValueError):
         return None
+
+
+_PARTS = {
+    "EndpointStatus": EndpointStatus,
+    "RootStatus": RootStatus,
+    "Problem": Problem,
+    "Kind": KINDS,
+}
+"""What :class:`DaemonStatus` is made of, by the names in its annotations."""

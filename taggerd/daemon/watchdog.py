@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import structlog
-
 from taggerd.daemon.systemd import Notifier, watchdog_interval
 from taggerd.errors import StorageError
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals import Pulse
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MOST_SECONDS = 120.0
 """How long a part may stand still. The slowest of them comes round every minute."""

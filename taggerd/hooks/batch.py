@@ -28,6 +28,8 @@ class Batch:
     """When its last photo ended."""
     tagged: int = 0
     failed: int = 0
+    held: int = 0
+    """Photos that are answered, and wait until somebody accepts that."""
     folders: dict[str, int] = field(default_factory=dict)
     """Tagged photos by folder, as they lie now."""
     unsaid: int = 0
@@ -50,7 +52,7 @@ class Batch:
     @property
     def open(self) -> bool:
         """Whether any photo has ended in it."""
-        return bool(self.tagged or self.failed)
+        return bool(self.tagged or self.failed or self.held)
 
     def add(self, record: Mapping[str, Any], folder: str, now: float) -> None:
         """Count the photo of a *record* of the journal; *folder* is where it lies now."""
@@ -64,6 +66,9 @@ class Batch:
             if len(self.unsaid_photos) < _FAILED:
                 photo = {"photo": str(record.get("image", "")), "reason": str(record["error"])}
                 self.unsaid_photos.append(photo)
+            return
+        if record.get("held"):
+            self.held += 1
             return
         self.tagged += 1
         if folder in self.folders or len(self.folders) < _FOLDERS:

@@ -6,10 +6,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import structlog
-
 from taggerd.hooks import command
 from taggerd.hooks.webhook import Sent, Webhook, host_of
+from taggerd.logs import get_logger
 from taggerd.retry import HOOK
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _AT_ONCE = 20
 """Notices that are read in one go."""

@@ -15,13 +15,12 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from taggerd.errors import StorageError
 from taggerd.hooks import messages
 from taggerd.hooks.batch import Batch, folder_of
 from taggerd.hooks.delivery import Delivery
 from taggerd.hooks.problems import Problems
+from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from taggerd.hooks.problems import Problem
     from taggerd.photo import Notice
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PHOTOS = "photos"
 """What comes from the journal is kept under this name until it was dealt with."""
@@ -45,6 +44,8 @@ _AT_ONCE = 20
 """Records that are dealt with in one step."""
 _POLL_SECONDS = 10.0
 """Another program, a scan, leaves its notices here without a word."""
+_UNWANTED_SECONDS = 600.0
+"""The same where nothing is told of anything: those of a scan with other settings are dropped."""
 _SHORTEST_SECONDS = 0.1
 _TROUBLE_SECONDS = 30.0
 """Pause after an error that nobody foresaw."""
@@ -208,10 +209,11 @@ class Hooks:
     async def _follow(self) -> None:
         while True:
             self._wake.clear()
+            ending = self._ending  # before records are looked for: those of the end are there then
             more = await self._guarded(self._take_records)
             if not more:
-                await self._guarded(self._end_batch if self._ending else self._end_what_is_over)
-                if self._ending:
+                await self._guarded(self._end_batch if ending else self._end_what_is_over)
+                if ending:
                     self._ended.set()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._pause()):
@@ -222,7 +224,7 @@ class Hooks:
         now = self._now().timestamp()
         if self._trouble:
             return _TROUBLE_SECONDS
-        due = [_POLL_SECONDS]
+        due = [_POLL_SECONDS if self._wanted else _UNWANTED_SECONDS]
         if self._batch.open and (batch := self._batch.due_in(self._hooks, now)) > 0:
             due.append(batch)
         if (problem := self._problems.due_in(now)) is not None:
@@ -239,7 +241,7 @@ class Hooks:
         for each in taken:
             record = json.loads(each.body)
             moved: Mapping[str, str] = {}
-            if not record.get("error"):
+            if not (record.get("error") or record.get("held")):
                 moved = await self._release(record) if self._release else {}
                 notices.append(messages.photo_tagged(record, moved, self._now()))
             photo = str(record.get("image", ""))

@@ -67,13 +67,15 @@ def photo_tagged(record: Mapping[str, Any], moved: Mapping[str, str], at: dateti
 def batch_ended(batch: Batch, notice_id: str, at: datetime) -> Notice:
     """Return the notice of a *batch* that is over."""
     failed = f", {batch.failed} failed" if batch.failed else ""
+    held = f", {batch.held} to be accepted" if batch.held else ""
     data = {
         "tagged": batch.tagged,
         "failed": batch.failed,
+        "held": batch.held,
         "folders": batch.folders,
         "seconds": round(max(0.0, batch.last - batch.began), 3),
     }
-    text = f"{batch.tagged} {'photo' if batch.tagged == 1 else 'photos'} tagged{failed}"
+    text = f"{batch.tagged} {'photo' if batch.tagged == 1 else 'photos'} tagged{held}{failed}"
     return _notice("after_batch", notice_id, "batch.ended", at=at, text=text, data=data)
 
 

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["deadline_seconds", "open_photo", "prepare"]
 
 
-def prepare(file: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
+def prepare(
+    file: OpenFile, stamp: Stamp, options: settings.Image, *, with_fingerprint: bool = False
+) -> Picture:
     """Read the open photo once and return the picture to be sent.
 
-    The result is upright, in sRGB, at most ``options.max_edge`` pixels long, never enlarged, and
+    The result is upright, in sRGB, at most ``options.edge`` pixels long, never enlarged, and
     carries no metadata. The bytes decide how they are decoded, not the file's name.
+    *with_fingerprint*: it also says what is compared with the next photo.
 
     Raises:
         PhotoGone: a share that it lies on has lost it.
@@ -36,4 +39,4 @@ def prepare(file: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
     """
     from taggerd.imaging.preparing import prepared  # noqa: PLC0415 - imports the decoders
 
-    return prepared(file, stamp, options)
+    return prepared(file, stamp, options, with_fingerprint=with_fingerprint)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from taggerd.errors import PhotoUndecodable, TaggerdError
-from taggerd.imaging import colour, formats, frames, jpeg, limits
+from taggerd.imaging import colour, formats, frames, jpeg, limits, scaling, vips
 
 if TYPE_CHECKING:
     from taggerd import settings
@@ -58,7 +58,7 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Imag
         decoded = frames.jpeg_xl(file, options)
         if isinstance(decoded, bytes):  # a repacked JPEG
             return _jpeg(io.BytesIO(decoded), options)
-        return finish(decoded, 0, options.max_edge)  # its EXIF repeats what was already applied
+        return finish(decoded, 0, options.edge)  # its EXIF repeats what was already applied
     if kind is formats.JPEG:
         return _jpeg(file, options)
     if kind in (formats.HEIF, formats.AVIF):
@@ -66,7 +66,7 @@ def picture(file: BinaryIO, kind: Format, options: settings.Image) -> tuple[Imag
         image = frames.picture(opened, kind, options)
     else:
         image = _streamed(file, kind, options)
-    return finish(image, orientation_of(image), options.max_edge)
+    return finish(image, orientation_of(image), options.edge)
 
 
 def _streamed(file: BinaryIO, kind: Format, options: settings.Image) -> Image.Image:
@@ -75,14 +75,12 @@ def _streamed(file: BinaryIO, kind: Format, options: settings.Image) -> Image.Im
     Raises:
         PhotoUndecodable: neither supports it.
     """
-    from taggerd.imaging import vips  # noqa: PLC0415 - 140 MB of address space
-
     try:
         return vips.picture(file, kind, options)
     except vips.NotForVips as reason:
         try:
             image = open_image(_rewound(file), kind, options.max_megapixels)
-            return load(image, options.max_edge)
+            return load(image, options.edge)
         except (TaggerdError, MemoryError):
             raise
         except Exception as error:
@@ -95,7 +93,7 @@ def _jpeg(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[st
     width, height = image.size
     cut = ""
     try:
-        image = load(image, options.max_edge)
+        image = load(image, options.edge)
     except OSError as error:
         if not is_truncated(error):
             raise
@@ -105,7 +103,7 @@ def _jpeg(file: BinaryIO, options: settings.Image) -> tuple[Image.Image, list[st
             raise
         message = "damaged JPEG: needs more memory than its size explains; copy it again"
         raise PhotoUndecodable(message) from error
-    image, notes = finish(image, orientation_of(image), options.max_edge)
+    image, notes = finish(image, orientation_of(image), options.edge)
     if _is_hollow(file):
         notes.append("the file ends in zero bytes: it may not have been copied completely")
     return image, [*([cut] if cut else []), *notes]
@@ -127,7 +125,7 @@ def _rows_there(
     if image.mode in _BLANK:
         again = open_image(_rewound(file), formats.JPEG, options.max_megapixels)
         blank = _BLANK[again.mode]
-        _draft(again, options.max_edge)
+        _draft(again, options.edge)
         again.im = Image.new(again.mode, again.size, blank if len(blank) > 1 else blank[0]).im
         with contextlib.suppress(OSError):  # the same one
             again.load()
@@ -251,8 +249,7 @@ def orientation_of(image: Image.Image) -> int:
 def finish(image: Image.Image, orientation: int, max_edge: int) -> tuple[Image.Image, list[str]]:
     """Scale *image* to *max_edge*, convert it to sRGB and make it upright."""
     image = colour.eight_bit(image)
-    if max(image.size) > max_edge:
-        image.thumbnail((max_edge, max_edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    image = scaling.to_edge(image, max_edge)
     image, note = colour.to_srgb(image)
     if orientation in _TRANSPOSITIONS:
         image = image.transpose(_TRANSPOSITIONS[orientation])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BAND = 1 << 22
 """Pixels that are scaled at a time."""
-_NEEDED = {formats.HEIF: 4.5, formats.AVIF: 7.6, formats.JXL: 6.4}
+_NEEDED = {formats.HEIF: 4.8, formats.AVIF: 8.0, formats.JXL: 6.4}
 """Bytes a pixel that decoding takes, measured: the result, and the decoder's own planes."""
 _THREADS = 48 << 20
 """Bytes of address space for the stacks and heaps of their threads."""
@@ -51,11 +51,11 @@ def picture(image: Image.Image, kind: Format, options: settings.Image) -> Image.
         WorkerOverMemory: it needs more memory than this process may take.
         Exception: whatever the decoder raises.
     """
-    if _drafted(image, options.max_edge):
+    if _drafted(image, options.edge):
         image.load()
         return image
     width, height = image.size
-    limits.reserve(_NEEDED[kind] * width * height + _THREADS)
+    limits.reserve(_NEEDED[kind] * width * height, _THREADS)
     if kind is formats.HEIF:
         frame = image._heif_file[image.tell()]  # type: ignore[attr-defined]  # noqa: SLF001
         rows, size, stride = frame.data, frame.size, frame.stride
@@ -64,7 +64,7 @@ def picture(image: Image.Image, kind: Format, options: settings.Image) -> Image.
         rows = image._decoder.get_frame(0)[0]  # type: ignore[attr-defined]  # noqa: SLF001
         stride = width * len(image.getbands())
         pixels = _Pixels(image.mode, image.size, rows, stride, image.info)
-    return _scaled(pixels, options.max_edge)
+    return _scaled(pixels, options.edge)
 
 
 def _drafted(image: Image.Image, max_edge: int) -> bool:
@@ -86,7 +86,7 @@ def jpeg_xl(file: BinaryIO, options: settings.Image) -> Image.Image | bytes:
     """
     width, height = size = jxl.size_of(file)
     limits.refuse_huge(size, options.max_megapixels)
-    limits.reserve(_NEEDED[formats.JXL] * width * height + _THREADS)
+    limits.reserve(_NEEDED[formats.JXL] * width * height, _THREADS)
     from pillow_jxl import Decoder  # noqa: PLC0415 - 20 ms that few photos need
 
     is_jpeg, header, data, profile, _boxes = Decoder(num_threads=0)(file.read())
@@ -95,7 +95,7 @@ def jpeg_xl(file: BinaryIO, options: settings.Image) -> Image.Image | bytes:
     mode = "F" if header.mode == "F;16" else header.mode
     size = header.width, header.height
     pixels = _Pixels(mode, size, data, len(data) // header.height, {"icc_profile": profile})
-    return _scaled(pixels, options.max_edge)
+    return _scaled(pixels, options.edge)
 
 
 def _scaled(pixels: _Pixels, max_edge: int) -> Image.Image:

@@ -32,6 +32,13 @@ developed: what counts is the share that they are read from, a megabyte a second
 
 _SLACK = 16 << 20
 """Bytes for the picture that is made."""
+_MOST = 512 << 20
+"""Bytes that a process may take for one picture, all in all: what needs more is rarely a photo. Who
+sets ``workers.slow_memory_megabytes`` may have more."""
+_BASE = 64 << 20
+"""Bytes that it takes for itself, with its libraries: 53 were measured."""
+_LIBRARIES = 256 << 20
+"""Address space that the libraries take of the limit and leave untouched."""
 _MAP_NORESERVE = 0x4000  # of Linux; Python knows it from 3.12 on
 _MAPPED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
 
@@ -82,15 +89,27 @@ def refuse_scans(scans: int) -> None:
         raise PhotoUndecodable(message)
 
 
-def reserve(needed_bytes: float) -> None:
+def reserve(needed_bytes: float, mapped_bytes: int = 0) -> None:
     """Raise `WorkerOverMemory` if this process may not take *needed_bytes* more.
 
     Asked before decoding: a picture that does not fit costs nothing, and says what it needs.
+
+    Args:
+        needed_bytes: memory.
+        mapped_bytes: address space besides, which is hardly touched: stacks of threads.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return
-    needed = int(needed_bytes) + _SLACK
+    most, whole = max(_MOST, limit - _LIBRARIES), int(needed_bytes) + _BASE
+    if whole > most:
+        message = (
+            f"needs about {whole / (1 << 20):,.0f} MB of memory, more than the "
+            f"{most / (1 << 20):,.0f} MB that a picture may take: set "
+            f"workers.slow_memory_megabytes to {(whole + _LIBRARIES) / (1 << 20) + 1:.0f}"
+        )
+        raise WorkerOverMemory(message)
+    needed = int(needed_bytes) + mapped_bytes + _SLACK
     try:
         # /proc, which would say what is in use, is out of sight of a decoder. Nothing is touched.
         mmap.mmap(-1, needed, flags=_MAPPED).close()

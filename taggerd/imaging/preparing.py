@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from PIL import Image
 
 from taggerd.errors import PhotoUndecodable, TaggerdError
-from taggerd.imaging import decode, formats, limits, source
+from taggerd.imaging import decode, formats, limits, scaling, source
+from taggerd.imaging.fingerprints import fingerprint_of
 from taggerd.photo import Picture, is_raw
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 _THUMBNAIL_EDGE = 320
 """Pixels."""
-_THUMBNAIL_QUALITY = 80
+_THUMBNAIL_QUALITIES = (80, 70, 60, 50, 40, 30, 20, 10)
+_THUMBNAIL_BYTES = 20_000
+"""A page shows a thousand of them. One of foliage takes twice as much at the first quality."""
 
 _NOT_SUPPORTED = re.compile(
     r"unsupported|not supported|not implemented|cannot handle|security limit", re.IGNORECASE
@@ -28,7 +31,9 @@ _NOT_SUPPORTED = re.compile(
 """How decoders say that nothing is wrong with a file."""
 
 
-def prepared(photo: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
+def prepared(
+    photo: OpenFile, stamp: Stamp, options: settings.Image, *, with_fingerprint: bool = False
+) -> Picture:
     """See :func:`taggerd.imaging.prepare`."""
     kind: Format | None = None
     with photo.reader() as file:
@@ -37,16 +42,15 @@ def prepared(photo: OpenFile, stamp: Stamp, options: settings.Image) -> Picture:
         try:
             kind = formats.format_of(file, named_raw=is_raw(photo.path))
             image, notes = _decoded(file, kind, options)
-            thumbnail = image.copy()
-            thumbnail.thumbnail((_THUMBNAIL_EDGE, _THUMBNAIL_EDGE))
             picture = Picture(
                 jpeg=_encoded(image, options.quality),
                 width=image.width,
                 height=image.height,
-                thumbnail=_encoded(thumbnail, _THUMBNAIL_QUALITY),
+                thumbnail=_thumbnail(image),
                 digest=source.digest(file),
                 stamp=stamp,
                 notes=tuple(notes),
+                fingerprint=fingerprint_of(image) if with_fingerprint else None,
             )
         except Exception as error:
             source.check_unchanged(file, stamp)  # a file that is half written explains the error
@@ -88,6 +92,17 @@ def _words(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = " ".join(said.split()).partition(". Please")[0]  # libjxl's advice to builders
     return text[:200] or f"the decoder failed ({type(error).__name__})"
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    """Return *image* small, in the best quality that keeps it in :data:`_THUMBNAIL_BYTES`."""
+    small = scaling.to_edge(image, _THUMBNAIL_EDGE)
+    encoded = (_encoded(small, quality) for quality in _THUMBNAIL_QUALITIES)
+    jpeg = b""
+    for jpeg in encoded:
+        if len(jpeg) <= _THUMBNAIL_BYTES:
+            break
+    return jpeg
 
 
 def _encoded(image: Image.Image, quality: int) -> bytes:

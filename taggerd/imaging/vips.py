@@ -135,7 +135,7 @@ def _picture(
 ) -> Image.Image:
     if kind is formats.WEBP:
         size = _webp_size(file, options)
-        loading["scale"] = min(1.0, 2 * options.max_edge / max(size))
+        loading["scale"] = min(1.0, 2 * options.edge / max(size))
         image = _opened(file, kind, **loading)
     else:
         image = _opened(file, kind, **loading)
@@ -149,10 +149,10 @@ def _picture(
     image = image if image.bands == channels else image.extract_band(0, n=channels)
     by = size[0] / image.width, size[1] / image.height
     if kind is not formats.WEBP:
-        image, by = _reduced(image, layout, options.max_edge)
+        image, by = _reduced(image, layout, options.edge)
     small = _to_pillow(image, layout)
     small.info = info
-    return scaling.fitted(small, size, by, options.max_edge)
+    return scaling.fitted(small, size, by, options.edge)
 
 
 def _opened(file: BinaryIO, kind: Format, **options: float) -> pyvips.Image:

@@ -1,16 +1,15 @@
-"""Inference: asks backends what can be seen in a picture, and reads their answers.
-
-Everything is imported at first use, so that a command that sends no request loads no HTTP client.
-"""
+"""Inference: asks backends what can be seen in a picture, and reads their answers."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from taggerd.lazy import at_first_use
 
 if TYPE_CHECKING:
     from taggerd.inference.backend import Backend
     from taggerd.inference.concurrency import Slots, slots_folder
+    from taggerd.inference.discovery import CANDIDATES, Candidate, chat_models, vision_models
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.profiles import Profile, available_profiles, load_profile
     from taggerd.inference.questions import Question, check_own
@@ -24,9 +23,28 @@ if TYPE_CHECKING:
         resolve_settings,
     )
     from taggerd.inference.service import InferenceService
+else:
+    __getattr__ = at_first_use(
+        __name__,
+        {
+            "backend": "Backend",
+            "concurrency": "Slots slots_folder",
+            "discovery": "CANDIDATES Candidate chat_models vision_models",
+            "preflight": "PreflightReport",
+            "profiles": "Profile available_profiles load_profile",
+            "questions": "Question check_own",
+            "registry": (
+                "Resolution Resolved backend_per_address configured_entries resolve resolve_all "
+                "resolve_settings"
+            ),
+            "service": "InferenceService",
+        },
+    )
 
 __all__ = [
+    "CANDIDATES",
     "Backend",
+    "Candidate",
     "InferenceService",
     "PreflightReport",
     "Profile",
@@ -36,6 +54,7 @@ __all__ = [
     "Slots",
     "available_profiles",
     "backend_per_address",
+    "chat_models",
     "check_own",
     "configured_entries",
     "load_profile",
@@ -43,26 +62,5 @@ __all__ = [
     "resolve_all",
     "resolve_settings",
     "slots_folder",
+    "vision_models",
 ]
-
-_MODULES = {
-    "backend": "Backend",
-    "concurrency": "Slots slots_folder",
-    "preflight": "PreflightReport",
-    "profiles": "Profile available_profiles load_profile",
-    "questions": "Question check_own",
-    "registry": (
-        "Resolution Resolved backend_per_address configured_entries resolve resolve_all "
-        "resolve_settings"
-    ),
-    "service": "InferenceService",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its module at first use (PEP 562)."""
-    for module, names in _MODULES.items():
-        if name in names.split():
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)

@@ -11,8 +11,6 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from taggerd.errors import AnswerCut, AnswerEmpty, AnswerError, AnswerNotJson, AnswerRejected
 from taggerd.inference.completion import (
     find_json,
@@ -27,6 +25,7 @@ from taggerd.inference.keyword_forms import keywords_in_json, keywords_in_prose
 from taggerd.inference.languages import english_name, wrong_script
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import HINTS
+from taggerd.logs import get_logger
 from taggerd.photo import Answer
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
     from taggerd.photo import Keyword
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LONGEST_TEXT = {"caption": 300}
 """Characters of a cleaned text, by role."""
@@ -331,9 +330,11 @@ def read_combined(
             if part.role in completions:
                 spent = [completions[part.role]]
                 answer = answer_of(part, read_answer(part, spent[0]), spent, question.identity)
-                answers.append(replace(answer, requests=0 if answers else 1))
+                answers.append(replace(answer, requests=0))
         except AnswerError as error:
             log.debug("asked again", reason=str(error))
+    if answers:
+        answers[-1] = replace(answers[-1], requests=1)
     return answers
 
 

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING
-
-import structlog
+from typing import TYPE_CHECKING, TypeVar
 
 from taggerd.errors import (
     AnswerError,
+    BackendError,
     BackendFailed,
     BackendTimeout,
     ModelNotFound,
+    PhotoError,
     PhotoRefused,
+    TaggerdError,
 )
 from taggerd.inference import dialect as dialects
 from taggerd.inference.answers import answer_of, read_answer, read_combined, split_combined
-from taggerd.inference.capabilities import Capabilities, fingerprint
+from taggerd.inference.capabilities import Capabilities, Prefixes, fingerprint
 from taggerd.inference.client import json_of
 from taggerd.inference.completion import read_completion, without_thoughts
+from taggerd.inference.concurrency import Rank, Waiter
 from taggerd.inference.connection import Connection
 from taggerd.inference.discovery import first_chat_model, listed_models
-from taggerd.inference.health import probing
+from taggerd.inference.health import is_probing, probing
 from taggerd.inference.preflight import PreflightReport, probe_all
 from taggerd.inference.questions import combinable, combine
 from taggerd.inference.statuses import not_a_backend
+from taggerd.logs import get_logger
+from taggerd.photo import Usage
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Mapping,
+        Sequence,
+    )
     from pathlib import Path
 
     import httpx
 
     from taggerd import settings
+    from taggerd.inference.budget import Budget
     from taggerd.inference.capabilities import Memory
     from taggerd.inference.completion import Completion
     from taggerd.inference.connection import Exchange
@@ -44,10 +57,15 @@ if TYPE_CHECKING:
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer, Picture
 
+    Judge = Callable[[Question, BackendError | PhotoError], Awaitable[Exception]]
+    """A question and why it has no answer → what is raised."""
+
+T = TypeVar("T")
+
 _MOST_ROUNDS = 4
 """Most requests that one question spends on finding out how to keep a model from thinking."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Backend:
@@ -93,7 +111,14 @@ class Backend:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - chooses colours
         self._capabilities = Capabilities()
+        self._prefixes = Prefixes()
+        self._left: int | None = None
+        self._many = False
+        """Whether there were more of the last photos than requests at once."""
+        self._order()
         self._chosen = ""
+        self.budget: Budget | None = None
+        """Counts what every request took."""
 
     @property
     def base_url(self) -> str:
@@ -133,12 +158,16 @@ class Backend:
         return self.model
 
     async def describe(
-        self, picture: Picture, questions: Sequence[Question]
-    ) -> AsyncIterator[Answer]:
+        self, picture: Picture, questions: Sequence[Question], judge: Judge | None = None
+    ) -> AsyncGenerator[Answer]:
         """Ask *questions* about *picture* one after the other; yield each answer as it comes.
 
+        Where there is nothing else to ask (:meth:`last_photos`), side by side on idle permits.
         With ``request_mode = "combined"`` those of one model are asked together if it can answer
         so. If an answer cannot be used, its question is asked once more, alone.
+
+        What is raised for a question is what *judge* makes of it. It is called before any other
+        request can be sent, so that those who wait do not meet a fault that is known.
 
         Raises:
             AnswerError: the second answer cannot be used either.
@@ -149,17 +178,20 @@ class Backend:
         image = dialects.encoded(picture.jpeg)
         answered: set[str] = set()
         refused: set[str] = set()
+        # Who was told answers of this photo was asked about it before.
+        waiter = Waiter(Rank.BEGUN if any(q.unfilled for q in questions) else Rank.NEW)
         for group in combinable(questions) if self._options.request_mode == "combined" else ():
-            answers = await self._together(group, image)
+            answers = await _judged(self._together(group, image, waiter), group[0], judge)
             refused |= {group[0].role} if answers is None else set()
             for answer in answers or ():
                 answered.add(answer.role)
                 yield answer
-        for question in questions:
-            if question.role not in answered:
-                answer = await self._answer(question, image)
-                if question.role in refused:  # so the picture was not the reason
-                    await self._learn_combining(question.model, well=False)
+        left = [question for question in questions if question.role not in answered]
+        models = {question.role: question.model for question in left}
+        async with aclosing(self._one_by_one(left, image, waiter, judge)) as given:
+            async for answer in given:
+                if answer.role in refused:  # so the picture was not the reason
+                    await self._learn_combining(models[answer.role], well=False)
                 yield answer
 
     async def preflight(
@@ -176,6 +208,7 @@ class Backend:
             if await self._connection.relocate():
                 # Another server may answer now, which accepts other forms.
                 self._capabilities = Capabilities(self._capabilities.memory)
+                self._prefixes = Prefixes()
             asked = tuple(dict.fromkeys(models)) or ("",)
             report = await probe_all(self, asked, self._random, self._clock, settings_of)
         if "" in asked and report.ok:
@@ -206,7 +239,12 @@ class Backend:
         return listed
 
     async def complete(
-        self, question: Question, image: bytes | None, *, again: bool = False
+        self,
+        question: Question,
+        image: bytes | None,
+        *,
+        again: bool = False,
+        waiter: Waiter | None = None,
     ) -> Completion:
         """Ask one question and return the answer, usable or not.
 
@@ -217,6 +255,7 @@ class Backend:
             question: with a model.
             image: JPEG in base64, or None.
             again: the first answer could not be used.
+            waiter: how soon it may be sent; None: before all photos that are not begun.
 
         Raises:
             BackendError: the backend is at fault.
@@ -227,8 +266,9 @@ class Backend:
         rounds = 0
         while True:
             body = partial(dialects.body, question, image, dialect, again=again)
-            sent = await self._connection.chat(question.model, body)
+            sent = await self._connection.chat(question.model, body, waiter)
             if sent.refusal is not None:
+                self._count(question.model, Usage(1), answered=False)
                 dialect = self._simpler(question, dialect, sent)
                 continue
             completion = read_completion(json_of(sent.reply), sent.reply.seconds)
@@ -236,6 +276,8 @@ class Backend:
                 raise not_a_backend(sent.reply, self.base_url, "a chat completion")
             self.traffic.tokens["prompt"] += completion.prompt_tokens
             self.traffic.tokens["completion"] += completion.completion_tokens
+            took = Usage(1, completion.prompt_tokens, completion.completion_tokens)
+            self._count(question.model, took)
             self._capabilities.passed(question, known, dialect)
             rounds += 1
             thought = completion.thought and self._capabilities.thought(question.model, dialect)
@@ -245,7 +287,14 @@ class Backend:
                 break
             known = dialect = self._capabilities.known(question.model)
         await self._capabilities.keep()
+        if waiter is None and self.budget is not None:  # nobody saves it with the answers
+            await self.budget.keep()
         return completion
+
+    def _count(self, model: str, took: Usage, *, answered: bool = True) -> None:
+        """Count what a request took; the built-in describer costs nothing."""
+        if self.budget is not None and self.base_url != "builtin:":
+            self.budget.add(model, took, answered=answered)
 
     def _simpler(self, question: Question, dialect: Dialect, sent: Exchange) -> Dialect:
         """Return what to try after a refusal. Raises the refusal if there is nothing."""
@@ -258,7 +307,73 @@ class Backend:
         log.debug("request refused, another form is tried", reason=str(refusal))
         return simpler
 
-    async def _together(self, group: Sequence[Question], image: bytes) -> list[Answer] | None:
+    def last_photos(self, left: int | None) -> None:
+        """Say how many photos are *left*, all in flight; None: others wait in the queue.
+
+        The last ones' requests then go side by side on permits that lie idle, if the backend gains
+        nothing by their order and no budget may end between them. Where it is unknown what the
+        order saves, a few photos are asked about one request after the other, to find out; among
+        more there are some whose requests wait in any case, and the last of these go on as they
+        began: without this they would be the trial, and most slots lay idle.
+        """
+        self._left = left
+        self._many = bool(left) and (self._many or (left or 0) > self.limit.most)
+        self._order()
+
+    def _order(self) -> None:
+        again, left = self._prefixes.are_read_again, self._left
+        side_by_side = again or (again is None and self._many)
+        unlimited = self._options.budget is None
+        lends = left is not None and side_by_side and unlimited
+        self.limit.lend(idle=lends)
+        # A photo whose next question is on its way already would keep a permit from all others.
+        self.limit.reserve(briefly=not (again or lends))
+
+    def _learn_prefixes(self, waiter: Waiter, completion: Completion) -> None:
+        if not is_probing():
+            self._prefixes.took(waiter.taken, completion)
+            self._order()
+
+    async def _one_by_one(
+        self, questions: Sequence[Question], image: bytes, waiter: Waiter, judge: Judge | None
+    ) -> AsyncGenerator[Answer]:
+        """Ask *questions* in their order, each after the one before, or on a permit that lies idle.
+
+        If one fails, those on their way are waited for: they are paid for.
+        """
+        waiting: dict[asyncio.Task[Answer], Waiter] = {}
+        for question in questions:
+            answer = _judged(self._answer(question, image, waiter), question, judge)
+            asking = asyncio.create_task(answer)
+            waiting[asking] = waiter
+            waiter.more = question is not questions[-1]
+            waiter = Waiter(Rank.SPARE)
+        failed: Exception | None = None
+        try:
+            while waiting:
+                self.limit.hurry(next(iter(waiting.values())))
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for asked in [each for each in waiting if each in done]:
+                    del waiting[asked]
+                    try:
+                        given = asked.result()
+                    except TaggerdError as error:
+                        failed = failed or error
+                    else:
+                        yield given
+                for unsent in [each for each in waiting if failed and waiting[each].taken is None]:
+                    unsent.cancel()
+                    del waiting[unsent]
+        finally:
+            for asking in waiting:
+                asking.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if failed is not None:
+            raise failed
+
+    async def _together(
+        self, group: Sequence[Question], image: bytes, waiter: Waiter
+    ) -> list[Answer] | None:
         """Ask the questions of *group* in one request.
 
         Returns:
@@ -270,7 +385,7 @@ class Backend:
             return []
         asked = combine([replace(question, model=model) for question in group])
         try:
-            completion = await self.complete(asked, image)
+            completion = await self.complete(asked, image, waiter=waiter)
         except (PhotoRefused, BackendFailed, BackendTimeout) as error:
             # It is the longest request there is: a shorter one may pass, and no photo pays for it.
             log.debug("asked role by role", reason=str(error))
@@ -284,13 +399,15 @@ class Backend:
         self._capabilities.combining(model or await self.choose_model(), well=well)
         await self._capabilities.keep()
 
-    async def _answer(self, question: Question, image: bytes) -> Answer:
+    async def _answer(self, question: Question, image: bytes, waiter: Waiter) -> Answer:
         """Ask one question, again if the answer cannot be used."""
         model = question.model or await self.choose_model()
         asked = replace(question, model=model)
         spent: list[Completion] = []
         while True:
-            spent.append(await self.complete(asked, image, again=bool(spent)))
+            spent.append(await self.complete(asked, image, again=bool(spent), waiter=waiter))
+            if len(spent) == 1:
+                self._learn_prefixes(waiter, spent[0])
             try:
                 read = read_answer(asked, spent[-1])
             except AnswerError as error:
@@ -304,3 +421,13 @@ class Backend:
     async def _recall(self) -> None:
         """Recall the capabilities of the endpoint, once its address is known."""
         await self._capabilities.recall((await self._connection.client()).base_url)
+
+
+async def _judged(asking: Awaitable[T], question: Question, judge: Judge | None) -> T:
+    """Return what *asking* returns; raise what *judge* makes of an error."""
+    try:
+        return await asking
+    except (BackendError, PhotoError) as error:
+        if judge is None or (raised := await judge(question, error)) is error:
+            raise
+        raise raised from error

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import structlog
-
 from taggerd.errors import StorageError
+from taggerd.inference.concurrency import Rank
 from taggerd.inference.dialect import Dialect
+from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from taggerd.inference.client import Reply
+    from taggerd.inference.completion import Completion
     from taggerd.inference.questions import Question
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
@@ -24,8 +26,11 @@ _FORM_STATUSES = frozenset({400, 422, 500})
 """What servers answer to a form that they do not accept."""
 _MOST_INCOMPLETE = 2
 """After so many combined answers in a row that lack keys, a model is asked role by role."""
+_REMEMBERED_ANSWERS = 32
+_READ_AGAIN = 0.8
+"""Share of the first answer's time; a picture that was kept saves more of it."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Memory(Protocol):
@@ -170,6 +175,51 @@ class Capabilities:
             log.info("the server has changed; learning what it accepts again")
             self.forget()
         self._server = fingerprint
+
+
+class Prefixes:
+    """Whether an endpoint reads a picture again for each question about it, by its replies.
+
+    It tells how much it had read before (``usage.prompt_tokens_details.cached_tokens``: OpenAI,
+    llama.cpp, vLLM with ``--enable-prompt-tokens-details``); or later answers about a photo take
+    less time than the first, set against their length, which the time to generate grows with.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._first: deque[Completion] = deque(maxlen=_REMEMBERED_ANSWERS)
+        self._later: deque[Completion] = deque(maxlen=_REMEMBERED_ANSWERS)
+
+    @property
+    def are_read_again(self) -> bool | None:
+        """Whether the order of a photo's questions saves nothing; None while that is unknown."""
+        if not self._first or not self._later:
+            return None
+        if any(2 * later.cached_tokens > later.prompt_tokens for later in self._later):
+            return False
+        seconds, tokens = _means(self._later)
+        spread = sum((later.completion_tokens - tokens) ** 2 for later in self._later)
+        shared = sum(
+            (later.completion_tokens - tokens) * (later.seconds - seconds) for later in self._later
+        )
+        each = max(0.0, shared / spread) if spread else 0.0
+        first, length = _means(self._first)
+        return seconds + each * (length - tokens) > _READ_AGAIN * first
+
+    def took(self, rank: Rank | None, completion: Completion) -> None:
+        """Note what a question of this *rank* took; one beside others of a photo tells nothing."""
+        if rank is Rank.NEW:
+            self._first.append(completion)
+        elif rank is Rank.BEGUN:
+            self._later.append(completion)
+
+
+def _means(completions: Collection[Completion]) -> tuple[float, float]:
+    """Return the mean seconds and the mean number of tokens of answers."""
+    return (
+        sum(each.seconds for each in completions) / len(completions),
+        sum(each.completion_tokens for each in completions) / len(completions),
+    )
 
 
 def fingerprint(reply: Reply, listed: Sequence[str]) -> str:

@@ -15,8 +15,9 @@ import socket
 import ssl
 import time
 from base64 import b64encode
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from taggerd.errors import (
 from taggerd.photo import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 LARGEST_REPLY = 4 * 1024 * 1024
 """Bytes; an answer about a photo is a few thousand."""
@@ -45,6 +46,7 @@ CONNECT_SECONDS = 10.0
 """Longest wait for a connection: a machine that is off does not answer at all."""
 WRITE_SECONDS = 30.0
 """Longest wait for a server to read more of a request: no model is slow here."""
+_JSON = {"Content-Type": "application/json"}
 _IDLE_SECONDS = 4.0
 """A kept connection is closed before uvicorn does so after 5 s, perhaps under a request."""
 
@@ -77,7 +79,6 @@ class Client:
         api_key: str = "",
         proxy: str | None = None,
         timeout_seconds: float = 120.0,
-        connections: int = 4,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -95,28 +96,32 @@ class Client:
         self._secrets = tuple(s for s in (api_key.strip(), *passwords) if s)
         self._timeout_seconds = timeout_seconds
         self._clock = clock
-        self._client = httpx.AsyncClient(
-            headers=_headers(api_key.strip(), url),
-            timeout=httpx.Timeout(
+        self._headers = _headers(api_key.strip(), url)
+        self._extensions = {
+            "timeout": httpx.Timeout(
                 timeout_seconds,  # for reading; for the whole request see send()
                 connect=min(CONNECT_SECONDS, timeout_seconds),
                 write=min(WRITE_SECONDS, timeout_seconds),
-            ),
+            ).as_dict()
+        }
+        # Without httpx's AsyncClient, which looks after redirects, cookies and logins that are not
+        # wanted here. And each transport has one connection: one of several looks at every
+        # connection, with a few system calls each, as each request begins and ends.
+        new = partial(
+            httpx.AsyncHTTPTransport,
             limits=httpx.Limits(
-                max_connections=connections,
-                max_keepalive_connections=connections,
-                keepalive_expiry=_IDLE_SECONDS,
+                max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS
             ),
-            follow_redirects=False,
-            transport=transport,
             proxy=via,
-            verify=_authorities() if url.scheme == "https" else True,
+            verify=_authorities(url.scheme),
             # From the environment it would take proxies, which get photos and key, and .netrc.
             trust_env=False,
         )
-
-        # None is kept: sent back with every request, they would tell runs apart, and grow for ever.
-        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._transports: list[httpx.AsyncBaseTransport] = []
+        self._idle: list[httpx.AsyncBaseTransport] = []
+        """The one used last is taken first: its connection is the one most surely open."""
+        self._new: Callable[[], httpx.AsyncBaseTransport] = lambda: transport or new()
+        self._urls: dict[str, httpx.URL] = {}
 
     def __repr__(self) -> str:
         """Name the endpoint, without secrets."""
@@ -130,18 +135,13 @@ class Client:
         Raises:
             BackendError: there is no reply that could be read.
         """
-        url = self._url.copy_with(path=self._url.path.rstrip("/") + path)
-        method = "GET" if body is None else "POST"
-        headers = {} if body is None else {"Content-Type": "application/json"}
         started = self._clock()
         answered = repeated = False
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 while True:
                     try:
-                        async with self._client.stream(
-                            method, url, content=body, headers=headers
-                        ) as response:
+                        async with self._asked(path, body) as response:
                             answered = True
                             content = await self._read(response)
                         break
@@ -160,13 +160,40 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for transport in self._transports:
+            await transport.aclose()
 
     def redacted(self, text: str) -> str:
         """Return *text* without the key and the password: servers repeat what they refuse."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+    @asynccontextmanager
+    async def _asked(self, path: str, body: bytes | None) -> AsyncIterator[httpx.Response]:
+        """Send one request and give what begins to come back."""
+        if path not in self._urls:
+            self._urls[path] = self._url.copy_with(path=self._url.path.rstrip("/") + path)
+        request = httpx.Request(
+            "GET" if body is None else "POST",
+            self._urls[path],
+            headers=self._headers if body is None else self._headers | _JSON,
+            content=body,
+            extensions=self._extensions,
+        )
+        if not self._idle:
+            self._idle.append(self._new())
+            self._transports.append(self._idle[-1])
+        transport = self._idle.pop()
+        try:
+            response = await transport.handle_async_request(request)
+            response.request = request
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            self._idle.append(transport)
 
     async def _read(self, response: httpx.Response) -> bytes:
         """Return the decoded body, unless it is too long."""
@@ -271,11 +298,15 @@ def _reason(error: Exception) -> tuple[str, str]:
     return "the connection was closed without an answer", hint
 
 
-def _authorities() -> ssl.SSLContext | bool:
+def _authorities(scheme: str) -> ssl.SSLContext:
     """Return what certificates are checked by: authorities of one's own, else the usual ones."""
+    if scheme != "https":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is checked, and nothing loaded
     own = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     try:
-        return ssl.create_default_context(cafile=own[0], capath=own[1]) if any(own) else True
+        if any(own):
+            return ssl.create_default_context(cafile=own[0], capath=own[1])
+        return httpx.create_ssl_context(trust_env=False)
     except OSError as error:  # also an SSLError
         message = f"SSL_CERT_FILE: {own[0] or own[1]}: cannot be used: {error.strerror or error}"
         raise ConfigurationError(message) from error
@@ -307,6 +338,7 @@ def _headers(api_key: str, url: httpx.URL) -> dict[str, str]:
         "Accept": "application/json",
         # Answers are short: compression is one more thing that can fail.
         "Accept-Encoding": "identity",
+        "Connection": "keep-alive",
     }
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         message = "backend.api_key contains a character that no key has; was it copied completely?"

@@ -62,6 +62,8 @@ class Completion:
     model: str = ""
     """The model that says it answered."""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Tokens of the prompt that the server had read before, where it tells."""
     completion_tokens: int = 0
     seconds: float = 0.0
 
@@ -80,6 +82,7 @@ def read_completion(body: object, seconds: float = 0.0) -> Completion | None:
     reasoning = _joined(message.get("reasoning_content")) or _joined(message.get("reasoning"))
     usage = body.get("usage")
     counts = usage if isinstance(usage, dict) else {}
+    details = counts.get("prompt_tokens_details")
     return Completion(
         content=content,
         finish_reason=_joined(choice.get("finish_reason"))[:LONGEST_NAME],
@@ -87,6 +90,7 @@ def read_completion(body: object, seconds: float = 0.0) -> Completion | None:
         thought=bool(reasoning.strip()) or any(mark in content for mark in THINKING_MARKS),
         model=_joined(body.get("model"))[:LONGEST_NAME],
         prompt_tokens=_count(counts.get("prompt_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
         completion_tokens=_count(counts.get("completion_tokens")),
         seconds=seconds,
     )
@@ -118,6 +122,8 @@ def visible(text: str) -> str:
     Joiners (U+200C, U+200D) stay: emoji and several scripts need them.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text  # most are, and going through them costs a millisecond a photo
     kept = "".join(c for c in text if c == "\n" or not _invisible(c))
     if unicodedata.is_normalized("NFC", kept):
         return kept

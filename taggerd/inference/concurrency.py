@@ -5,7 +5,10 @@ refusal (429, 503) or a timeout halves the limit, once for all requests in fligh
 1/limit, which is one more a round. It begins at the largest limit, which is set by somebody who
 knows the machine. A number of requests that was refused is not tried again for a while
 (:mod:`taggerd.retry`). Latency teaches it nothing: servers that batch take longer for one request,
-and less for all of them, the more they have to do.
+and less for all of them, the more they have to do. Permits are given by :class:`Rank`: a photo that
+is begun is finished first. Asked in the order they came, as many photos as are in flight would end
+together, and slots would lie idle until the next ones are decoded; and a server that keeps what it
+read of a picture would have dropped it by the next question.
 
 :class:`Slots` are file locks. All programs that ask one endpoint lock files of the same names in
 one folder, one file per slot. The kernel releases a lock when its process ends, however it ends.
@@ -27,13 +30,14 @@ import stat
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-import structlog
-
 from taggerd.errors import ConfigurationError
+from taggerd.logs import get_logger
 from taggerd.photo import brief
 from taggerd.retry import CONCURRENCY
 
@@ -47,6 +51,8 @@ SLOT_POLL_SECONDS = (0.004, 0.02)
 no longer."""
 TURNSTILE_POLL_SECONDS = (0.012, 0.03)
 """Between polls by those who wait for the turnstile, at first and in the end."""
+RESERVED_SECONDS = 0.1
+"""How long a permit stays free for the next question about a photo: its answer is stored first."""
 HOLDER_SECONDS = 0.5
 """Between checks of who holds what is waited for."""
 STALLED_SECONDS = 0.25
@@ -56,7 +62,31 @@ _LONGEST_LIST = 1 << 20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - a name, nothing is bound
 _PORTS = {"http": 80, "https": 443}
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
+
+
+class Rank(IntEnum):
+    """Which of the requests that wait for a permit go first."""
+
+    BEGUN = 0
+    """One of a photo that was asked about before, and every probe."""
+    NEW = 1
+    """The first one of a photo."""
+    SPARE = 2
+    """One that could wait for the photo's others; it takes a permit that lies idle."""
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """A question that needs a permit, and how soon."""
+
+    rank: Rank = Rank.BEGUN
+    granted: asyncio.Future[None] | None = None
+    """Set while it waits for a permit."""
+    taken: Rank | None = None
+    """The rank that it had when it first got a permit; None: it has had none."""
+    more: bool = False
+    """Whether another question about its photo follows."""
 
 
 class Limit:
@@ -72,7 +102,11 @@ class Limit:
         self._refusals = 0
         self._hold = CONCURRENCY.first
         self._held_until = self._cut_at = float("-inf")
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._lends = False
+        self._reserves = False
+        self._reserved = 0
+        """Free permits that only the next questions about photos get."""
+        self._waiting: dict[Rank, deque[Waiter]] = {rank: deque() for rank in Rank}
 
     @property
     def size(self) -> int:
@@ -80,31 +114,81 @@ class Limit:
         return int(self._size)
 
     @asynccontextmanager
-    async def permit(self) -> AsyncIterator[None]:
-        """Hold a permit for the time of the block, first come, first served."""
-        if self._waiting or self.in_flight >= self.size:
-            granted = asyncio.get_running_loop().create_future()
-            self._waiting.append(granted)
+    async def permit(self, waiter: Waiter | None = None) -> AsyncIterator[None]:
+        """Hold a permit for the time of the block: by rank, then first come, first served."""
+        waiter = waiter or Waiter()
+        if not any(self._waiting[rank] for rank in Rank if rank <= waiter.rank) and self._has_free(
+            waiter.rank
+        ):
+            self._take(waiter.rank)
+        else:
+            granted = waiter.granted = asyncio.get_running_loop().create_future()
+            self._waiting[waiter.rank].append(waiter)
             try:
                 await granted  # whoever wakes us has counted us already
             except asyncio.CancelledError:
                 if granted.cancelled():
                     with suppress(ValueError):  # passed over already
-                        self._waiting.remove(granted)
+                        self._waiting[waiter.rank].remove(waiter)
                 else:
                     self._release()
                 raise
-        else:
-            self.in_flight += 1
+            finally:
+                waiter.granted = None
+        waiter.taken = waiter.rank if waiter.taken is None else waiter.taken
+        waiter.rank = Rank.BEGUN  # should its question be asked again
         try:
             yield
         finally:
+            if waiter.more and self._reserves:
+                self._reserved += 1
+                asyncio.get_running_loop().call_later(RESERVED_SECONDS, self._release_reserved)
             self._release()
+
+    def hurry(self, waiter: Waiter) -> None:
+        """Let *waiter* wait no longer for a permit that lies idle, but go before new photos."""
+        if waiter.rank is not Rank.SPARE:
+            return
+        if waiter.granted is not None and not waiter.granted.done():
+            self._waiting[waiter.rank].remove(waiter)
+            self._waiting[Rank.BEGUN].append(waiter)
+        waiter.rank = Rank.BEGUN
+        self._grant()
+
+    def lend(self, *, idle: bool) -> None:
+        """Say whether permits that lie *idle* are given to questions that could wait."""
+        self._lends = idle
+        self._grant()
+
+    def reserve(self, *, briefly: bool) -> None:
+        """Say whether the permit of a photo stays free *briefly* for its next question.
+
+        Without this another photo gets it while an answer is stored, and a server with as many
+        caches as permits reads each picture again for each question.
+        """
+        self._reserves = briefly
+
+    def _has_free(self, rank: Rank) -> bool:
+        """Return whether there is a permit for a request of this *rank*."""
+        reserved = self._reserved if rank is not Rank.BEGUN else 0
+        return self.in_flight + reserved < self.size and (rank < Rank.SPARE or self._lends)
+
+    def _take(self, rank: Rank) -> None:
+        """Count a request as in flight."""
+        self.in_flight += 1
+        if rank is Rank.BEGUN and self._reserved:
+            self._reserved -= 1
+
+    def _release_reserved(self) -> None:
+        """Let any request have a permit that was reserved; its photo may have ended."""
+        if self._reserved:
+            self._reserved -= 1
+            self._grant()
 
     def answered(self) -> None:
         """Note that a request was answered, while it still holds its permit."""
         full = self.in_flight >= self.size  # a limit that nobody needs says nothing of the server
-        if full or self._waiting:
+        if full or self._waiting[Rank.BEGUN] or self._waiting[Rank.NEW]:
             held = self._clock() < self._held_until
             self._size = min(self._size + 1 / self._size, self._ceiling if held else self.most)
         self._grant()
@@ -131,11 +215,12 @@ class Limit:
 
     def _grant(self) -> None:
         """Give free permits to those who wait."""
-        while self._waiting and self.in_flight < self.size:
-            granted = self._waiting.popleft()
-            if not granted.done():
-                self.in_flight += 1
-                granted.set_result(None)
+        for rank, waiting in self._waiting.items():
+            while waiting and self._has_free(rank):
+                granted = waiting.popleft().granted
+                if granted is not None and not granted.done():
+                    self._take(rank)
+                    granted.set_result(None)
 
 
 def slots_folder(state_directory: Path, environ: Mapping[str, str], common: Path = COMMON) -> Path:

@@ -7,8 +7,6 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 from taggerd.errors import (
     BackendBusy,
     BackendDenied,
@@ -25,6 +23,7 @@ from taggerd.inference.concurrency import Limit, Slots
 from taggerd.inference.discovery import discover
 from taggerd.inference.health import Health, is_probing
 from taggerd.inference.statuses import chat_error, is_success, listing_error, message_in
+from taggerd.logs import get_logger
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
@@ -35,8 +34,9 @@ if TYPE_CHECKING:
 
     from taggerd import settings
     from taggerd.inference.client import Reply
+    from taggerd.inference.concurrency import Waiter
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FAULTS = (
     BackendUnreachable.__name__,
@@ -142,8 +142,10 @@ class Connection:
         message = client.redacted(message_in(reply))
         raise listing_error(reply, client.base_url, message, self._wall_clock())
 
-    async def chat(self, model: str, body: Callable[[], bytes]) -> Exchange:
-        """Send a chat request for *model* as soon as one may be sent.
+    async def chat(
+        self, model: str, body: Callable[[], bytes], waiter: Waiter | None = None
+    ) -> Exchange:
+        """Send a chat request for *model* as soon as *waiter* gets a permit.
 
         *body* is called only then, so that those who wait hold no copy of their picture.
 
@@ -151,7 +153,7 @@ class Connection:
             BackendError: no reply came, or the endpoint was found to be at fault meanwhile.
         """
         client = await self.client()
-        async with self._admitted():
+        async with self._admitted(waiter):
             begun = self._clock()
             try:
                 reply = await client.send("/chat/completions", body())
@@ -189,7 +191,7 @@ class Connection:
                 slots.close()
 
     @asynccontextmanager
-    async def _admitted(self) -> AsyncIterator[None]:
+    async def _admitted(self, waiter: Waiter | None) -> AsyncIterator[None]:
         """Wait until the endpoint may be asked, and hold a permit and a slot.
 
         Raises:
@@ -197,15 +199,15 @@ class Connection:
         """
         while True:
             await self.health.wait_for_verdict()
-            async with self._permitted():
+            async with self._permitted(waiter):
                 if self.health.may_send():
                     yield
                     return
 
     @asynccontextmanager
-    async def _permitted(self) -> AsyncIterator[None]:
+    async def _permitted(self, waiter: Waiter | None = None) -> AsyncIterator[None]:
         """Hold a permit of this program, and then one of this machine's slots."""
-        async with self.limit.permit():
+        async with self.limit.permit(waiter):
             if self._slots is None:
                 yield
             else:
@@ -237,7 +239,6 @@ class Connection:
             api_key=key.get_secret_value() if key else "",
             proxy=self._options.proxy,
             timeout_seconds=self._options.timeout_seconds,
-            connections=self._options.max_concurrency,
             transport=transport,
             clock=self._clock,
         )

@@ -10,6 +10,7 @@ import json
 import re
 from base64 import b64encode
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -215,9 +216,10 @@ def _options(question: Question, dialect: Dialect, *, again: bool) -> bytes:
         fields["reasoning_effort"] = "none"
     elif dialect.thinking == "template":
         fields["chat_template_kwargs"] = {"enable_thinking": False}
-    return b"".join(b"," + _json(name) + b":" + _json(value) for name, value in fields.items())
+    return b"," + json.dumps(fields, separators=(",", ":")).encode()[1:-1]
 
 
-def _json(value: object) -> bytes:
-    """Return *value* as compact JSON in ASCII."""
-    return json.dumps(value, separators=(",", ":")).encode()
+@lru_cache(maxsize=64)
+def _json(text: str) -> bytes:
+    """Return *text* as JSON in ASCII; each photo needs that of the same prompts."""
+    return json.dumps(text).encode()

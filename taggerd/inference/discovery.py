@@ -122,7 +122,12 @@ def listed_models(body: object) -> tuple[str, ...] | None:
 
 def first_chat_model(listed: Sequence[str]) -> str:
     """Return the first model not named as one for something other than chat; empty if none."""
-    return next((model for model in listed if not _NO_CHAT.search(model)), "")
+    return next(iter(chat_models(listed)), "")
+
+
+def chat_models(listed: Sequence[str]) -> tuple[str, ...]:
+    """Return the models not named as ones for something other than chat."""
+    return tuple(model for model in listed if not _NO_CHAT.search(model))
 
 
 def vision_models(listed: Sequence[str]) -> tuple[str, ...]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
-
-import structlog
 
 from taggerd.errors import (
     BackendBlind,
@@ -23,18 +21,19 @@ from taggerd.errors import (
 from taggerd.inference.completion import quoted
 from taggerd.inference.health import probing
 from taggerd.inference.profiles import ROLES
+from taggerd.logs import get_logger
 from taggerd.photo import Picture, Stamp
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from taggerd.inference.backend import Backend
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CONTROL_SIZE = (1024, 683)
 """Pixels of ``data/probes/control.jpg`` (made by ``scripts/samples``). It has the size of a real
@@ -66,6 +65,8 @@ class Endpoint:
         """Answers about photos, by role."""
         self._uncharged: dict[tuple[str, str], int] = {}
         """Photo and role that failed like a control picture, with the answers that there were."""
+        self._controls_failed: Counter[str] = Counter()
+        """Answers about the control picture that were of no use, by role."""
 
     @property
     def base_url(self) -> str:
@@ -84,7 +85,7 @@ class Endpoint:
 
     async def describe(
         self, picture: Picture, questions: Sequence[Question]
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer]:
         """Ask about *picture*; see :meth:`Backend.describe`.
 
         Raises:
@@ -96,32 +97,37 @@ class Endpoint:
             BackendError: anything else; no more photos are asked about until a probe passes.
         """
         self.photos += 1
-        left = {question.role: question for question in questions}
+        asked = {question.role: question for question in questions}
+        judge = partial(self._judged, picture)
         try:
-            async for answer in self.backend.describe(picture, questions):
-                # "Indoors or out?" is rightly answered alike: the user's own roles prove nothing.
-                if answer.role in ROLES and self.health.repeats_itself(picture.digest, answer):
-                    await self._check_repeated(answer, left[answer.role])
-                self.health.answered()
-                left.pop(answer.role, None)
-                self._uncharged.pop((picture.digest, answer.role), None)
-                self._answered[answer.role] += 1
-                yield answer
-        except BackendError as error:
-            if error.asked and policy_of(error).control and await self._answers_others(error):
-                raise FailsOnThisPhoto(str(error)) from error
-            self.health.fault(error)
-            raise
-        except PhotoError as error:
-            fault = None
-            if policy_of(error).control:
-                fault = await self._fault_behind(error, picture, next(iter(left.values())))
-            if fault is None:
-                raise
-            self.health.fault(fault)
-            raise fault from error
+            async with aclosing(self.backend.describe(picture, questions, judge)) as answers:
+                async for answer in answers:
+                    # "Indoors or out?" is rightly answered alike: the user's own roles prove
+                    # nothing.
+                    if answer.role in ROLES and self.health.repeats_itself(picture.digest, answer):
+                        await self._check_repeated(answer, asked[answer.role])
+                    self.health.answered()
+                    self._uncharged.pop((picture.digest, answer.role), None)
+                    self._answered[answer.role] += 1
+                    yield answer
         finally:
             self.photos -= 1
+
+    async def _judged(
+        self, picture: Picture, question: Question, error: BackendError | PhotoError
+    ) -> Exception:
+        """Return what is raised for a *question* that ended in *error*; the endpoint may pay."""
+        if isinstance(error, BackendError):
+            if error.asked and policy_of(error).control and await self._answers_others(error):
+                return FailsOnThisPhoto(str(error))
+            self.health.fault(error)
+            return error
+        fault = None
+        if policy_of(error).control:
+            fault = await self._fault_behind(error, picture, question)
+        if fault is not None:
+            self.health.fault(fault)
+        return fault or error
 
     async def preflight(self, settings_of: Mapping[str, str]) -> PreflightReport:
         """Probe the backend for the models in *settings_of*; see :meth:`Backend.preflight`."""
@@ -176,6 +182,7 @@ class Endpoint:
         async with self._checking_repeats:
             self._repeated = question, answer
             if (error := await self._repeats_itself()) is not None:
+                self.health.fault(error)
                 raise error
             self.health.trust(answer)
 
@@ -207,19 +214,24 @@ class Endpoint:
         spoils every picture: no photo pays for that. A model that fails on the control picture
         alone has answered about other photos meanwhile: then this photo is at fault.
         """
-        key = picture.digest, question.role
+        role = question.role
+        key, before = (picture.digest, role), self._controls_failed[role]
         async with self._judging:
             if not self.usable:
                 return self.health.error
             # Refusals are rare: nothing more is asked meanwhile. Spoilt answers may be many.
             refused = isinstance(error, PhotoRefused)
             try:
-                with self.health.in_doubt() if refused else nullcontext():
-                    await self._control_answer(question)
+                # One that has failed since then tells as much: an outage may end before the next.
+                if self._controls_failed[role] == before:
+                    with self.health.in_doubt() if refused else nullcontext():
+                        await self._control_answer(question)
             except BackendError as fault:
                 return fault
             except PhotoError:
-                answered = self._answered[question.role]
+                self._controls_failed[role] += 1
+            if self._controls_failed[role] != before:
+                answered = self._answered[role]
                 if self._uncharged.setdefault(key, answered) >= answered:
                     return BackendFailed(f"{error}; a test picture fails, too")
             self._uncharged.pop(key, None)
@@ -264,6 +276,7 @@ class Recovery:
         """Return once it is *done*; what is not usable is probed meanwhile."""
         self.start()
         while not done():
+            self.start()  # one may have failed again before we came to look
             self._changed.clear()
             await self._changed.wait()
             if (broken := self._broken) is not None:

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 from taggerd.errors import (
     BackendBusy,
     BackendFailed,
@@ -22,6 +20,7 @@ from taggerd.errors import (
     BackendUnreachable,
     NotProbed,
 )
+from taggerd.logs import get_logger
 from taggerd.retry import policy_of
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ each time, and keep them from ever being asked about."""
 
 _probing: ContextVar[bool] = ContextVar("probing", default=False)
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @contextmanager

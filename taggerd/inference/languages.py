@@ -13,6 +13,12 @@ import regex
 from babel.core import Locale, get_global
 from babel.localedata import locale_identifiers
 
+_BRITISH = regex.compile("grey|colour", regex.IGNORECASE)
+_SPELT = {
+    "grey": lambda word: word.replace("e", "a").replace("E", "A"),
+    "colour": lambda word: word.replace("u", "").replace("U", ""),
+}
+"""Of the words in prompts and in what the describer says, all that differ."""
 _TOGETHER = {
     # Scripts of CLDR that are several of Unicode. Chinese characters alone are not Korean today.
     "Jpan": ("Hira", "Kana", "Hani"), "Kore": ("Hang",),
@@ -35,6 +41,21 @@ def english_name(tag: str) -> str:
 def sentence(tag: str) -> str:
     """Return the sentence of a prompt that asks for an answer in the language *tag*."""
     return f"Write in {english_name(tag)}." if tag else ""
+
+
+def american(text: str) -> str:
+    """Return our own English *text* as Americans spell it: gray, color."""
+    return _BRITISH.sub(lambda found: _SPELT[found[0].lower()](found[0]), text)
+
+
+def spelt(text: str, tag: str) -> str:
+    """Return our own English *text* as it is spelt in the language *tag*."""
+    return american(text) if tag and _is_american(tag) else text
+
+
+def _is_american(tag: str) -> bool:
+    locale = Locale.parse(tag, sep="-")
+    return locale.language == "en" and locale.territory == "US"
 
 
 def wrong_script(text: str, tag: str) -> bool:

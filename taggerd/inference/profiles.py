@@ -28,6 +28,7 @@ Wants = Literal["text", "keywords"]
 
 ROLES = ("caption", "keywords", "description")
 """The roles that every profile has, in the order in which they are asked."""
+_SHIPPED = Path(str(files("taggerd"))) / "data" / "prompts"
 
 
 class RolePrompt(BaseModel):
@@ -70,6 +71,8 @@ class Profile:
     """At least those of :data:`ROLES`."""
     description: str = ""
     """One line for people."""
+    shipped: bool = False
+    """It is ours, and may be spelt as the language of the answers is."""
 
     @property
     def digest(self) -> str:
@@ -84,8 +87,7 @@ def available_profiles(directory: Path | None = None) -> dict[str, Path]:
 
     A *directory* that does not exist has none: it is a default that few people use.
     """
-    shipped = Path(str(files("taggerd"))) / "data" / "prompts"
-    folders = [shipped] if directory is None else [shipped, directory]
+    folders = [_SHIPPED] if directory is None else [_SHIPPED, directory]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
@@ -114,6 +116,7 @@ def load_profile(name: str, directory: Path | None = None) -> Profile:
         system=read.system.strip(),
         roles=read.roles,
         description=read.description,
+        shipped=path.parent == _SHIPPED,
     )
 
 

@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from taggerd.errors import ConfigurationError
-from taggerd.inference.languages import sentence
+from taggerd.inference.languages import sentence, spelt
 from taggerd.inference.profiles import ROLES
+from taggerd.photo import brief
 from taggerd.settings import placeholders
 
 if TYPE_CHECKING:
@@ -85,10 +87,8 @@ class Question:
         asked: the same bytes are asked about once, whatever their folder. What replaced a
         placeholder does.
         """
-        generation = [self.temperature, self.top_p, self.max_tokens]
-        texts = [self.role, self.model, self.system, self.prompt, self.wants]
-        asked = json.dumps([*texts, generation])
-        return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
+        texts = (self.role, self.model, self.system, self.prompt, self.wants)
+        return _identity(texts, self.temperature, self.top_p, self.max_tokens)
 
     def waits_for(self, roles: Iterable[str]) -> frozenset[str]:
         """Return those of *roles* whose answers replace a placeholder."""
@@ -122,6 +122,7 @@ def questions(  # noqa: PLR0913 - the switches are named
     *,
     language: str = "",
     offered: str = "",
+    examples: Sequence[str] = (),
     generation: settings.Backend | None = None,
 ) -> tuple[Question, ...]:
     """Return the questions about every photo, in the order in which they are asked.
@@ -135,6 +136,7 @@ def questions(  # noqa: PLR0913 - the switches are named
             roles take their own, else the default.
         language: of the answers, BCP 47; empty: as the prompts say.
         offered: a sentence that names the user's vocabulary; for keywords.
+        examples: captions of the user's own; for captions.
         generation: temperature, ``top_p`` and the token limit of roles that have none of their own.
     """
     resolved = resolved_models or {}
@@ -146,12 +148,15 @@ def questions(  # noqa: PLR0913 - the switches are named
         prompt, task = table.prompt, ""
         if given and not prompt:
             prompt, task = given.whole, given.prompt if given.form else ""
+            if profile.shipped:
+                prompt, task = spelt(prompt, language), spelt(task, language)
         words = offered if wants == "keywords" else ""
         own = roles.own.get(name)
         if own is None:
             prompt, task = (t.replace("{max_keywords}", str(max_keywords)) for t in (prompt, task))
             prompt, task = (_escaped(t) for t in (prompt, task))
-        more = [text for text in (words, sentence(language)) if text]
+        style = _style(examples) if name == "caption" else ""
+        more = [text for text in (words, style, sentence(language)) if text]
         waits = own is not None or bool(placeholders.names(prompt))
         if own is None and waits:
             more = [_escaped(text, None) for text in more]
@@ -178,6 +183,19 @@ def questions(  # noqa: PLR0913 - the switches are named
             )
         )
     return tuple(asked)
+
+
+def _style(examples: Sequence[str]) -> str:
+    """Return the sentence that shows *examples*, each on one line and in quotation marks."""
+    quoted = "; ".join(f"“{brief(text, 300)}”" for text in examples)
+    return f"Write in the style of these captions of other photos: {quoted}." if quoted else ""
+
+
+@lru_cache(maxsize=256, typed=True)
+def _identity(texts: tuple[str, ...], *generation: float | None) -> str:
+    """See :attr:`Question.identity`; each photo needs those of the same questions."""
+    asked = json.dumps([*texts, [*generation]])
+    return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
 
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import structlog
-
 from taggerd.errors import BackendError, BackendFailed, NotProbed
+from taggerd.inference.budget import Budget
 from taggerd.inference.endpoint import Endpoint, Recovery
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import offer, questions
+from taggerd.inference.sizes import picture_edge
+from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from taggerd.photo import Answer, Picture
     from taggerd.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _REMEMBERED_PHOTOS = 256
 """Photos of which it is known at which endpoint they were asked about last."""
@@ -68,6 +70,7 @@ class InferenceService:
         self._roles = (*ROLES, *settings.roles.own)
         self._own_model = {role for role in self._roles if settings.roles.named(role).model}
         self.profile = profile
+        self._profile_digest = profile.digest
         base_urls = base_urls or {}
         by_url = {
             url: Endpoint(backend, probe=self._probe)
@@ -79,6 +82,9 @@ class InferenceService:
         self._questions: tuple[Question, ...] = ()
         self._recovery = Recovery(self.endpoints, sleep=sleep)
         self._asked_at: dict[str, Endpoint] = {}
+        self.budget = Budget(settings.backend)
+        for endpoint in self.endpoints:
+            endpoint.backend.budget = self.budget
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -112,6 +118,32 @@ class InferenceService:
     def models(self) -> dict[str, str]:
         """Model per role; empty until the backend has said which it serves."""
         return {question.role: question.model for question in self._questions}
+
+    @property
+    def models_by_role(self) -> dict[str, str]:
+        """Model per role as it would be asked now; empty where the backend has not said which."""
+        return {
+            role: self._model_of(role)[0] or self._serving(role)[0].backend.model
+            for role in self._roles
+        }
+
+    @property
+    def picture_edge(self) -> int | None:
+        """Longest side of the picture that all models asked take in whole, pixels.
+
+        None: the default; so also until each endpoint has said which model it serves.
+        """
+        models: set[str] = set()
+        for role in self._roles:
+            own, _ = self._model_of(role)
+            models |= {own} if own else {e.backend.model for e in self._serving(role)}
+        return picture_edge(models)
+
+    async def choose_models(self) -> None:
+        """Learn which models would be asked; only lists are asked for. Raises BackendError."""
+        for role in self._roles:
+            if not self._model_of(role)[0]:
+                await self._serving(role)[0].backend.choose_model()
 
     @property
     def base_url(self) -> str:
@@ -167,6 +199,7 @@ class InferenceService:
 
         Raises:
             FailsOnThisPhoto: the endpoint fails on this photo and answers others.
+            BudgetSpent: nothing more is asked today; what is answered already stays.
             BackendError: the endpoint is at fault. AnswerError, PhotoRefused: the photo is.
         """
         # All are chosen now: no load changes in between, so they go to one endpoint.
@@ -177,19 +210,26 @@ class InferenceService:
         for endpoint, pairs in groupby(zip(chosen, asked, strict=True), key=lambda pair: pair[0]):
             sent = [self._as_asked_at(endpoint, question) for _, question in pairs]
             identities = {s.identity: q.identity for s in sent for q in asked if q.role == s.role}
+            left = {question.role for question in sent}
+            await self.budget.check()
             try:
-                async for answer in endpoint.describe(picture, sent):
-                    # To the ledger it is the same question wherever it was asked.
-                    identity = identities.get(answer.question, answer.question)
-                    yield replace(
-                        answer,
-                        question=identity,
-                        backend=endpoint.base_url,
-                        profile=self.profile.name,
-                        profile_digest=self.profile.digest,
-                    )
+                async with aclosing(endpoint.describe(picture, sent)) as answers:
+                    async for answer in answers:
+                        # To the ledger it is the same question wherever it was asked.
+                        identity = identities.get(answer.question, answer.question)
+                        yield replace(
+                            answer,
+                            question=identity,
+                            backend=endpoint.base_url,
+                            profile=self.profile.name,
+                            profile_digest=self._profile_digest,
+                        )
+                        left.discard(answer.role)
+                        if left:
+                            await self.budget.check()
             finally:
                 self._recovery.start()
+                await self.budget.keep()  # what was not saved with an answer
 
     def _remember_endpoint(self, digest: str, chosen: Sequence[Endpoint]) -> None:
         """Remember for a while where a photo is asked about: more questions of it may follow."""
@@ -241,6 +281,11 @@ class InferenceService:
     async def wait_usable(self) -> None:
         """Return once photos can be asked about; endpoints at fault are probed meanwhile."""
         await self._recovery.wait(lambda: self.error is None)
+
+    def last_photos(self, left: int | None) -> None:
+        """Say how many photos are *left*, all in flight; None: others wait in the queue."""
+        for endpoint in self.endpoints:
+            endpoint.backend.last_photos(left)
 
     def pause(self, *, paused: bool) -> None:
         """Probe nothing while paused; go on with what has to be probed afterwards."""
@@ -302,6 +347,7 @@ class InferenceService:
             self._models,
             language=self._settings.metadata.language,
             offered=offer(self._vocabulary, self._settings.keywords.mode),
+            examples=self._settings.prompts.examples,
             generation=self._settings.backend,
         )
         # The first endpoint's model is part of the questions' identity, whoever answers them.

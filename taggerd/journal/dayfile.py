@@ -130,6 +130,46 @@ class DayFile:
         with failing_as_storage("read", self.path):
             yield from _each_once(self._stored())
 
+    def read_on(self, mark: str, most: int) -> tuple[list[Record], str]:
+        """Return the records behind *mark*, *most* at once, and the mark behind them.
+
+        A record may come again: all do where the file was exchanged or compressed since. Damaged
+        lines are left out.
+
+        Args:
+            mark: from an earlier call; empty: from the beginning.
+            most: bytes read at once. Nothing is behind a mark that comes back as it was given.
+        """
+        with failing_as_storage("read", self.path):
+            try:
+                opened = files.open_file(self.path)
+            except FileNotFoundError:
+                return self._compressed_after(mark)
+            with opened, opened.reader() as file:
+                now = os.fstat(opened.descriptor)
+                packed = _stat(self.compressed)
+                which = f"{now.st_dev}:{now.st_ino}:{_mark_of(packed)}"
+                known, _, offset = mark.rpartition(" ")
+                records: list[Record] = []
+                start = int(offset) if known == which and offset.isdecimal() else 0
+                if known != which or start > now.st_size:
+                    start = 0
+                    records = [r for r in map(parse, _whole(_decompressed(self.compressed))) if r]
+                file.seek(start)
+                data = file.read(most)
+                if b"\n" not in data and len(data) == most:
+                    data += file.readline()
+                data = data[: data.rfind(b"\n") + 1]
+                records += [r for r in map(parse, data.splitlines()) if r]
+                return records, f"{which} {start + len(data)}"
+
+    def _compressed_after(self, mark: str) -> tuple[list[Record], str]:
+        """Return all records of a day that is compressed alone, unless *mark* is behind them."""
+        packed = f"{_mark_of(_stat(self.compressed))} all"
+        if packed == mark:
+            return [], mark
+        return [r for r in map(parse, _whole(_decompressed(self.compressed))) if r], packed
+
     def _stored(self) -> Iterator[bytes | None]:
         # The JSONL is opened first: compressing makes the one file before it removes the other, so
         # in this order a reader sees every record.
@@ -261,6 +301,14 @@ def _decompressed(path: Path) -> Iterator[bytes | None]:
         return
     except (EOFError, gzip.BadGzipFile, zlib.error):
         yield None
+
+
+def _whole(lines: Iterable[bytes | None]) -> Iterator[bytes]:
+    return (line for line in lines if line is not None)
+
+
+def _mark_of(stamp: Stamp | None) -> str:
+    return f"{stamp.inode}-{stamp.size}-{stamp.mtime_ns}" if stamp else ""
 
 
 def _stat(path: Path) -> Stamp | None:

@@ -47,11 +47,13 @@ def failing_as_storage(verb: str, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, like: int | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, like: int | None = None, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield a file to write; it replaces *path* when the block ends without an error.
 
-    Durable on return. If the block or the disk fails, *path* stays as it was and the temporary
-    file is removed. The mode is that of the file before, else of *like*, else 0666 less the umask.
+    Durable on return, unless it need not be: then a power cut may leave it empty, and whoever
+    reads it has to make it again. If the block or the disk fails, *path* stays as it was and the
+    temporary file is removed. The mode is that of the file before, else of *like*, else 0666 less
+    the umask.
     The folder lies below one that :func:`taggerd.files.work_below` was told of.
 
     Raises:
@@ -69,20 +71,22 @@ def replacing(path: Path, like: int | None = None) -> Iterator[BinaryIO]:
             with made.writer() as file:
                 yield file
                 file.flush()
-                os.fsync(made.descriptor)
+                if durable:
+                    os.fsync(made.descriptor)
             files.rename(temporary, path)
         except BaseException:
             with suppress(OSError):
                 files.unlink(temporary)
             raise
-    files.fsync_folder(path.parent)
+    if durable:
+        files.fsync_folder(path.parent)
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Write *content* as the whole of *path*, atomically and durably.
+def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write *content* as the whole of *path*, atomically; for *durable* see :func:`replacing`.
 
     Raises:
         StorageError: the disk is full or failing; *path* is as it was.
     """
-    with failing_as_storage("write", path), replacing(path) as file:
+    with failing_as_storage("write", path), replacing(path, durable=durable) as file:
         file.write(content)

@@ -5,11 +5,12 @@
     results/YYYY-MM-DD.jsonl    one record per photo (.gz: compressed, .torn: half lines of a crash,
                                 and what is no record)
     summaries/YYYY-MM-DD.md     the summary for reading
-    summaries/YYYY-MM-DD.html   the same as a contact sheet
+    summaries/YYYY-MM-DD.html   the day's page, made elsewhere; .csv and .jsonl beside it
+    index.html                  the index of days
     metrics/YYYY-MM-DD.json     counts, latencies, tokens
-    thumbnails/ab/DIGEST.jpg    for the contact sheet
+    thumbnails/ab/DIGEST.jpg    for pages
 
-Summaries and metrics are derived from the results and can be made again at any time.
+All but the results and the thumbnails is derived from them and can be made again at any time.
 """
 
 from __future__ import annotations
@@ -31,22 +32,27 @@ from taggerd import files
 from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
 from taggerd.journal.dayfile import DayFile, Entry
-from taggerd.journal.disk import TEMPORARY_SUFFIX, failing_as_storage, replace
+from taggerd.journal.disk import TEMPORARY_SUFFIX, failing_as_storage, replace, replacing
+from taggerd.journal.experience import MOST_DAYS, MOST_PHOTOS, Experience, alike
 from taggerd.journal.metrics import RECENT, counts, metrics, photos_per_hour, total
-from taggerd.journal.summary import markdown, page
+from taggerd.journal.summary import markdown
 from taggerd.photo import escape_controls, printable
 from taggerd.settings.permissions import why_not_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.journal.metrics import History, Metrics
     from taggerd.journal.record import Record
 
-_DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.(jsonl|jsonl\.gz|jsonl\.torn|md|html|json)")
+_DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.(jsonl|jsonl\.gz|jsonl\.torn|json)")
+_SUMMARY_FILE = re.compile(r"(?:since-)?(\d{4}-\d{2}-\d{2})(?:\.\d+)?\.(md|html|csv|jsonl)")
+"""``since-``: a page of all days from that one on; ``.2.html``: a part of a page."""
 _DIGEST = re.compile(r"[0-9a-f]{16,128}")
 _HEX = re.compile(r"[0-9a-f]{2}")
+_READ_BYTES = 4 << 20
+"""Of a day file, at once."""
 _OPEN_DAYS = 3
 """Days whose ids are kept in memory: today, yesterday around midnight, one delivered late."""
 
@@ -60,7 +66,6 @@ class Summary(NamedTuple):
     """The files made from one day's records."""
 
     markdown: Path
-    html: Path
     metrics: Path
 
 
@@ -130,7 +135,11 @@ class Journal:
         return file.torn
 
     def thumbnail(self, digest: str, jpeg: bytes) -> None:
-        """Keep a photo's thumbnail; one that exists already is only marked as still in use."""
+        """Keep a photo's thumbnail; one that exists already is only marked as still in use.
+
+        It waits for no disk: one that a power cut has emptied is made again when the photo is
+        seen again, and until then there is none.
+        """
         if not _DIGEST.fullmatch(digest):
             message = f"not a digest: {digest!r}"
             raise ValueError(message)
@@ -138,32 +147,52 @@ class Journal:
         with failing_as_storage("write", path):
             try:
                 with files.open_file(path) as file:
+                    whole = file.stat().st_size > 0 or not jpeg
                     os.utime(file.descriptor)
             except PermissionError:
                 return  # made by a taggerd that runs as another user
             except FileNotFoundError:
+                whole = False
                 with suppress(FileExistsError):
                     files.make_folder(path.parent, 0o777).close()
-                replace(path, jpeg)
+            if not whole:
+                replace(path, jpeg, durable=False)
+
+    def thumbnail_of(self, digest: str) -> bytes:
+        """Return the thumbnail that *digest* names; empty if there is none."""
+        if not _DIGEST.fullmatch(digest):
+            return b""
+        path = self.thumbnails / digest[:2] / f"{digest}.jpg"
+        with (
+            failing_as_storage("read", path),
+            suppress(FileNotFoundError),
+            files.open_file(path) as file,
+            file.reader() as opened,
+        ):
+            return opened.read()
+        return b""
+
+    def read(self, day: str) -> Day:
+        """Return the records of *day*, which need not have any."""
+        return Day(day, DayFile(self.results, _checked(day)).read())
 
     def summarise(self, day: str) -> Summary:
         """Write summary and metrics of *day* from its records alone, each file atomically.
 
-        A day without records gets an empty summary.
+        They wait for no disk: :meth:`stale` finds those that a power cut has emptied. A day without
+        records gets an empty summary.
         """
         # The time is taken before the records are read: what arrives meanwhile is not in.
         written_at = _written_at(self.results / f"{_checked(day)}.jsonl")
         summary = Summary(
             self.summaries / f"{day}.md",
-            self.summaries / f"{day}.html",
             self.metrics / f"{day}.json",
         )
         with failing_as_storage("read", self.results):
-            content = self._day(day)
+            content = self.read(day)
             figures = escape_controls(json.dumps(metrics(content), indent=2, ensure_ascii=False))
-            replace(summary.markdown, markdown(content).encode())
-            replace(summary.html, page(content, self.summaries, self.thumbnails).encode())
-            replace(summary.metrics, f"{figures}\n".encode())
+            replace(summary.markdown, markdown(content).encode(), durable=False)
+            replace(summary.metrics, f"{figures}\n".encode(), durable=False)
             if written_at is not None:  # last: what stale() looks at
                 with files.open_file(summary.metrics) as file:
                     os.utime(file.descriptor, ns=(written_at, written_at))
@@ -174,26 +203,112 @@ class Journal:
         found = _day_files(self.results)
         return sorted({day for day, _, kind in found if kind in {"jsonl", "jsonl.gz"}})
 
+    def read_on(self, marks: Mapping[str, str]) -> Iterator[tuple[str, list[Record], str]]:
+        """Yield the records that came since *marks*, some thousand at once, oldest days first.
+
+        Each with its day, and the mark behind it: kept by its day, it tells the next call where to
+        go on. A record may come again.
+        """
+        for day in self.days():
+            file, mark = DayFile(self.results, day), marks.get(day, "")
+            while (read := file.read_on(mark, _READ_BYTES))[1] != mark:
+                records, mark = read
+                yield day, records, mark
+
     def stale(self) -> list[str]:
         """Return the days with records that are newer than the day's summary, oldest first.
 
         Whoever appended them died before it wrote the summary, or is about to. The metrics file
         has the modification time of the results, so it does not matter whether the clock is right.
+        Also those of which a power cut has left an empty file.
         """
+        made = ((self.summaries, "md"), (self.metrics, "json"))
+        emptied = (
+            day
+            for day in self.days()
+            if any(_is_empty(folder / f"{day}.{k}") for folder, k in made)
+        )
+        return sorted({*self._older_than_records(self.metrics, "json"), *emptied})
+
+    def unpublished(self) -> list[str]:
+        """Return the days whose page lacks records, oldest first; as :meth:`stale`."""
+        return self._older_than_records(self.summaries, "html")
+
+    def publish(self, stem: str, made: Iterable[tuple[str, Iterable[bytes]]]) -> list[Path]:
+        """Write the files of a page to ``summaries/``, each atomically, and return their paths.
+
+        Args:
+            stem: how their names begin: a day, or ``since-`` and a day. Parts that an earlier page
+                of that name had, and this one has not, are removed.
+            made: yields names and contents; it reads the records only when it is asked for them.
+        """
+        day = _checked(stem.removeprefix("since-"))
+        # The time is taken before the records are read: what arrives meanwhile is not in.
+        written_at = _written_at(self.results / f"{day}.jsonl")
+        paths = []
+        for name, content in made:
+            path = self.summaries / name
+            with failing_as_storage("write", path), replacing(path) as file:
+                file.writelines(content)
+            paths.append(path)
+        page = self.summaries / f"{stem}.html"
+        if written_at is not None and page in paths:
+            with failing_as_storage("write", page), files.open_file(page) as opened:
+                os.utime(opened.descriptor, ns=(written_at, written_at))
+        with failing_as_storage("read", self.summaries):
+            names = files.names_in(self.summaries)
+        for name in names:
+            old = self.summaries / name
+            if re.fullmatch(rf"{re.escape(stem)}\.\d+\.html", name) and old not in paths:
+                with failing_as_storage("delete", old):
+                    files.unlink(old, missing_ok=True)
+        return paths
+
+    def counts(self, day: str) -> dict[str, int]:
+        """Return the counts of *day* as its metrics have them; from its records if it has none."""
+        path = self.metrics / f"{_checked(day)}.json"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            with files.open_file(path) as file, file.reader() as opened:
+                known = json.load(opened)["counts"]
+            return {name: int(known[name]) for name in ("photos", "tagged", "failed")}
+        return counts(self.read(day))
+
+    def publish_index(self, page: bytes) -> Path:
+        """Write the index of days, and return its path."""
+        path = self.directory / "index.html"
+        replace(path, page)
+        return path
+
+    def published(self, day: str) -> list[str]:
+        """Return what there is of the page of *day*: ``html``, ``csv``, ``jsonl``."""
+        kinds = ("html", "csv", "jsonl")
+        return [kind for kind in kinds if files.exists(self.summaries / f"{day}.{kind}")]
+
+    def _older_than_records(self, folder: Path, kind: str) -> list[str]:
         return sorted(
             day
-            for day, path, kind in _day_files(self.results)
-            if kind == "jsonl" and _written_at(path) != _written_at(self.metrics / f"{day}.json")
+            for day, path, of_day in _day_files(self.results)
+            if of_day == "jsonl" and _written_at(path) != _written_at(folder / f"{day}.{kind}")
         )
 
     def recent(self, now: datetime) -> Recent:
         """Return what was done today and within the hour before *now*, which is local."""
-        today = self._day(now.date().isoformat())
+        today = self.read(now.date().isoformat())
         records = list(today.records)
         yesterday = (now - RECENT).date()
         if yesterday != now.date():
-            records += self._day(yesterday.isoformat()).records
+            records += self.read(yesterday.isoformat()).records
         return Recent(counts(today), photos_per_hour(records, now))
+
+    def experience(self, models: Mapping[str, str], now: datetime) -> Experience:
+        """Return what the latest photos took that these *models*, by role, answered about."""
+        found: list[Record] = []
+        oldest = (now.date() - timedelta(MOST_DAYS)).isoformat()
+        for day in reversed(self.days()):
+            if day < oldest or len(found) >= MOST_PHOTOS:
+                break
+            found += alike(reversed(self.read(day).records), models)
+        return Experience.of([_without_words(record) for record in found[:MOST_PHOTOS]])
 
     def history(self, since: str = "") -> History:
         """Return the metrics of the days from *since* on, or of all, from their records."""
@@ -201,7 +316,7 @@ class Journal:
         records: list[Record] = []
         for day in self.days():
             if day >= (since and _checked(since)):
-                content = self._day(day)
+                content = self.read(day)
                 days.append(metrics(content))
                 records += map(_without_words, content.records)
         return {"days": days, "all": total(Day("all", records))}
@@ -219,7 +334,7 @@ class Journal:
                 for day, _, kind in _day_files(self.results):
                     if kind == "jsonl" and day < limit:
                         DayFile(self.results, day).compress()
-            for folder in (*self._folders, *self._thumbnail_folders()):
+            for folder in (self.directory, *self._folders, *self._thumbnail_folders()):
                 _remove_older(folder, rf"\..*{TEMPORARY_SUFFIX}", today - timedelta(days=1))
 
     @property
@@ -234,9 +349,6 @@ class Journal:
             self._open.popitem(last=False)
         return file
 
-    def _day(self, day: str) -> Day:
-        return Day(day, DayFile(self.results, _checked(day)).read())
-
     def _thumbnail_folders(self) -> list[Path]:
         with suppress(FileNotFoundError), files.open_folder(self.thumbnails) as folder:
             return [self.thumbnails / name for name in folder.folders() if _HEX.fullmatch(name)]
@@ -245,7 +357,8 @@ class Journal:
     def _delete_before(self, limit: date) -> None:
         """Delete day files before *limit*, and thumbnails that no later record can use."""
         for folder in (self.results, self.summaries, self.metrics):
-            for day, path, _ in _day_files(folder):
+            pattern = _SUMMARY_FILE if folder == self.summaries else _DAY_FILE
+            for day, path, _ in _day_files(folder, pattern):
                 if day < limit.isoformat():
                     with failing_as_storage("delete", path):
                         files.unlink(path, missing_ok=True)
@@ -299,6 +412,13 @@ def _written_at(path: Path) -> int | None:
     return None
 
 
+def _is_empty(path: Path) -> bool:
+    """Say whether *path* exists and nothing is in it."""
+    with failing_as_storage("read", path), suppress(FileNotFoundError):
+        return files.lstat(path).st_size == 0
+    return False
+
+
 def _is_day(day: str) -> bool:
     try:
         return date.fromisoformat(day).isoformat() == day
@@ -314,14 +434,16 @@ def _checked(day: str) -> str:
     return day
 
 
-def _day_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
+def _day_files(
+    folder: Path, pattern: re.Pattern[str] = _DAY_FILE
+) -> Iterator[tuple[str, Path, str]]:
     """Yield day, path and kind of the journal's own files in *folder*."""
     names: Sequence[str] = ()
     # Whether it exists is not asked before: of a folder that may not be read that would say "no".
     with failing_as_storage("read", folder), suppress(FileNotFoundError):
         names = files.names_in(folder)
     for name in names:
-        if (match := _DAY_FILE.fullmatch(name)) and _is_day(match[1]):
+        if (match := pattern.fullmatch(name)) and _is_day(match[1]):
             yield match[1], folder / name, match[2]
 
 

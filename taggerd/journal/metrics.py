@@ -129,10 +129,11 @@ def counts(day: Day) -> dict[str, int]:
     return {
         "records": len(day.records),
         "photos": len(photos),
-        "tagged": len(day.tagged),
+        "tagged": sum(not photo.held for photo in day.tagged),
         "failed": len(day.failed),
         "dry_run": sum(photo.dry_run for photo in photos),
         "no_meta": sum(photo.no_meta for photo in photos),
+        "held": sum(photo.held for photo in photos),
         "metadata_written": sum(photo.metadata_written for photo in photos),
         "with_notes": sum(bool(photo.notes) for photo in photos),
         "damaged_lines": day.damaged_lines,
@@ -162,7 +163,7 @@ def metrics_schema() -> dict[str, Any]:
 
 def _figures(records: Sequence[Record]) -> Figures:
     """Return how long *records* took, what they cost, and what made them."""
-    active = sum((end - start).total_seconds() for start, end, _ in _spans(records, timedelta()))
+    active = sum((end - start).total_seconds() for start, end, _ in spans(records, timedelta()))
     tagged = sum(not record.error for record in records)
     usage: Counter[str] = Counter()
     for record in records:
@@ -184,9 +185,9 @@ def _figures(records: Sequence[Record]) -> Figures:
 def photos_per_hour(records: Iterable[Record], now: datetime) -> float | None:
     """Return how many photos an hour were worked on of late; None: none within the hour."""
     recent = (r for r in records if r.finished_at and now - RECENT <= r.finished_at <= now)
-    spans = _spans(recent, RECENT_GAP)
-    active = sum((end - start).total_seconds() for start, end, _ in spans)
-    ended = sum(len(members) for _, _, members in spans)
+    joined = spans(recent, RECENT_GAP)
+    active = sum((end - start).total_seconds() for start, end, _ in joined)
+    ended = sum(len(members) for _, _, members in joined)
     return ended / active * 3600 if active else None
 
 
@@ -219,8 +220,8 @@ def _tally(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(filter(None, values)).most_common())
 
 
-def _spans(records: Iterable[Record], gap: timedelta) -> list[Span]:
-    """Join records that overlap or follow within *gap*; those without times are left out."""
+def spans(records: Iterable[Record], gap: timedelta) -> list[Span]:
+    """Join *records* that overlap or follow within *gap*; those without times are left out."""
     timed = [
         (record.started_at, max(record.started_at, record.finished_at), record)
         for record in records

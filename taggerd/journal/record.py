@@ -182,6 +182,8 @@ class Record:
     """Every role's answer as text (keywords joined by ``", "``), in the roles' order."""
     models: TextByName
     """Model by role."""
+    inherited_from: Text
+    """Name of the photo that was asked about, where that is another one of the same burst."""
     backend: Text
     """Base URL, without credentials."""
     prompt_profile: Text
@@ -210,6 +212,8 @@ class Record:
     dry_run: Flag
     no_meta: Flag
     """``--no-meta``: the sidecars are left to a later scan."""
+    held: Flag
+    """Nothing was written: the words wait until somebody accepts them."""
     run: Text
     """Identity of the run: ``run-…`` for a daemon, ``scan-…`` for a scan."""
     version: Text

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 
 from taggerd import files
 from taggerd.errors import ConfigurationError
-from taggerd.journal.day import Day
-from taggerd.journal.dayfile import encoded, read_lines
+from taggerd.journal.dayfile import encoded
 from taggerd.journal.disk import failing_as_storage, replace, replacing
-from taggerd.journal.summary import markdown, page
+from taggerd.journal.summary import markdown
 from taggerd.photo import extension, printable
 from taggerd.settings.permissions import is_ours_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from taggerd.journal.day import Day
+
+    Pages = Callable[[Day, Path], Iterable[tuple[str, Iterable[bytes]]]]
 
 _PAGES = frozenset({"html", "htm"})
 _TEXTS = frozenset({"md", "markdown"})
@@ -85,14 +88,13 @@ def write_jsonl(path: Path, lines: Iterable[str]) -> None:
                 file.writelines(map(encoded, lines))
 
 
-def write_summary(path: Path, lines: Iterable[str], *, title: str, thumbnails: Path) -> None:
+def write_summary(path: Path, day: Day, page: Pages) -> None:
     """Write the summary of one scan to *path*: Markdown or HTML, as its extension says.
 
     Args:
         path: ``.md``, ``.markdown``, ``.html`` or ``.htm``.
-        lines: the records as JSON.
-        title: the summary's title; a day ``YYYY-MM-DD`` is spelled out.
-        thumbnails: the journal's thumbnails folder.
+        day: the records.
+        page: makes names and contents of the files of an HTML page, which lie beside each other.
 
     Raises:
         ConfigurationError: *path* cannot be written, or has another extension.
@@ -101,10 +103,12 @@ def write_summary(path: Path, lines: Iterable[str], *, title: str, thumbnails: P
     check_scan_file(path, summary=True)
     with failing_as_storage("write", path):
         target = _target(path)
-    day = Day(title, read_lines(lines))
-    html = extension(path) in _PAGES
-    text = page(day, target.parent, thumbnails.resolve()) if html else markdown(day)
-    replace(target, text.encode())
+    if extension(path) not in _PAGES:
+        replace(target, markdown(day).encode())
+        return
+    for name, content in page(day, target):
+        with failing_as_storage("write", path), replacing(target.with_name(name)) as file:
+            file.writelines(content)
 
 
 def _target(path: Path) -> Path:

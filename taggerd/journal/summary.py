@@ -1,31 +1,22 @@
-"""The summary of a day for people: in Markdown, and as a contact sheet in one HTML file."""
+"""The summary of a day for people, in Markdown."""
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import date
-from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from taggerd.journal.metrics import counts
 from taggerd.photo import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from jinja2 import Template
 
     from taggerd.journal.day import Day, Folder
     from taggerd.journal.record import Record
 
 _KEYWORDS_OF_DAY = 50
 _KEYWORDS_OF_FOLDER = 12
-_KEYWORDS_OF_PAGE = 24
 """Only the most frequent ones are listed; the JSONL has them all."""
 
 _SPECIAL = re.compile(r"[\\`*{}\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<!#)#+$")
@@ -82,6 +73,7 @@ def _counted(day: Day) -> str:
             (figures["failed"], "failed"),
             (figures["dry_run"], "in a dry run (no sidecar written)"),
             (figures["no_meta"], "with --no-meta (no sidecar written)"),
+            (figures["held"], "held until somebody accepts them (no sidecar written)"),
             (figures["damaged_lines"], "damaged lines skipped"),
             (
                 figures["records"] - figures["photos"],
@@ -106,6 +98,7 @@ def _folder(folder: Folder) -> Iterator[str]:
 
 def _row(photo: Record, own: Iterable[str]) -> tuple[str, ...]:
     notes = ["dry run"] if photo.dry_run else ["--no-meta"] if photo.no_meta else []
+    notes += ["held"] if photo.held else []
     notes += [f"not tagged: {photo.error}"] if photo.error else []
     return (
         photo.name,
@@ -128,64 +121,9 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator
         yield f"| {' | '.join(escaped(cell) for cell in row)} |"
 
 
-def page(day: Day, page_folder: Path, thumbnails: Path) -> str:
-    """Return the contact sheet of *day*, without scripts.
-
-    Args:
-        day: the photos.
-        page_folder: where the page will be; thumbnails are addressed from there.
-        thumbnails: the thumbnails folder; a photo without one gets a neutral tile.
-    """
-    folder = quote(os.fsencode(os.path.relpath(thumbnails, page_folder)))
-
-    def thumbnail(photo: Record) -> str:
-        name = f"{photo.digest[:2]}/{photo.digest}.jpg"
-        return f"{folder}/{name}" if photo.digest and (thumbnails / name).is_file() else ""
-
-    return _template().render(
-        day=day,
-        headline=_headline(day.title),
-        counts=counts(day),
-        keywords=day.keywords[:_KEYWORDS_OF_PAGE],
-        thumbnail=thumbnail,
-        address=_address,
-    )
-
-
-def _address(path: Path) -> str:
-    """Return the ``file:`` address of a photo; empty if its path is not absolute."""
-    return f"file://{quote(os.fsencode(path))}" if path.is_absolute() else ""
-
-
-def _headline(title: str) -> str:
-    """Return a day as people say it (``Thursday, 20 November 2025``), anything else as it is."""
-    if not _is_day(title):
-        return title
-    day = date.fromisoformat(title)
-    return f"{day:%A}, {day.day} {day:%B %Y}"
-
-
 def _is_day(title: str) -> bool:
     try:
         date.fromisoformat(title)
     except ValueError:
         return False
     return True
-
-
-def _without_controls(value: object) -> object:
-    """Return what a template shows of *value*; what is HTML already is our own."""
-    return escape_controls(value) if type(value) is str else value
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("taggerd", "data/templates"),
-        autoescape=True,
-        finalize=_without_controls,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("day.html")

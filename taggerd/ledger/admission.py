@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from taggerd.ledger.port import Admitted, FileState, State
+from taggerd.ledger.port import Admitted, FileState, PhotoState, State
 from taggerd.ledger.rows import FileKey, file_of, folder_range, path_of, stamp_columns, stamp_of
 from taggerd.photo import group
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from taggerd.ledger.database import Database
+    from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Rewritten
     from taggerd.photo import Photo, PhotoFile
 
@@ -117,8 +118,8 @@ def _needs_queueing(database: Database, photo: int, terms: Terms) -> bool:
     row = database.one("photo", photo=photo)
     match row["state"]:
         case "recorded":
-            unwritten = not row["sidecars_written"] and not row["undone"]
-            return terms.again or (terms.sidecars and unwritten)
+            settled = row["sidecars_written"] or row["undone"] or row["held"]
+            return terms.again or (terms.sidecars and not settled)
         case "quarantined":
             return terms.sidecars and bool(row["sidecars_failed"])
         case "claimed":
@@ -193,6 +194,8 @@ def relocate(database: Database, moved: Mapping[Path, PhotoFile | None], now: fl
         _put_file(database, (folder, key.stem), file, photo)
         database.do("drop_empty_folder", folder=found["id"])
     database.do("relocate_photo", photo=photo, folder=folder, stem=key.stem)
+    for path, file in zip(moved, arrived, strict=True):
+        database.do("move_corrections", old=os.fsencode(path), new=os.fsencode(file.path))
 
 
 def _whole_photo(database: Database, paths: Collection[Path]) -> int | None:
@@ -284,6 +287,9 @@ def _folder_id(database: Database, path: bytes) -> int:
     return found["id"] if found else database.insert("new_folder", path=path)
 
 
+_UNWRITTEN: tuple[State, ...] = ("unwritten", "undone", "dropped")
+"""What a photo without sidecars is, by its column ``undone``."""
+
 # ── Single files ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -292,14 +298,39 @@ def state_of(database: Database, file: PhotoFile) -> FileState:
     row = database.row("file_state", **FileKey.of(file.path)._asdict())
     if row is None:
         return FileState("new")
-    state: State = row["state"]
-    if stamp_of(row) != file.stamp:
-        state = "changed"
-    elif state == "recorded" and not row["sidecars_written"]:
-        state = "undone" if row["undone"] else "unwritten"
-    elif state == "quarantined" and row["sidecars_failed"]:
-        state = "unwritten"
+    state: State = "changed" if stamp_of(row) != file.stamp else _state_in(row)
     return FileState(state, row["reason"], row["since"], row["asked_as"])
+
+
+def _state_in(row: Row) -> State:
+    """Return the state that the columns of a photo's *row* mean."""
+    state: State = row["state"]
+    if state == "recorded" and row["held"]:
+        return "held"
+    if state == "recorded" and not row["sidecars_written"]:
+        return _UNWRITTEN[row["undone"]]
+    if state == "quarantined" and row["sidecars_failed"]:
+        return "unwritten"
+    return state
+
+
+def photo_states(rows: Iterable[Row]) -> dict[Path, PhotoState]:
+    """Return the states of the photos whose files *rows* are, by the path of the file that is read.
+
+    The rows of one photo follow each other.
+    """
+    states: dict[Path, PhotoState] = {}
+    for number, grouped in groupby(rows, key=lambda row: row["id"]):
+        files = list(grouped)
+        row = files[0]
+        photo = group(file_of(each["folder"], each) for each in files)[0]
+        states[photo.primary.path] = PhotoState(
+            photo,
+            FileState(_state_in(row), row["reason"], row["since"], row["asked_as"]),
+            row["digest"].hex() if row["digest"] else "",
+            number,
+        )
+    return states
 
 
 def replace_stamp(database: Database, file: Rewritten) -> None:

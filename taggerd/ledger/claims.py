@@ -8,8 +8,6 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Literal
 
-import structlog
-
 from taggerd.ledger.admission import drop_if_fileless, forget, replace_stamp
 from taggerd.ledger.port import (
     Claim,
@@ -23,12 +21,15 @@ from taggerd.ledger.port import (
 )
 from taggerd.ledger.rows import (
     answer_json,
+    answers_json,
+    answers_of,
     digest_bytes,
     file_of,
     held_of,
     sidecars_json,
     sidecars_of,
 )
+from taggerd.logs import get_logger
 from taggerd.photo import Photo, group
 from taggerd.retry import MOST_CRASHES, SLOW_ATTEMPTS
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from taggerd.ledger.port import Ending
     from taggerd.photo import Answer, Sidecar
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 # ── A claim begins ───────────────────────────────────────────────────────────────────────────────
@@ -60,10 +61,16 @@ def begin(  # noqa: PLR0913 - what a claim is made of
     """Claim up to *limit* photos in scope; see :meth:`taggerd.ledger.port.Ledger.claim`."""
     rows: list[Row] = []
     # In two queries: one that orders by both reads the whole queue.
-    for query in (order, "deferred"):
+    for query in ("slow",) if slow else (order, "deferred"):
         if (left := limit - len(rows)) > 0:
             rows += database.rows(
-                query, run=run, requested=requested, slow=slow, now=now, limit=left
+                query,
+                run=run,
+                requested=requested,
+                slow=slow,
+                now=now,
+                newest=order == "newest",
+                limit=left,
             )
     claims: list[Claim] = []
     for row in rows:
@@ -113,6 +120,7 @@ def _claim_of(database: Database, row: Row, exhausted: str, run: str) -> Claim:
         asked_again_since=row["asked_again_since"],
         exhausted=exhausted,
         slow=bool(row["slow"]),
+        accepted=answers_of(row["accepted"]) if row["asked_again_since"] is None else (),
         sidecars=sidecars_of(photo.folder, row["sidecars"]),
     )
 
@@ -234,8 +242,13 @@ def _finish(database: Database, claim: Claim, ending: Finished, now: float) -> b
         now=now,
         content=_content(database, ending.digest),
         sidecars_written=ending.sidecars_written,
+        held=bool(ending.held),
         asked_again_since=claim.asked_again_since,
     )
+    if held:
+        database.do("let_go", photo=claim.id)
+        if ending.held:
+            database.do("hold", photo=claim.id, now=now, answers=answers_json(ending.held))
     return held > 0
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from taggerd.ledger.port import Claim, FileState, Held, Ledger, Pause
-    from taggerd.photo import Answer, PhotoFile
+    from taggerd.photo import Answer, PhotoFile, Spending, Usage
 
 
 class DryRunLedger(SqliteLedger):
@@ -33,13 +33,28 @@ class DryRunLedger(SqliteLedger):
         """Return the answers that the real ledger holds."""
         return await self.real.answers(digest)
 
-    async def checkpoint(self, claim: Claim, digest: str, answer: Answer) -> None:
-        """Keep a paid answer in the real ledger."""
-        await self.real.checkpoint(claim, digest, answer)
+    async def decoded(self, claim: Claim, digest: str) -> list[Held]:
+        """Note it here, and return the answers that the real ledger holds."""
+        await super().decoded(claim, digest)
+        return await self.answers(digest)
+
+    async def checkpoint(
+        self, claim: Claim, digest: str, *answers: Answer, spent: Spending | None = None
+    ) -> None:
+        """Keep paid answers in the real ledger, and count there: they are paid for all the same."""
+        await self.real.checkpoint(claim, digest, *answers, spent=spent)
 
     async def paused(self, now: float) -> Pause | None:
         """Return the pause of the real ledger."""
         return await self.real.paused(now)
+
+    async def spend(self, day: str, model: str, usage: Usage) -> None:
+        """Count in the real ledger: it is paid for all the same."""
+        await self.real.spend(day, model, usage)
+
+    async def spent(self, day: str) -> dict[str, Usage]:
+        """Return what the real ledger has counted."""
+        return dict(await self.real.spent(day))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Opens the ledger's database: checks it, moves a damaged one aside, has the schema brought up."""
+"""Finds the ledger's database and opens it: checks it, moves a damaged one aside, migrates it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from taggerd.ledger.database import (
 from taggerd.ledger.owners import Lock, daemon_pid
 from taggerd.ledger.schema import checked_version, lacks_tables, migrate, newest_version, pragma
 from taggerd.photo import printable
-from taggerd.settings.permissions import open_own
+from taggerd.settings.permissions import open_own, why_not_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DATABASE = "ledger.sqlite"
+"""Name of the ledger's file in the state directory."""
 BUSY_SECONDS = 20.0
 """Longest wait for another program's transaction; they take milliseconds."""
 
@@ -46,6 +48,35 @@ _LONGEST_LOG = 1000
 
 CHECKED_BYTES = 64 * 1024 * 1024
 """A database up to this size is checked completely at every start: a fraction of a second."""
+
+
+def refuse_shared(directory: Path) -> None:
+    """Refuse another user's folder, or one that others may write or exchange.
+
+    They would decide what goes into sidecars, and lead what is written here to any file.
+
+    Raises:
+        StartError: it is such a folder.
+    """
+    if why := why_not_private(directory):
+        message = f"the state directory {printable(directory)} is not used: {why}"
+        raise StartError(message)
+
+
+def has_ledger(directory: Path) -> bool:
+    """Say whether there is a ledger in the state *directory*.
+
+    Raises:
+        StartError: the directory is out of this user's sight: nobody must take it for empty.
+    """
+    try:
+        (directory / DATABASE).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        message = f"the state directory {printable(directory)} cannot be read: {error.strerror}"
+        raise StartError(message) from error
+    return True
 
 
 class Opened(NamedTuple):

@@ -16,6 +16,7 @@ happened, and it may be repeated.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -24,17 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from taggerd.photo import Answer, Notice, Photo, PhotoFile, Sidecar, Stamp
+    from taggerd.photo import Answer, Notice, Photo, PhotoFile, Sidecar, Spending, Stamp, Usage
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """A value that JSON can say."""
 
 State = Literal[
-    "new", "changed", "queued", "claimed", "recorded", "unwritten", "undone", "quarantined"
+    "new", "changed", "queued", "claimed", "recorded", "unwritten", "held", "undone", "dropped",
+    "quarantined",
 ]  # fmt: skip
 """State of a file: not known; known with another stamp; waiting; being worked on; tagged; tagged
-but without sidecars (``--no-meta``, or they could not be written); tagged, and its sidecars undone
-on request; given up on."""
+but without sidecars (``--no-meta``, or they could not be written); answered, and waiting until
+somebody accepts that; tagged, and its sidecars undone on request; its answers not accepted; given
+up on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,17 @@ class FileState:
     """0 for ``"new"``."""
     asked_as: str = ""
     """Which questions its photo failed over, as given to :class:`Failed`."""
+
+
+class PhotoState(NamedTuple):
+    """The state of one photo, whatever has happened to its files since they were admitted."""
+
+    photo: Photo
+    state: FileState
+    digest: str
+    """Of the file that was read last; empty: none was."""
+    id: int
+    """Grows with each photo that is admitted."""
 
 
 class Rewritten(NamedTuple):
@@ -104,6 +118,9 @@ class Claim:
     crashed too often while reading it: end the claim as :class:`Failed`, with this reason."""
     slow: bool = False
     """Its bytes ended a process by time or memory before."""
+    accepted: tuple[Answer, ...] = ()
+    """Answers that somebody has accepted: these are written, and nothing is asked. None if it is to
+    be asked about again."""
     sidecars: Mapping[Path, str] = field(default_factory=dict)
     """The sidecars last written for it, with the digest of their bytes."""
 
@@ -138,6 +155,9 @@ class Finished:
     record: Outgoing | None = None
     """None: it turned out to be tagged already."""
     sidecars_written: bool = True
+    held: tuple[Answer, ...] = ()
+    """These wait until somebody accepts them (:meth:`Ledger.accept`); the sidecars still hold what
+    they held before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +215,8 @@ class Counts:
     """Tagged, sidecars written."""
     unwritten: int = 0
     """Tagged, sidecars not written."""
+    held: int = 0
+    """Answered, waiting until somebody accepts that."""
     quarantined: int = 0
 
 
@@ -214,6 +236,48 @@ class Quarantined:
 
     photo: Photo
     reason: str
+    since: float
+
+
+CorrectionKind = Literal[
+    "edited", "dropped", "added", "renamed", "accepted", "rejected", "retagged"
+]
+"""What a person did: gave a text other words, took a keyword away, gave one, gave one another name;
+said that the words are good, that none is, or asked for others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What a person did with the words of one photo: with one text, one keyword, or all of them."""
+
+    photo: Path
+    """The file of it that is read."""
+    kind: CorrectionKind
+    field: str = ""
+    """``"caption"``, ``"description"``, ``"keywords"``; empty: all words."""
+    before: str = ""
+    after: str = ""
+    model: str = ""
+    """That wrote what was *before*; empty: a human did, or nothing was."""
+    who: str = ""
+    """Who says so."""
+    action: str = ""
+    """What was done in one step, and is undone in one."""
+    undo: str = ""
+    """What brings it back, as the review says it."""
+    at: float = 0.0
+    undone_at: float | None = None
+    """None: it stands."""
+    id: int = 0
+    """Set by the ledger: grows with each that is kept, and with each that is undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPhoto:
+    """A photo whose answers wait until somebody accepts them."""
+
+    photo: Photo
+    answers: tuple[Answer, ...]
     since: float
 
 
@@ -250,10 +314,10 @@ class Ledger(Protocol):
         New and changed files queue their photo, with no attempts charged and out of quarantine; a
         file that joins a tagged photo queues it with its digest. An unchanged photo keeps its
         state, except that *again* queues a tagged photo to be asked about again, and *sidecars*
-        queues one whose sidecars were never written. A photo that is claimed is queued when its
-        claim ends. Admitting twice is the same as admitting once. *run* marks the photos as
-        requested by that run, which can then claim them alone; if it ends before they were asked
-        about *again*, they count as tagged again.
+        queues one whose sidecars were never written, unless it is held. A photo that is claimed is
+        queued when its claim ends. Admitting twice is the same as admitting once. *run* marks the
+        photos as requested by that run, which can then claim them alone; if it ends before they
+        were asked about *again*, they count as tagged again.
         """
 
     async def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
@@ -287,8 +351,9 @@ class Ledger(Protocol):
     async def relocated(self, moved: Mapping[Path, PhotoFile | None]) -> None:
         """Know the files of one photo, which were moved, by their new path and stamp.
 
-        The photo keeps its state. It is let go, with its answers kept, where a file's new path is
-        None, where the new path is known already, or if it has a file that was not moved.
+        The photo keeps its state, and what people did to it. It is let go, with its answers kept,
+        where a file's new path is None, where the new path is known already, or if it has a file
+        that was not moved.
         """
 
     async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
@@ -328,8 +393,8 @@ class Ledger(Protocol):
         requested itself is, because somebody wants exactly these photos now.
         """
 
-    async def decoded(self, claim: Claim) -> None:
-        """Note that the photo's bytes were read without harm.
+    async def decoded(self, claim: Claim, digest: str) -> list[Held]:
+        """Note that the photo's bytes were read without harm; return what :meth:`answers` does.
 
         If the program crashes later in this claim, the photo is not charged for it.
         """
@@ -337,10 +402,13 @@ class Ledger(Protocol):
     async def answers(self, digest: str) -> list[Held]:
         """Return the answers held for *digest*, oldest first."""
 
-    async def checkpoint(self, claim: Claim, digest: str, answer: Answer) -> None:
-        """Keep a paid *answer* for *digest*; a later one to the same question replaces it.
+    async def checkpoint(
+        self, claim: Claim, digest: str, *answers: Answer, spent: Spending | None = None
+    ) -> None:
+        """Keep paid *answers* for *digest*; a later one to the same question replaces it.
 
-        Its time is kept to the millisecond at least, and never rounded down.
+        Its time is kept to the millisecond at least, and never rounded down. What was *spent* is
+        added in the same step, as :meth:`spend` does.
         """
 
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
@@ -412,6 +480,37 @@ class Ledger(Protocol):
     async def ping(self) -> int:
         """Return the native id of the thread that does the work, once it has time for that."""
 
+    # Answers that wait until somebody accepts them.
+
+    async def held(
+        self, limit: int, within: Sequence[Path] | None = None, *, unwritten: bool = False
+    ) -> list[HeldPhoto]:
+        """List photos that are held, longest first; *limit* below 0: all.
+
+        With *unwritten* also those that were accepted, and are not written yet.
+        """
+
+    async def accept(
+        self,
+        within: Sequence[Path] | None,
+        *,
+        before: float = math.inf,
+        run: str | None = None,
+    ) -> int:
+        """Queue held photos with their answers accepted, all or *within*; return how many.
+
+        Only those held since *before* or longer. Such a photo is claimed with ``accepted``, until
+        they are written, a file of it changes, or it is asked about again. *run*: as in
+        :meth:`admit`; it is given those that were accepted before, and are still queued, as well.
+        """
+
+    async def drop_held(self, within: Sequence[Path] | None, *, before: float = math.inf) -> int:
+        """Let go of the answers of held photos, chosen as in :meth:`accept`; return how many.
+
+        Such a photo is left alone like one that was undone (:meth:`mark_undone`), unless its
+        sidecars hold earlier tags: then it is tagged as it was. Its answers can be recalled.
+        """
+
     # The queue as a whole.
 
     async def counts(self, within: Sequence[Path] | None = None) -> Counts:
@@ -434,10 +533,10 @@ class Ledger(Protocol):
     ) -> int:
         """Queue photos in quarantine again, all or *within*; return how many.
 
-        *Within* also those that were undone (:meth:`mark_undone`): they were named. With *failed*
-        not those, but every photo that failed in any way: also those that wait for another attempt
-        or are deferred, and those recorded without their sidecars. With *unless_asked_as* only
-        those in quarantine that failed over other questions.
+        *Within* also those that were undone (:meth:`mark_undone`) or dropped: they were named. With
+        *failed* not those, but every photo that failed in any way: also those that wait for another
+        attempt or are deferred, and those recorded without their sidecars. With *unless_asked_as*
+        only those in quarantine that failed over other questions.
         """
 
     async def waiting(
@@ -467,6 +566,39 @@ class Ledger(Protocol):
 
     async def recall(self, key: str) -> Json:
         """Return what was noted under *key*; None if nothing was."""
+
+    # What people did with tagged photos.
+
+    async def correct(self, corrections: Iterable[Correction]) -> None:
+        """Keep *corrections*, all or none; the ledger sets their ``at`` where it is 0."""
+
+    async def corrections(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        kind: CorrectionKind | None = None,
+        undone: bool = False,
+    ) -> list[Correction]:
+        """Return what was done to any photo, oldest first, from the id *after* on.
+
+        Without what was *undone* since. With it, whoever asks on from the last id that it saw hears
+        of everything once, and of what was undone once more, as it then is.
+        """
+
+    async def corrections_of(self, photo: Path) -> list[Correction]:
+        """Return all that was ever done to *photo*, oldest first, also what was undone."""
+
+    async def undo_corrections(self, action: str) -> int:
+        """Note that *action* was undone; return how many corrections stood until now."""
+
+    # What was asked of backends.
+
+    async def spend(self, day: str, model: str, usage: Usage) -> None:
+        """Add *usage* of *model* to what was spent on a local *day*, ``"2025-06-30"``."""
+
+    async def spent(self, day: str) -> Mapping[str, Usage]:
+        """Return what all owners spent on a local *day*, by model."""
 
     async def close(self) -> None:
         """Queue this owner's claims, uncharged, and close. May be called more than once."""

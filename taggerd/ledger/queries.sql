@@ -25,16 +25,28 @@ INSERT INTO temp.scope VALUES (:low, :high, :parent, :stem, :suffix);
     )
 )
 
--- name: claimable
-photos INDEXED BY photos_queued CROSS JOIN folders ON folders.id = photos.folder
-WHERE photos.state = 'queued' AND photos.released_by IS NOT :run
-    AND (:slow IS NULL OR photos.slow = :slow)
+-- name: in_run
+photos.released_by IS NOT :run
     AND CASE WHEN :requested
         THEN EXISTS (SELECT 1 FROM requests AS r WHERE r.photo = photos.id AND r.run = :run)
         ELSE {in_scope} END
 
+-- name: claimable
+photos INDEXED BY photos_queued CROSS JOIN folders ON folders.id = photos.folder
+WHERE photos.state = 'queued' AND not_before = 0
+    AND (:slow IS NULL OR photos.slow = :slow) AND {in_run}
+
+-- name: claimable_later
+photos INDEXED BY photos_deferred CROSS JOIN folders ON folders.id = photos.folder
+WHERE photos.state = 'queued' AND not_before > 0
+    AND (:slow IS NULL OR photos.slow = :slow) AND {in_run}
+
 -- name: held
 EXISTS (SELECT 1 FROM claims WHERE claims.photo = :photo AND claims.token = :token)
+
+-- name: awaits
+-- Somebody has to accept what was answered.
+EXISTS (SELECT 1 FROM held WHERE held.photo = photos.id AND held.accepted = 0)
 
 -- ── Files come and go ────────────────────────────────────────────────────────────────────────────
 
@@ -101,11 +113,46 @@ UPDATE photos SET folder = :folder, stem = :stem WHERE id = :photo;
 
 -- name: file_state
 SELECT size, mtime_ns, inode, device,
-    state, sidecars_failed, sidecars_written, undone, reason, since, asked_as
+    state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
+    {awaits} AS held
 FROM folders
 CROSS JOIN files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
 CROSS JOIN photos ON photos.id = files.photo
 WHERE folders.path = :folder;
+
+-- name: photo_state
+photos.id AS id, folders.path AS folder, files.stem AS stem, suffix, size, mtime_ns, inode, device,
+    state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
+    {awaits} AS held,
+    (SELECT digest FROM contents WHERE contents.id = content) AS digest
+FROM photos
+CROSS JOIN folders ON folders.id = photos.folder
+CROSS JOIN files ON files.folder = photos.folder AND files.stem = photos.stem
+    AND files.photo = photos.id
+
+-- name: states_after
+SELECT {photo_state}
+WHERE photos.id IN (SELECT id FROM photos WHERE id > :after ORDER BY id LIMIT :limit)
+ORDER BY photos.id;
+
+-- name: states_unfinished
+SELECT {photo_state}
+WHERE photos.id IN (
+    SELECT id FROM photos INDEXED BY photos_queued WHERE state = 'queued'
+    UNION SELECT photo FROM claims
+    UNION SELECT id FROM photos INDEXED BY photos_quarantined WHERE state = 'quarantined'
+    UNION SELECT id FROM photos INDEXED BY photos_unwritten
+        WHERE state = 'recorded' AND sidecars_written = 0
+)
+ORDER BY photos.id;
+
+-- name: states_of
+SELECT {photo_state}
+WHERE photos.id = (
+    SELECT f.photo FROM folders AS d
+    CROSS JOIN files AS f ON f.folder = d.id AND f.stem = :stem AND f.suffix = :suffix
+    WHERE d.path = :folder
+);
 
 -- ── Photos enter the queue ───────────────────────────────────────────────────────────────────────
 
@@ -114,7 +161,8 @@ INSERT INTO photos (folder, stem, state, since, queued_at, asked_again_since)
 VALUES (:folder, :stem, 'queued', :now, :now, :asked_again_since);
 
 -- name: photo
-SELECT state, sidecars_failed, undone, sidecars_written, asked_again_since
+SELECT state, sidecars_failed, undone, sidecars_written, asked_again_since,
+    {awaits} AS held
 FROM photos WHERE id = :photo;
 
 -- name: queue
@@ -153,7 +201,8 @@ WHERE id = :photo AND state <> 'claimed' AND NOT EXISTS (
 -- name: candidate_columns
 SELECT photos.id, stem, attempts, crashes, reason, recorded, changed, asked_again_since, sidecars,
     slow,
-    (SELECT digest FROM contents WHERE contents.id = content) AS digest
+    (SELECT digest FROM contents WHERE contents.id = content) AS digest,
+    (SELECT answers FROM held WHERE held.photo = photos.id AND accepted) AS accepted
 
 -- name: is_due
 -- What was put back at a time that has yet to come was put back before the clock was set back; a
@@ -161,18 +210,26 @@ SELECT photos.id, stem, attempts, crashes, reason, recorded, changed, asked_agai
 (not_before <= :now OR since > :now + 60)
 
 -- name: newest
-{candidate_columns} FROM {claimable} AND {is_due} AND not_before = 0
+{candidate_columns} FROM {claimable} AND {is_due}
 ORDER BY queued_at DESC, photos.id DESC LIMIT :limit;
 
 -- name: oldest
-{candidate_columns} FROM {claimable} AND {is_due} AND not_before = 0
+{candidate_columns} FROM {claimable} AND {is_due}
 ORDER BY queued_at, photos.id LIMIT :limit;
 
 -- name: deferred
 -- The longest due comes first: in the order of the queue the same few, which upset the backend every time,
 -- would be claimed again before any other.
-{candidate_columns} FROM {claimable} AND {is_due} AND not_before > 0
+{candidate_columns} FROM {claimable_later} AND {is_due}
 ORDER BY not_before, photos.id LIMIT :limit;
+
+-- name: slow
+-- They are few, and looked for at every claim: in the queue's index that would read all of it.
+{candidate_columns} FROM photos INDEXED BY photos_slow
+CROSS JOIN folders ON folders.id = photos.folder
+WHERE photos.state = 'queued' AND photos.slow = 1 AND {in_run} AND {is_due}
+ORDER BY not_before, iif(:newest, -queued_at, queued_at), iif(:newest, -photos.id, photos.id)
+LIMIT :limit;
 
 -- name: claim
 UPDATE photos SET
@@ -194,7 +251,11 @@ UPDATE photos SET
     since = :now, queued_at = CASE requeue WHEN 0 THEN queued_at ELSE :now END,
     not_before = 0, released_by = NULL, attempts = 0, crashes = 0, reason = '',
     content = :content, recorded = 1, changed = requeue = 2, slow = slow AND requeue < 2,
-    sidecars_written = :sidecars_written, undone = 0,
+    -- Held: the sidecars still hold what they held before.
+    sidecars_written = CASE
+        WHEN :held THEN sidecars_written AND recorded AND content IS :content
+        ELSE :sidecars_written END,
+    undone = 0,
     asked_again_since = CASE
         WHEN asked_again_since IS :asked_again_since THEN NULL ELSE asked_again_since END,
     requeue = 0
@@ -215,7 +276,7 @@ WHERE id = :photo AND {held};
 UPDATE photos SET
     state = CASE
         WHEN state = 'queued' AND asked_again_since IS NOT NULL AND recorded AND NOT changed
-            AND (sidecars_written OR undone) THEN 'recorded' ELSE state END,
+            AND (sidecars_written OR undone OR {awaits}) THEN 'recorded' ELSE state END,
     asked_again_since = CASE WHEN state = 'claimed' THEN asked_again_since END
 WHERE id IN (SELECT photo FROM requests WHERE owner = :owner);
 
@@ -281,7 +342,33 @@ WHERE state = 'recorded' AND sidecars_written AND id = (
 -- name: undone_within
 SELECT photos.id
 FROM photos INDEXED BY photos_unwritten CROSS JOIN folders ON folders.id = photos.folder
-WHERE state = 'recorded' AND sidecars_written = 0 AND undone AND {in_scope};
+WHERE state = 'recorded' AND sidecars_written = 0 AND undone AND NOT {awaits} AND {in_scope};
+
+-- ── Held answers ─────────────────────────────────────────────────────────────────────────────────
+
+-- name: let_go
+DELETE FROM held WHERE photo = :photo;
+
+-- name: hold
+INSERT INTO held (photo, since, answers)
+SELECT id, :now, :answers FROM photos WHERE id = :photo AND NOT changed;
+
+-- name: held_within
+SELECT photos.id, held.since, held.answers
+FROM held CROSS JOIN photos ON photos.id = held.photo
+CROSS JOIN folders ON folders.id = photos.folder
+WHERE held.since <= :before AND {in_scope} AND CASE accepted
+    WHEN 0 THEN photos.state = 'recorded'
+    ELSE photos.asked_again_since IS NULL
+        AND (:queued AND photos.state = 'queued' OR :claimed AND photos.state = 'claimed') END
+ORDER BY held.since, photos.id LIMIT :limit;
+
+-- name: accept
+UPDATE held SET accepted = 1 WHERE photo = :photo;
+
+-- name: drop_held
+UPDATE photos SET undone = CASE WHEN sidecars_written THEN undone ELSE 2 END, since = :now
+WHERE id = :photo;
 
 -- ── The outbox ───────────────────────────────────────────────────────────────────────────────────
 
@@ -336,7 +423,10 @@ SELECT
     (SELECT count(*) FROM photos WHERE state = 'queued') AS queued,
     (SELECT count(*) FROM claims) AS claimed,
     (SELECT count(*) FROM photos WHERE state = 'quarantined') AS quarantined,
-    (SELECT count(*) FROM photos WHERE state = 'recorded' AND sidecars_written = 0) AS unwritten;
+    (SELECT count(*) FROM photos
+        WHERE state = 'recorded' AND sidecars_written = 0 AND NOT {awaits}) AS unwritten,
+    (SELECT count(*) FROM held CROSS JOIN photos ON photos.id = held.photo
+        WHERE accepted = 0 AND photos.state = 'recorded') AS held;
 
 -- name: oldest_queued
 SELECT min(queued_at) AS at FROM photos INDEXED BY photos_queued WHERE state = 'queued';
@@ -347,7 +437,8 @@ SELECT
     coalesce(sum(state = 'queued'), 0) AS queued,
     coalesce(sum(state = 'claimed'), 0) AS claimed,
     coalesce(sum(state = 'quarantined'), 0) AS quarantined,
-    coalesce(sum(state = 'recorded' AND sidecars_written = 0), 0) AS unwritten
+    coalesce(sum(state = 'recorded' AND sidecars_written = 0 AND NOT {awaits}), 0) AS unwritten,
+    coalesce(sum(state = 'recorded' AND {awaits}), 0) AS held
 FROM photos CROSS JOIN folders ON folders.id = photos.folder WHERE {in_scope};
 
 -- name: quarantined
@@ -365,6 +456,7 @@ WHERE photos.state = 'quarantined' AND asked_as NOT IN ('', :asked_as) AND {in_s
 SELECT photos.id FROM photos CROSS JOIN folders ON folders.id = photos.folder
 WHERE (photos.state = 'quarantined'
     OR photos.state = 'recorded' AND photos.sidecars_written = 0 AND NOT photos.undone
+        AND NOT {awaits}
     OR photos.state = 'queued' AND (photos.not_before > 0 OR photos.reason <> '')) AND {in_scope};
 
 -- name: pause
@@ -377,7 +469,9 @@ DELETE FROM pause;
 SELECT reason, since, until FROM pause WHERE until IS NULL OR until > :now;
 
 -- name: waiting
-SELECT (SELECT min(not_before) FROM {claimable}) AS due,
+SELECT coalesce(
+        (SELECT not_before FROM {claimable} LIMIT 1), (SELECT min(not_before) FROM {claimable_later})
+    ) AS due,
     EXISTS (SELECT 1 FROM claims WHERE owner = :owner) AS claimed;
 
 -- ── Notes ────────────────────────────────────────────────────────────────────────────────────────
@@ -388,3 +482,39 @@ ON CONFLICT DO UPDATE SET value = excluded.value;
 
 -- name: recall
 SELECT value FROM notes WHERE key = :key;
+
+-- ── What people did ──────────────────────────────────────────────────────────────────────────────
+
+-- name: correct
+INSERT INTO corrections (action, at, photo, kind, field, before, after, model, who, undo)
+VALUES (:action, :at, :photo, :kind, :field, :before, :after, :model, :who, :undo);
+
+-- name: corrections
+SELECT * FROM corrections
+WHERE id > :after AND (:kind IS NULL OR kind = :kind) AND (:undone OR undone_at IS NULL)
+ORDER BY id LIMIT :limit;
+
+-- name: corrections_of
+SELECT * FROM corrections WHERE photo = :photo ORDER BY at, id;
+
+-- name: corrections_of_action
+SELECT id FROM corrections WHERE action = :action AND undone_at IS NULL ORDER BY id;
+
+-- name: undo_correction
+UPDATE corrections SET undone_at = :now, id = (SELECT max(id) + 1 FROM corrections)
+WHERE id = :id;
+
+-- name: move_corrections
+UPDATE corrections SET photo = :new WHERE photo = :old;
+
+-- ── Spending ─────────────────────────────────────────────────────────────────────────────────────
+
+-- name: spend
+INSERT INTO spending (day, model, requests, prompt_tokens, completion_tokens)
+VALUES (:day, :model, :requests, :prompt_tokens, :completion_tokens)
+ON CONFLICT DO UPDATE SET requests = requests + excluded.requests,
+    prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = completion_tokens + excluded.completion_tokens;
+
+-- name: spent
+SELECT model, requests, prompt_tokens, completion_tokens FROM spending WHERE day = :day;

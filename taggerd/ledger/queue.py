@@ -6,12 +6,14 @@ Synchronous; every function that changes something runs in its caller's transact
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 from taggerd.ledger import admission
 from taggerd.ledger.claims import photo_of
-from taggerd.ledger.port import Counts, Outgoing, Pause, Quarantined, Waiting
-from taggerd.photo import Notice
+from taggerd.ledger.port import Counts, HeldPhoto, Outgoing, Pause, Quarantined, Waiting
+from taggerd.ledger.rows import answers_of
+from taggerd.photo import Notice, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 def counts(row: Row) -> Counts:
     """Return the counts of a row of ``count_all`` or ``count_within``."""
-    others = {key: int(row[key]) for key in ("queued", "claimed", "unwritten", "quarantined")}
+    states = "queued", "claimed", "unwritten", "held", "quarantined"
+    others = {key: int(row[key]) for key in states}
     return Counts(recorded=row["photos"] - sum(others.values()), **others)
 
 
@@ -30,6 +33,46 @@ def quarantined(database: Database, limit: int) -> list[Quarantined]:
     """List photos in quarantine and in scope, latest first."""
     rows = database.rows("quarantined", limit=limit)
     return [Quarantined(photo_of(database, r["id"]), r["reason"], r["since"]) for r in rows]
+
+
+def held(database: Database, limit: int, *, unwritten: bool = False) -> list[HeldPhoto]:
+    """List photos in scope that are held; see :meth:`taggerd.ledger.port.Ledger.held`."""
+    rows = _held(database, math.inf, queued=unwritten, claimed=unwritten, limit=limit)
+    return [
+        HeldPhoto(photo_of(database, r["id"]), answers_of(r["answers"]), r["since"]) for r in rows
+    ]
+
+
+def _held(
+    database: Database,
+    before: float,
+    *,
+    queued: bool = False,
+    claimed: bool = False,
+    limit: int = -1,
+) -> list[Row]:
+    """Return photos held since *before*; those in the queue or in a claim are accepted already."""
+    return database.rows("held_within", before=before, queued=queued, claimed=claimed, limit=limit)
+
+
+def accept(database: Database, before: float, terms: admission.Terms) -> int:
+    """Queue held photos in scope; see :meth:`taggerd.ledger.port.Ledger.accept`."""
+    rows = _held(database, before, queued=terms.run is not None)
+    for row in rows:
+        database.do("accept", photo=row["id"])
+        admission.queue(database, row["id"], terms)
+        if terms.run is not None:
+            database.do("request", photo=row["id"], run=terms.run, owner=terms.owner)
+    return len(rows)
+
+
+def drop_held(database: Database, before: float, now: float) -> int:
+    """Let held photos in scope go; see :meth:`taggerd.ledger.port.Ledger.drop_held`."""
+    rows = _held(database, before)
+    for row in rows:
+        database.do("let_go", photo=row["id"])
+        database.do("drop_held", photo=row["id"], now=now)
+    return len(rows)
 
 
 def retry(database: Database, now: float, *, failed: bool, undone: bool) -> int:
@@ -99,3 +142,12 @@ def recall(database: Database, key: str) -> Json:
     except ValueError:
         return None
     return value
+
+
+def spent(database: Database, day: str) -> dict[str, Usage]:
+    """Return what was asked on a local *day*, by model."""
+    rows = database.rows("spent", day=day)
+    return {
+        row["model"]: Usage(row["requests"], row["prompt_tokens"], row["completion_tokens"])
+        for row in rows
+    }

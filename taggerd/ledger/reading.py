@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import stat
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from taggerd.errors import LedgerDamaged, StartError, StorageError
-from taggerd.ledger import admission, queue
+from taggerd.ledger import admission, corrections, queue
 from taggerd.ledger.database import Database, connect_read_only
+from taggerd.ledger.opening import DATABASE, refuse_shared
+from taggerd.ledger.rows import FileKey
 from taggerd.ledger.schema import checked_version, newest_version, write_copy
-from taggerd.ledger.state_directory import DATABASE, refuse_shared
 from taggerd.photo import printable
 from taggerd.settings.permissions import trusted_users
 
@@ -23,8 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from taggerd.ledger.port import Counts, FileState, Pause, Quarantined
-    from taggerd.photo import PhotoFile
+    from taggerd.ledger.port import (
+        Correction,
+        Counts,
+        FileState,
+        HeldPhoto,
+        Json,
+        Pause,
+        PhotoState,
+        Quarantined,
+    )
+    from taggerd.photo import PhotoFile, Usage
 
 T = TypeVar("T")
 
@@ -50,9 +61,21 @@ class LedgerReader:
         """List photos in quarantine, latest first."""
         return queue.quarantined(self._database, limit)
 
+    def held(self, limit: int, *, unwritten: bool = False) -> list[HeldPhoto]:
+        """List photos that are held, as the port does."""
+        return queue.held(self._database, limit, unwritten=unwritten)
+
     def paused(self, now: float) -> Pause | None:
         """Return the pause that holds at *now*, seconds since the epoch."""
         return queue.paused(self._database, now)
+
+    def spent(self, day: str) -> Mapping[str, Usage]:
+        """Return what was asked on a local *day*, by model."""
+        return queue.spent(self._database, day)
+
+    def recall(self, key: str) -> Json:
+        """Return what was noted under *key*; None if nothing was."""
+        return queue.recall(self._database, key)
 
     def copy_to(self, part: Path) -> None:
         """Copy the whole ledger into the file *part*, and check it; may raise OSError."""
@@ -61,6 +84,27 @@ class LedgerReader:
     def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
         """Return the state of each of *files*."""
         return {file.path: admission.state_of(self._database, file) for file in files}
+
+    def photo_states(self, files: Iterable[Path]) -> dict[Path, PhotoState]:
+        """Return the states of the photos that have one of *files*, by the file that is read."""
+        rows = (self._database.rows("states_of", **FileKey.of(path)._asdict()) for path in files)
+        return admission.photo_states(chain.from_iterable(rows))
+
+    def states_after(self, id: int, limit: int) -> dict[Path, PhotoState]:  # noqa: A002 - the photo's
+        """Return the states of so many photos, in the order of their ids, from behind *id* on."""
+        return admission.photo_states(self._database.rows("states_after", after=id, limit=limit))
+
+    def unfinished(self) -> dict[Path, PhotoState]:
+        """Return the states of all photos that are not tagged with their sidecars written."""
+        return admission.photo_states(self._database.rows("states_unfinished"))
+
+    def corrections(self, after: int, limit: int) -> list[Correction]:
+        """Return what was done to any photo; see :meth:`taggerd.ledger.port.Ledger.corrections`."""
+        return corrections.since(self._database, after, limit, None, undone=True)
+
+    def corrections_of(self, photo: Path) -> list[Correction]:
+        """Return all that was ever done to *photo*, oldest first, also what was undone."""
+        return corrections.of(self._database, photo)
 
 
 def read_ledger(directory: Path, work: Callable[[LedgerReader], T]) -> T | None:

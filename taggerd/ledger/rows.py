@@ -11,7 +11,7 @@ from taggerd.ledger.port import Held
 from taggerd.photo import Answer, Keyword, PhotoFile, Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -95,11 +95,26 @@ def answer_json(answer: Answer) -> str:
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "seconds": answer.seconds,
+        "inherited_from": answer.inherited_from,
     }
     said = {key: value for key, value in said.items() if value}
     if answer.raw != answer.text:
         said["raw"] = answer.raw
     return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+
+
+def answers_json(answers: Iterable[Answer]) -> str:
+    """Return what is kept of *answers* together."""
+    rows = [{"role": a.role, "question": a.question, "answer": answer_json(a)} for a in answers]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+
+
+def answers_of(text: str | None) -> tuple[Answer, ...]:
+    """Return what :func:`answers_json` was given; a damaged value is as good as none."""
+    try:
+        return tuple(held_of({**row, "at": 0.0}).answer for row in json.loads(text or "[]"))
+    except (ValueError, TypeError, KeyError):
+        return ()
 
 
 def held_of(row: Mapping[str, Any]) -> Held:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from contextlib import suppress
@@ -16,12 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-from taggerd.errors import StartError, StorageError
-from taggerd.ledger import admission, claims, queue
+from taggerd.errors import StorageError
+from taggerd.ledger import admission, claims, corrections, queue
 from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
 from taggerd.ledger.rows import FileKey, file_of, folder_bytes, folder_range, path_of
-from taggerd.ledger.state_directory import DATABASE, StateDirectory
-from taggerd.photo import printable
+from taggerd.ledger.state_directory import StateDirectory
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
 
     from taggerd.ledger.port import (
         Claim,
+        Correction,
+        CorrectionKind,
         Ending,
         FileState,
         Held,
+        HeldPhoto,
         Json,
         Outgoing,
         Pause,
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
         Rewritten,
         Waiting,
     )
-    from taggerd.photo import Answer, Notice, PhotoFile, Sidecar, Stamp
+    from taggerd.photo import Answer, Notice, PhotoFile, Sidecar, Spending, Stamp, Usage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,8 +80,8 @@ class SqliteLedger:
     """Keeps :class:`taggerd.ledger.port.Ledger` in ``<state directory>/ledger.sqlite``.
 
     It has the port's methods and therefore more than fifteen; what they do to the database is in
-    :mod:`~taggerd.ledger.admission`, :mod:`~taggerd.ledger.claims` and
-    :mod:`~taggerd.ledger.queue`.
+    :mod:`~taggerd.ledger.admission`, :mod:`~taggerd.ledger.claims`, :mod:`~taggerd.ledger.queue`
+    and :mod:`~taggerd.ledger.corrections`.
     """
 
     def __init__(
@@ -127,22 +130,6 @@ class SqliteLedger:
             await state.close()
             raise
         return ledger
-
-    @staticmethod
-    def exists(directory: Path) -> bool:
-        """Say whether there is a ledger in the state *directory*.
-
-        Raises:
-            StartError: the directory is out of this user's sight: nobody must take it for empty.
-        """
-        try:
-            (directory / DATABASE).lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            message = f"the state directory {printable(directory)} cannot be read: {error.strerror}"
-            raise StartError(message) from error
-        return True
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -363,27 +350,40 @@ class SqliteLedger:
                 now=now,
             )
 
-    @in_thread
-    def decoded(self, claim: Claim) -> None:
+    async def decoded(self, claim: Claim, digest: str) -> list[Held]:
         """See the port."""
+        return await self._decoded(claim, digest)
+
+    @in_thread
+    def _decoded(self, claim: Claim, digest: str) -> list[Held]:
         with self._database.transaction():
             self._database.do("decoded", photo=claim.id, token=claim.token)
             self._database.do("no_crashes", photo=claim.id, token=claim.token)
+            return claims.answers(self._database, digest)
 
     @in_thread
     def answers(self, digest: str) -> list[Held]:
         """See the port."""
         return claims.answers(self._database, digest)
 
-    async def checkpoint(self, claim: Claim, digest: str, answer: Answer) -> None:  # noqa: ARG002 - kept also if the claim is lost: it is paid for
-        """See the port. It is on the disk when this returns."""
-        await self._keep(digest, answer)
+    async def checkpoint(
+        self,
+        claim: Claim,  # noqa: ARG002 - kept also if the claim is lost: they are paid for
+        digest: str,
+        *answers: Answer,
+        spent: Spending | None = None,
+    ) -> None:
+        """See the port. They are on the disk when this returns."""
+        await self._keep(digest, answers, spent)
         await self._state.durability.reached()
 
     @in_thread
-    def _keep(self, digest: str, answer: Answer) -> None:
+    def _keep(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
         with self._database.transaction():
-            claims.keep(self._database, digest, answer, self._clock())
+            for answer in answers:
+                claims.keep(self._database, digest, answer, self._clock())
+            for (day, model), usage in (spent or {}).items():
+                self._database.do("spend", day=day, model=model, **usage._asdict())
 
     @in_thread
     def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
@@ -483,6 +483,37 @@ class SqliteLedger:
         with self._database.transaction():
             return self._database.do("drop_notices", hook=hook, before=before, keep=keep)
 
+    # Answers that wait until somebody accepts them.
+
+    @in_thread
+    def held(
+        self, limit: int, within: Sequence[Path] | None = None, *, unwritten: bool = False
+    ) -> list[HeldPhoto]:
+        """See the port."""
+        self._select(within)
+        return queue.held(self._database, limit, unwritten=unwritten)
+
+    @in_thread
+    def accept(
+        self,
+        within: Sequence[Path] | None,
+        *,
+        before: float = math.inf,
+        run: str | None = None,
+    ) -> int:
+        """See the port."""
+        self._select(within)
+        terms = admission.Terms(self._clock(), run=run, owner=self._me)
+        with self._database.transaction():
+            return queue.accept(self._database, before, terms)
+
+    @in_thread
+    def drop_held(self, within: Sequence[Path] | None, *, before: float = math.inf) -> int:
+        """See the port."""
+        self._select(within)
+        with self._database.transaction():
+            return queue.drop_held(self._database, before, self._clock())
+
     # The queue as a whole.
 
     @in_thread
@@ -554,6 +585,41 @@ class SqliteLedger:
         """See the port."""
         return queue.recall(self._database, key)
 
+    # What people did.
+
+    @in_thread
+    def _correct(self, made: Sequence[Correction]) -> None:
+        with self._database.transaction():
+            corrections.keep(self._database, made, self._clock())
+
+    async def correct(self, corrections: Iterable[Correction]) -> None:
+        """See the port. It is on the disk when this returns."""
+        await self._correct(list(corrections))
+        await self._state.durability.reached()
+
+    @in_thread
+    def corrections(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        kind: CorrectionKind | None = None,
+        undone: bool = False,
+    ) -> list[Correction]:
+        """See the port."""
+        return corrections.since(self._database, after, limit, kind, undone=undone)
+
+    @in_thread
+    def corrections_of(self, photo: Path) -> list[Correction]:
+        """See the port."""
+        return corrections.of(self._database, photo)
+
+    @in_thread
+    def undo_corrections(self, action: str) -> int:
+        """See the port."""
+        with self._database.transaction():
+            return corrections.undo(self._database, action, self._clock())
+
     def _select(self, within: Sequence[Path] | None) -> None:
         """Tell the queries which folders and files are in scope."""
         scope = (Path("/"),) if within is None else tuple(within)
@@ -568,3 +634,14 @@ class SqliteLedger:
                 "add_scope", low=low, high=high, parent=folder, stem=stem, suffix=suffix
             )
         self._scope = scope
+
+    @in_thread
+    def spend(self, day: str, model: str, usage: Usage) -> None:
+        """See the port."""
+        with self._database.transaction():
+            self._database.do("spend", day=day, model=model, **usage._asdict())
+
+    @in_thread
+    def spent(self, day: str) -> dict[str, Usage]:
+        """See the port."""
+        return queue.spent(self._database, day)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from taggerd.errors import StartError, StorageError
 from taggerd.ledger.durability import Durability
-from taggerd.ledger.opening import open_database
+from taggerd.ledger.opening import DATABASE, open_database, refuse_shared
 from taggerd.ledger.owners import OWNERS, Lock, Owners, daemon_pid
 from taggerd.photo import printable
-from taggerd.settings.permissions import why_not_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +25,6 @@ T = TypeVar("T")
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 """Passes by itself once there is room, or the disk is repaired or mounted for writing."""
-
-DATABASE = "ledger.sqlite"
-"""Name of the ledger's file in the state directory."""
 
 
 class StateDirectory:
@@ -162,16 +158,3 @@ class StateDirectory:
             raise StartError(message) from None
         lock.write(f"{os.getpid()} {self.owners.me}")
         return lock
-
-
-def refuse_shared(directory: Path) -> None:
-    """Refuse another user's folder, or one that others may write or exchange.
-
-    They would decide what goes into sidecars, and lead what is written here to any file.
-
-    Raises:
-        StartError: it is such a folder.
-    """
-    if why := why_not_private(directory):
-        message = f"the state directory {printable(directory)} is not used: {why}"
-        raise StartError(message)

@@ -196,16 +196,17 @@ def remove(path: Path, old: Old) -> None:
     _check_unchanged(path, old)
     temporary = temporary_name(path)
     try:
-        # Not unlinked at once: another program may write at this moment.
-        files.rename(path, temporary)
-        try:
-            _check_unchanged(temporary, old)
-            files.unlink(temporary)
-        except BaseException:
-            with contextlib.suppress(FileExistsError):  # another program has written a new one
-                _link(temporary, path)
-            files.unlink(temporary, missing_ok=True)
-            raise
+        with _alone(path):
+            # Not unlinked at once: another program may write at this moment.
+            files.rename(path, temporary)
+            try:
+                _check_unchanged(temporary, old)
+                files.unlink(temporary)
+            except BaseException:
+                with contextlib.suppress(FileExistsError):  # another program has written a new one
+                    _link(temporary, path)
+                files.unlink(temporary, missing_ok=True)
+                raise
     except OSError as error:
         raise_mapped(error, path, "cannot be removed")
     fsync_name(path)
@@ -220,6 +221,11 @@ def swap(temporary: Path, path: Path, is_old: Callable[[Path], bool]) -> bool:
     Raises:
         OSError: nothing was changed.
     """
+    with _alone(path):
+        return _swapped(temporary, path, is_old)
+
+
+def _swapped(temporary: Path, path: Path, is_old: Callable[[Path], bool]) -> bool:
     if not files.exchange(temporary, path):
         if not is_old(path):
             return False
@@ -240,6 +246,20 @@ def swap(temporary: Path, path: Path, is_old: Callable[[Path], bool]) -> bool:
         files.exchange(temporary, path)  # another write in between: the latest one stays
         files.unlink(temporary)
     return False
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other taggerds from clearing the temporary name of *path*: it is the old file's then.
+
+    One that took it for a dead process's, and began its own there, had that half given to a photo.
+    """
+    with contextlib.ExitStack() as opened_:
+        # A folder that cannot be read, and NFS, have no such lock.
+        with contextlib.suppress(OSError):
+            folder = opened_.enter_context(files.open_folder(path.parent))
+            fcntl.flock(folder.descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _grew(path: Path, before: os.stat_result) -> bool:
@@ -330,6 +350,9 @@ def temporary_file(path: Path) -> Iterator[tuple[Path, int]]:
     temporary = temporary_name(path)
     try:
         file = files.new_file(temporary)
+    except FileExistsError:
+        message = "is being written by another taggerd"
+        raise SidecarChanged(message) from None
     except OSError as error:
         raise_mapped(error, path, "cannot be written")
     with file:
@@ -390,7 +413,7 @@ def clear(path: Path) -> None:
     """
     temporary = temporary_name(path)
     try:
-        with files.open_file(temporary) as left:
+        with _alone(path), files.open_file(temporary) as left:
             fcntl.flock(left.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.unlink(temporary)
     except FileNotFoundError:

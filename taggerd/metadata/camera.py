@@ -16,6 +16,8 @@ class Camera(NamedTuple):
 
     make: str = ""
     model: str = ""
+    serial: str = ""
+    """Of its body; few cameras say it, and no phone."""
 
 
 _TEXTS: dict[str, tuple[str, ...]] = {

@@ -83,6 +83,11 @@ _RATIONAL = re.compile(r"(-?[0-9]{1,10})(?:/(-?[0-9]{1,10}))?")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d|Z")
 
 
+_BRACKET = "bracket"
+_AUTO_BRACKET = "2"
+"""Exif 2.32, ExposureMode."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Embedded:
     """What a photo file itself says."""
@@ -95,6 +100,8 @@ class Embedded:
     """Of IPTC-IIM."""
     camera: Camera | None = None
     """None: EXIF names none."""
+    exposure: str = ""
+    """EXIF's exposure compensation as it is; "bracket" where the camera varied it."""
     notes: tuple[str, ...] = ()
     """What could not be read."""
     unread: bool = False
@@ -104,6 +111,11 @@ class Embedded:
     has_iptc: bool = False
     damaged: tuple[str, ...] = ()
     """Which of EXIF and IPTC-IIM is."""
+
+    @property
+    def is_of_a_bracket(self) -> bool:
+        """Whether the camera varied the exposure from photo to photo by itself."""
+        return self.exposure == _BRACKET
 
 
 Said = Mapping["Path", Embedded]
@@ -159,12 +171,21 @@ def _said_by(found: Blocks, name: str, *, with_ours: bool) -> Embedded:
         description.strip() if isinstance(description, str) else "",
         tuple(entry.text for entry in keywords.entries) if isinstance(keywords, Array) else (),
         camera,
+        _exposure(exif),
         tuple(f"{name}: {fault}" for fault in faults),
         unread,
         from_exif | from_iptc,
         bool(found.iptc),
         tuple(damaged),
     )
+
+
+def _exposure(exif: Mapping[str, object]) -> str:
+    """Return EXIF's exposure compensation (tags as Exiv2 names them)."""
+    if exif.get("Exif.Photo.ExposureMode") == _AUTO_BRACKET:
+        return _BRACKET
+    said = exif.get("Exif.Photo.ExposureBiasValue")
+    return said if isinstance(said, str) else ""
 
 
 def _native(tiff: bytes, what: str) -> tuple[Mapping[str, object], list[str]]:
@@ -233,10 +254,12 @@ def _without_ours(fields: Fields, ownership: Ownership) -> Fields:
     kept: Fields = {}
     for field, value in fields.items():
         if isinstance(value, str):
-            kept |= {} if ownership.owns(value) else {field: value}
+            kept |= {} if ownership.owns(value, field) else {field: value}
             continue
         ours = machine_entries(field, ownership)
-        rest = [e for e in value.entries if not ownership.owns(e.text) and e.text not in ours]
+        rest = [
+            e for e in value.entries if not ownership.owns(e.text, field) and e.text not in ours
+        ]
         kept |= {field: Array(value.kind, tuple(rest))} if rest else {}
     return kept
 
@@ -256,8 +279,9 @@ def _add_seeds(fields: Fields, document: Document) -> None:
 def camera_of(exif: Mapping[str, object]) -> Camera | None:
     """Return make and model; None where EXIF (tags as Exiv2 names them) has neither."""
     make, model = (exif.get(f"Exif.Image.{tag}") for tag in ("Make", "Model"))
-    said = [text if isinstance(text, str) else "" for text in (make, model)]
-    return Camera(*said) if any(said) else None
+    serial = exif.get("Exif.Photo.BodySerialNumber")
+    said = [text if isinstance(text, str) else "" for text in (make, model, serial)]
+    return Camera(*said) if any(said[:2]) else None
 
 
 def iptc_fields(iptc: Mapping[str, object], camera: Camera | None = None) -> Fields:

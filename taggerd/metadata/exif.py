@@ -21,11 +21,12 @@ IMAGE, PHOTO, GPS = 0, 34665, 34853
 """The first directory, and the tags in it that point to the others."""
 _WANTED = {
     IMAGE: frozenset({270, 271, 272, 315, 0x4746, 33432}),
-    PHOTO: frozenset({0x9003, 0x9011, 0x9291}),
+    PHOTO: frozenset({0x9003, 0x9011, 0x9204, 0x9291, 0xA402, 0xA431}),
     GPS: frozenset(range(1, 7)),
 }
 """ImageDescription, Make, Model, Artist, Rating, Copyright; DateTimeOriginal, OffsetTimeOriginal,
-SubSecTimeOriginal; GPSLatitudeRef to GPSAltitude."""
+ExposureBiasValue, SubSecTimeOriginal, ExposureMode, BodySerialNumber; GPSLatitudeRef to
+GPSAltitude."""
 IPTC = 33723
 _BLOCKS = {700: "XMP", IPTC: "IPTC", 34377: "Photoshop"}
 """In TIFF and raw files: other metadata."""

@@ -134,7 +134,13 @@ def merge(  # noqa: PLR0913 - what a merge depends on, each with its own name
     )
     words = () if withheld.intersection(WRITTEN) else tags.keywords
     keywords = write_keywords(draft, words, options, ownership)
-    record = replace(keywords, written=texts.written, replaced=texts.replaced)
+    record = replace(
+        keywords,
+        refused=ownership.refused,
+        edited=texts.edited,
+        written=texts.written,
+        replaced=texts.replaced,
+    )
     put_record(draft, record.properties(provenance))
     lists = shadowing(document)
     notes = (*([_WITHHELD] if withheld else []), *texts.notes, *map(shadowing_note, lists))
@@ -162,7 +168,7 @@ def unhidden(data: bytes, camera: Callable[[], Camera | None] = lambda: None) ->
     texts = write_texts(draft, Tags(), Options(), ownership, found)
     if not draft.changed:
         return data
-    record = replace(ownership, written=texts.written, replaced=texts.replaced)
+    record = replace(ownership, edited=texts.edited, written=texts.written, replaced=texts.replaced)
     put_record(draft, record.words())
     return document.encoding.encode(sealed_text(draft, origin(document)))
 
@@ -197,7 +203,7 @@ def _camera(
 
 def _lacking(document: Document, tags: Tags, options: Options) -> list[str]:
     """Return the fields that the sidecar lacks and that will be written."""
-    lacking = lacking_texts(document, tags, options)
+    lacking = lacking_texts(document, tags, options, Ownership.read(document))
     return [*lacking, *WRITTEN] if tags.keywords and not has_list(document) else lacking
 
 

@@ -6,13 +6,14 @@ none, the setting ``sidecar.naming`` decides.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import files
 from taggerd.errors import SidecarError
 from taggerd.metadata.atomic import read
 from taggerd.metadata.xmp.namespaces import named
-from taggerd.photo import IMAGE_EXTENSIONS, extension, is_raw
+from taggerd.photo import IMAGE_EXTENSIONS, Stamp, extension, is_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +49,20 @@ def targets(photo: Photo, naming: Naming) -> tuple[Target, ...]:
         for sidecar in here or [_new(path, naming, shared)]:
             found.setdefault(sidecar, []).append(path)
     return tuple(Target(path, tuple(own), read.get(path)) for path, own in _once(found))
+
+
+def stamps(paths: Iterable[Path]) -> dict[Path, Stamp]:
+    """Return the stamps of a photo's files *paths* and of what may be their sidecars.
+
+    As long as they are the same, so is what :func:`targets` returns, and what stands in those.
+    """
+    found: dict[Path, Stamp] = {}
+    for path in paths:
+        for stem in (_full(path), _stem(path)):
+            for name in (path, stem, stem.with_suffix(".XMP")):
+                with suppress(OSError):
+                    found[name] = Stamp.of(files.lstat(name))
+    return found
 
 
 def shorter(sidecar: Path) -> Path | None:

@@ -11,12 +11,15 @@ property       form  holds
 ``prompts``    text  BLAKE2b-128 of its texts
 ``models``     Bag   ``role=model``
 ``reused``     Bag   roles whose answer was given to another question (``--reuse-answers``)
+``inherited_from`` text name of the photo of the same burst that was asked about instead
 ``digest``     text  BLAKE2b-256 of the file that was looked at
 ``body``       text  embedded only: what the photo file is without it (see :mod:`.embedding.packet`)
 ``keywords``   Bag   the exact machine keywords in the lists, flat
 ``paths``      Bag   those that stand in the user's hierarchy, ``Animals|Dog``
 ``root``       text  the keyword below which they are listed again in hierarchical lists, ``AI``
 ``rejected``   Bag   machine keywords that somebody removed: never written again
+``refused``    Bag   hashes of machine texts that somebody rejected: never written again
+``edited``     Bag   per text field the hash of what a person made of it, ``dc:title 0f3a…``
 ``lists``      Bag   the keyword lists that got the machine keywords, ``dc:subject``
 ``mirrored``   Bag   human keywords copied from another list, ``digiKam:TagsList Places/Beach``
 ``written``    Bag   per text field the hash of what was written, ``dc:title 0f3a…``
@@ -56,6 +59,9 @@ def text_hash(text: str) -> str:
     """Return 32 hex digits that stay the same when a program re-wraps or re-composes *text*."""
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+EMPTY = text_hash("")
 
 
 def local_day(text: str) -> date | None:
@@ -104,6 +110,11 @@ class Ownership:
     root: str = ""
     """Every entry of a hierarchical list is there again below this keyword; empty: it is not."""
     rejected: tuple[str, ...] = ()
+    refused: frozenset[str] = frozenset()
+    """Hashes of texts, whichever field they are for."""
+    edited: Mapping[str, str] = field(default_factory=dict)
+    """Field → hash of the text that a person gave it, or of an empty one; as long as it says that,
+    it is the person's, whatever any pass wrote or is told to overwrite."""
     lists: frozenset[str] = frozenset()
     mirrored: frozenset[tuple[str, str]] = frozenset()
     """(list, item text)."""
@@ -124,15 +135,30 @@ class Ownership:
             paths=tuple(tuple(path.split("|")) for path in bag("paths") if "|" in path),
             root="".join(bag("root")[:1]),
             rejected=bag("rejected"),
+            refused=frozenset(bag("refused")),
+            edited=dict(_pairs(bag("edited"))),
             lists=frozenset(bag("lists")),
             mirrored=frozenset(_pairs(bag("mirrored"))),
             written=dict(_pairs(bag("written"))),
             replaced=dict(_pairs(bag("replaced"))),
         )
 
-    def owns(self, text: str) -> bool:
-        """Say whether taggerd wrote *text*, whichever field it is in now."""
-        return text_hash(text) in self.written.values()
+    def owns(self, text: str, name: str = "") -> bool:
+        """Say whether taggerd wrote *text*, whichever field it is in now.
+
+        In the field *name* it did not if a person has given it the same words since.
+        """
+        said = text_hash(text)
+        return said in self.written.values() and self.edited.get(name) != said
+
+    def still_edited(self, texts: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the fields whose *texts* are as a person made them; a missing one is empty."""
+        edited = self.edited.items()
+        return tuple(name for name, said in edited if text_hash(texts.get(name, "")) == said)
+
+    def emptied(self, name: str) -> bool:
+        """Say whether a person took the text out of the field *name*."""
+        return self.edited.get(name) == EMPTY
 
     def leaves(self) -> list[tuple[str, ...]]:
         """Return each keyword with its levels, without the parents that are only above others."""
@@ -157,6 +183,7 @@ class Ownership:
             "prompts": provenance.profile_digest,
             "digest": provenance.digest,
             "body": provenance.body,
+            "inherited_from": provenance.inherited_from,
         }
         record: dict[Name, Value | None] = {
             Name(TAGGERD, local): text or None for local, text in texts.items()
@@ -169,6 +196,8 @@ class Ownership:
             "keywords": self.keywords,
             "paths": ["|".join(path) for path in self.paths],
             "rejected": self.rejected,
+            "refused": sorted(self.refused),
+            "edited": [" ".join(pair) for pair in sorted(self.edited.items())],
             "lists": sorted(self.lists),
             "mirrored": [" ".join(pair) for pair in sorted(self.mirrored)],
             "written": [" ".join(pair) for pair in sorted(self.written.items())],

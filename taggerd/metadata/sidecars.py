@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from taggerd.metadata.atomic import Old
     from taggerd.metadata.camera import Camera
     from taggerd.metadata.embedded import Fields, Said
     from taggerd.metadata.naming import Target
     from taggerd.metadata.options import Options
+    from taggerd.metadata.xmp.document import Document
     from taggerd.photo import Photo, Provenance, Tags
 
 
@@ -54,7 +56,7 @@ def unhide_human_texts(photo: Photo, options: Options, said: Said) -> tuple[Side
     Raises:
         PhotosDiskError: the disk is full, read-only or failing.
     """
-    own = _Own((file.path for file in photo.files), said)
+    own = Own((file.path for file in photo.files), said)
     for path in plan(photo, options):
         with suppress(SidecarError):
             old = atomic.read(path)
@@ -165,24 +167,14 @@ def _write_once(
     target: Target, tags: Tags, provenance: Provenance, options: Options, said: Said
 ) -> Sidecar:
     """Read, merge and write once."""
-    path, own = target.path, _Own(target.files, said)
+    path, own = target.path, Own(target.files, said)
     old = target.old or atomic.read(path)
     if old is None:
         photo = _stat(target.files[0])
-        blank = new_sidecar(names_of(own.fields()), provenance.version)
-        merged = merge(blank, tags, provenance, options, made=True, unread=own.unread)
+        _, merged = merged_with(None, target, tags, provenance, options, own)
         atomic.create(path, merged.data, photo)
         return _outcome(Sidecar(path=path, written=True, created=True), merged, own)
-    document = with_record(path, old.document)
-    merged = merge(
-        document,
-        tags,
-        provenance,
-        options,
-        embedded=own.fields,
-        unread=own.unread,
-        camera=own.camera,
-    )
+    _, merged = merged_with(old, target, tags, provenance, options, own)
     if merged.data == old.data:
         atomic.clear(path)
         return _outcome(Sidecar(path=path, written=False), merged, own)
@@ -191,10 +183,39 @@ def _write_once(
     return _outcome(Sidecar(path=path, written=True, backup=kept), merged, own)
 
 
-class _Own:
+def merged_with(  # noqa: PLR0913, PLR0917 - what a merge depends on
+    old: Old | None,
+    target: Target,
+    tags: Tags,
+    provenance: Provenance,
+    options: Options,
+    own: Own,
+) -> tuple[bytes | Document, Merged]:
+    """Return what the sidecar *target* says before, and what it would say; nothing is written.
+
+    Raises:
+        SidecarRefused: it cannot be merged safely.
+    """
+    if old is None:
+        blank = new_sidecar(names_of(own.fields()), provenance.version)
+        return blank, merge(blank, tags, provenance, options, made=True, unread=own.unread)
+    document = with_record(target.path, old.document)
+    return document, merge(
+        document,
+        tags,
+        provenance,
+        options,
+        embedded=own.fields,
+        unread=own.unread,
+        camera=own.camera,
+    )
+
+
+class Own:
     """What a photo's own files say, and whether anybody asked."""
 
     def __init__(self, paths: Iterable[Path], said: Said) -> None:
+        """Take what the files at *paths* have *said*."""
         self._said = tuple(said[path] for path in paths)
         self._asked = False
 
@@ -229,7 +250,7 @@ def _stat(photo: Path) -> os.stat_result:
         raise SidecarUnwritable(message) from None
 
 
-def _outcome(sidecar: Sidecar, merged: Merged, own: _Own) -> Sidecar:
+def _outcome(sidecar: Sidecar, merged: Merged, own: Own) -> Sidecar:
     """Add to *sidecar* what is in it now, and what to say about it."""
     return replace(
         sidecar,

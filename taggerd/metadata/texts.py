@@ -74,6 +74,8 @@ class _State(NamedTuple):
     """The item that readers show, in a list of languages."""
     human: bool
     ours: bool
+    edited: bool = False
+    """It is as a person made it with taggerd, perhaps empty."""
     copies: tuple[Item, ...] = ()
     """Our words in other languages than the one that readers show."""
     others: tuple[Item, ...] = ()
@@ -84,6 +86,8 @@ class _State(NamedTuple):
 class Texts:
     """What was done to the text fields."""
 
+    edited: dict[str, str] = field(default_factory=dict)
+    """Field → hash of the words that a person gave it, where it still has them."""
     written: dict[str, str] = field(default_factory=dict)
     """Field → hash of the machine text that is in it now."""
     replaced: dict[str, str] = field(default_factory=dict)
@@ -126,18 +130,24 @@ def write_texts(  # noqa: PLR0913 - what a merge depends on, each with its own n
     language, a second time in that one. What humans wrote in any language stays. The name of the
     *camera* in a description is not a human's.
     """
-    wanted = {f: t for f, t in wanted_texts(tags, options).items() if f not in withheld}
+    wanted = {
+        name: text
+        for name, text in wanted_texts(tags, options).items()
+        if name not in withheld and text_hash(text) not in ownership.refused
+    }
     states = {name: _state(draft.document, name, ownership, camera) for name in TEXT_FIELDS}
     texts = Texts()
     for name, rule in TEXT_FIELDS.items():
         state, text = states[name], wanted.get(name, "")
         twin = states.get(rule.twin)
-        replaced = options.overwrite and rule.overwritten and bool(text)
+        texts.edited.update({name: ownership.edited[name]} if state.edited else {})
+        replaced = options.overwrite and rule.overwritten and bool(text) and not state.edited
         if state.human and not replaced:
             if text:
-                texts.notes.append(f"kept {name}: a human wrote it")
+                wrote = "edited" if state.edited else "wrote"
+                texts.notes.append(f"kept {name}: a human {wrote} it")
             _drop_copies(draft, state)
-        elif twin is not None and twin.human and not options.overwrite:
+        elif twin is not None and twin.human and (twin.edited or not options.overwrite):
             if state.ours and not state.others:
                 _undo(draft, name, state, ownership.replaced.get(name, ""))
         elif not text:
@@ -160,15 +170,103 @@ def field_texts(document: Document, ownership: Ownership) -> list[tuple[str, str
     return [(name, text, ours) for name, text, ours in shown if text]
 
 
-def lacking_texts(document: Document, tags: Tags, options: Options) -> list[str]:
-    """Return the fields that will be written and that *document* lacks, twins included."""
+def lacking_texts(
+    document: Document, tags: Tags, options: Options, ownership: Ownership
+) -> list[str]:
+    """Return the fields that will be written and that *document* lacks, twins included.
+
+    A field that a person emptied is not lacking: the photo's own words would come back in it.
+    """
     return [
         name
         for name in wanted_texts(tags, options)
         for rule in [TEXT_FIELDS[name]]
         if not (rule.overwritten and options.overwrite)
+        and not ownership.emptied(name)
         and not any(named(each) in document for each in (name, rule.twin) if each)
     ]
+
+
+def fitted(name: str, text: str) -> str:
+    """Return *text* as the field *name* takes it."""
+    rule = TEXT_FIELDS[name]
+    fitting = xml_text(text) if rule.lines else one_line(text)
+    return _shortened(fitting, rule.longest) if rule.longest else fitting
+
+
+def edit_text(  # noqa: PLR0913 - what it depends on, each with its own name
+    draft: Draft, name: str, text: str, seen: str, ownership: Ownership, *, wanted: bool
+) -> Literal["edited", "kept", "refused", "other"]:
+    """Give the field *name* a person's *text*; empty: take out what is there.
+
+    The machine's words go, and so do those that the person has *seen* and replaces, in every
+    language. Where neither stands there the field is another's: it is filled only if it is empty.
+
+    Args:
+        draft: the sidecar.
+        name: the field.
+        text: as the field takes it.
+        seen: what the person saw.
+        ownership: what the machine wrote.
+        wanted: the field is one that the text is to be written into.
+
+    Returns:
+        ``"edited"``: it says so now; ``"kept"``: other words stand there, and stay; ``"refused"``:
+        it is in a form that cannot be written; ``"other"``: it is not concerned.
+    """
+    state = _state(draft.document, name, ownership)
+    found, replaced = state.found, {text_hash(seen), text_hash(fitted(name, seen))}
+    if found is None:
+        if wanted and text:
+            _put_text(draft, name, text)
+        return "edited" if wanted else "other"
+    if found.form is Form.OTHER:
+        return "refused" if wanted else "other"
+    texts = found.items or (found.text,)
+    said = [each if isinstance(each, str) else each.text for each in texts]
+    ours = state.ours or bool(state.copies)
+    stale = ours or any(text_hash(each) in replaced for each in said)
+    if not stale and not all(is_camera_text(each) for each in said):
+        return "kept" if wanted else "other"
+    return _replace_text(draft, name, state, text, replaced)
+
+
+def _replace_text(
+    draft: Draft, name: str, state: _State, text: str, replaced: Collection[str]
+) -> Literal["edited", "refused"]:
+    """Write *text* where the machine's words or those that are *replaced* stand."""
+    found, item = state.found, state.item
+    if found is None or not found.items:
+        if found is not None and not found.replaceable:
+            return "refused"
+        if text:
+            _put_text(draft, name, text)
+        else:
+            draft.remove(named(name))
+        return "edited"
+    if found.form is not Form.ARRAY or (item is not None and not item.plain):
+        return "refused"
+    given: list[tuple[Item, str | None]] = [(each, None) for each in state.copies]
+    for each in found.items:
+        if each is item or (each.plain and text_hash(each.text) in replaced):
+            given = [pair for pair in given if pair[0] is not each]
+            given.append((each, text or None))
+    if item is not None and text and item.text == text and all(t == i.text for i, t in given):
+        return "edited"
+    new = [Entry(text, "x-default")] if item is None and text else []
+    if not new and len(given) == len(found.items) and not text and found.replaceable:
+        draft.remove(named(name))
+    else:
+        draft.change_items(found, given, new)
+    return "edited"
+
+
+def _put_text(draft: Draft, name: str, text: str) -> None:
+    found = draft.document.read(named(name))
+    if found is not None and found.form is not Form.ARRAY and found.text == text:
+        return
+    languages = TEXT_FIELDS[name].languages
+    draft.put(named(name), Array("Alt", (Entry(text, "x-default"),)) if languages else text)
 
 
 def undo_texts(draft: Draft, ownership: Ownership, fields: Collection[str]) -> list[str]:
@@ -225,11 +323,7 @@ def wanted_texts(tags: Tags, options: Options) -> dict[str, str]:
     pairs += [(f, tags.description) for f in options.fields.description]
     pairs += [(f, tags.caption) for f in options.fields.caption]
     for name, text in pairs:
-        rule = TEXT_FIELDS[name]
-        fitting = xml_text(text) if rule.lines else one_line(text)
-        if rule.longest:
-            fitting = _shortened(fitting, rule.longest)
-        if fitting:
+        if fitting := fitted(name, text):
             wanted[name] = fitting
     return wanted
 
@@ -240,19 +334,21 @@ def _state(
     """Return what is in *field* of the document."""
     found = document.read(named(field))
     if found is None:
-        return _State(None, None, human=False, ours=False)
+        emptied = ownership.emptied(field)
+        return _State(None, None, human=emptied, ours=False, edited=emptied)
     if found.form is Form.OTHER:
         return _State(found, None, human=True, ours=False)
     item = _default_item(found)
     shown = item.text if item else found.text
-    ours = ownership.owns(shown) and (item is None or item.plain)
+    edited = ownership.edited.get(field) == text_hash(shown)
+    ours = ownership.owns(shown, field) and (item is None or item.plain)
     rest = [each for each in found.items if each is not item]
-    copies = tuple(each for each in rest if each.plain and ownership.owns(each.text))
+    copies = tuple(each for each in rest if each.plain and ownership.owns(each.text, field))
     others = tuple(each for each in rest if each not in copies)
     texts = [shown, *(each.text for each in others)]
     maker = camera if field in DESCRIPTIONS else None
     human = not ours and not all(is_camera_text(text, maker) for text in texts)
-    return _State(found, item, human=human, ours=ours, copies=copies, others=others)
+    return _State(found, item, human or edited, ours, edited, copies, others)
 
 
 def _default_item(found: Property) -> Item | None:

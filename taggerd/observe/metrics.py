@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format."""
-OUTCOMES = ("tagged", "already tagged", "failed", "will retry", "waiting", "moved")
+OUTCOMES = ("tagged", "held", "already tagged", "failed", "will retry", "waiting", "moved")
 """How an attempt ends (:mod:`taggerd.runner.outcome`). All are there from the start: the first
 failure shows as an increase."""
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)

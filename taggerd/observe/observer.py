@@ -7,19 +7,19 @@ import json
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-import structlog
-
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
 
     from taggerd.observe.figures import Figures
     from taggerd.observe.metrics import Metrics, Outcome
     from taggerd.observe.server import Page, Server
     from taggerd.settings import Metrics as MetricsSettings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 FRESH_SECONDS = 1.0
 """Whoever asks within this time gets the same answer: asking often costs the ledger nothing."""
@@ -62,6 +62,8 @@ class Observer:
         self._gathered_at = float("-inf")
         self._listening: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._replacing: asyncio.Future[None] | None = None
+        """The thread that replaces the text file; cancelling who waits for it does not end it."""
         self._changed = False
         self._troubles: dict[str, str] = {}
 
@@ -69,6 +71,11 @@ class Observer:
     def troubles(self) -> dict[str, str]:
         """Why what the settings ask for cannot be shown, by setting; empty while all is well."""
         return self._troubles
+
+    @property
+    def _textfile(self) -> Path | None:
+        """Where the figures are wanted as a file."""
+        return self._settings.textfile if self._settings is not None else None
 
     async def configure(self, settings: MetricsSettings) -> None:
         """Show what *settings* ask for from now on. Nothing is raised: photos come first."""
@@ -82,6 +89,7 @@ class Observer:
         if before is not None and before.textfile != settings.textfile:
             self._troubles.pop("metrics.textfile", None)
             if before.textfile is not None:  # or its last figures would stay for ever
+                await self._replaced()
                 with suppress(OSError):
                     await asyncio.to_thread(before.textfile.unlink)
         if before is None or before.listen != settings.listen:
@@ -111,7 +119,7 @@ class Observer:
 
     def changed(self) -> None:
         """Note that figures changed: the text file is renewed when it may be."""
-        if self._settings is None or self._settings.textfile is None:
+        if self._textfile is None:
             return
         self._changed = True
         if self._writing is None or self._writing.done():
@@ -253,15 +261,24 @@ class Observer:
             await self._write_textfile()
             await self._sleep(TEXTFILE_SECONDS)
 
-    async def _write_textfile(self) -> None:
-        from taggerd.observe import textfile  # noqa: PLC0415 - costs nothing when off
+    async def _replaced(self) -> None:
+        """Wait for the thread that replaces the text file, if there is one."""
+        if self._replacing is not None:
+            await asyncio.wait([self._replacing])
 
-        path = self._settings.textfile if self._settings is not None else None
-        if path is None:
+    async def _write_textfile(self) -> None:
+        if self._textfile is None:
             return
         content = await self._exposition(process=False)
+        await self._replaced()  # the older figures would come last, and stay
+        path = self._textfile
+        if path is None:  # not wanted any more
+            return
+        from taggerd.observe import textfile  # noqa: PLC0415 - costs nothing when off
+
+        self._replacing = asyncio.ensure_future(asyncio.to_thread(textfile.replace, path, content))
         try:
-            await asyncio.to_thread(textfile.replace, path, content)
+            await asyncio.shield(self._replacing)
         except OSError as error:
             text = f"{printable(path)}: {error.strerror or error}"
             self._report("metrics.textfile", text, "the metrics cannot be written")

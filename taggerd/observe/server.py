@@ -22,7 +22,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 import h11
-import structlog
+
+from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from taggerd.settings import Address
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MOST_CONNECTIONS = 32
 LONGEST_SECONDS = 10.0

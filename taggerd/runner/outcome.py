@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import structlog
-
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from taggerd.journal import Record
-    from taggerd.photo import Photo
+    from taggerd.photo import Photo, Preview
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
-Kind = Literal["tagged", "already tagged", "failed", "will retry", "waiting", "moved"]
-"""``will retry``: it failed and has attempts left; ``waiting``: the backend or this machine is at
-fault; ``moved``: its files changed or are gone."""
+Kind = Literal["tagged", "held", "already tagged", "failed", "will retry", "waiting", "moved"]
+"""``held``: it is answered, and nothing is written until somebody accepts that; ``will retry``: it
+failed and has attempts left; ``waiting``: the backend or this machine is at fault; ``moved``: its
+files changed or are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Outcome:
     reason: str = ""
     record: Record | None = None
     """What is journalled; None where nothing is."""
+    preview: Preview | None = None
+    """What a dry run would have changed."""
     shared: bool = False
     """Whether the reason holds for all photos alike and is logged as such: the backend is away."""
 

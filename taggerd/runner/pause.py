@@ -1,4 +1,4 @@
-"""Times in which no photo starts because somebody said so: paused, or off schedule.
+"""Times in which no photo starts because somebody said so: paused, off schedule, budget spent.
 
 A pause is kept in the ledger: it survives a restart, and a running daemon finds it there.
 """
@@ -14,6 +14,7 @@ from taggerd.settings.hours import Hours, minutes_of, spoken
 
 if TYPE_CHECKING:
     from taggerd.ledger import Ledger, Pause
+    from taggerd.services import Services
 
 _LENGTH = re.compile(
     r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})(?:m|min))?(?:(\d{1,7})s)?", re.IGNORECASE
@@ -41,6 +42,20 @@ async def pause_reason(ledger: Ledger, hours: Hours, now: datetime) -> str:
 
     """
     return closed_reason(await ledger.paused(now.timestamp()), hours, now)
+
+
+async def why_nothing_starts(services: Services) -> str:
+    """Return why the daemon starts no photo now; empty: it does.
+
+    It is paused, off schedule, or today's budget is spent.
+
+    Raises:
+        StorageError: the ledger cannot be read.
+
+    """
+    hours = services.settings.schedule.hours
+    reason = await pause_reason(services.ledger, hours, services.now())
+    return reason or await services.inference.budget.reason()
 
 
 def closed_reason(pause: Pause | None, hours: Hours, now: datetime) -> str:

@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from taggerd import files, metadata
 from taggerd.arrivals import release
 from taggerd.errors import StorageError, TaggerdError
+from taggerd.logs import get_logger
 from taggerd.photo import Photo, PhotoFile, Stamp, group, printable
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from taggerd.runner.outcome import Outcome
     from taggerd.services import Services
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _NOTE = "arrivals.release"
 """Key of the ledger's note of the moves that have begun."""
@@ -112,8 +111,8 @@ class Releases:
         """Release the photos that were heard of. Raises StorageError."""
         while self._pending:
             path = next(iter(self._pending))
+            del self._pending[path]  # before: what is heard of it meanwhile counts
             await self._release(path)
-            self._pending.pop(path, None)
 
     async def _sweep(self) -> None:
         """Release all tagged photos in the import folders: also those from before the setting."""

@@ -1,8 +1,8 @@
 """The runner: claims photos from the queue and tags several at once.
 
 It ends when it is stopped or, for a scan, when nothing of the run is left.
-:mod:`taggerd.runner.verdict` decides how an attempt ends, and :meth:`Runner._conclude` is the one
-place that tells the queue.
+:class:`taggerd.runner.attempts.Attempts` decides how an attempt ends and tells the queue, and
+:meth:`Runner._conclude` is the one place that asks it to.
 """
 
 from __future__ import annotations
@@ -11,39 +11,37 @@ import asyncio
 import math
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
-from taggerd.attempt import Attempt, bare_record, record_of
+from taggerd.attempt import Attempt
+from taggerd.burst import Gathering
 from taggerd.errors import (
+    BudgetSpent,
     BuildChanged,
-    PhotoError,
     PhotosDiskError,
-    PhotosDiskReadOnly,
     ProgramFault,
     StorageError,
     TaggerdError,
 )
-from taggerd.ledger import Deferred, Failed, Released
-from taggerd.logs import described
+from taggerd.ledger import Deferred
+from taggerd.logs import described, get_logger
 from taggerd.photo import printable
-from taggerd.pipeline import keep, tag
-from taggerd.retry import DISK, PROGRAM, is_of_the_program, policy_of
+from taggerd.retry import DISK, PROGRAM, policy_of
+from taggerd.runner.attempts import Attempts
 from taggerd.runner.blocked import BlockedFolders
 from taggerd.runner.outcome import Outcome
-from taggerd.runner.verdict import Judge, Verdict, photo_failed, sidecars_failed, verdict_on
+from taggerd.runner.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.attempt import RunOptions
+    from taggerd.burst import Candidate
     from taggerd.ledger import Claim
     from taggerd.services import Services
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 QUIET_SECONDS = 60.0
 """Between polls of an empty queue that nobody has changed."""
@@ -53,6 +51,9 @@ SHORTEST_POLL_SECONDS = 0.2
 """Between polls of a queue that has something due and yields nothing: others take it."""
 PAUSE_POLL_SECONDS = 2.0
 """Between checks whether a pause or an outage is over; how soon a daemon sees a pause."""
+_FOLLOWING = 3
+"""So many times what may be in flight may wait, on top of it, for words of others of their burst:
+they send no request, and without them as many requests as wait would be missing."""
 
 
 class Runner:
@@ -104,8 +105,9 @@ class Runner:
         """The one of them whose photo is slow."""
         self._progressed_at = clock()
         self._moved_at = clock()
-        self._judge = Judge(lambda: services.now().timestamp())
+        self._attempts = Attempts(services, options, ends=trouble_timeout is not None)
         self._blocked = BlockedFolders(options.within, clock)
+        self._bursts = Gathering(services.settings.burst, on_closed=self.wake)
         self._unended: list[tuple[Attempt, Verdict]] = []
         """Attempts whose end the ledger's full disk did not take."""
         self._program_faults = 0
@@ -113,10 +115,6 @@ class Runner:
         self._resume_at = -math.inf
         """When the next photo may start after that, by the clock."""
         self._fatal: BaseException | None = None
-        self._cancelling = False
-        """Whether photos in flight are being cancelled."""
-        self._abandoned = False
-        """Whether the queue could not be told how some attempt ended; its claim stays held."""
         self.program_error = ""
         """Which part of taggerd itself cannot be loaded or called; empty while all can."""
         self.ledger_error: StorageError | None = None
@@ -165,10 +163,11 @@ class Runner:
         try:
             while not self._stop.is_set() and self._fatal is None and await self._start_or_wait():
                 pass
+            self._bursts.claimed(drained=True, full=False)
             if self._in_flight:
                 await asyncio.wait(self._in_flight, timeout=drain_seconds)
         finally:
-            self._cancelling = True
+            self._attempts.cancelling = True
             for task in self._in_flight:
                 task.cancel()
             await asyncio.gather(*self._in_flight, return_exceptions=True)
@@ -199,15 +198,20 @@ class Runner:
 
     async def _start_some(self) -> bool:
         """Start as many photos as may be in flight; return False when nothing is left to do."""
-        if await self._is_held_back() or await self._is_paused():
-            return self._fatal is None
-        if not await self._is_backend_usable():
+        before = self._services.ledger.stamp()  # what changes from here on is looked at again
+        if not await self._may_start():
+            self._bursts.claimed(drained=True, full=False)
             return self._fatal is None
         self._wake.clear()
+        if self._stop.is_set():
+            return True  # that woke us before: a stop while nothing was queued took a minute
         more = self._more_to_come()
         most = self._services.settings.queue.photos_in_flight
         ordinary = len(self._in_flight) - (self._slow is not None)
-        free = max(0, (most or 2 * self._services.inference.requests_at_once) - ordinary)
+        if most is None:
+            most = 2 * self._services.inference.requests_at_once
+            ordinary -= min(self._bursts.following, _FOLLOWING * most)
+        free = max(0, most - ordinary)
         try:
             await self._end_the_unended()
             claims = [] if self._stop.is_set() else await self._claim(free)
@@ -218,17 +222,27 @@ class Runner:
             return True
         self.ledger_error = None
         for claim in claims:
-            task = asyncio.create_task(self._work_on(claim), name=f"photo {claim.id}")
+            work = self._work_on(claim, self._candidate(claim))
+            task = asyncio.create_task(work, name=f"photo {claim.id}")
             self._in_flight.add(task)
             task.add_done_callback(self._done)
             if claim.slow:
                 self._slow = task
-        if sum(not claim.slow for claim in claims) < free or free == 0:
-            if free == 0:
-                await self._idle(POLL_SECONDS)
-            else:
-                await self._rest(await self._seconds_to_next())
+        drained = sum(not claim.slow for claim in claims) < free
+        self._bursts.claimed(drained=drained, full=free == 0)
+        if free == 0:
+            await self._idle(POLL_SECONDS)
+        elif drained:
+            self._services.inference.last_photos(len(self._in_flight))
+            await self._rest(await self._seconds_to_next(), before)
+        else:
+            self._services.inference.last_photos(None)
         return True
+
+    async def _may_start(self) -> bool:
+        """Say whether photos may start; if not, after a moment."""
+        held_back = await self._is_held_back() or await self._is_paused()
+        return not held_back and await self._is_backend_usable()
 
     async def _claim(self, most: int) -> list[Claim]:
         """Claim up to *most* photos: where sidecars can be written, and those that find out.
@@ -256,9 +270,17 @@ class Runner:
                 claims += await ledger.claim(1, run=run, within=within, now=now, slow=True)
         return claims
 
+    def _candidate(self, claim: Claim) -> Candidate | None:
+        """Return the candidate of a photo that is claimed now, if it may take words of another."""
+        options = self._options
+        again = options.ask_again or claim.asked_again_since is not None or claim.exhausted
+        if not self._bursts.enabled or claim.slow or claim.accepted or again or not options.asks:
+            return None
+        return self._bursts.candidate()
+
     async def _nothing_left(self) -> bool:
         waiting = await self._services.ledger.waiting(self._options.within, self._options.run)
-        return waiting.nothing_left or (self._abandoned and waiting.due is None)
+        return waiting.nothing_left or (self._attempts.abandoned and waiting.due is None)
 
     async def _seconds_to_next(self) -> float:
         """Return how long nothing will be due, as far as the queue knows now."""
@@ -291,12 +313,13 @@ class Runner:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait as :meth:`_idle` does, and until another program has changed the queue.
+    async def _rest(self, seconds: float, before: object) -> None:
+        """Wait as :meth:`_idle` does, and until the queue's stamp is another than *before*.
 
-        Nothing says that it did, and claiming to find out would wake three threads several times.
+        Nothing says that another program has changed it, and claiming to find out would wake three
+        threads several times. *before* is older than the claim: what another program queued right
+        behind that would wait for a minute.
         """
-        before = self._services.ledger.stamp()
         until = self._clock() + seconds
         while (left := until - self._clock()) > 0:
             self._moved_at = self._clock()
@@ -343,7 +366,7 @@ class Runner:
     async def _is_backend_usable(self) -> bool:
         """Say whether the backend is usable, after a moment in which it may become so."""
         inference = self._services.inference
-        if inference.error is None or self._options.rewrite:
+        if inference.error is None or not self._options.asks:
             return True
         self.ledger_error = None  # the next claim shows it
         usable = asyncio.ensure_future(inference.wait_usable())
@@ -387,81 +410,22 @@ class Runner:
 
     # Photos end.
 
-    async def _work_on(self, claim: Claim) -> None:
+    async def _work_on(self, claim: Claim, candidate: Candidate | None) -> None:
         """Tag one photo, and end its claim however that went."""
-        attempt = Attempt(claim, self._services.now())
+        attempt = Attempt(claim, self._services.now(), candidate=candidate)
         try:
-            verdict = await self._verdict(attempt)
+            verdict = await self._attempts.verdict(attempt)
         except asyncio.CancelledError:
             await self._end(attempt, Verdict(Deferred("stopped")))
             raise
+        finally:
+            if candidate is not None:
+                candidate.leave()
         ending = asyncio.create_task(self._end(attempt, verdict))
         try:
             await asyncio.shield(ending)
         finally:
             await ending  # also where the time to drain is over: what is done is done
-
-    async def _verdict(self, attempt: Attempt) -> Verdict:
-        """Tag one photo, and decide how its attempt ends."""
-        claim = attempt.claim
-        options = self._options
-        if claim.asked_again_since is not None and not (options.ask_again or options.rewrite):
-            # Only the scan with --retag or --overwrite-metadata knows what it may replace.
-            return Verdict(Released())
-        try:
-            if not claim.exhausted:
-                return verdict_on(await tag(attempt, self._services, self._options))
-            verdict = photo_failed(PhotoError(claim.exhausted), final=True)
-        except TaggerdError as error:
-            if isinstance(error, PhotosDiskReadOnly) and self._trouble_timeout is not None:
-                verdict = sidecars_failed(error)
-            else:
-                verdict = self._judge.decide(claim, error)
-        except BaseException as error:  # noqa: BLE001 - foreign code raises anything; one photo pays
-            fault = self._unexpected(error, attempt)
-            if isinstance(fault, ProgramFault):
-                verdict = self._judge.decide(claim, fault)
-            else:
-                verdict = photo_failed(fault)
-        if verdict.kind == "failed" and verdict.error is not None:
-            verdict = self._recorded(attempt, verdict, verdict.error)
-        return verdict
-
-    def _unexpected(self, error: BaseException, attempt: Attempt) -> PhotoError | ProgramFault:
-        """Return what nobody foresaw as the photo's own fault, and log where it came from.
-
-        Unless it is the program's: where its files were replaced, anything may come of it.
-
-        A library may also raise what would end the program: an exit, or a cancellation that nobody
-        asked for. Raises *error* if somebody did.
-        """
-        ordered = isinstance(error, asyncio.CancelledError) and self._cancelling
-        if ordered or isinstance(error, KeyboardInterrupt | GeneratorExit):
-            raise error
-        if self._services.build_changed():
-            return BuildChanged()
-        log.error(
-            "unexpected error",
-            photo=printable(attempt.claim.photo.primary.path),
-            exc_info=error,
-        )
-        of_the_program = is_of_the_program(error)
-        return (ProgramFault if of_the_program else PhotoError)(described(error))
-
-    def _recorded(self, attempt: Attempt, verdict: Verdict, fault: TaggerdError) -> Verdict:
-        """Return the *verdict* on a photo that failed, with a record; a bare one if need be."""
-        asked_as = self._services.inference.asked_as
-        try:
-            record = record_of(attempt, self._services, self._options, fault)
-            return verdict.recorded(record, asked_as)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._unexpected(error, attempt)
-            return self._barely_recorded(attempt, verdict, fault)
-
-    def _barely_recorded(self, attempt: Attempt, verdict: Verdict, fault: TaggerdError) -> Verdict:
-        """Return the *verdict* with a record of nothing that the attempt has gathered."""
-        record = bare_record(attempt, self._options, fault, self._services.now())
-        return verdict.recorded(record, self._services.inference.asked_as)
 
     async def _end(self, attempt: Attempt, verdict: Verdict) -> None:
         """End an attempt; where the ledger's disk is full, before the next photo starts."""
@@ -484,32 +448,40 @@ class Runner:
 
         """
         photo = attempt.claim.photo
-        verdict = await self._end_claim(attempt, verdict)
+        verdict = await self._attempts.end(attempt, verdict)
         if verdict.kind is None:
             return
         if verdict.kind == "waiting":
-            if verdict.waits_here and self._seconds_left() == 0:
-                self._fatal = verdict.error
-            if isinstance(verdict.error, ProgramFault):
-                self._program_failed(verdict.error)
+            self._waits(verdict)
             blocks = isinstance(verdict.error, PhotosDiskError)
             if blocks and not self._blocked.block(photo.primary.path, verdict.reason):
                 return  # the first photo of the folder has said it
         else:
             self._program_faults, self.program_error = 0, ""
             self._progressed_at = self._clock()
-            self._judge.forget(attempt.claim)
+            self._attempts.forget(attempt.claim)
             if verdict.kind != "will retry" and self._blocked.release(photo.primary.path):
                 log.info("sidecars can be written again", photo=printable(photo.primary.path))
         shared = verdict.error is not None and policy_of(verdict.error).pauses == "endpoint"
-        outcome = Outcome(photo, verdict.kind, verdict.reason, verdict.record, shared)
+        outcome = Outcome(
+            photo, verdict.kind, verdict.reason, verdict.record, verdict.preview, shared
+        )
         for listener in self._on_outcome:
             try:
                 listener(outcome)
             except BrokenPipeError as error:  # nobody reads what this run says any more
                 self._fatal = error
             except BaseException as error:  # noqa: BLE001 - it is about this photo alone
-                self._unexpected(error, attempt)
+                self._attempts.unexpected(error, attempt)
+
+    def _waits(self, verdict: Verdict) -> None:
+        """Note for what a photo waits: it may be more than this run waits for."""
+        if verdict.waits_here and self._seconds_left() == 0:
+            self._fatal = verdict.error
+        if isinstance(verdict.error, BudgetSpent) and self._trouble_timeout is not None:
+            self._fatal = verdict.error  # a scan does not wait for tomorrow
+        if isinstance(verdict.error, ProgramFault):
+            self._program_failed(verdict.error)
 
     def _program_failed(self, error: ProgramFault) -> None:
         """Start nothing for a while: the next photo would meet the same fault."""
@@ -519,49 +491,3 @@ class Runner:
             self._program_faults += 1
             self._resume_at = self._clock() + PROGRAM.seconds(self._program_faults)
             self.program_error = str(error)
-
-    async def _end_claim(self, attempt: Attempt, verdict: Verdict) -> Verdict:
-        """Tell the queue how an attempt ended, and return how it did end.
-
-        Where the queue cannot take that, the photo fails, with a bare record. Where it takes not
-        even that, the claim stays held until this program ends.
-
-        Raises:
-            StorageError: the ledger's disk is full or failing; it was not told.
-
-        """
-        try:
-            await keep(attempt, self._services)
-        except StorageError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - as in _verdict()
-            verdict = self._not_taken(error, attempt)
-            attempt.unkept.clear()
-        try:
-            return await self._ended(attempt, verdict)
-        except StorageError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - as in _verdict()
-            verdict = self._not_taken(error, attempt)
-        try:
-            return await self._ended(attempt, verdict)
-        except StorageError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - as in _verdict()
-            self._unexpected(error, attempt)
-            self._abandoned = True
-            return Verdict(Deferred())
-
-    def _not_taken(self, error: BaseException, attempt: Attempt) -> Verdict:
-        """Return the verdict on a photo of which the queue does not take what was gathered."""
-        fault = self._unexpected(error, attempt)
-        if isinstance(fault, ProgramFault):
-            return self._judge.decide(attempt.claim, fault)
-        return self._barely_recorded(attempt, photo_failed(fault), fault)
-
-    async def _ended(self, attempt: Attempt, verdict: Verdict) -> Verdict:
-        """End the claim as *verdict* says; return it, or that the photo is tried again."""
-        ended = await self._services.ledger.end(attempt.claim, verdict.ending)
-        if isinstance(verdict.ending, Failed) and not ended:
-            return replace(verdict, kind="will retry", record=None)
-        return verdict

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from taggerd.journal import Record
     from taggerd.ledger import Claim, Ending
+    from taggerd.photo import Preview
     from taggerd.pipeline import Result
     from taggerd.retry import Policy
     from taggerd.runner.outcome import Kind
@@ -36,6 +37,7 @@ class Verdict:
     reason: str = ""
     error: TaggerdError | None = None
     record: Record | None = None
+    preview: Preview | None = None
 
     @property
     def waits_here(self) -> bool:
@@ -146,5 +148,5 @@ def verdict_on(result: Result) -> Verdict:
     if result.record is None:
         return Verdict(result.ending, "already tagged")
     reason = result.record.error
-    kind: Kind = "failed" if reason else "tagged"
-    return Verdict(result.ending, kind, reason, record=result.record)
+    kind: Kind = "failed" if reason else "held" if result.record.held else "tagged"
+    return Verdict(result.ending, kind, reason, record=result.record, preview=result.preview)

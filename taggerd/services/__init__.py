@@ -1,21 +1,40 @@
 """The services that a run needs: made from the settings, opened together, closed again."""
 
-from taggerd.services.factories import (
-    check_settings,
-    endpoint_settings,
-    make_inference,
-    make_journal,
-    metadata_options,
-    read_registry,
-)
-from taggerd.services.pools import Disks, Pools, open_pools, read_embedded
-from taggerd.services.services import (
-    Services,
-    has_ledger,
-    local_now,
-    open_ledger,
-    open_services,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taggerd.lazy import at_first_use
+
+if TYPE_CHECKING:
+    from taggerd.services.clock import local_now
+    from taggerd.services.factories import (
+        check_settings,
+        endpoint_settings,
+        make_inference,
+        make_journal,
+        metadata_options,
+        read_registry,
+    )
+    from taggerd.services.pools import Disks, Pools, open_pools, read_embedded
+    from taggerd.services.services import (
+        Services,
+        open_ledger,
+        open_services,
+    )
+else:
+    __getattr__ = at_first_use(
+        __name__,
+        {
+            "clock": "local_now",
+            "factories": (
+                "check_settings endpoint_settings make_inference make_journal metadata_options "
+                "read_registry"
+            ),
+            "pools": "Disks Pools open_pools read_embedded",
+            "services": "Services open_ledger open_services",
+        },
+    )
 
 __all__ = [
     "Disks",
@@ -23,7 +42,6 @@ __all__ = [
     "Services",
     "check_settings",
     "endpoint_settings",
-    "has_ledger",
     "local_now",
     "make_inference",
     "make_journal",

@@ -5,25 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from taggerd import inference, metadata
 from taggerd.errors import ConfigurationError
-from taggerd.inference import (
-    Backend,
-    InferenceService,
-    backend_per_address,
-    check_own,
-    load_profile,
-    resolve_settings,
-    slots_folder,
-)
 from taggerd.journal import Journal
-from taggerd.metadata import Options, load_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from taggerd import settings as tables
-    from taggerd.inference import Profile, Resolved
-    from taggerd.metadata import Vocabulary
+    from taggerd.inference import InferenceService, Profile, Resolved
+    from taggerd.metadata import Options, Vocabulary
     from taggerd.settings import Settings
     from taggerd.settings.configuration import Configuration
 
@@ -36,7 +27,7 @@ def read_vocabulary(settings: Settings) -> Vocabulary | None:
 
     """
     path = settings.keywords.vocabulary
-    return load_vocabulary(path) if path else None
+    return metadata.load_vocabulary(path) if path else None
 
 
 def read_profile(configuration: Configuration) -> Profile:
@@ -47,8 +38,8 @@ def read_profile(configuration: Configuration) -> Profile:
 
     """
     settings = configuration.settings
-    profile = load_profile(settings.prompts.profile, configuration.prompts_directory)
-    check_own(settings.roles, profile, settings.prompts.context, settings.metadata.fields)
+    profile = inference.load_profile(settings.prompts.profile, configuration.prompts_directory)
+    inference.check_own(settings.roles, profile, settings.prompts.context, settings.metadata.fields)
     return profile
 
 
@@ -63,7 +54,7 @@ def read_registry(configuration: Configuration) -> Resolved:
     named = [
         role for role in (*type(roles).model_fields, *roles.own) if _is_named(role, configuration)
     ]
-    return resolve_settings(backend, roles, named=named)
+    return inference.resolve_settings(backend, roles, named=named)
 
 
 def _is_named(role: str, configuration: Configuration) -> bool:
@@ -97,12 +88,12 @@ def make_inference(
     settings = configuration.settings
     profile = read_profile(configuration)
     registry = read_registry(configuration)
-    folder = slots_folder(settings.state_directory, os.environ)
+    folder = inference.slots_folder(settings.state_directory, os.environ)
     backends = {
-        url: Backend(options, slots_folder=folder)
+        url: inference.Backend(options, slots_folder=folder)
         for url, options in endpoint_settings(configuration, registry.base_urls).items()
     }
-    return InferenceService(
+    return inference.InferenceService(
         settings,
         profile,
         backends,
@@ -131,7 +122,7 @@ def endpoint_settings(
             "are both given: keep one of the two"
         )
         raise ConfigurationError(message)
-    return backend_per_address(backend, urls, alone=bool(alone))
+    return inference.backend_per_address(backend, urls, alone=bool(alone))
 
 
 def check_settings(configuration: Configuration) -> None:
@@ -157,7 +148,7 @@ def make_journal(settings: Settings) -> Journal:
 
 def metadata_options(settings: Settings) -> Options:
     """Return how sidecars are written."""
-    return Options(
+    return metadata.Options(
         target=settings.metadata.target,
         fields=settings.metadata.fields,
         own=frozenset(field for role in settings.roles.own.values() for field in role.fields),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from taggerd import files, imaging, metadata
@@ -13,9 +13,20 @@ from taggerd.errors import PhotoError, PhotoMoved, PhotosDiskError
 from taggerd.metadata.camera import Camera
 from taggerd.metadata.keywords.normalise import Normalised
 from taggerd.metadata.ownership import WrittenBefore
-from taggerd.metadata.view import Words
+from taggerd.metadata.views import Words
 from taggerd.metadata.xmp.splice import Array, Entry
-from taggerd.photo import Keyword, Picture, Sidecar, Stamp, extension, printable
+from taggerd.photo import (
+    FieldChange,
+    Fingerprint,
+    Keyword,
+    PhotoFile,
+    Picture,
+    Preview,
+    Sidecar,
+    Stamp,
+    extension,
+    printable,
+)
 from taggerd.workers.pool import Workers
 
 if TYPE_CHECKING:
@@ -35,18 +46,40 @@ _THREADS = 32
 
 
 DECODED = (
-    *(Picture, Stamp),
+    *(Picture, Fingerprint, Stamp),
     *(metadata.Embedded, Camera, Array, Entry),
 )
 """What decoders may return, and the types in its fields."""
 WRITTEN = (
     *(Sidecar, metadata.Inspection, WrittenBefore, metadata.Circumstances),
     *(metadata.Adopted, metadata.UndoOutcome, Stamp),
+    *(metadata.Edited, metadata.WordChange, metadata.Stale),
     *(metadata.View, metadata.SidecarView, Words, metadata.Shown),
+    *(metadata.Written, PhotoFile),
     *(Contents, Progress),
     *(Normalised, Keyword),
+    *(Preview, FieldChange),
 )
 """Likewise for those that write sidecars and unpack archives."""
+
+DECODING = (
+    *(
+        "taggerd.settings.tree",
+        "taggerd.metadata.embedded",
+        "pyexiv2",
+        "pillow_jxl",
+        "PIL.ImageOps",
+    ),
+    *("taggerd.imaging.preparing", "taggerd.imaging.vips", "taggerd.imaging.raw"),
+    *(f"PIL.{format_}ImagePlugin" for format_ in ("Jpeg", "Png", "Tiff", "Gif", "Bmp", "Ppm")),
+)
+"""What decoders are forked with. Modules alone: nothing is called before the cage is closed."""
+WRITING = (
+    *("taggerd.settings.tree", "taggerd.context", "taggerd.metadata.sidecars"),
+    *("taggerd.metadata.inspection", "taggerd.metadata.preview", "taggerd.metadata.undo.files"),
+    "taggerd.metadata.keywords.normalise:load_rules",
+)
+"""Likewise for those that write: with the rules of English plurals."""
 
 
 class Disks:
@@ -104,24 +137,37 @@ def _close_late(opening: asyncio.Future[OpenFile]) -> None:
 
 
 async def read_embedded(
-    photo: Photo, decoders: Workers, disks: Disks, *, with_ours: bool = False
+    photo: Photo,
+    decoders: Workers,
+    disks: Disks,
+    *,
+    primary: OpenFile | None = None,
+    with_ours: bool = False,
 ) -> dict[Path, Embedded]:
     """Have a decoder read what each file of *photo* says itself; see `metadata.read_embedded`.
 
     A photo is never lost for its metadata: of a file that ends its decoder nothing is known.
 
+    Args:
+        photo: the photo.
+        decoders: what reads it.
+        disks: what opens its files.
+        primary: its primary file, where that is open already.
+        with_ours: see `metadata.read_embedded`.
+
     Raises:
         PhotosDiskError: its disk does not answer. StartError: no process starts.
     """
     said: dict[Path, Embedded] = {}
-    for file in photo.files:
+    is_open = {} if primary is None else {primary.path: primary}
+    for path in (file.path for file in photo.files):
         try:
-            async with disks.opened(file.path) as opened:
-                said[file.path] = await decoders.run(
-                    metadata.read_embedded, opened, with_ours=with_ours
-                )
+            async with (
+                nullcontext(is_open[path]) if path in is_open else disks.opened(path) as file
+            ):
+                said[path] = await decoders.run(metadata.read_embedded, file, with_ours=with_ours)
         except (PhotoError, PhotoMoved) as error:
-            said[file.path] = metadata.unreadable(file.path, str(error))
+            said[path] = metadata.unreadable(path, str(error))
     return said
 
 
@@ -154,10 +200,22 @@ async def open_pools(settings: Settings) -> AsyncIterator[Pools]:
     """Give the pools, which start processes when there is work, and close them again."""
     pools = Pools(
         decoders=Workers(
-            settings.workers, caged=True, seconds_for=seconds_for(settings), returns=DECODED
+            settings.workers,
+            caged=True,
+            seconds_for=seconds_for(settings),
+            returns=DECODED,
+            loads=DECODING,
+            calls_per_file=2,
         ),
-        slow_decoder=Workers(settings.workers, caged=True, slow=True, returns=DECODED),
-        writers=Workers(settings.workers, returns=WRITTEN),
+        slow_decoder=Workers(
+            settings.workers,
+            caged=True,
+            slow=True,
+            returns=DECODED,
+            loads=DECODING,
+            calls_per_file=2,
+        ),
+        writers=Workers(settings.workers, returns=WRITTEN, loads=WRITING, calls_per_file=3),
         disks=Disks(),
     )
     try:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
+from taggerd import metadata
 from taggerd.errors import StorageError
 from taggerd.hooks import PHOTOS
 from taggerd.ledger import SqliteLedger, dry_run_ledger
-from taggerd.metadata import Options, shadowing_note
+from taggerd.logs import get_logger
 from taggerd.photo import printable
 from taggerd.relay import OutboxRelay
+from taggerd.services.clock import local_now
 from taggerd.services.factories import (
     make_inference,
     make_journal,
@@ -28,23 +27,19 @@ from taggerd.workers.build import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from datetime import datetime
 
     from taggerd.inference import InferenceService
     from taggerd.journal import Journal
     from taggerd.ledger import Claim, Ledger
-    from taggerd.metadata import Vocabulary
+    from taggerd.metadata import Options, Vocabulary
     from taggerd.photo import Sidecar
     from taggerd.services.pools import Disks
-    from taggerd.settings import Settings
+    from taggerd.settings import Image, Settings
     from taggerd.settings.configuration import Configuration
     from taggerd.workers.pool import Workers
 
-log = structlog.get_logger(__name__)
-
-
-def local_now() -> datetime:
-    """Return the local time, aware."""
-    return datetime.now().astimezone()
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -75,10 +70,36 @@ class Services:
     """When the settings for sidecars changed."""
     remarked: set[str] = field(default_factory=set)
     """Keyword lists that have been warned about in this run."""
+    _decoding: asyncio.Semaphore = field(init=False)
 
-    def decoders_for(self, claim: Claim) -> Workers:
-        """Return the processes that decode the photo of *claim*."""
-        return self.slow_decoder if claim.slow else self.decoders
+    def __post_init__(self) -> None:
+        """Begin with no photo being decoded."""
+        self._decoding = asyncio.Semaphore(self.settings.workers.processes)
+
+    @asynccontextmanager
+    async def decoding(self, claim: Claim) -> AsyncIterator[Workers]:
+        """Give the processes that decode the photo of *claim*, to few photos at once.
+
+        Decoding takes more than one call. Without this the second call for the first photo would
+        come after the first one for all in flight, and a backend would wait for all of them.
+        """
+        if claim.slow:
+            yield self.slow_decoder
+        else:
+            async with self._decoding:
+                yield self.decoders
+
+    @property
+    def image(self) -> Image:
+        """The settings of the picture; ``max_edge`` is a number where the models are known."""
+        image = self.settings.image
+        edge = self.inference.picture_edge if image.max_edge == "auto" else None
+        return image.model_copy(update={"max_edge": edge}) if edge else image
+
+    def warm(self, photos: int) -> None:
+        """Start the processes for so many *photos* that come soon."""
+        self.decoders.warm(photos)
+        self.writers.warm(photos)
 
     @property
     def backends(self) -> frozenset[str]:
@@ -91,12 +112,7 @@ class Services:
             for name in sidecar.shadowing:
                 if name not in self.remarked:
                     self.remarked.add(name)
-                    log.warning(shadowing_note(name), first=printable(sidecar.path))
-
-
-def has_ledger(settings: Settings) -> bool:
-    """Say whether there is a ledger; opening one would create it."""
-    return SqliteLedger.exists(settings.state_directory)
+                    log.warning(metadata.shadowing_note(name), first=printable(sidecar.path))
 
 
 @asynccontextmanager
@@ -174,6 +190,7 @@ async def open_services(
             )
             trouble = await _opened(journal, may_wait=exclusive)
             inference.remember(ledger)
+            inference.budget.count_in(ledger, now)
             history = await recall_history(ledger, settings, now().timestamp(), keep=not dry_run)
             if dry_run:
                 ledger = await stack.enter_async_context(

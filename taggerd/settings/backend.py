@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from taggerd.settings.hours import Hours
+from taggerd.settings.price import DayBudget, Price
 from taggerd.settings.section import Section, UserPath
 
 
@@ -45,6 +53,12 @@ def _proxy(address: str) -> str:
         message = "must be the address of an HTTP proxy, like http://proxy:3128"
         raise ValueError(message)
     return address
+
+
+def _amount(value: object) -> object:
+    """Accept a number where an amount may have a unit."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:f}" if is_number else value
 
 
 def _endpoint_table(value: object) -> object:
@@ -134,6 +148,41 @@ class Backend(Section):
     registry_path: UserPath | None = Field(
         None, description="Registry file, JSON (see models.example.json)."
     )
+
+    budget_per_day: Annotated[str, BeforeValidator(_amount)] = Field(
+        "",
+        description="Most to spend in a day: an amount of money by backend.price, like 2.50, or "
+        '"500000 tokens" or "200 requests". When it is spent no more is asked until the next local '
+        "day; requests in flight by then are finished. All taggerd programs that share the state "
+        "directory count together. Empty: no limit.",
+    )
+    price: Price = Field(
+        Price(), description="What requests cost; only for estimates, totals and budget_per_day."
+    )
+
+    @field_validator("budget_per_day")
+    @classmethod
+    def _is_budget(cls, text: str) -> str:
+        DayBudget.of(text)
+        return text
+
+    @model_validator(mode="after")
+    def _money_has_a_price(self) -> Self:
+        """Refuse a budget in money that no price turns into requests: it would stop nothing."""
+        budget = self.budget
+        if budget is not None and budget.unit == "money" and not self.price.known:
+            message = (
+                f"budget_per_day = {self.budget_per_day} is an amount of money and needs "
+                '[backend.price]; without prices write a unit: "500000 tokens" or '
+                '"200 requests"'
+            )
+            raise ValueError(message)
+        return self
+
+    @property
+    def budget(self) -> DayBudget | None:
+        """What may be spent in a day; None: any amount."""
+        return DayBudget.of(self.budget_per_day)
 
     @field_validator("endpoints")
     @classmethod

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource
 
 from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
@@ -35,8 +34,6 @@ from taggerd.settings.sources import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from pydantic_settings import PydanticBaseSettingsSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ def _read(file: Path) -> Project:
             to it or exchange it; or it is a pyproject.toml without a table.
     """
     if file.name != PYPROJECT:
-        _refuse_shared(file)
+        refuse_shared(file)
     content = toml(file)
     if file.name != PYPROJECT:
         return Project(Layer(str(file), anchored(content, file.absolute().parent)))
@@ -129,7 +126,7 @@ def _read(file: Path) -> Project:
     return project
 
 
-def _refuse_shared(file: Path) -> None:
+def refuse_shared(file: Path) -> None:
     """Refuse a file by which another user would say where photos and keys go.
 
     Raises:
@@ -149,20 +146,24 @@ def _refuse_shared(file: Path) -> None:
 
 
 def validated(layers: list[Layer]) -> Settings:
-    """Merge the layers by pydantic-settings and validate the result."""
-
-    class Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: object, **__: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(InitSettingsSource(settings_cls, dict(lay.values)) for lay in layers)
-
+    """Merge the layers, highest first, and validate the result."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _above(merged, layer.values)
     try:
-        return Layered()
+        return Settings.model_validate(merged)
     except ValidationError as error:
         lines = [_complaint(layers, mistake) for mistake in error.errors()]
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def _above(higher: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one tree of settings over another: tables are merged, of all else the *higher* counts."""
+    return {**lower, **higher} | {
+        key: _above(higher[key], lower[key])
+        for key in higher.keys() & lower.keys()
+        if isinstance(higher[key], dict) and isinstance(lower[key], dict)
+    }
 
 
 _KINDS = {

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
-import tomllib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +14,9 @@ from taggerd.settings import Role
 from taggerd.settings.keys import fields_at, leaves, leaves_of_own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
 
     from taggerd.settings.configuration import Configuration
 
@@ -107,9 +106,7 @@ def template() -> str:
             about = fields_at(list(section[:-1])) or {}
             lines += ["", "", *_comment(about[section[-1]].description or "")]
             lines.append(f"[{'.'.join(section)}]")
-        default = None if field.default_factory else field.default
-        lines += ["", *_comment(field.description or "")]
-        lines.append(f"#{keys[-1]} = {literal(default)}")
+        lines += ["", *_comment(field.description or ""), default_line(keys[-1], field)]
         if keys == ("roles", "description", [*Role.model_fields][-1]):
             # The one table whose name the user chooses.
             example = files("taggerd").joinpath("data", "templates", "own_role.toml")
@@ -117,30 +114,10 @@ def template() -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_roots(text: str, roots: Sequence[Path]) -> str | None:
-    """Return a settings file with *roots* as import folders; None if it names some already.
-
-    Args:
-        text: the file, valid TOML. What else it says, and how, stays.
-        roots: absolute paths.
-    """
-    before = tomllib.loads(text)
-    line = f"roots = {literal([str(root) for root in roots])}"
-    # Behind the explanation that the generated file has; else first in its table; else at the end.
-    for pattern in (r"^#roots = \[\]$", r"^(\[arrivals\][ \t]*(#.*)?)$"):
-        found = re.search(pattern, text, re.MULTILINE)
-        if found:
-            kept = f"{found.group(1)}\n" if found.lastindex else ""
-            changed = text[: found.start()] + kept + line + text[found.end() :]
-            break
-    else:
-        changed = f"{text.rstrip()}\n\n[arrivals]\n{line}\n"
-    wanted = {**before, "arrivals": {**before.get("arrivals", {}), **tomllib.loads(line)}}
-    try:
-        is_right = tomllib.loads(changed) == wanted and not before.get("arrivals", {}).get("roots")
-    except tomllib.TOMLDecodeError:
-        return None  # an [arrivals] that is no table of its own, or roots that are set
-    return changed if is_right else None
+def default_line(key: str, field: FieldInfo) -> str:
+    """Return the line of :func:`template` that shows a setting's default."""
+    default = None if field.default_factory else field.default
+    return f"#{key} = {literal(default)}"
 
 
 def _comment(text: str) -> list[str]:

@@ -66,8 +66,9 @@ class Metadata(Section):
 
     language: str = Field(
         "",
-        description='Language of texts and keywords, e.g. "fr", "pt-BR", "ja" (BCP 47); empty: the '
-        "language of the prompts, with English rules for keywords.",
+        description='Language of texts and keywords, e.g. "fr", "pt-BR", "ja" (BCP 47); "en-US" '
+        "spells color and gray, where we choose the words; empty: the language of the prompts, "
+        "with English rules for keywords.",
     )
     target: Literal["sidecar", "embed", "both"] = Field(
         "sidecar",
@@ -77,7 +78,8 @@ class Metadata(Section):
     )
     overwrite: bool = Field(
         default=False,
-        description="Replace texts that a human wrote; the sidecar keeps the old ones.",
+        description="Replace texts that a human wrote, but not titles (dc:title), nor what was "
+        "edited in the review; the sidecar keeps the old ones.",
     )
     backup_originals: bool = Field(
         default=False,

@@ -112,3 +112,9 @@ class Prompts(Section):
         "looked up on this machine; never coordinates), date (month and year), folder (its name), "
         "keywords (those that humans wrote). []: nothing.",
     )
+    examples: list[Annotated[str, Field(max_length=300)]] = Field(
+        [],
+        max_length=10,
+        description="Captions of your own that a prompt shows as examples of style; they are sent "
+        "to the backend with every photo. taggerd suggestions offers those that you edited.",
+    )

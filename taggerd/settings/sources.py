@@ -6,21 +6,15 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
-
-from pydantic import BeforeValidator
-from pydantic_settings import EnvSettingsSource, SettingsError
+from typing import TYPE_CHECKING, Any, get_args
 
 from taggerd.errors import ConfigurationError
 from taggerd.photo import brief
-from taggerd.settings import Settings
 from taggerd.settings.keys import fields_at, leaves, nearest_to
 from taggerd.settings.section import UserPath, home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from pydantic.fields import FieldInfo
 
 SYSTEM_FILE = Path("/etc/taggerd/taggerd.toml")
 PREFIX = "TAGGERD__"
@@ -125,39 +119,24 @@ def _with_path(values: Mapping[str, Any], keys: tuple[str, ...], folder: Path) -
     return {**values, key: str(folder / Path(value).expanduser())}
 
 
-class _Environment(EnvSettingsSource):
-    """Reads variables; a list of texts may have commas between them, like ``jpg,png``."""
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: str) -> object:
-        """Read *value* as JSON or, where the setting is a list of texts, as these."""
-        try:
-            return super().decode_complex_value(field_name, field, value)  # type: ignore[arg-type]  # pydantic-settings passes None itself
-        except ValueError:
-            if field is None or value.lstrip().startswith("[") or not _holds_texts(field):
-                raise
-        if any(isinstance(each, BeforeValidator) for each in field.metadata):
-            return value  # the setting takes a text apart by itself
-        return [text.strip() for text in value.split(",") if text.strip()]
-
-
-def _holds_texts(field: FieldInfo) -> bool:
-    """Say whether a setting is a list of texts."""
-    (item,) = get_args(field.annotation) if get_origin(field.annotation) is list else (None,)
-    return item is str or get_origin(item) is Literal
-
-
 def environment() -> Layer:
     """Read the ``TAGGERD__…`` variables.
 
     Raises:
         ConfigurationError: one names no setting, or cannot be parsed.
     """
-    for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX):
-            keys = name[len(PREFIX) :].lower().split("__")
-            _check_key(keys, f"environment variable {name}", "__")
+    given = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
+    for name in given:
+        keys = name[len(PREFIX) :].lower().split("__")
+        _check_key(keys, f"environment variable {name}", "__")
+    if not given:
+        return Layer("environment", {})
+    from pydantic_settings import SettingsError  # noqa: PLC0415 - 50 ms that few starts need
+
+    from taggerd.settings.variables import variables  # noqa: PLC0415 - likewise
+
     try:
-        return Layer("environment", _Environment(Settings)())
+        return Layer("environment", variables(PREFIX))
     except SettingsError as error:
         field = str(error).split('"')[1] if '"' in str(error) else "?"
         message = (

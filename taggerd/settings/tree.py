@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
@@ -18,6 +17,7 @@ from taggerd.settings.metrics import Metrics
 from taggerd.settings.permissions import user_name
 from taggerd.settings.roles import Prompts, Roles
 from taggerd.settings.section import Section, UserPath, home, without_blanks
+from taggerd.settings.web import Web
 
 SERVICE_USER = "taggerd"
 """The user of ``taggerd.service``; other users' services are ``taggerd@NAME.service``."""
@@ -43,10 +43,30 @@ def default_state_directory(services: Path = Path("/var/lib")) -> Path:
     return state / "taggerd"
 
 
+_DEFAULT_EDGE = 1024
+_EDGES = range(128, 8192 + 1)
+"""Pixels."""
+
+
+def _max_edge(given: object) -> int | Literal["auto"]:
+    """Read ``image.max_edge``: of a union pydantic would complain once for each branch."""
+    if given == "auto":
+        return "auto"
+    text = str(given)  # the environment has it as text
+    if not text.isdecimal() or int(text[:9]) not in _EDGES:
+        message = f'must be "auto" or {_EDGES[0]} to {_EDGES[-1]} pixels, not {given!r}'
+        raise ValueError(message)
+    return int(text)
+
+
 class Image(Section):
     """The picture that is sent."""
 
-    max_edge: int = Field(1024, ge=128, le=8192, description="Longest side, pixels.")
+    max_edge: Annotated[int | Literal["auto"], PlainValidator(_max_edge)] = Field(
+        _DEFAULT_EDGE,
+        description='Longest side, pixels; "auto": the smallest from which the model that is asked '
+        "sees no less than from the default. Another size asks about no photo again.",
+    )
     quality: int = Field(85, ge=30, le=100, description="JPEG quality.")
     max_megapixels: float = Field(
         250.0,
@@ -65,6 +85,11 @@ class Image(Section):
         description="Tag a JPEG that lacks its last rows by those that are there, and note that in "
         'its record: "auto" from 95 % of them on, true from 90 % on, false never.',
     )
+
+    @property
+    def edge(self) -> int:
+        """Longest side, pixels; the default where ``max_edge`` is "auto" and no model is known."""
+        return _DEFAULT_EDGE if self.max_edge == "auto" else self.max_edge
 
 
 class Workers(Section):
@@ -89,13 +114,16 @@ class Workers(Section):
         ge=512,
         le=65536,
         description="Address space of the process that decodes slow photos, those that once took "
-        "too much memory or time; default: what the others leave of the 40 %.",
+        "too much memory or time; default: at most 768, of which a picture may take 512.",
     )
     slow_deadline_seconds: float = Field(
         600.0, gt=0, le=36000, description="Longest time for one slow photo, seconds."
     )
     files_per_process: int = Field(
-        500, ge=1, le=100000, description="Files after which a process is replaced."
+        500,
+        ge=1,
+        le=100000,
+        description="Photos after which a process is replaced; earlier if it grows.",
     )
 
 
@@ -117,6 +145,49 @@ class Queue(Section):
     )
     order: Literal["newest", "oldest"] = Field(
         "newest", description="Which complete photo comes first."
+    )
+
+
+class Burst(Section):
+    """Photos that a camera took in quick succession and that show the same."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Ask about the sharpest photo of a burst alone; the others take its words, and "
+        "their sidecars and records say so (inherited_from).",
+    )
+    seconds: float = Field(
+        1.0, ge=0, le=3600, description="Longest time between two photos of a burst, seconds."
+    )
+    distance: int = Field(
+        10,
+        ge=0,
+        le=128,
+        description="Most bits in which the difference hashes of two photos of a burst differ, of "
+        "128.",
+    )
+
+
+class Review(Section):
+    """What people do with the words before and after they are written."""
+
+    hold: bool = Field(
+        default=False,
+        description="Write nothing about a photo until somebody accepts what was answered: taggerd "
+        "web, or taggerd accept.",
+    )
+    hold_days: float = Field(
+        0.0,
+        ge=0,
+        le=3650,
+        description="Days that an answer waits to be accepted before after_hold is done; 0: for as "
+        "long as it takes.",
+    )
+    after_hold: Literal["write", "drop"] = Field(
+        "write",
+        description="What then becomes of it: it is written as if somebody had accepted it, or "
+        "dropped. A photo whose answer was dropped is left alone until taggerd retry PATH or scan "
+        "--retag.",
     )
 
 
@@ -149,15 +220,10 @@ class Service(Section):
     )
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """taggerd's settings."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        env_prefix="TAGGERD__",
-        env_nested_delimiter="__",
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     state_directory: UserPath = Field(
         default_factory=default_state_directory,
@@ -174,15 +240,18 @@ class Settings(BaseSettings):
     image: Image = Field(Image(), description="The picture that is sent.")
     workers: Workers = Field(Workers(), description="The processes that decode files.")
     queue: Queue = Field(Queue(), description="The order of work.")
+    burst: Burst = Field(Burst(), description="Which photos are asked about only once.")
     metadata: Metadata = Field(Metadata(), description="What is written.")
     ownership: Ownership = Field(Ownership(), description="How machine keywords are marked.")
     sidecar: SidecarNames = Field(SidecarNames(), description="How a new sidecar is named.")
     keywords: Keywords = Field(Keywords(), description="How keywords are cleaned.")
+    review: Review = Field(Review(), description="What waits until somebody accepts it.")
     journal: Journal = Field(Journal(), description="Records, summaries, metrics and report pages.")
     service: Service = Field(Service(), description="The daemon.")
     metrics: Metrics = Field(
         Metrics(), description="Figures for Prometheus, and the health of the daemon."
     )
+    web: Web = Field(Web(), description="The review in the browser.")
     hooks: Hooks = Field(
         Hooks(),
         description="Who is told what taggerd did: commands and webhooks, which never hold a photo "

@@ -16,7 +16,8 @@ _HERE = frozenset({"auto", "builtin:"})
 def addresses(rows: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the other machines' addresses that the settings name; None: they cannot be listed.
 
-    A name may lead elsewhere tomorrow, and nobody knows what a hook, a registry or a scraper needs.
+    A name may lead elsewhere tomorrow, and nobody knows what a hook, a registry, a scraper or a
+    browser needs.
 
     Args:
         rows: the settings, as ``taggerd config show --json`` prints them.
@@ -26,7 +27,7 @@ def addresses(rows: Mapping[str, Any]) -> tuple[str, ...] | None:
     anywhere += [
         key for key in values if key.startswith("hooks.") and key.endswith((".url", ".command"))
     ]
-    if any(values.get(key) for key in anywhere):
+    if any(values.get(key) for key in anywhere) or _is_shared(values.get("web.listen") or ""):
         return None
     named = [each["base_url"] for each in values.get("backend.endpoints") or []]
     named = named or [values["backend.base_url"]]
@@ -38,6 +39,14 @@ def addresses(rows: Mapping[str, Any]) -> tuple[str, ...] | None:
     if None in found:
         return None
     return tuple(sorted({str(each) for each in found if each and not ip_address(each).is_loopback}))
+
+
+def _is_shared(listen: str) -> bool:
+    """Say whether browsers on other machines ask there: their addresses are in no settings."""
+    if not listen or listen.isdecimal():
+        return False
+    number = _number(f"http://{listen}")
+    return number is None or not ip_address(number).is_loopback
 
 
 def _number(url: str) -> str | None:

@@ -99,6 +99,16 @@ def is_there(unit: ServiceUnit) -> bool:
     return unit.systemctl.says("is-enabled", "--", unit.name) == "enabled"
 
 
+def can_install(run: Path = Path("/run")) -> bool:
+    """Say whether this user's own session can have the service."""
+    try:
+        kind = Choice().new()
+        Systemctl(of_session=kind is Kind.SESSION).refuse_unless_there(run)
+    except ConfigurationError:
+        return False
+    return True
+
+
 def install(
     choice: Choice,
     roots: Sequence[Path],

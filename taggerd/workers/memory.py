@@ -23,7 +23,8 @@ LEAST_MEGABYTES = 512
 that these are more than its share: below 3.8 GB for the processes that there are by default."""
 MOST_TO_DECODE_MEGABYTES = LIBRARIES_MEGABYTES + 512
 """What more would let in is rarely a photo: a tiny AVIF of 164 megapixels wants 1.2 GB, and holds
-up the others for ten seconds. It is decoded as a slow photo, whatever the machine has."""
+up the others for ten seconds. It bounds the process for slow photos as well, unless a setting says
+more; :mod:`taggerd.imaging.limits` holds a picture to the 512 MB."""
 MOST_MEGABYTES = 2048
 """More than writing into any ordinary photo needs; exiftool holds one whole in memory."""
 
@@ -36,7 +37,7 @@ class Memory(NamedTuple):
     write: int
     """Of each process that writes."""
     slow: int
-    """Of the one that decodes slow photos: what the others leave of the share, and no less."""
+    """Of the one that decodes slow photos: no less than of the others that decode."""
 
 
 def memory_of(settings: settings.Workers, machine_megabytes: float) -> Memory:
@@ -47,7 +48,8 @@ def memory_of(settings: settings.Workers, machine_megabytes: float) -> Memory:
     decode = settings.memory_megabytes or min(write, MOST_TO_DECODE_MEGABYTES)
     others = settings.processes * (decode + write - 2 * LIBRARIES_MEGABYTES)
     rest = int(share - others) + LIBRARIES_MEGABYTES
-    return Memory(decode, write, settings.slow_memory_megabytes or max(write, rest))
+    slow = max(decode, min(rest, MOST_TO_DECODE_MEGABYTES))
+    return Memory(decode, write, settings.slow_memory_megabytes or slow)
 
 
 def machine_megabytes(root: Path = Path("/")) -> float:

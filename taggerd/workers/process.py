@@ -1,8 +1,8 @@
-"""The inside of one worker process: what `taggerd.workers.pool` starts and talks to.
+"""The inside of one worker process: what `taggerd.workers.worker` talks to.
 
-Started as ``python -m taggerd.workers.process``. It sets its limits before it imports anything
-large, then reads one request after another from its standard input and answers each on its original
-standard output. File descriptors 0 and 1 are replaced, because native libraries print to them.
+Forked from a process that has imported what it needs (:mod:`.forkserver`). It sets its limits and
+goes into its cage before it reads anything, then reads one request after another from a stream and
+answers each there. What native libraries print to its file descriptors 1 and 2 goes into a pipe.
 
 A message is a head (:data:`HEAD`: one byte for its kind, the number of the request, and the length
 of what follows) and its content. The parent sends ``(roots, function, args, kwargs)`` as a pickle;
@@ -27,6 +27,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -35,7 +36,6 @@ from taggerd import files
 from taggerd.errors import ProgramFault
 from taggerd.files import OpenFile
 from taggerd.workers import cage
-from taggerd.workers.build import RUNNING
 from taggerd.workers.replies import written, written_error
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ FILES_PER_PACKET = 200
 
 REQUEST = b"Q"
 READY = b"R"
-"""The process has started and set its limits: a line with its build, and one for each part of the
-cage that it lacks."""
+"""The process has set its limits: a line for each part of the cage that it lacks."""
 BEGUN = b"B"
 """The function is imported and called now; a process lost earlier is not the task's fault."""
 VALUE = b"V"
@@ -59,6 +58,11 @@ ERROR = b"E"
 SWELLED = b"M"
 """The function ran out of memory. The process exits after this."""
 
+_LONG_SECONDS = 0.25
+"""Of the processor: a task of more has mostly taken much memory, too. To give it back takes 1 to 8
+ms; what the process has now is not told by any file that it has open."""
+_LOWEST_PRIORITY = 19
+"""As of nice(1)."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -72,51 +76,37 @@ class Limits(NamedTuple):
     """Twice this is the limit on processor time of a task."""
     caged: bool
     """Whether it reads foreign bytes and needs nothing but them: see :mod:`.cage`."""
-
-    def arguments(self) -> tuple[str, ...]:
-        """Return them for the command line."""
-        return str(self.memory_megabytes), str(self.deadline_seconds), str(int(self.caged))
-
-    @classmethod
-    def of(cls, memory_megabytes: str, deadline_seconds: str, caged: str) -> Limits:
-        """Read :meth:`arguments`."""
-        return cls(int(memory_megabytes), float(deadline_seconds), bool(int(caged)))
+    slow: bool
+    """Whether it leaves the processor to every other process that wants it."""
 
 
-def main(limits: Limits, channel: int, parent: int) -> None:
-    """Serve the process *parent* until it closes the channel or dies.
+def main(limits: Limits, stream: int, channel: int, parent: int) -> None:
+    """Serve the program until it closes the stream, or the process *parent* dies.
 
     Args:
         limits: what this process may use.
+        stream: descriptor of the socket for requests and replies.
         channel: descriptor of the socket that open files come from.
-        parent: its process id.
+        parent: process id of the fork server, which dies with the program.
     """
-    requests, replies = _private_streams()
+    follow_parent(parent)
+    os.dup2(2, 1)
+    requests, replies = os.fdopen(stream, "rb"), os.fdopen(os.dup(stream), "wb")
     descriptors = socket.socket(fileno=channel)
     descriptors.settimeout(0)
-    _follow_parent(parent)
-    _leave_signals_to_parent()
     _limit(limits.memory_megabytes)
+    if limits.slow:
+        _step_back()
+    _show_memory(descriptors)
     lacking = cage.confine(channel) if limits.caged else ()
-    _send(replies, READY, 0, "\n".join((RUNNING.id, *lacking)).encode())
+    _send(replies, READY, 0, "\n".join(lacking).encode())
     while (request := _receive(requests)) is not None:
         _limit_processor_time(limits.deadline_seconds)
         if not _answer(*request, descriptors, replies):
             return
 
 
-def _private_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Move both channels away from file descriptors 0 and 1, where libraries print."""
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return requests, replies
-
-
-def _follow_parent(parent: int) -> None:
+def follow_parent(parent: int) -> None:
     """Die with the parent, also when it is killed."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -125,7 +115,7 @@ def _follow_parent(parent: int) -> None:
         sys.exit(1)
 
 
-def _leave_signals_to_parent() -> None:
+def leave_signals_to_parent() -> None:
     """Ignore Ctrl-C and a stop of the whole service: the parent finishes what is in flight.
 
     With empty handlers instead of SIG_IGN, which programs started from here would inherit.
@@ -143,6 +133,23 @@ def _limit(memory_megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # not everywhere is /proc writable
         Path("/proc/self/oom_score_adj").write_text("500", "ascii")
+
+
+def _step_back() -> None:
+    """Leave the processor to others; the cage lets nobody but root say so of this process later."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
+        # Where each session is a group of its own to the scheduler, the group counts.
+        Path("/proc/self/autogroup").write_text(str(_LOWEST_PRIORITY), "ascii")
+
+
+def _show_memory(channel: socket.socket) -> None:
+    """Lend the parent the file that says how much memory this process has.
+
+    Where /proc hides processes (ProtectProc= in systemd.exec(5)) the parent could not open it.
+    """
+    with contextlib.suppress(OSError), Path("/proc/self/statm").open("rb") as file:
+        socket.send_fds(channel, [b"M"], [file.fileno()])
 
 
 def _limit_processor_time(deadline_seconds: float) -> None:
@@ -219,7 +226,10 @@ def _answer(number: int, request: bytes, channel: socket.socket, replies: Binary
             roots, function, args, kwargs = _task(request, opened)
             files.work_below(*roots)
             _send(replies, BEGUN, number, b"")
+            began = time.process_time()
             value = written(function(*args, **kwargs))
+        if time.process_time() - began > _LONG_SECONDS:
+            _give_memory_back()
     except MemoryError:
         _send(replies, SWELLED, number, b"")
         return False
@@ -229,6 +239,17 @@ def _answer(number: int, request: bytes, channel: socket.socket, replies: Binary
         return True
     _send(replies, VALUE, number, value)
     return True
+
+
+def _give_memory_back() -> None:
+    """Have malloc return what is free to the kernel.
+
+    It keeps blocks of up to 32 MB that decoders have freed: after a HEIC or an AVIF the process was
+    so large that it was replaced.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim:
+        trim(0)
 
 
 def _send(replies: BinaryIO, tag: bytes, number: int, content: bytes) -> None:
@@ -244,7 +265,3 @@ def _receive(requests: BinaryIO) -> tuple[int, bytes] | None:
         return None
     _, number, length = HEAD.unpack(head)
     return number, requests.read(length)
-
-
-if __name__ == "__main__":
-    main(Limits.of(*sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5]))

@@ -14,7 +14,7 @@ from support.racing import RACES, give, needs_root, stealing, swapping
 
 from taggerd.arrivals import archives
 from taggerd.arrivals.members import SCRATCH, UnpackRequest
-from taggerd.errors import TaggerdError
+from taggerd.errors import PhotoGone, StorageError, TaggerdError
 from taggerd.photo import Stamp
 from taggerd.settings import Arrivals
 
@@ -106,6 +106,31 @@ def test_a_link_in_place_of_the_scratch_folder_leads_nowhere(
             with pytest.raises(TaggerdError):
                 archives.publish(request, scratch, known.identity)
     outside.check()
+
+
+def test_a_scratch_folder_that_is_stolen_as_it_is_made_is_a_fault_of_its_folder(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive, which is still there, is not taken for gone: it is reported and tried again."""
+    path = archive(inbox / "card.zip")
+    make = os.mkdir
+
+    def stolen(name: str, mode: int, *, dir_fd: int) -> None:
+        make(name, mode, dir_fd=dir_fd)
+        os.rename(name, "away", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", stolen)
+    with pytest.raises(StorageError, match="another program moved what was unpacked"):
+        unpack(path)
+    (inbox / "away").rmdir()
+
+    def gone(name: str, mode: int, *, dir_fd: int) -> None:
+        path.unlink()
+        stolen(name, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", gone)
+    with pytest.raises(PhotoGone):
+        unpack(path)
 
 
 def test_a_leftover_that_is_somebody_else_s_is_not_removed(inbox: Path) -> None:

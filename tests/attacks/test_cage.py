@@ -30,12 +30,13 @@ import pytest
 from PIL import Image
 from samples import dng
 from support.escapes import ESCAPES, PRELUDE
+from support.program import corpus
 
 from taggerd import files, settings
 from taggerd.errors import PhotoGone, WorkerLost
 from taggerd.imaging import open_photo, prepare
 from taggerd.photo import Picture, Stamp
-from taggerd.services.pools import DECODED
+from taggerd.services.pools import DECODED, DECODING
 from taggerd.workers import cage
 from taggerd.workers.pool import Workers
 
@@ -67,7 +68,7 @@ WORK_OUTSIDE = (
 async def working(*, caged: bool = True, **options: float) -> AsyncIterator[Workers]:
     """Workers that are closed again."""
     given = {"processes": 1, "deadline_seconds": 120, **options}
-    workers = Workers(settings.Workers(**given), caged=caged, returns=DECODED)
+    workers = Workers(settings.Workers(**given), caged=caged, returns=DECODED, loads=DECODING)
     try:
         yield workers
     finally:
@@ -154,18 +155,11 @@ async def test_every_format_is_decoded_inside(tmp_path: Path) -> None:
             assert (picture.width, picture.height) in {(96, 64), (48, 32)}, kind
 
 
-def corpus() -> list[Path]:
-    """Return real photos from the folder beside the repository, or skip."""
-    for parent in Path(__file__).resolve().parents:
-        if (folder := parent / "shared" / "corpus" / "photos").is_dir():
-            files.work_below(folder)
-            return sorted(folder.iterdir())
-    pytest.skip("no folder shared/corpus/photos beside the repository")
-
-
 async def test_real_photos_are_decoded_inside() -> None:
     """Photos of many cameras give the same picture inside as outside."""
-    paths = corpus()
+    folder = corpus("photos")
+    files.work_below(folder)
+    paths = sorted(folder.iterdir())
     async with working(processes=2) as inside, working(caged=False, processes=2) as outside:
         found = await asyncio.gather(*(_prepared(inside, path) for path in paths))
         expected = await asyncio.gather(*(_prepared(outside, path) for path in paths))

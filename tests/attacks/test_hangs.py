@@ -138,7 +138,8 @@ def test_worker_processes_that_hang_do_not_keep_the_service(
     photo(inbox / "a.jpg")
     daemon = taggerd.start("--input-dir", inbox)
     until(lambda: endless.photo_requests)
-    workers = children(daemon.pid)
+    templates = children(daemon.pid)
+    workers = [*templates, *(worker for each in templates for worker in children(each))]
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)
     daemon.send_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ from taggerd import imaging, logs, metadata, pipeline
 from taggerd.attempt import RunOptions
 from taggerd.ledger import SqliteLedger
 from taggerd.retry import DISK
-from taggerd.runner import runner as runners
+from taggerd.runner import attempts
 from taggerd.runner.runner import Runner
 from taggerd.testing import InMemoryLedger, ThreadWorkers
 from taggerd.workers.pool import Workers
@@ -156,7 +156,7 @@ def sabotage(
         ("confirm", pipeline),
         ("tags_of", pipeline),
         ("record_of", pipeline),
-        ("record_of", runners),
+        ("record_of", attempts),
     ):
         monkeypatch.setattr(module, name, harm.before(name, getattr(module, name)))
     return partial(harm, "listener")

@@ -13,7 +13,7 @@ from support.racing import give, needs_root
 from taggerd import files
 from taggerd.errors import ConfigurationError, StorageError
 from taggerd.inference.concurrency import Slots
-from taggerd.journal import Journal
+from taggerd.journal import Day, Journal
 from taggerd.journal.dayfile import DayFile, Entry
 from taggerd.journal.scanfile import write_jsonl, write_summary
 
@@ -155,7 +155,7 @@ def test_a_scan_file_is_no_link_of_others(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="another user's link"):
         write_jsonl(folder / "scan.jsonl", ['{"a": 1}'])
     with pytest.raises(StorageError, match="another user's link"):
-        write_summary(folder / "scan.md", [], title=DAY, thumbnails=tmp_path)
+        write_summary(folder / "scan.md", Day(DAY, []), lambda *_: [])
     assert secret.read_text() == "root:hash\n"
     folder.chmod(0o755)  # one's own link is followed, and the file stays private
     write_jsonl(folder / "scan.jsonl", ['{"a": 1}'])

@@ -117,7 +117,9 @@ def test_the_clients_trust_no_environment() -> None:
     root = Path(package.__file__).parent
     text = {file: file.read_text() for file in root.rglob("*.py")}
     makes = [
-        f for f, code in text.items() if re.search(r"httpx\.(Async)?Client\(|httpx\.get", code)
+        f
+        for f, code in text.items()
+        if re.search(r"httpx\.(Async)?(Client|HTTPTransport)\b|httpx\.get", code)
     ]
     assert sorted(makes) == [root / "hooks" / "webhook.py", root / "inference" / "client.py"]
     assert all("trust_env=False" in text[file] for file in makes)

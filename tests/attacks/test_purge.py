@@ -63,3 +63,18 @@ def test_photos_in_the_state_directory_stay(machine: Path) -> None:
         (state / name).write_text("")
     _purge(machine)
     assert [path.name for path in state.iterdir()] == ["ledger.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take another user's place")
+def test_nothing_of_the_review_stays(machine: Path) -> None:
+    """A purge takes its catalogue, its password, what was compared, its pictures and its pages."""
+    state = machine / "var" / "lib" / "taggerd"
+    for folder in ("comparisons/20260101-120000-0a1b", "previews"):
+        (state / folder).mkdir(parents=True)
+        (state / folder / "0000.jpg").write_text("")
+    (state / "outputs" / "summaries").mkdir(parents=True)
+    names = "catalogue.sqlite", "catalogue.sqlite-wal", "web-password", "outputs/index.html"
+    for name in (*names, "outputs/summaries/2026-01-01.html"):
+        (state / name).write_text("")
+    _purge(machine)
+    assert not state.exists()

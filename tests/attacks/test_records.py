@@ -107,7 +107,7 @@ async def test_whatever_the_outbox_raises_the_relay_goes_on(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so until the queue answers again."""
-    monkeypatch.setattr("taggerd.relay.DELIVER_SECONDS", 0.001)
+    monkeypatch.setattr("taggerd.relay.outbox.DELIVER_SECONDS", 0.001)
     async with site.services() as services:
         outbox, troubles = services.ledger.outbox, list[str]()
         errors = iter([KeyError("row"), MemoryError(), KeyError("row")])

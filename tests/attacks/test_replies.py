@@ -17,7 +17,7 @@ import pytest
 
 from taggerd import settings
 from taggerd.errors import WorkerLost
-from taggerd.photo import Keyword, Picture, Stamp
+from taggerd.photo import FINGERPRINT_EDGE, Fingerprint, Keyword, Picture, Stamp
 from taggerd.services.pools import DECODED
 from taggerd.workers.pool import Workers
 from taggerd.workers.replies import MOST_LEVELS, NotAReplyError, Replies
@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
 MOST = 200_000
 STAMP = {"size": 1, "mtime_ns": 2, "inode": 3, "device": 4}
+GREY = bytes(FINGERPRINT_EDGE**2)
+FINGERPRINT = {"grey": {"bytes": len(GREY)}, "sharpness": 0.5}
 PICTURE = {
-    "jpeg": {"bytes": "aGk="},
+    "jpeg": {"bytes": 0},
     "width": 1,
     "height": 2,
-    "thumbnail": {"bytes": ""},
+    "thumbnail": {"bytes": 0},
     "digest": "d",
     "stamp": {"Stamp": STAMP},
     "notes": {"tuple": ["n"]},
+    "fingerprint": {"Fingerprint": FINGERPRINT},
 }
 """As JSON has them; the tests change one thing."""
 
@@ -59,6 +62,12 @@ def read(content: bytes | str, expected: object = object) -> object:
     return Replies(DECODED, MOST).value(content, expected)
 
 
+def read_picture(picture: dict[str, Any], number: str = "77", grey: bytes = GREY) -> object:
+    """Read a picture; its 77, if it has one, is written as *number*; *grey* is behind it."""
+    text = json.dumps({"Picture": picture}).replace("77", number)
+    return read(text.encode() + b"\0" + grey, Picture)
+
+
 @contextlib.asynccontextmanager
 async def working(processes: int = 1) -> AsyncIterator[Workers]:
     """Decoders that are closed again."""
@@ -72,15 +81,16 @@ async def working(processes: int = 1) -> AsyncIterator[Workers]:
 
 def test_what_is_changed_below_was_a_reply() -> None:
     """Else the refusals would prove nothing."""
-    picture = read(json.dumps({"Picture": PICTURE}), Picture)
+    picture = read_picture(PICTURE)
     assert picture == Picture(
-        jpeg=b"hi",
+        jpeg=b"",
         width=1,
         height=2,
         thumbnail=b"",
         digest="d",
         stamp=Stamp(1, 2, 3, 4),
         notes=("n",),
+        fingerprint=Fingerprint(GREY, 0.5),
     )
 
 
@@ -156,12 +166,21 @@ def test_types_that_are_not_listed_are_not_built(name: str, inner: object) -> No
         b'{"bytes":"a"}',
         b'{"bytes":"YQ==\\n"}',
         b'{"bytes":5}',
+        b'{"bytes":-1}\0',
+        b'{"bytes":true}\0a',
+        b'{"bytes":1.0}\0a',
+        b'{"bytes":2}\0a',
+        b'{"bytes":1}\0ab',
+        b'[{"bytes":1},{"bytes":-1},{"bytes":1}]\0a',
+        b'[{"bytes":2},{"bytes":2}]\0abc',
+        b"1\0a",
+        b"\0",
         b'{"path":"YQBi"}',
         b'{"path":["a"]}',
     ],
 )
 def test_what_is_not_the_format_is_nothing(content: bytes) -> None:
-    """No pickle, no other encoding, no Base64 with anything in it, no path with NUL."""
+    """No pickle, no other encoding, not a byte more or less than it says, no path with NUL."""
     with pytest.raises(NotAReplyError):
         read(content)
 
@@ -179,7 +198,15 @@ def test_numbers_are_finite_and_of_64_bits(number: str) -> None:
     with pytest.raises(NotAReplyError):
         read(number)
     with pytest.raises(NotAReplyError):
-        read(json.dumps({"Picture": PICTURE | {"width": 77}}).replace("77", number), Picture)
+        read_picture(PICTURE | {"width": 77}, number)
+
+
+@pytest.mark.parametrize("length", [0, 1, len(GREY) - 1, len(GREY) + 1, 1000])
+def test_a_fingerprint_can_be_compared(length: int) -> None:
+    """Else the next photo of the camera, which another process decodes, would fail over it."""
+    changed = {"fingerprint": {"Fingerprint": FINGERPRINT | {"grey": {"bytes": length}}}}
+    with pytest.raises(NotAReplyError, match="pixels"):
+        read_picture(PICTURE | changed, grey=bytes(length))
 
 
 @pytest.mark.parametrize("escaped", [r'"\ud800"', r'"a\udcffb"', r'{"dict":{"\udfff":1}}'])
@@ -205,17 +232,20 @@ def test_no_name_comes_twice() -> None:
         *({"stamp": {"tuple": [1, 2, 3, 4]}}, {"stamp": {"Stamp": STAMP | {"size": "1"}}}),
         *({"stamp": {"Stamp": {"size": 1}}}, {"stamp": {"Picture": PICTURE}}),
         *({"notes": ["n"]}, {"notes": {"tuple": [1]}}, {"notes": "n"}, {"notes": {"tuple": [[]]}}),
+        *({"fingerprint": FINGERPRINT}, {"fingerprint": {"Stamp": STAMP}}),
+        *({"fingerprint": {"Fingerprint": FINGERPRINT | {"sharpness": "1"}}},),
+        *({"fingerprint": {"Fingerprint": FINGERPRINT | {"grey": "aGk="}}},),
         *({"more": 1}, {"__class__": 1}, {"self": 1}),
     ],
 )
 def test_fields_are_those_that_the_type_has(changed: dict[str, Any]) -> None:
     """None is missing, none is too many, and each holds what its annotation says."""
     with pytest.raises(NotAReplyError):
-        read(json.dumps({"Picture": PICTURE | changed}), Picture)
+        read_picture(PICTURE | changed)
     for missing in PICTURE:
         fewer = {name: value for name, value in PICTURE.items() if name != missing}
         with pytest.raises(NotAReplyError, match="other fields"):
-            read(json.dumps({"Picture": fewer}))
+            read_picture(fewer)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +384,9 @@ async def test_a_large_reply_leaves_the_main_process_time_for_others(
     async with working() as workers:
         for size in (0, 10, 3000, 30_000):
             assert len(await workers.run(eval, f"[0] * {size}")) == size
-    assert list(threads.values()) == [True, True, False, False]
+        for size in (300_000, 5_000_000):  # a picture is taken as it is
+            assert len(await workers.run(eval, f"b'0' * {size}")) == size
+    assert list(threads.values()) == [True, True, False, False, True, False]
 
 
 async def test_paths_are_absolute_for_processes(

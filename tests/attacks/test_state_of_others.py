@@ -15,8 +15,8 @@ from support.racing import NOBODY, give, needs_root
 
 from taggerd.daemon import instances
 from taggerd.errors import ConfigurationError, StartError
+from taggerd.ledger.opening import refuse_shared
 from taggerd.ledger.owners import Lock
-from taggerd.ledger.state_directory import refuse_shared
 from taggerd.settings import configuration
 from taggerd.settings.permissions import user_name, why_not_private
 

@@ -12,6 +12,7 @@ import pytest
 from support.program import photo
 
 from taggerd.journal.dayfile import encoded
+from taggerd.pages.static import static_files
 from taggerd.photo import escape_controls
 
 if TYPE_CHECKING:
@@ -123,15 +124,16 @@ def test_what_was_escaped_is_still_there(hostile: Program, tmp_path: Path) -> No
     assert TITLE in keywords
 
 
-def test_the_page_may_load_nothing_but_pictures(hostile: Program) -> None:
-    """Whatever gets into it: no script, no frame, no font, no request to anywhere."""
+def test_the_page_may_load_nothing_at_all(hostile: Program) -> None:
+    """Whatever gets into it: no script but its own, no frame, no font, no request to anywhere."""
     (page,) = (hostile.outputs / "summaries").glob("*.html")
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page.read_text())
     directives = dict(each.strip().split(" ", 1) for each in policy.split(";"))
     assert directives == {
         "default-src": "'none'",
-        "img-src": "'self' data: file:",
-        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "style-src": static_files()["export.css"].source_hash,
+        "script-src": static_files()["export.js"].source_hash,
         "base-uri": "'none'",
         "form-action": "'none'",
     }

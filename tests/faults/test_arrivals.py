@@ -7,12 +7,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from support.arriving import TIMING, Arriving, on_disk
+from support.arriving import Arriving, on_disk
 
 from taggerd.arrivals import inotify
 from taggerd.arrivals.reconciler import Reconciler
@@ -92,7 +91,7 @@ async def test_a_burst_that_overflows_the_kernel_s_queue(
         assert watching is not None
         await service.until(lambda: watching.overflows > 0)
         await service.reconcile()
-        await service.until(lambda: len(service.admitted) >= 20_000, 40)
+        await service.until(lambda: len(service.admitted) >= 20_000, 300)
         assert await service.missed() == set()
         assert (await service.ledger.counts()).queued == 20_000
         assert (len(service.admitted), service.admitted.total()) == (20_000, 20_000)
@@ -140,7 +139,7 @@ async def test_trees_that_come_at_once(root: Path, tmp_path: Path, burst: str) -
             (tmp_path / "source" / str(folder) / f"{number}.jpg").write_bytes(b"x" * number)
     async with Arriving(tmp_path / "state", root) as service:
         await shell(burst, root)
-        await service.until(lambda: len({path for path, _ in service.admitted}) >= 3_000, 30)
+        await service.until(lambda: len({path for path, _ in service.admitted}) >= 3_000, 120)
         await service.until_none_is_missed()
         here = on_disk(root)
         of_these = [n for (path, _), n in service.admitted.items() if path in here]
@@ -168,6 +167,10 @@ COPIERS = {
 }
 
 
+STRAIGHT = COPIERS["lightroom"], COPIERS["cp -p"]
+"""Each step of these is seen. On a busy machine it takes a while until the next one begins."""
+
+
 @pytest.mark.parametrize("copier", COPIERS.values(), ids=COPIERS)
 async def test_importers(root: Path, tmp_path: Path, copier: str) -> None:
     """What an importer copies is seen once, under its last name, when it is whole."""
@@ -176,10 +179,11 @@ async def test_importers(root: Path, tmp_path: Path, copier: str) -> None:
     whole = tmp_path / "whole.jpg"
     whole.write_bytes(bytes(3_000_000))
     os.utime(whole, (631_152_000, 631_152_000))
-    async with Arriving(tmp_path / "state", root) as service:
+    settle = 3.0 if copier in STRAIGHT else 0.3
+    async with Arriving(tmp_path / "state", root, settle_seconds=settle) as service:
         await shell(copier.format(whole), root)
         await service.until(lambda: bool(service.admitted))
-        await asyncio.sleep(0.6)  # twice the time to settle: anything else would come by now
+        await asyncio.sleep(2 * settle)  # anything else would come by now
         await service.reconcile()
         (((path, stamp), times),) = service.admitted.items()
         assert (path.name, stamp.size, times) == ("a.jpg", 3_000_000, 1)
@@ -240,11 +244,11 @@ async def test_names_that_lead_astray(root: Path, tmp_path: Path, at: str) -> No
             if at == "later":
                 make()
             await service.until(lambda: len(service.admitted) == 3)
-            await asyncio.wait_for(service.reconcile(), 10)
+            await asyncio.wait_for(service.reconcile(), 60)
             names = {os.fsencode(path.name) for path, _ in service.admitted}
             assert names == {b"one.jpg", b"two.jpg", b"r\xe9union \xff.jpg"}
             assert set(service.admitted.values()) == {1}
-            assert "too long for this system" in service.health.detail
+            await service.until(lambda: "too long for this system" in service.health.detail)
             (root / "after.jpg").touch()
             await service.until(lambda: len(service.admitted) == 4)
     finally:
@@ -277,7 +281,6 @@ async def test_a_thread_killed_by_an_error(
     fill(root, 5, 5)
     async with Arriving(tmp_path / "state", root) as service:
         await service.until_none_is_missed()
-        states: list[str] = []
         with monkeypatch.context() as fault:
             died = asyncio.Event()
             loop = asyncio.get_running_loop()
@@ -291,13 +294,9 @@ async def test_a_thread_killed_by_an_error(
             (root / "000" / "during.jpg").touch()
             if by == "a walk":
                 service.root.dirty.everything()
-            await asyncio.wait_for(died.wait(), 10)
-            end = time.monotonic() + 4 * TIMING.probe
-            while time.monotonic() < end or len(states) < 20:  # a slow machine logs for long
-                states.append(service.health.state)
-                await asyncio.sleep(0.01)
-        if method != "_note":  # the one that cannot raise: nothing is to be restarted
-            assert "degraded" in states
+            await asyncio.wait_for(died.wait(), 60)
+            if method != "_note":  # the one that cannot raise: nothing is to be restarted
+                await service.until(lambda: service.health.state == "degraded")
         await service.until_none_is_missed()
         await service.until(lambda: service.health.state == "watching")
         (root / "000" / "later.jpg").touch()
@@ -324,5 +323,5 @@ async def test_a_walk_cut_short_does_not_count_as_done(
             return step(self)
 
         monkeypatch.setattr(Reconciler, "_next_of_the_whole", fails_halfway)
-        await asyncio.wait_for(service.reconcile(), 10)
+        await asyncio.wait_for(service.reconcile(), 60)
         assert calls >= 150 + 300

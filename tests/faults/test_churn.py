@@ -30,14 +30,14 @@ class Churn:
         self.done = 0
 
     def run(self, seconds: float) -> None:
-        """Do one thing after the other for *seconds*, now and then in bursts."""
+        """Do one thing after the other for *seconds*, now and then in bursts; a few in any case."""
         deeds = [
             *[self._make_folder, self._make_photos, self._make_tree] * 2,
             *[self._move, self._move_out, self._move_in, self._replace, self._delete],
         ]
         end = time.monotonic() + seconds
         pause = threading.Event()
-        while time.monotonic() < end:
+        while time.monotonic() < end or self.done <= 10 * seconds:
             with contextlib.suppress(OSError, shutil.Error):  # into itself, over another: no matter
                 self._random.choice(deeds)()
             self.done += 1
@@ -132,12 +132,11 @@ async def test_churn(folders: tuple[Path, Path, Path], seed: int, seconds: float
         await asyncio.to_thread(churn.run, seconds)
         probed = await asyncio.to_thread(churn.probe)
         await service.reconcile()
-        await service.until_none_is_missed(60)
+        await service.until_none_is_missed(180)
         print(f"{churn.done} deeds, {probed} folders, {len(service.admitted)} photos")  # noqa: T201
-        assert churn.done > 10 * seconds
         probes = [path for path, _ in service.admitted if path.name == "probe.jpg"]
         assert len(probes) == len(set(probes)) == probed
         # Also the watch is whole again: one more in every folder, and nobody asks for a walk.
         for path in probes:
             path.with_name("last.jpg").touch()
-        await service.until_none_is_missed(60)
+        await service.until_none_is_missed(180)

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.dying import FOLLOWING
 from support.hearing import Listener
-from support.program import REPOSITORY, Program, photo, until
+from support.program import Program, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def die_at(program: Program, where: str, inbox: Path) -> int:
-    """Run the daemon until it dies at *where*; return how it ended."""
-    environment = program.full_environment()
-    environment["PYTHONPATH"] += f":{REPOSITORY / 'tests'}"
-    command = [sys.executable, "-m", "support.dying", where, "1", "run", "--input-dir", str(inbox)]
-    with (program.home / "daemon.log").open("ab") as log:
-        done = subprocess.run(
-            command, env=environment, cwd=program.home, stderr=log, timeout=90, check=False
-        )
-    return done.returncode
 
 
 def by_id(listener: Listener, kind: str) -> dict[str, Any]:
@@ -61,7 +47,7 @@ def test_a_kill_at_every_step_of_what_follows(
         taggerd.environment["TAGGERD__HOOKS__AFTER_PHOTO__URL"] = listener.url
     for number in range(3):
         photo(inbox / f"{number}.jpg", number)
-    assert die_at(taggerd, where, inbox) == -9
+    assert taggerd.die_at(where, "run", "--input-dir", inbox) == -9
     try:
         taggerd.start("--input-dir", inbox)
         names = {f"{n}.jpg{end}" for n in range(3) for end in ("", ".xmp")}

@@ -6,7 +6,6 @@ fills it, and taking that away makes room again.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.program import listening, photo, until
+from support.program import SECONDS, listening, photo, records_in, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +27,6 @@ pytestmark = pytest.mark.long
 PHOTOS = 20
 MANY = 100
 """Photos that the ledger needs more room for than it has already, on a state disk that is full."""
-"""More than are in flight at once."""
 
 
 class Disk:
@@ -41,7 +39,11 @@ class Disk:
         self._mount("-t", "tmpfs", "-o", "size=1m,mode=700", "taggerd-test")
 
     def _mount(self, *how: str) -> None:
-        done = subprocess.run(["mount", *how, self.folder], check=False, capture_output=True)
+        def mounted() -> subprocess.CompletedProcess[bytes] | None:
+            done = subprocess.run(["mount", *how, self.folder], check=False, capture_output=True)
+            return None if b"busy" in done.stderr else done
+
+        done = until(mounted)  # what writes a file there comes to its end
         if done.returncode:
             pytest.skip("needs the right to mount: " + done.stderr.decode().strip())
 
@@ -92,8 +94,7 @@ class Machine:
 
     def records(self) -> list[dict[str, Any]]:
         """Return every record, each line whole."""
-        files = sorted((self.outputs / "results").glob("*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return records_in(self.outputs)
 
     def attempts(self) -> int:
         """Return the attempts that are charged to photos not in flight."""
@@ -324,7 +325,7 @@ def test_a_scan_waits_for_room_on_the_photos_disk(machine: Machine) -> None:
             asked = machine.backend.photo_requests
             assert asked < 3 * PHOTOS, "photos whose sidecar finds no room are not all paid for"
             machine.disk.empty()
-            _, errors = scan.communicate(timeout=60)
+            _, errors = scan.communicate(timeout=SECONDS)
             said = [line for line in errors.splitlines() if not line.startswith("note: ")]
             assert (scan.returncode, said) == (0, [])
         finally:

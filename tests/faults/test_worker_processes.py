@@ -25,10 +25,22 @@ PROCESSES = 2
 """``workers.processes``: so many decode, and as many write."""
 
 
+def children(pid: int) -> list[int]:
+    """Return the process ids of its children, dead ones that nobody waited for included."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    with contextlib.suppress(OSError):
+        return sorted(int(pid) for task in tasks for pid in task.read_text().split())
+    return []
+
+
+def templates(daemon: Popen[bytes]) -> list[int]:
+    """Return the process ids of what workers are forked from."""
+    return children(daemon.pid)
+
+
 def workers(daemon: Popen[bytes]) -> list[int]:
-    """Return the process ids of the daemon's children, dead ones that nobody buried included."""
-    tasks = Path(f"/proc/{daemon.pid}/task").glob("*/children")
-    return sorted(int(pid) for task in tasks for pid in task.read_text().split())
+    """Return the process ids of the workers."""
+    return [worker for template in templates(daemon) for worker in children(template)]
 
 
 def state(pid: int) -> str:
@@ -102,14 +114,14 @@ def test_a_worker_that_is_lost_costs_one_attempt_of_one_photo(
 def test_workers_are_limited_replaced_and_know_no_secret(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:
-    """As the system sees them: no key in their environment, limits set, new ones after N tasks."""
+    """As the system sees them: no key in their environment, limits set, new ones after N photos."""
     backend.key = "sk-never-to-be-seen"
     taggerd.base_url = backend.base_url
     taggerd.environment |= {
         "TAGGERD__BACKEND__API_KEY": backend.key,
         "TAGGERD__WORKERS__MEMORY_MEGABYTES": "700",
         "TAGGERD__WORKERS__DEADLINE_SECONDS": "30",
-        # Both pools have two tasks a photo, 48 in all: the last process of each is not at its end.
+        # 24 photos in all: the last process of each pool is not at its end.
         "TAGGERD__WORKERS__FILES_PER_PROCESS": "5",
     }
     several(inbox, 0)

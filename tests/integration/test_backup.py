@@ -1,4 +1,4 @@
-"""Back up the ledger of a running service, and restore it by the README's own line."""
+"""Back up the ledger of a running service, and restore it by the documentation's own line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.program import REPOSITORY, CountingBackend, Program, photo, until
+from support.program import CountingBackend, Program, photo, until
+
+from taggerd.docs import chapters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +39,7 @@ def test_a_backup_is_restored_and_nothing_is_paid_for_again(
     until(lambda: len(taggerd.records()) == 3)
     taggerd.stop(daemon)
     sidecars = {path: path.read_bytes() for path in inbox.glob("*.xmp")}
-    readme = (REPOSITORY / "README.md").read_text()
-    (line,) = re.findall(r"^rm -f ledger\.sqlite-wal .*$", readme, re.MULTILINE)
+    (line,) = re.findall(r"^rm -f ledger\.sqlite-wal .*$", chapters()["files"], re.MULTILINE)
     restore = ["sh", "-c", line.replace("FILE", '"$0"'), file]
     subprocess.run(restore, cwd=taggerd.state, check=True)
     assert taggerd.status()["counts"]["recorded"] == 1

@@ -16,7 +16,7 @@ from support.program import CountingBackend, Program, corpus, otherwise, photo, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-WAITING_FOR_NOTHING = {"queued": 0, "claimed": 0, "unwritten": 0, "quarantined": 0}
+WAITING_FOR_NOTHING = {"queued": 0, "claimed": 0, "unwritten": 0, "held": 0, "quarantined": 0}
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.runner.outcome import Outcome
-    from taggerd.scan import Tally
+    from taggerd.scan import Estimate, Tally
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -45,6 +45,10 @@ class Night:
         """Return the local time with a fixed offset, as :func:`taggerd.services.local_now` does."""
         local = self.at.astimezone(self.zone)
         return self.at.astimezone(datetime.fromtimestamp(local.timestamp(), self.zone).tzinfo)
+
+    async def proceeds(self, estimate: Estimate) -> bool:  # noqa: ARG002 - Observer's form
+        """Begin."""
+        return True
 
     def probing(self, base_url: str) -> None:
         """Let the probe pass."""

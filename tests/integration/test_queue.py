@@ -55,7 +55,7 @@ def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) ->
     assert taggerd("scan", "--no-meta", card).returncode == 0
     assert taggerd.status()["counts"]["unwritten"] == 1
     shown = taggerd("status").stdout
-    assert "1 answered, not written yet (undone or --no-meta)" in shown
+    assert "1 answered, not written (undone, dropped or --no-meta)" in shown
     assert "today    1 record, 1 photo, 1 tagged" in shown
     assert "no photo to retry" in taggerd("retry", "--all").stdout
     assert taggerd("retry", "--failed").stdout == "1 photo is back in the queue\n"
@@ -91,6 +91,8 @@ def test_a_ledger_damaged_under_a_running_daemon_is_replaced(taggerd: Program, c
     until(lambda: taggerd.live().get("tagged") == 1)
     database = taggerd.state / "ledger.sqlite"
     with closing(sqlite3.connect(database)) as other:
+        # What the daemon still wrote would stand in its log, and hide the damage.
+        until(lambda: other.execute("SELECT count(*) FROM outbox").fetchone() == (0,))
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with database.open("r+b") as damaged:
         damaged.seek(4096)

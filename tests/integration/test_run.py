@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -85,7 +86,7 @@ def test_sigterm_leaves_the_rest_queued(
 ) -> None:
     """A stop ends photos in flight within the time given, and the others stay queued."""
     taggerd.base_url = backend.base_url
-    taggerd.environment["TAGGERD__SERVICE__DRAIN_SECONDS"] = "10"
+    taggerd.environment["TAGGERD__SERVICE__DRAIN_SECONDS"] = "120"
     for number in range(40):
         photo(inbox / f"{number}.jpg", number)
     daemon = taggerd.start("--input-dir", inbox)
@@ -300,3 +301,35 @@ def test_the_daemon_tells_systemd_how_it_is(taggerd: Program, inbox: Path, tmp_p
             heard.append(systemd.recv(4096))
     assert all(message.isascii() for message in heard)
     assert any(b"STATUS=" in message for message in heard)
+
+
+IMPORTS = """
+import sys
+
+class Imports:
+    def find_spec(name, path=None, target=None):
+        if name.startswith("taggerd.") and sys.argv[1:2] == ["run"]:
+            print("imports", name, file=sys.stderr, flush=True)
+
+sys.meta_path.insert(0, Imports)
+"""
+"""Tells on standard error what the daemon imports, its workers apart."""
+
+
+def test_nothing_is_imported_any_more_once_it_serves(
+    taggerd: Program, inbox: Path, backend: CountingBackend
+) -> None:
+    """What it imported after an upgrade would be another version's: pages were made by both."""
+    (taggerd.home / "sitecustomize.py").write_text(IMPORTS)
+    paths = [str(taggerd.home), taggerd.full_environment()["PYTHONPATH"]]
+    taggerd.environment["PYTHONPATH"] = os.pathsep.join(paths)
+    taggerd.base_url = backend.base_url
+    daemon = taggerd.start("--input-dir", inbox, "--verbose")
+    until(lambda: "all of the program is imported" in taggerd.log())
+    serves = taggerd.log()
+    assert serves.index(" serving ") < serves.index("imports taggerd.relay.reports\n")
+    photo(inbox / "late.jpg", 77)
+    until(lambda: sidecars(inbox) == 1)
+    assert taggerd.stop(daemon) == 0
+    assert list((taggerd.outputs / "summaries").glob("*.html"))
+    assert "imports " not in taggerd.log()[len(serves) :]

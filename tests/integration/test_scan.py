@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.foreign import exiftool
+from support.program import until
+
+from taggerd.inference import describer
 
 if TYPE_CHECKING:
     from support.program import CountingBackend, Program
@@ -81,6 +87,46 @@ def test_overwrite_metadata_asks_again(
     assert "tagged 5 of 5 photos" in again.stdout
     assert backend.photo_requests == 30
     assert len(taggerd.records()) == 10
+
+
+def sizes(backend: CountingBackend) -> list[tuple[int, int]]:
+    """Return the sizes of the pictures in the requests about photos."""
+    pictures = []
+    for _, body in backend.asked:
+        [url] = re.findall(rb'data:image/jpeg;base64,([^"]+)', body)
+        pictures.append(Image.open(io.BytesIO(base64.b64decode(url))).size)
+    return pictures
+
+
+def called(backend: CountingBackend, model: str) -> None:
+    """Let the describer go by the name of another *model*."""
+
+    def script(path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        asked = body.replace(model.encode(), describer.MODEL.encode())
+        status, answer = describer.respond("POST" if body else "GET", path, asked)
+        return status, {}, json.dumps(answer).replace(describer.MODEL, model).encode()
+
+    backend.script = script
+
+
+def test_the_model_decides_the_size_of_the_picture(
+    taggerd: Program, tmp_path: Path, backend: CountingBackend
+) -> None:
+    """By "auto" alone: a number counts as it is. Another size asks nobody again by itself."""
+    taggerd.base_url = backend.base_url
+    called(backend, "qwen2.5vl:7b")
+    card = tmp_path / "card"
+    card.mkdir()
+    Image.effect_noise((1500, 1000), 90).save(card / "a.jpg")
+    taggerd.environment["TAGGERD__IMAGE__MAX_EDGE"] = "auto"
+    done = taggerd("scan", card)
+    assert done.returncode == 0, done.stderr
+    assert sizes(backend) == [(1008, 672)] * 3
+    taggerd.environment["TAGGERD__IMAGE__MAX_EDGE"] = "1200"
+    taggerd("scan", card)
+    assert len(backend.asked) == 3
+    taggerd("scan", "--retag", card)
+    assert sizes(backend)[3:] == [(1200, 800)] * 3
 
 
 def test_a_dry_run_asks_and_records_but_writes_no_sidecar(
@@ -493,6 +539,13 @@ def test_a_photo_replaced_while_it_is_asked_about_is_asked_about_again(
     assert [record["error"] for record in taggerd.records()] == [""]
 
 
+def _is_pending(pid: int, number: signal.Signals) -> bool:
+    """Say whether a signal has not reached a process yet (proc_pid_status(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = re.findall(r"^ShdPnd:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("command", ["scan", "run"])
 def test_ctrl_c_twice_ends_without_a_traceback(
     taggerd: Program, card: Path, backend: CountingBackend, command: str
@@ -507,6 +560,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
 
     backend.script = script
     taggerd.base_url = backend.base_url
+    taggerd.environment["TAGGERD__SERVICE__DRAIN_SECONDS"] = "300"
     words = {"scan": ("scan", card), "run": ("run", "--input-dir", card)}[command]
     process = subprocess.Popen(
         taggerd.command(*words),
@@ -526,8 +580,9 @@ def test_ctrl_c_twice_ends_without_a_traceback(
             said = next(line for line in process.stderr if "stopping" in line)
         else:
             os.killpg(process.pid, signal.SIGINT)
+            until(lambda: not _is_pending(process.pid, signal.SIGINT))  # two would be one
         os.killpg(process.pid, signal.SIGINT)
-        said += process.communicate(timeout=15)[1]  # photos in flight would have 20 seconds
+        said += process.communicate(timeout=60)[1]  # photos in flight would have 300 seconds
     finally:
         answer.set()
         process.kill()

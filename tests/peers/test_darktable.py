@@ -21,7 +21,9 @@ from collections import defaultdict
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
+import httpx
 import pytest
+from support.browsing import Site
 from support.program import other_words, photo, until
 
 if TYPE_CHECKING:
@@ -282,3 +284,45 @@ def test_an_undo_right_after_an_import(
         read = _exiftool(path)
         assert [field for field in _FIELDS if field in read] == [], path.name
         assert "XMP-darktable:Xmp_version" in read
+
+
+def test_darktable_shows_what_somebody_wrote_in_the_browser(
+    taggerd: Program, backend: CountingBackend, tmp_path: Path, darktable: Darktable
+) -> None:
+    """An edit, a keyword that was dropped and one that was added; another model changes neither."""
+    taggerd.base_url = backend.base_url
+    site = Site(taggerd, tmp_path / "photos")
+    for number in range(2):
+        photo(site.folder / f"IMG_{number}.jpg", number)
+    site.tag()
+    site.start()
+    try:
+        with httpx.Client(follow_redirects=True, trust_env=False) as client:
+            client.get(site.link())
+            page = client.get(f"{site.url}/photos?q=IMG_0")
+            (path,) = set(re.findall(r'"(/photos/[0-9a-f]{24})[?"]', page.text))
+            page = client.get(site.url + path)
+            (token, *_) = re.findall(r'name="csrf" value="([^"]+)"', page.text)
+            word = min(_words(site.folder / "IMG_0.jpg.xmp"))
+            (seen,) = re.findall(r'name="seen_caption" value="([^"]*)"', page.text)
+            form = {"csrf": token, "caption": "A heron by the weir", "seen_caption": seen}
+            answer = client.post(
+                f"{site.url}{path}/edit", data=form | {"drop": word, "add": "weir"}
+            )
+            assert answer.status_code == 200, answer.text
+    finally:
+        site.end()
+    backend.script = other_words
+    site.tag("--retag")
+    held = darktable.import_folder(site.folder, 2)["IMG_0.jpg"]
+    assert held.title == "A heron by the weir"
+    assert "weir" in held.tags
+    assert word not in held.tags
+    assert held.tags == _words(site.folder / "IMG_0.jpg.xmp")
+
+
+def _words(sidecar: Path) -> set[str]:
+    """Return the keywords that exiftool reads."""
+    words = _exiftool(sidecar)["XMP-lr:HierarchicalSubject"]
+    assert isinstance(words, list)
+    return {*words}

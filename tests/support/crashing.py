@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from samples import dng
 
-from support.program import Program, photo, until
+from support.program import DYING_SECONDS, Program, photo, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def undisturbed(origin: Path) -> dict[str, str]:
     home.mkdir()
     folder = home / "photos"
     shutil.copytree(origin, folder)
-    done = Program(home)("scan", folder, seconds=120)
+    done = Program(home)("scan", folder, seconds=DYING_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     return contents(folder)
 
@@ -146,7 +146,7 @@ class Trial:
     def die_at(self, where: str, times: int) -> bool:
         """Live until the boundary *where* is reached; False: all was done before that."""
         life, key = self.begin(where, str(times))
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + DYING_SECONDS
         while life.poll() is None and time.monotonic() < deadline:
             if self._arguments[0] == "run" and self.complete and self._serves(life):
                 life.terminate()
@@ -165,7 +165,7 @@ class Trial:
     def die_after(self, seconds: float, sign: Callable[[], bool]) -> bool:
         """Live until *seconds* after *sign*; False: all was done before that."""
         life, key = self.begin()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + DYING_SECONDS
         while life.poll() is None and not sign() and time.monotonic() < deadline:
             _wait(life, 0.005)
         if _wait(life, seconds):
@@ -182,11 +182,12 @@ class Trial:
         if self._arguments[0] == "run":
             try:
                 until(
-                    lambda: (self.complete and self._serves(life)) or life.poll() is not None, 120
+                    lambda: (self.complete and self._serves(life)) or life.poll() is not None,
+                    DYING_SECONDS,
                 )
             finally:
                 life.terminate()
-        assert life.wait(120) == 0, self.log()
+        assert life.wait(DYING_SECONDS) == 0, self.log()
 
     def check(self) -> int:
         """Assert that nobody could tell that there was a kill; return the requests it cost."""
@@ -233,7 +234,7 @@ class Trial:
                 words = (process / "cmdline").read_bytes().decode().strip("\0").split("\0")
             except (OSError, ValueError):
                 continue
-            if "taggerd.workers.process" in words and int(words[-1]) in self._pids:
+            if "taggerd.workers.forkserver" in words and int(words[-1]) in self._pids:
                 found.append(process.name)
         return found
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from _typeshed import HasFileno
 
-_STEPS = ("claim", "decoded", "answers", "checkpoint", "written", "end")
+_STEPS = ("claim", "decoded", "checkpoint", "written", "end")
 _OUTBOX = ("outbox", "delivered")
 _CALLS = ("prepare", "read_embedded", "inspect", "normalise", "write")
 """Functions that run in a worker process."""
-_STATEMENTS = ("claim", "new_claim", "decoded", "put_answer")
+_STATEMENTS = ("claim", "new_claim", "decoded", "no_crashes", "put_answer", "spend")
 _INSIDE_WRITE = (
     "targets", "opened", "half", "written", "synced", "placed", "renamed", "unlinked", "lasting"
 )  # fmt: skip
@@ -83,6 +83,28 @@ FOLLOWING = (
 )
 """From the journal to the hooks, and to where the photo is released."""
 
+HOLDING = (
+    *(f"{query}:uncommitted" for query in ("finish", "let_go", "hold")),
+    "end:before",
+    "end:after",
+)
+"""From the answers to a photo that is held."""
+
+ACCEPTING = (
+    "accept:before",
+    "accept:uncommitted",
+    "request:uncommitted",
+    "accept:after",
+    "claim:after",
+    "write:before",
+    "write/placed",
+    "written:before",
+    "written:after",
+    *(f"{query}:uncommitted" for query in ("finish", "let_go", "send")),
+    "end:after",
+)
+"""From there to its sidecar."""
+
 BOUNDARIES = (*ADMITTED, *IN_AN_ATTEMPT, *TO_THE_JOURNAL)
 
 
@@ -91,8 +113,9 @@ def _die() -> NoReturn:
     raise AssertionError
 
 
-def _die_with_parent() -> NoReturn:
-    os.kill(os.getppid(), signal.SIGKILL)
+def _die_with_program() -> NoReturn:
+    # By its number: a worker's parent is the process that it was forked from.
+    os.kill(int(sys.argv[-1]), signal.SIGKILL)
     _die()
 
 
@@ -146,7 +169,7 @@ def _wrap_ledger(fuse: _Fuse) -> None:
     from taggerd.ledger.database import Database  # noqa: PLC0415 - likewise
     from taggerd.ledger.durability import Durability  # noqa: PLC0415 - likewise
 
-    for name in ("admit", *_STEPS, *_OUTBOX, "notify", "relocated", "defer_notice"):
+    for name in ("admit", *_STEPS, *_OUTBOX, "notify", "relocated", "defer_notice", "accept"):
         _around(sqlite.SqliteLedger, name, fuse)
     _around(Durability, "reached", fuse)
     do = Database.do
@@ -242,12 +265,12 @@ def dying_call(
     """Call *function* in a worker process that dies at *where*, and the program with it."""
     name, _, point = where.partition("/")
     if point == "begun":
-        _die_with_parent()
+        _die_with_program()
     if name == "write":
         _wrap_replacing(point)
     result = function(*args, **options)
     if point == "done":
-        _die_with_parent()
+        _die_with_program()
     return result
 
 
@@ -261,7 +284,7 @@ def _wrap_replacing(point: str) -> None:
 
         def call(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401 - whatever it takes
             original(*args, **kwargs)
-            _die_with_parent()
+            _die_with_program()
 
         setattr(owner, name, call)
 
@@ -269,13 +292,13 @@ def _wrap_replacing(point: str) -> None:
         def write(self, data: Any) -> NoReturn:  # noqa: ANN401 - bytes
             super().write(data[: len(data) // 2])
             self.flush()
-            _die_with_parent()
+            _die_with_program()
 
     def dying_open(descriptor: int, mode: str, **options: Any) -> Any:  # noqa: ANN401 - a file
         if mode != "wb":
             return builtins.open(descriptor, mode, **options)
         if point == "opened":
-            _die_with_parent()
+            _die_with_program()
         return Half(io.FileIO(descriptor, "w"))
 
     if point in {"opened", "half"}:
@@ -283,7 +306,7 @@ def _wrap_replacing(point: str) -> None:
     elif point == "unlinked":
 
         def dying_fsync_name(path: Path) -> None:  # noqa: ARG001 - the name in its stead
-            _die_with_parent()
+            _die_with_program()
 
         atomic.fsync_name = dying_fsync_name
     else:
@@ -302,7 +325,7 @@ def _wrap_replacing(point: str) -> None:
 def main() -> int:
     """Run the program until it comes to the boundary."""
     where, count, *arguments = sys.argv[1:]
-    if where not in (*BOUNDARIES, *FOLLOWING):
+    if where not in {*BOUNDARIES, *FOLLOWING, *HOLDING, *ACCEPTING}:
         sys.exit(f"no such boundary: {where}")
     fuse = _Fuse(where, int(count))
     for wrap in (_wrap_ledger, _wrap_workers, _wrap_journal, _wrap_pipeline, _wrap_release):

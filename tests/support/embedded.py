@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from taggerd.metadata import (
         Adopted,
         Adoption,
+        Edit,
+        Edited,
         Embedded,
         Inspection,
         Options,
         Said,
+        Stale,
         View,
     )
     from taggerd.photo import Photo, Provenance, Sidecar, Tags
@@ -42,6 +45,16 @@ def write(
 ) -> tuple[Sidecar, ...]:
     """Read, then write."""
     return metadata.write(photo, tags, provenance, options, said_by_all(photo))
+
+
+def edit(photo: Photo, wanted: Edit, options: Options) -> Edited | Stale:
+    """Read, then edit."""
+    return metadata.edit(photo, wanted, options, said_by_all(photo))
+
+
+def restore(photo: Photo, undo: str, options: Options) -> Edited:
+    """Read, then restore."""
+    return metadata.restore(photo, undo, options, said_by_all(photo))
 
 
 def inspect(photo: Photo, options: Options, wanted: Collection[ContextWord] = ()) -> Inspection:

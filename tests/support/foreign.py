@@ -41,6 +41,7 @@ _ATTRIBUTE = re.compile(rb"""\s+([^\s=]+)\s*=\s*("[^"]*"|'[^']*')""")
 _CUT = b"\0"
 _HOLDER = rb"(?:\w+:)?(?:Description|RDF)"
 _INSIDE = rb"""(?:[^<>"']|"[^"]*"|'[^']*')*?"""
+_COMMENT = re.compile(rb"<!\[CDATA\[.*?\]\]>|(<!--.*?-->|<\?.*?\?>)", re.DOTALL)
 _EMPTY = re.compile(rb"<(" + _HOLDER + rb")\b(" + _INSIDE + rb")\s*/>")
 
 
@@ -124,7 +125,7 @@ def same_outside(before: bytes, after: bytes) -> bool:
     """Say whether two sidecars have the same bytes outside the properties taggerd may write.
 
     What is put in or taken out has the white space around it with it; an element without content
-    may be written as ``<a></a>``.
+    may be written as ``<a></a>``. Comments inside those properties stay too, in or behind them.
     """
     pieces = _without_ours(after).split(_CUT)
     pattern = rb"\s*".join(re.escape(piece.strip()) for piece in pieces if piece.strip())
@@ -148,7 +149,8 @@ def _without_ours(data: bytes) -> bytes:
         else:
             cuts += inner + attributes
     for start, end in sorted(cuts, reverse=True):
-        text = text[:start] + _CUT + text[end:]
+        comments = [found[1] or b"" for found in _COMMENT.finditer(text, start, end)]
+        text = text[:start] + _CUT + b"".join(comments) + text[end:]
     return re.sub(_EMPTY, rb"<\1\2></\1>", text)
 
 

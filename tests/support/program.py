@@ -32,8 +32,12 @@ T = TypeVar("T")
 Reply = tuple[int, dict[str, str], bytes]
 """Status, headers and body of a scripted answer."""
 
-SECONDS = 60.0
-"""Longest wait for the program to do something that takes it about one second."""
+SECONDS = 180.0
+"""Longest wait for the program to do something that takes it about one second; on a machine where
+ten others want each processor it takes half a minute."""
+DYING_SECONDS = 300.0
+LONGEST_LOG = 50_000
+"""Of what the daemons of a test have logged, so much is shown if it fails."""
 
 
 def corpus(part: str) -> Path:
@@ -53,6 +57,13 @@ def until(what: Callable[[], T | Literal[False] | None], seconds: float = SECOND
         threading.Event().wait(0.05)
     message = f"{what} is not so after {seconds:g} s"
     raise AssertionError(message)
+
+
+def records_in(outputs: Path) -> list[dict[str, Any]]:
+    """Return every record of a journal, in order; not one whose line is only half written yet."""
+    files = sorted((outputs / "results").glob("*.jsonl"))
+    whole = (file.read_bytes().rpartition(b"\n")[0] for file in files)
+    return [json.loads(line) for lines in whole for line in lines.splitlines()]
 
 
 @contextmanager
@@ -97,8 +108,7 @@ class Program:
 
     def records(self) -> list[dict[str, Any]]:
         """Return every record of the journal, in order."""
-        files = sorted((self.outputs / "results").glob("*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return records_in(self.outputs)
 
     def log(self) -> str:
         """Return what the daemons have logged."""
@@ -192,9 +202,27 @@ class Program:
         return re.sub(r"\n {9}", " ", shown.stdout)
 
     def stop(self, daemon: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
-        """Send a signal to the daemon and return its exit code."""
+        """Send a signal to the daemon and return its exit code; print its log if that is not 0."""
         daemon.send_signal(number)
-        return daemon.wait(SECONDS)
+        code = daemon.wait(SECONDS)
+        if code:
+            sys.stdout.write(self.log())
+        return code
+
+    def die_at(self, where: str, *arguments: object, times: int = 1) -> int:
+        """Run a command until it comes to *where* so many times; return how it ended."""
+        environment = self.full_environment()
+        environment["PYTHONPATH"] += f":{REPOSITORY / 'tests'}"
+        command = [sys.executable, "-m", "support.dying", where, str(times), *map(_text, arguments)]
+        with (self.home / "daemon.log").open("ab") as log:
+            return subprocess.run(
+                command,
+                env=environment,
+                cwd=self.home,
+                stderr=log,
+                timeout=DYING_SECONDS,
+                check=False,
+            ).returncode
 
     def end(self) -> None:
         """Kill whatever daemon still runs."""

@@ -73,7 +73,7 @@ def served(
 def _answers(url: str) -> bool:
     """Say whether anything answers there."""
     try:
-        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own address
+        urllib.request.urlopen(url, timeout=30).close()  # noqa: S310 - our own address
     except urllib.error.HTTPError:
         return True
     except OSError:

@@ -13,11 +13,13 @@ import httpx
 from support.program import photo
 from taggerd.arrivals import Seen, see
 from taggerd.inference import describer
+from taggerd.services import local_now
 from taggerd.settings import Settings
 from taggerd.testing import InMemoryLedger, stand_in_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
     from pathlib import Path
 
     from taggerd.ledger import Claim
@@ -42,6 +44,7 @@ class Site:
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     answer: Callable[[httpx.Request], httpx.Response | None] = nothing
     """Answers a question instead of the describer, or raises; None: the describer answers."""
+    now: Callable[[], datetime] = local_now
     questions: int = 0
     """How many were asked since the services were opened."""
 
@@ -63,7 +66,7 @@ class Site:
         transport = httpx.MockTransport(self._serve)
         usual, self.answer = self.answer, nothing
         async with stand_in_services(
-            self.settings, self.ledger, transport=transport, sleep=at_once
+            self.settings, self.ledger, transport=transport, sleep=at_once, now=self.now
         ) as services:
             self.questions, self.answer = 0, usual
             yield services

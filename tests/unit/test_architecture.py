@@ -25,9 +25,21 @@ if TYPE_CHECKING:
 PACKAGE = Path(taggerd.__file__).parent
 REPOSITORY = PACKAGE.parent
 
-PACKAGES = frozenset({"arrivals", "hooks", "imaging", "inference", "journal", "ledger", "metadata"})
+PACKAGES = frozenset(
+    {
+        "arrivals",
+        "catalogue",
+        "hooks",
+        "imaging",
+        "inference",
+        "journal",
+        "ledger",
+        "metadata",
+        "pages",
+    }
+)
 """Each does one thing to a photo, and knows none of the others: the pipeline calls them."""
-SHARED = frozenset({"__version__", "errors", "files", "photo", "retry", "settings"})
+SHARED = frozenset({"__version__", "errors", "files", "lazy", "logs", "photo", "retry", "settings"})
 """What each of them may use; it uses nothing but itself."""
 ROOT_MODULES = 15
 """More than fit one glance belong into packages."""
@@ -35,26 +47,28 @@ LAYERS = (
     {"testing"},  # fakes for tests: used by nothing here
     {"__main__"},
     {"cli"},
-    {"daemon", "scan", "show", "undo"},
+    {"web"},
+    {"compare", "daemon", "review", "scan", "setup", "show", "undo"},
     {"runner"},
     {"pipeline"},
     {"attempt", "context"},
     {"services"},
     {"relay"},
-    PACKAGES | {"observe", "units", "workers"},
+    PACKAGES | {"burst", "docs", "observe", "units", "workers"},
     {"files"},
     {"logs", "retry", "settings"},
     {"photo"},
-    {"__version__", "errors"},
+    {"__version__", "errors", "lazy"},
 )
 """From top to bottom: a part imports parts further down."""
 HOMES = {
     "babel": ("inference/languages.py", "settings/metadata.py"),
-    "h11": ("observe/server.py",),
+    "h11": ("observe/server.py", "web/server.py"),
     "httpx": ("inference/", "hooks/", "testing.py"),
     "inflect": ("metadata/keywords/",),
-    "jinja2": ("journal/",),
+    "jinja2": ("pages/",),
     "logging_journald": ("logs.py",),
+    "markdown_it": ("pages/",),
     "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG
     "pillow_heif": ("imaging/",),
     "pillow_jxl": ("imaging/",),
@@ -65,8 +79,12 @@ HOMES = {
     "rawpy": ("imaging/",),
     "rich": ("cli/",),
     "sdnotify": ("daemon/systemd.py",),
-    "sqlite3": ("ledger/",),
+    "sqlite3": ("catalogue/", "ledger/"),
+    "starlette": ("web/",),
+    "structlog": ("logs.py",),  # it is imported there as if rich were not installed
+    "tomlkit": ("settings/editing.py",),
     "typer": ("cli/",),
+    "uvicorn": ("web/",),
     "watchdog": ("arrivals/inotify.py",),
 }
 """Where a library may be imported: there its errors and its bytes are dealt with."""
@@ -153,10 +171,13 @@ def test_the_libraries_that_the_project_is_given_do_their_work(library: str) -> 
 
 
 OWN_PATHS = {
+    "catalogue/": "the state directory",
     "cli/__init__.py": "/dev/null",
     "cli/adopt.py": "records that the user names",
     "cli/config.py": "the settings",
+    "compare/kept.py": "comparisons, in the state directory",
     "daemon/": "status and state",
+    "docs/": "its own chapters",
     "files.py": "the module that does it",
     "inference/": "slots, prompts, the registry",
     "journal/": "the outputs",
@@ -164,9 +185,12 @@ OWN_PATHS = {
     "metadata/keywords/vocabulary.py": "the user's list of keywords",
     "services/settings_history.py": "the same list",
     "observe/": "its socket and its text file",
+    "pages/": "templates and static files of the package",
+    "setup/": "settings of photo programs, and folders before they are roots",
     "settings/": "the settings, and whether folders that they name are there",
     "testing.py": "fakes",
     "units/": "systemd's files",
+    "web/": "the state directory",
     "workers/": "the kernel's files",
 }
 """Where paths are opened that lie below no import folder, and which."""
@@ -191,6 +215,8 @@ NOT_BELOW_A_ROOT = {
     ("arrivals/walk.py", "entry.stat"): "of a folder that is open",
     ("arrivals/watch.py", "_LIMIT.read_text"): "/proc",
     ("cli/report.py", "journal.open"): "the outputs",
+    ("cli/report.py", "webbrowser.open"): "no file, a browser",
+    ("cli/web.py", "webbrowser.open"): "an address",
     ("context.py", "open"): "data of the package",
     ("imaging/decode.py", "Image.open"): "an open file",
     ("imaging/raw.py", "Image.open"): "an open file",
@@ -201,7 +227,9 @@ NOT_BELOW_A_ROOT = {
     ("metadata/embedding/replacement.py", "os.utime"): "a descriptor",
     ("metadata/embedding/replacement.py", "shutil.copyfileobj"): "open files",
     ("metadata/versions.py", "shutil.which"): "exiftool",
-    ("services/services.py", "SqliteLedger.exists"): "the state directory",
+    ("review/feed.py", "stat"): "the ledger",
+    ("review/pictures.py", "file.stat"): "an open file",
+    ("review/pictures.py", "os.utime"): "a descriptor",
     ("services/services.py", "SqliteLedger.open"): "the state directory",
 }
 """Calls elsewhere that look as if they took a path below an import folder, and what they take."""

@@ -18,6 +18,7 @@ import structlog
 from logging_journald import JournaldTransport
 
 from taggerd import logs
+from taggerd.docs import chapters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,10 +251,9 @@ def test_elsewhere_there_are_lines(
     assert second == "taggerd: no such setting"
 
 
-def test_the_readme_names_ids_that_exist() -> None:
+def test_the_documentation_names_ids_that_exist() -> None:
     """Whoever copies one from there gets alarms."""
-    readme = PACKAGE.parent / "README.md"
-    named = set(re.findall(r"`([0-9a-f]{32})`", readme.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`([0-9a-f]{32})`", chapters()["monitoring"]))
     assert named
     assert named <= set(logs.MESSAGE_IDS.values())
 

@@ -34,7 +34,7 @@ def test_each_command_is_in_the_manual() -> None:
     page = manual.documents()[PAGES[0]]
     assert "\n.SS taggerd scan [OPTIONS] [PATH]...\n" in page
     assert "\n.SS taggerd config check [OPTIONS]\n" in page
-    assert "\n\\fB\\-\\-dry\\-run\\fR\nAsk and record, but write no sidecars.\n" in page
+    assert "\n\\fB\\-\\-dry\\-run\\fR\nAsk and show what would change; write no sidecars.\n" in page
 
 
 def test_each_setting_is_in_the_manual() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taggerd import errors
-from taggerd.errors import BackendDenied, ConfigurationError, PhotoChanged, TaggerdError
+from taggerd.errors import BackendDenied, ConfigurationError, Conflict, PhotoChanged, TaggerdError
 from taggerd.retry import DISK, ENDPOINT, PHOTO, POLICIES, Backoff, policy_of
 
 ERRORS = [
@@ -17,9 +17,9 @@ ERRORS = [
 
 @pytest.mark.parametrize("kind", sorted(ERRORS, key=str))
 def test_every_error_has_a_row_or_a_base_class_with_one(kind: type[TaggerdError]) -> None:
-    """Only a wrong setting has none: it ends the program before any photo is touched."""
+    """Two have none, and meet no photo in the queue: a wrong setting, and two people's edits."""
     found = any(base in POLICIES for base in kind.__mro__)
-    assert found == (kind not in {TaggerdError, ConfigurationError})
+    assert found == (kind not in {TaggerdError, ConfigurationError, Conflict})
 
 
 def test_what_the_backend_or_the_machine_does_costs_no_photo_anything() -> None:
@@ -31,7 +31,10 @@ def test_what_the_backend_or_the_machine_does_costs_no_photo_anything() -> None:
 def test_what_pauses_something_says_for_how_long_and_the_rest_waits_for_nothing() -> None:
     """But for an endpoint that nobody has looked at yet: it is probed at once."""
     for kind, policy in POLICIES.items():
-        assert bool(policy.pauses) == (policy.backoff is not None) or kind is errors.NotProbed
+        assert bool(policy.pauses) == (policy.backoff is not None) or kind in {
+            errors.NotProbed,
+            errors.BudgetSpent,
+        }
 
 
 def test_an_error_without_a_row_follows_its_base_class() -> None:

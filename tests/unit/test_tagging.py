@@ -18,6 +18,9 @@ from taggerd.testing import InMemoryLedger
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from taggerd.ledger import Claim
+    from taggerd.photo import Answer, Spending, Usage
+
 
 ROLES = 3
 TAG = RunOptions(run="r")
@@ -70,6 +73,34 @@ async def test_a_dry_run_asks_and_writes_nothing(site: Site) -> None:
     assert result.record.dry_run
     assert not sidecar(path).exists()
     assert site.questions == ROLES
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("per-role", ROLES), ("combined", 1)])
+async def test_each_request_is_one_step_of_the_ledger(site: Site, mode: str, steps: int) -> None:
+    """Its answers and what they cost are kept together, before more is paid for."""
+    kept: list[tuple[int, int]] = []
+
+    class Watched(InMemoryLedger):
+        async def checkpoint(
+            self, claim: Claim, digest: str, *answers: Answer, spent: Spending | None = None
+        ) -> None:
+            requests = sum(usage.requests for usage in (spent or {}).values())
+            kept.append((len(answers), requests))
+            await super().checkpoint(claim, digest, *answers, spent=spent)
+
+        async def spend(self, day: str, model: str, usage: Usage) -> None:
+            kept.append((0, usage.requests))
+            await super().spend(day, model, usage)
+
+    site.ledger = Watched()
+    backend = site.settings.backend.model_copy(update={"request_mode": mode})
+    site.settings = site.settings.model_copy(update={"backend": backend})
+    await site.arrive("a.jpg")
+    async with site.services() as services:
+        kept.clear()
+        await tag(Attempt(await site.claim(), local_now()), services, TAG)
+    assert kept == [(ROLES // steps, 1)] * steps
+    assert site.questions == steps
 
 
 async def test_answers_that_are_held_are_not_paid_for_again(site: Site) -> None:

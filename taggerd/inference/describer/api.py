@@ -159,7 +159,7 @@ def _answer(prompt: str, jpeg: bytes | None, keys: Sequence[str] = ()) -> str:
         message = f"the picture cannot be read: {error}"
         raise _Refusal(400, message) from None
     if len(keys) > 1:
-        return sentences.answers(keys, summary)
+        return sentences.answers(prompt, keys, summary)
     return sentences.answer(prompt, summary)
 
 

@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from taggerd.inference.languages import american
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,6 +17,8 @@ _BRIGHT, _DARK = 0.62, 0.28
 _HARD, _SOFT = 0.27, 0.09
 _SHARP, _BLURRED = 0.11, 0.03
 _MOST_KEYWORDS = 12
+_AMERICAN = re.compile(r"\bEnglish \([^()]*United States")
+"""How a prompt names the language ``en-US``."""
 _SHAPES = {
     "landscape": "landscape-format",
     "portrait": "portrait-format",
@@ -24,11 +28,15 @@ _SHAPES = {
 
 
 def answer(prompt: str, summary: PixelSummary) -> str:
-    """Answer a prompt about a picture.
+    """Answer a prompt about a picture, in the English that it asks for.
 
     The words of the prompt tell what it asks for: one colour, keywords, sentences, else a caption.
     """
-    asked = prompt.casefold()
+    said = _answer(prompt.casefold(), summary)
+    return american(said) if _AMERICAN.search(prompt) else said
+
+
+def _answer(asked: str, summary: PixelSummary) -> str:
     if re.search(r"\bcolou?r\b", asked) and "one word" in asked:
         return _one_colour(asked, summary)
     if re.search(r"\b(keywords?|tags)\b", asked):
@@ -40,14 +48,17 @@ def answer(prompt: str, summary: PixelSummary) -> str:
     return caption(summary)
 
 
-def answers(keys: Sequence[str], summary: PixelSummary) -> str:
+def answers(prompt: str, keys: Sequence[str], summary: PixelSummary) -> str:
     """Answer under several keys at once: keywords, description, and captions under any other."""
-    said = {"keywords": keywords(summary), "description": description(summary)}
-    return json.dumps({key: said.get(key) or caption(summary) for key in keys})
+    spelt = american if _AMERICAN.search(prompt) else str
+    words = [spelt(word) for word in keywords(summary)]
+    said = {"keywords": words, "description": spelt(description(summary))}
+    return json.dumps({key: said.get(key) or spelt(caption(summary)) for key in keys})
 
 
 def _one_colour(asked: str, summary: PixelSummary) -> str:
     """Name the largest colour, of those that the question offers if it offers any."""
+    asked = asked.replace("gray", "grey")
     offered = [name for name, _ in summary.colours if re.search(rf"\b{name}\b", asked)]
     return (offered or [summary.colours[0][0]])[0]
 

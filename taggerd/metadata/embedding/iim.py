@@ -157,17 +157,19 @@ def iptc_in(data: bytes) -> bytes:
     return b"".join(held)
 
 
-def followed(iim: Iim, before: Said, after: Said) -> tuple[Iim, list[str]]:
+def followed(iim: Iim, before: Said, after: Said, *, edited: bool = False) -> tuple[Iim, list[str]]:
     """Return *iim* in step with XMP after a merge, and notes.
 
-    A keyword of a human's stays, and so does a text that XMP does not say.
+    A keyword of a human's stays, and so does a text that XMP does not say; but what a person has
+    *edited* out of XMP goes here, too.
 
     Raises:
         ValueError: it cannot be done without a loss; the message says why.
     """
     datasets, notes = _datasets(iim.data), list[str]()
     wanted = {_cut(word, _LONGEST_KEYWORD): word for word in after.keywords}
-    had = {_cut(word, _LONGEST_KEYWORD) for word in before.machine}
+    old = before.keywords if edited else before.machine
+    had = {_cut(word, _LONGEST_KEYWORD) for word in old}
     words = [word for word in _words(datasets) if word in wanted or word not in had]
     words += [word for word in wanted if word not in words]
     if any(len(word) < len(whole) for word, whole in wanted.items()):
@@ -177,6 +179,8 @@ def followed(iim: Iim, before: Said, after: Said) -> tuple[Iim, list[str]]:
         held, new = _text(datasets, key), after.texts.get(name, "")
         texts[key] = held
         followed_so_far = (before.texts.get(name, ""), after.replaced.get(name, ""))
+        if edited and held and not new and held == _cut(followed_so_far[0], longest):
+            texts[key] = ""
         if not new or held == _cut(new, longest):
             continue
         if is_camera_text(held) or held in {_cut(text, longest) for text in followed_so_far}:

@@ -24,6 +24,7 @@ from taggerd.metadata.ownership import BODY, DIGEST
 from taggerd.metadata.undo.seal import packed, unpacked
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.encoding import LARGEST
+from taggerd.metadata.xmp.splice import Draft
 from taggerd.metadata.xmp.tree import BLANK
 
 if TYPE_CHECKING:
@@ -174,6 +175,54 @@ def merged_packet(  # noqa: PLR0913 - what a merge depends on, each with its own
     if new.data == parts.core:
         return replace(new, data=packet)
     return replace(new, data=parts.fitted(new.data, len(packet)))
+
+
+def edited_packet(  # noqa: PLR0913 - as merged_packet
+    packet: bytes | None,
+    native: Embedded,
+    change: Callable[[Document], bytes],
+    version: str,
+    *,
+    body: Callable[[], str],
+    original: Callable[[], str],
+    iim: Iim | None = None,
+) -> bytes:
+    """Have a person's edit *change* the *packet* of a photo file, or a new one where it has none.
+
+    The record of what the file was before is kept as at an embedding, but without the digest that
+    says that the photo is tagged.
+
+    Raises:
+        SidecarRefused: it cannot be changed safely; the message says why.
+    """
+    held = {field: value for field, value in native.beside.items() if field in _WORDS}
+    iptc = iim.packed if iim else ""
+    if packet is None or not packet.strip(BLANK.encode() + b"\0"):
+        bare = _DECLARATION.sub(b"", new_sidecar(names_of(held), version))
+        before = Recorded(original=original(), iptc=iptc)
+        core = change(Document.load((_BEGIN + bare).rstrip()))
+        return _with_body(core, body(), before) + b"\n" + _PADDING + _END
+    parts = Parts.of(packet)
+    document = Document.load(parts.core)
+    before = recorded(parts.core)
+    if before.body:
+        return parts.fitted(change(document), len(packet))
+    draft = Draft(document)
+    for name, value in _seeds(parts.core, held).items():
+        draft.put(name, value)
+    core = change(Document(draft.apply(), document.encoding) if draft.changed else document)
+    if core == parts.core:
+        return packet
+    before = Recorded(size=len(packet), tail=parts.tail, original=original(), iptc=iptc)
+    return parts.fitted(_with_body(core, body(), before), len(packet))
+
+
+def _with_body(core: bytes, body: str, before: Recorded) -> bytes:
+    """Record in *core* what was there *before* taggerd."""
+    document = Document.load(core)
+    draft = Draft(document)
+    draft.put(BODY, f"{body} {before.around}")
+    return document.encoding.encode(draft.apply())
 
 
 def changed_packet(packet: bytes, change: Callable[[bytes], bytes]) -> bytes:

@@ -39,7 +39,13 @@ from taggerd.metadata.embedding.heif import Heif
 from taggerd.metadata.embedding.iim import Iim, Said
 from taggerd.metadata.embedding.iim import followed as iim_followed
 from taggerd.metadata.embedding.iim import undone as iim_undone
-from taggerd.metadata.embedding.packet import Parts, merged_packet, recorded, undone_packet
+from taggerd.metadata.embedding.packet import (
+    Parts,
+    edited_packet,
+    merged_packet,
+    recorded,
+    undone_packet,
+)
 from taggerd.metadata.embedding.tiff import Tiff
 from taggerd.metadata.undo.content import Undone, UndoOutcome, mentions_us, not_ours
 from taggerd.metadata.xmp import refuse
@@ -96,6 +102,64 @@ def embed(
             notes += [f"{printable(path.name)}: {note}" for note in more]
         stamp, kept = _replace(path, original, container, new, backup=backup)
     return replace(done, written=True, stamp=stamp, backup=kept, notes=tuple(notes))
+
+
+class PacketEdit(NamedTuple):
+    """A photo's packet before and after a person's edit."""
+
+    file: PhotoFile
+    old: bytes | None
+    """None: it had none."""
+    new: bytes | None
+
+
+def edited(
+    file: PhotoFile, change: Callable[[Document], bytes], said: Embedded, version: str
+) -> PacketEdit:
+    """Return what a person's edit *change* makes of the packet of *file*; nothing is written.
+
+    Raises:
+        SidecarError, PhotoMoved, StorageError: as :func:`embed`.
+    """
+    with replacement.opened(file.path, file.stamp) as original:
+        source = FileSource(original)
+        container = container_of(file.path, source)
+        if said.damaged and not mentions_us(container.packet or b""):
+            refuse(f"has metadata that cannot be read ({', '.join(said.damaged)})")
+        new = edited_packet(
+            container.packet,
+            said,
+            change,
+            version,
+            body=lambda: body_of(container),
+            original=lambda: _digest(source),
+            iim=container.iim,
+        )
+    return PacketEdit(file, container.packet, new)
+
+
+def write_edit(edit: PacketEdit, *, backup: Path | None = None) -> Sidecar:
+    """Write *edit* into its photo, whose packet must be the one that was edited.
+
+    Raises:
+        SidecarError, PhotoMoved, StorageError: as :func:`embed`.
+    """
+    path = edit.file.path
+    with replacement.opened(path, edit.file.stamp) as original:
+        container = container_of(path, FileSource(original))
+        if container.packet != edit.old:
+            message = f"{printable(path)} was changed at the same moment"
+            raise PhotoChanged(message)
+        new, notes = _Content(edit.new), list[str]()
+        if edit.new is None:
+            new = _Content(None, _undone_iim(container, None))
+        elif container.iim is not None:
+            new, notes = _followed(container, edit.new, edited=True)
+        stamp, kept = _replace(path, original, container, new, backup=backup)
+    notes = [f"{printable(path.name)}: {note}" for note in notes]
+    return Sidecar(
+        path=path, written=True, embedded=True, stamp=stamp, backup=kept, notes=tuple(notes)
+    )
 
 
 def read_packet(path: Path) -> bytes | None:
@@ -243,7 +307,9 @@ def origin(path: Path) -> str:
             if not container.packet:
                 return ""
             record = recorded(Parts.of(container.packet).core)
-            return record.digest if record.body and record.body == body_of(container) else ""
+            if not record.body or record.body != body_of(container):
+                return ""
+            return record.digest or record.original  # none: a person's words, not tagged yet
     except (TaggerdError, OSError):
         return ""  # the fault is reported when the photo is read or written
 
@@ -266,14 +332,16 @@ class _Content(NamedTuple):
     """None: it stays."""
 
 
-def _followed(container: Container, packet: bytes) -> tuple[_Content, list[str]]:
+def _followed(
+    container: Container, packet: bytes, *, edited: bool = False
+) -> tuple[_Content, list[str]]:
     """Return *packet*, and the IPTC-IIM in step with it, where that is possible; and notes."""
     new, reason = _Content(packet), ""
     core = Parts.of(packet).core
     if container.iim is not None and recorded(core).iptc:
         before = Parts.of(container.packet).core if container.packet else None
         try:
-            iim, notes = iim_followed(container.iim, Said.by(before), Said.by(core))
+            iim, notes = iim_followed(container.iim, Said.by(before), Said.by(core), edited=edited)
             container.iim_edits(iim)
         except (ValueError, SidecarRefused) as error:
             reason = f" ({error})"

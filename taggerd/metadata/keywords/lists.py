@@ -84,11 +84,11 @@ class KeywordList:
         if self._said is None:
             held = [p for _, p in self.human] + [p for _, p in self.mirrored]
             self._said = (
-                frozenset(_same(self.entry(p)) for p in held),
-                frozenset(_same(level) for p in held for level in p),
+                frozenset(same(self.entry(p)) for p in held),
+                frozenset(same(level) for p in held for level in p),
             )
         entries, levels = self._said
-        wanted = _same(self.entry(path))
+        wanted = same(self.entry(path))
         return wanted in entries or (len(path) == 1 and wanted in levels)
 
 
@@ -107,7 +107,7 @@ def claimed(
 
     A word that a complete list lacks is left out: the next merge would take it for removed.
     """
-    lists = _readable(WRITTEN, document, ownership)
+    lists = readable_lists(WRITTEN, document, ownership)
     found = {path: None for each in lists for item, path in each.human if item and is_theirs(path)}
     complete = [each for each in lists if each.kind.complete]
     held = [{path[-1] for _, path in each.human} for each in complete]
@@ -126,7 +126,7 @@ def claimed(
     return record, tuple(words)
 
 
-def _same(word: str) -> str:
+def same(word: str) -> str:
     """Return *word* without case, composition and white space, to compare human keywords."""
     return " ".join(unicodedata.normalize("NFC", word).casefold().split())
 
@@ -149,7 +149,7 @@ def write_keywords(
         SidecarRefused: a list has a form to which keywords cannot be added without a loss.
     """
     lists = [
-        _read(draft.document, name, ownership)
+        read_list(draft.document, name, ownership)
         for name in WRITTEN
         if name in options.fields.keywords or named(name) in draft.document
     ]
@@ -158,12 +158,12 @@ def write_keywords(
     key = partial(alike, english=is_english(options.language))
     gone = _removed(lists, ownership)
     rejected = _unique([*ownership.rejected, *(w for w in ownership.keywords if w in gone)], key)
-    sources = [] if ownership.lists else _readable(READ_ONLY, draft.document, ownership)
+    sources = [] if ownership.lists else readable_lists(READ_ONLY, draft.document, ownership)
     paths = _human_paths([*lists, *sources], ownership)
     refused = frozenset(map(key, rejected))
     taken = refused | {key(level) for path in paths for level in path}
     withheld = _withheld(lists, ownership, key)
-    machine = _machine(given or _earlier(ownership), taken, refused, withheld, key)
+    machine = _machine(given or earlier_keywords(ownership), taken, refused, withheld, key)
     machine = replace(machine, root=options.root if machine.keywords else "")
     mirrored: set[tuple[str, str]] = set()
     for each in lists:
@@ -185,21 +185,21 @@ def undo_keywords(draft: Draft, ownership: Ownership) -> list[str]:
     """
     everywhere = replace(ownership, lists=frozenset({*WRITTEN, *READ_ONLY}))
     document = draft.document
-    lists = [_read(document, name, everywhere) for name in WRITTEN if named(name) in document]
-    lists += _readable(READ_ONLY, document, everywhere)
+    lists = [read_list(document, name, everywhere) for name in WRITTEN if named(name) in document]
+    lists += readable_lists(READ_ONLY, document, everywhere)
     human = [path for each in lists for _, path in each.human]
     here: dict[str, None] = {}
     for each in lists:
         here.update((each.path(item.text)[-1], None) for item in each.machine.values())
         copies = [item for item, path in each.mirrored if _is_said(each, path, human)]
-        _rewrite(draft, each, [*each.machine.values(), *copies], [])
+        rewrite(draft, each, [*each.machine.values(), *copies], [])
     return list(here)
 
 
 def _is_said(each: KeywordList, path: Path, human: Iterable[Path]) -> bool:
     """Say whether a human's own entry in any list holds *path*, as the list *each* writes it."""
-    wanted = _same(each.entry(path))
-    return any(wanted in {_same(each.entry(held)), *map(_same, held)} for held in human)
+    wanted = same(each.entry(path))
+    return any(wanted in {same(each.entry(held)), *map(same, held)} for held in human)
 
 
 def by_owner(document: Document, ownership: Ownership) -> tuple[list[str], list[str]]:
@@ -207,12 +207,12 @@ def by_owner(document: Document, ownership: Ownership) -> tuple[list[str], list[
 
     A list that cannot be understood is left out.
     """
-    lists = _readable(WRITTEN, document, ownership)
+    lists = readable_lists(WRITTEN, document, ownership)
     machine = {"/".join(each.path(i.text)) for each in lists for i in each.machine.values()}
     words = [word for word in ownership.keywords if word in machine]
     sources = [
         *lists,
-        *_readable(READ_ONLY, document, replace(ownership, lists=frozenset(READ_ONLY))),
+        *readable_lists(READ_ONLY, document, replace(ownership, lists=frozenset(READ_ONLY))),
     ]
     human = [
         "/".join(path) for path in _human_paths(sources, replace(ownership, lists=frozenset()))
@@ -222,21 +222,23 @@ def by_owner(document: Document, ownership: Ownership) -> tuple[list[str], list[
 
 def has_list(document: Document) -> bool:
     """Say whether *document* has any keyword list, or had one that was emptied since."""
-    lists = (*WRITTEN, *READ_ONLY, "taggerd:lists")
+    lists = (*WRITTEN, *READ_ONLY, "taggerd:lists", "taggerd:rejected")
     return any(named(name) in document for name in lists)
 
 
-def _readable(names: Iterable[str], document: Document, ownership: Ownership) -> list[KeywordList]:
+def readable_lists(
+    names: Iterable[str], document: Document, ownership: Ownership
+) -> list[KeywordList]:
     """Read the lists *names*, as far as they can be read."""
     lists = []
     for name in names:
         if named(name) in document:
             with suppress(SidecarRefused):
-                lists.append(_read(document, name, ownership))
+                lists.append(read_list(document, name, ownership))
     return lists
 
 
-def _read(document: Document, name: str, ownership: Ownership) -> KeywordList:
+def read_list(document: Document, name: str, ownership: Ownership) -> KeywordList:
     """Read one list and sort its items: machine, mirrored, human."""
     kind = KEYWORD_FIELDS[name]
     found = document.read(named(name))
@@ -291,7 +293,7 @@ def _withheld(
     return levels - {key(w) for w in ownership.keywords if all(w in words for words in flat)}
 
 
-def _earlier(ownership: Ownership) -> list[Keyword]:
+def earlier_keywords(ownership: Ownership) -> list[Keyword]:
     """Return the keywords of an earlier pass."""
     written = frozenset(ownership.keywords)
     return [
@@ -344,16 +346,16 @@ def _human_paths(lists: Sequence[KeywordList], ownership: Ownership) -> list[Pat
     first_pass = not ownership.lists
     paths: dict[Path, Path] = {}
     for each in lists:
-        spelled = {_same(each.entry(path)) for path in originals}
+        spelled = {same(each.entry(path)) for path in originals}
         held = [path for _, path in each.human]
         held += [
             path
             for _, path in each.mirrored
-            if _same(each.entry(path)) not in spelled
+            if same(each.entry(path)) not in spelled
             and (first_pass or all(other.has(path) for other in telling))
         ]
         for path in held:
-            paths.setdefault(tuple(_same(level) for level in path), path)
+            paths.setdefault(tuple(same(level) for level in path), path)
     levels = {key for keys in paths if len(keys) > 1 for key in keys}
     return [path for keys, path in paths.items() if len(keys) > 1 or keys[0] not in levels]
 
@@ -365,17 +367,17 @@ def _update(
     new: dict[str, str] = {}
     for path in paths:
         if not each.has(path):
-            new.setdefault(_same(each.entry(path)), each.entry(path))
+            new.setdefault(same(each.entry(path)), each.entry(path))
     mirrored = {(each.name, item.text) for item, _ in each.mirrored}
     mirrored |= {(each.name, text) for text in new.values()}
     ours = dict.fromkeys(each.paths_of(machine))
     add = [*new.values(), *(each.entry(path) for path in ours if path not in each.machine)]
     drop = [item for path, item in each.machine.items() if path not in ours]
-    _rewrite(draft, each, drop, add)
+    rewrite(draft, each, drop, add)
     return mirrored
 
 
-def _rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequence[str]) -> None:
+def rewrite(draft: Draft, each: KeywordList, drop: Sequence[Item], add: Sequence[str]) -> None:
     """Make the edits on one list."""
     name = named(each.name)
     if not add and not drop:

@@ -284,6 +284,12 @@ def _plural(word: str) -> str:
     return f"{head}{space}{before}{hyphen}{_inflect().plural_noun(last) or last}"
 
 
+def load_rules() -> None:
+    """Load the rules of English plurals now: whoever is forked from here has them."""
+    _inflect().singular_noun("dogs")
+    _inflect().plural_noun("dog")
+
+
 @cache
 def _inflect() -> inflect.engine:
     """Return the engine, made when first needed."""

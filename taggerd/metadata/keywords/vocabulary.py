@@ -100,6 +100,11 @@ class Vocabulary:
                     return next(near, found[0])
         return None
 
+    def means(self, synonym: str, word: str) -> bool:
+        """Say whether *synonym* stands for *word* in the list."""
+        entry = self.find([folded(synonym)])
+        return entry is not None and folded(entry.word) == folded(word.rsplit("|", maxsplit=1)[-1])
+
 
 def choose(
     words: Iterable[Normalised], options: settings.Keywords, vocabulary: Vocabulary | None = None
@@ -151,6 +156,56 @@ def load_vocabulary(path: Path) -> Vocabulary:
         message = f"{where}: {error}"
         raise ConfigurationError(message) from None
     return Vocabulary(entries, synonyms)
+
+
+def with_synonym(path: Path, word: str, synonym: str) -> tuple[bytes | None, bytes]:
+    """Return the list at *path* as it is, None if there is none, and with a *synonym* of *word*.
+
+    Nothing else of it changes. A word that it lacks is added at its end.
+
+    Raises:
+        ConfigurationError: it cannot be read, or would not be such a list.
+    """
+    where = f"keywords.vocabulary: {printable(path)}"
+    try:
+        before = path.read_bytes()
+    except FileNotFoundError:
+        before = None
+    except OSError as error:
+        message = f"{where}: cannot read the list of keywords: {error.strerror}"
+        raise ConfigurationError(message) from None
+    try:
+        text = (before or b"").decode("utf-8")
+        made = _inserted(text, word, synonym)
+        _check(made, word, synonym)
+    except ValueError as error:
+        message = f"{where}: {synonym!r} cannot be a synonym of {word!r} there: {error}"
+        raise ConfigurationError(message) from None
+    return before, made.encode()
+
+
+def _check(text: str, word: str, synonym: str) -> None:
+    """Raise ValueError unless in the list *text* a *synonym* stands for *word*."""
+    entries, synonyms = _parsed(_lines(_decoded(text.encode())))
+    if not Vocabulary(entries, synonyms).means(synonym, word):
+        message = f"{synonym!r} is a word of the list itself"
+        raise ValueError(message)
+
+
+def _inserted(text: str, word: str, synonym: str) -> str:
+    """Return *text* with a line for the *synonym* below that of *word*."""
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = re.findall("[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
+    for number, line in enumerate(lines):
+        if folded(line.strip("\ufeff\t\r\n ").split("|")[-1]) == folded(
+            word.rsplit("|", maxsplit=1)[-1]
+        ):
+            depth = len(line) - len(line.lstrip("\t")) + 1
+            whole = line if line.endswith(("\r", "\n")) else line + end
+            below = f"{chr(9) * depth}{{{synonym}}}{end}"
+            return "".join([*lines[:number], whole, below, *lines[number + 1 :]])
+    gap = "" if not text or text.endswith(("\r", "\n")) else end
+    return f"{text}{gap}{word}{end}\t{{{synonym}}}{end}"
 
 
 def _decoded(data: bytes) -> str:

@@ -92,6 +92,7 @@ class Document:
         self.about = self._subject()
         self.descriptions = [n for n in self.rdf.children if _describes_photo(n)]
         self._positions = dict(self._properties())
+        self._read: dict[Name, Property] = {}
 
     @classmethod
     def load(cls, data: bytes) -> Document:
@@ -114,15 +115,18 @@ class Document:
 
     def read(self, name: Name) -> Property | None:
         """Return the property *name*, or None."""
-        found = self._positions.get(name)
-        if found is None:
+        if name not in self._positions:
             return None
-        description, node = found
-        if node is None:
-            return Property(
-                name, description, None, Form.ATTRIBUTE, description.attributes[name].value
+        if name not in self._read:  # a merge asks for each a few times
+            description, node = self._positions[name]
+            self._read[name] = (
+                Property(
+                    name, description, None, Form.ATTRIBUTE, description.attributes[name].value
+                )
+                if node is None
+                else _element_property(name, description, node)
             )
-        return _element_property(name, description, node)
+        return self._read[name]
 
     def texts(self, name: Name) -> tuple[str, ...]:
         """Return the texts of the property *name*, none of them blank; empty if it is not there."""

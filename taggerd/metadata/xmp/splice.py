@@ -7,6 +7,7 @@ what it meant before. If not, the sidecar is refused.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _LI = Name(RDF, "li")
 _LANGUAGE = Name(XML, "lang")
 _BLANK_BYTES = BLANK.encode()
+_REMARK = re.compile(rb"<!\[CDATA\[.*?\]\]>|(<!--.*?-->|<\?.*?\?>)", re.DOTALL)
+"""A comment or processing instruction (group 1) inside an element, or text that looks like one."""
 
 
 class Entry(NamedTuple):
@@ -257,9 +260,10 @@ class Draft:
             self._edits.append(Edit(node.tag_end, node.close, content.encode()))
 
     def _cut(self, node: Node) -> None:
-        """Remove *node* and the white space before it."""
+        """Remove *node* and the white space before it, but none of the comments in it."""
         start = node.start - len(self._gap(node).encode())
-        self._edits.append(Edit(start, node.end, b""))
+        remarks = _REMARK.finditer(self.document.text, node.start, node.end)
+        self._edits.append(Edit(start, node.end, b"".join(each[1] or b"" for each in remarks)))
 
     def _cut_attribute(self, old: Property) -> None:
         start, end = attribute_span(self.document.text, old.description, old.name)

@@ -35,6 +35,7 @@ DESCRIPTION = Name(RDF, "Description")
 
 _NONE: Mapping[Any, Any] = MappingProxyType({})
 _SEPARATOR = "\x1f"  # cannot occur in XML, so neither in a namespace URI
+_SLASH = ord("/")
 _TAG = re.compile(rb"""<[^\s/>]+(?:[^>"']+|"[^"]*"|'[^']*')*>""")
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
@@ -103,10 +104,15 @@ def canonical(node: Node, without: frozenset[Name] = frozenset()) -> Canonical:
         text = ""  # layout
     return (
         node.name,
-        tuple(sorted((k, a.value) for k, a in node.attributes.items() if k not in without)),
+        _attributes(node, without) if node.attributes else (),
         text,
-        tuple(canonical(child) for child in node.children if child.name not in without),
+        tuple([canonical(child) for child in node.children if child.name not in without]),
     )
+
+
+def _attributes(node: Node, without: frozenset[Name]) -> Canonical:
+    """Return the attributes of *node* but those named in *without*, in their order by name."""
+    return tuple(sorted((k, a.value) for k, a in node.attributes.items() if k not in without))
 
 
 def attribute_span(data: bytes, node: Node, name: Name) -> tuple[int, int]:
@@ -175,29 +181,42 @@ class Tree:
         self._bindings[prefix or ""] = uri or ""
 
     def _start(self, name: str, pairs: list[str]) -> None:
-        if len(self._open) >= DEEPEST:
+        opened = self._open
+        if len(opened) >= DEEPEST:
             refuse(f"nests deeper than {DEEPEST} levels")
         self._count(1 + len(pairs) // 2)
         start = self._parser.CurrentByteIndex
         tag = _TAG.match(self._data, start)
         if tag is None:
             refuse("has a tag that cannot be found again")
-        full, written = self._split(name)
-        attributes = {}
-        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            attribute, attribute_written = self._split(key)
-            attributes[attribute] = Attribute(value, attribute_written)
-        parent = self._open[-1] if self._open else None
-        bindings, self._bindings = self._bindings, {}
+        end = tag.end()
+        names = self._names
+        full, written = names.get(name) or self._split(name)
+        attributes: dict[Name, Attribute] | None = None
+        if pairs:
+            attributes = {}
+            for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+                attribute, attribute_written = names.get(key) or self._split(key)
+                attributes[attribute] = Attribute(value, attribute_written)
+        bindings: Mapping[str, str] = _NONE
+        if self._bindings:
+            bindings, self._bindings = self._bindings, {}
+        parent = opened[-1] if opened else None
         node = Node(
-            full, written, attributes or _NONE, parent, bindings or _NONE,
-            start, tag.end(), self._data[tag.end() - 2] == ord("/"),
-        )  # fmt: skip
+            full,
+            written,
+            attributes or _NONE,
+            parent,
+            bindings,
+            start,
+            end,
+            self._data[end - 2] == _SLASH,
+        )
         if parent is None:
             self._root = node
         else:
             parent.children.append(node)
-        self._open.append(node)
+        opened.append(node)
 
     def _end(self, _name: str) -> None:
         node = self._open.pop()
@@ -222,8 +241,7 @@ class Tree:
 
     def _split(self, name: str) -> tuple[Name, str]:
         """Return what expat calls *name*; the same objects each time, for a tree has many."""
-        if name not in self._names:
-            self._names[name] = _split(name)
+        self._names[name] = _split(name)
         return self._names[name]
 
 

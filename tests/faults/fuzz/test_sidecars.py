@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import strategies as st
 from support.fuzzing import explore, nearly, runs
+from support.program import REPOSITORY
 
 from taggerd.errors import SidecarRefused
 from taggerd.metadata.keywords.fields import WRITTEN
@@ -74,7 +74,7 @@ TOKENS = [
     b'xmlns="http://purl.org/dc/elements/1.1/"', b'"', b"\0", b"\r", b"dog", b" dc:subject='dog'",
     b'xmlns:rdf="urn:z"', b"xmlns:taggerd='u'", b"taggerd:", b"\xf0\x9f\x90\x95", b"<", b"=", b"|",
 ]  # fmt: skip
-_FOLDER = Path(__file__).resolve().parents[4] / "shared" / "corpus" / "sidecars"
+_FOLDER = REPOSITORY.parent / "shared" / "corpus" / "sidecars"
 REAL = [path.read_bytes() for path in sorted(_FOLDER.glob("*"))] if _FOLDER.is_dir() else []
 
 

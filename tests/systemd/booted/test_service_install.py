@@ -131,6 +131,18 @@ def test_a_user_installs_for_themselves(machine: Machine) -> None:
     assert "is installed in the session already" in refused.stderr
 
 
+def test_setup_installs_the_service_of_a_session(machine: Machine) -> None:
+    """From nothing to a tagged photo by one command, without root and without a question."""
+    machine.user("dora", lingers=True)
+    machine.run(OWN_ENVIRONMENT, user="dora")
+    machine.run(
+        "~/.local/bin/taggerd setup --yes --base-url builtin: --folder ~/Pictures --preview 0"
+        " --service",
+        user="dora",
+    )
+    tags(machine, "/home/dora/Pictures", "dora")
+
+
 def test_the_machines_own_user_writes_by_the_groups_right(machine: Machine) -> None:
     """--system makes the user, and gives the service the group of the photos and its folders."""
     machine.run(
@@ -172,7 +184,8 @@ def test_an_import_folder_that_is_missing_at_boot_keeps_nothing_from_starting(
 
 def test_uninstalling_leaves_what_is_the_users(machine: Machine) -> None:
     """No unit is left; photos, sidecars, settings and state are."""
-    machine.run("~/.local/bin/taggerd service uninstall", user="bob")
+    for user in ("bob", "dora"):
+        machine.run("~/.local/bin/taggerd service uninstall", user=user)
     for switch in ("--user alice", "--user carol", "--system"):
         machine.run(f"taggerd service uninstall {switch}")
     left = machine.run("find /etc /home/*/.config/systemd -name 'taggerd*' -o -name '50-*'").stdout

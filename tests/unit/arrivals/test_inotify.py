@@ -32,7 +32,7 @@ class Watched:
         self.watcher = InotifyWatcher(root, Filters(), self.dirty)
         self.watcher.start()
 
-    def until(self, enough: Callable[[Batch], bool], seconds: float = 5) -> Batch:
+    def until(self, enough: Callable[[Batch], bool], seconds: float = 60) -> Batch:
         """Gather what is dirty until it is *enough*."""
         end = time.monotonic() + seconds
         gathered = Batch()
@@ -147,17 +147,17 @@ def test_a_dead_part_is_a_fault(watched: Watched, victim: str) -> None:
 
         observer.inotify.handle_event = broken  # type: ignore[method-assign, assignment]  # the injected fault
         (watched.root / "a.jpg").touch()
-        observer.inotify.join(5)
+        observer.inotify.join(60)
     elif victim == "emitter":
         (emitter,) = observer.emitters
         emitter.stop()
-        emitter.join(5)
+        emitter.join(60)
     else:
         (emitter,) = observer.emitters
         (watched.root / "old" / "photo.jpg").unlink()
         (watched.root / "old").rmdir()
         watched.root.rmdir()
-        emitter.join(5)
+        emitter.join(60)
     assert watched.watcher.fault() != ""
 
 
@@ -182,7 +182,7 @@ def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
         if dies:
             watched.watcher._observer.inotify._check_inotify_fd = broken  # type: ignore[method-assign]  # the injected fault
             (tmp_path / "a.jpg").touch()
-            watched.watcher._observer.inotify.join(5)
+            watched.watcher._observer.inotify.join(60)
         watched.watcher.stop()
     assert threading.active_count() == threads
     assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
@@ -195,6 +195,6 @@ def test_a_root_that_cannot_be_watched(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         watcher.start()
     watcher.stop()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while threading.active_count() > threads:
         assert time.monotonic() < end

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import threading
 import zipfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import pytest
 from support.arriving import InProcess
 
 from taggerd import settings
-from taggerd.arrivals import archives
+from taggerd.arrivals import archives, unpacking
 from taggerd.arrivals.unpacking import Unpacking, keywords_of_archive
 from taggerd.errors import StorageError, WorkerLost
 from taggerd.ledger import SqliteLedger
@@ -24,6 +25,8 @@ from taggerd.retry import ARCHIVE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from taggerd.files import OpenFile
 
 
 class Machine:
@@ -95,6 +98,35 @@ async def test_it_is_unpacked_once_and_known_from_then_on(machine: Machine) -> N
     assert await machine.unpacking.unpack(machine.file("b.zip")) == (None, "")
     assert [path.name for path in machine.folder.iterdir()] == ["b.zip"]
     assert machine.workers.calls.count("unpack") == 1
+
+
+async def test_a_reload_does_not_lock_an_archive_out(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is cancelled while a slow disk opens it leaves no lock behind: nobody would end that."""
+    file, lock = machine.archive(), unpacking._lock
+    begun, go_on, locked = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(path: Path) -> tuple[OpenFile | None, bool]:
+        begun.set()
+        go_on.wait(30)
+        try:
+            return lock(path)
+        finally:
+            locked.set()
+
+    monkeypatch.setattr(unpacking, "_lock", slow)
+    cancelled = asyncio.create_task(machine.unpacking.unpack(file))
+    await asyncio.to_thread(begun.wait, 30)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    go_on.set()
+    await asyncio.to_thread(locked.wait, 30)
+    monkeypatch.setattr(unpacking, "_lock", lock)
+    async with asyncio.timeout(30):
+        while (done := await machine.restarted().unpack(file)).reason:
+            pass  # the thread's end is not known here yet
+    assert done.folder == machine.folder / "a"
 
 
 async def test_photos_and_archives_are_known_together(machine: Machine) -> None:
@@ -189,10 +221,10 @@ async def test_no_archive_ends_the_service(machine: Machine) -> None:
     machine.unpacking.put([first])
     assert await machine.knows(first)
     running = asyncio.create_task(machine.unpacking.run())
-    await asyncio.wait_for(machine.workers.called.wait(), 10)
+    await asyncio.wait_for(machine.workers.called.wait(), 60)
     machine.workers.failure = None
     machine.unpacking.put([second])
-    await asyncio.wait_for(machine.unpacked.wait(), 10)
+    await asyncio.wait_for(machine.unpacked.wait(), 60)
     assert (machine.folder / "second").is_dir()
     running.cancel()
     with suppress(asyncio.CancelledError):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from taggerd.cli import main
-from taggerd.settings import display, sources
+from taggerd.settings import sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -134,23 +136,3 @@ def test_init_sets_the_import_folders_that_are_named(
     assert old.stat().st_mode & 0o777 == 0o640
     run(capsys, "init", str(old), "--input-dir", "other", code=2)
     assert "other" not in old.read_text()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", '\n\n[arrivals]\nroots = ["/in"]\n'),
-        (
-            "[arrivals]  # here\nrecursive = false\n",
-            '[arrivals]  # here\nroots = ["/in"]\nrecursive = false\n',
-        ),
-        ("[arrivals]\n#roots = []\n\n[image]\n", '[arrivals]\nroots = ["/in"]\n\n[image]\n'),
-        ("[image]\n#roots = []\n", None),  # not where it belongs
-        ('[arrivals]\nroots = ["/other"]\n', None),
-        ("arrivals = {recursive = false}\n", None),
-        ("arrivals.recursive = false\n", None),
-    ],
-)
-def test_roots_go_into_their_table_or_nowhere(text: str, expected: str | None) -> None:
-    """A file is changed by one line; what cannot be changed by one is left to its owner."""
-    assert display.with_roots(text, [Path("/in")]) == expected

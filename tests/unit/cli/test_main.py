@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
+from support.terminal import terminal
 
 from taggerd import __version__
 from taggerd.cli import main
 from taggerd.settings import sources
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +98,15 @@ def test_a_switch_about_a_registry_that_is_not_used_is_refused(
     assert main(["scan", switch, "something", "--list"]) == 2
     assert capsys.readouterr().err == f"taggerd: {switch} does nothing without {missing}\n"
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.skipif(not shutil.which("less"), reason="no less")
+def test_a_chapter_in_a_terminal_is_bold_not_escaped(tmp_path: Path) -> None:
+    """Without settings of its own, less showed each colour as ESC[1m."""
+    environment = {"HOME": os.fspath(tmp_path), "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
+    taggerd = os.fspath(Path(sys.executable).with_name("taggerd"))
+    with terminal([taggerd, "help", "review"], environment, tmp_path) as shown:
+        shown.until("Who wrote what")
+        assert "ESC[" not in shown.text
+        shown.type("q")
+        assert shown.end() == 0

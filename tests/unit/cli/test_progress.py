@@ -8,7 +8,7 @@ import pytest
 
 from taggerd.arrivals import Skip
 from taggerd.attempt import RunOptions
-from taggerd.cli.progress import Progress
+from taggerd.cli.progress import Progress, shortened
 from taggerd.errors import BackendError
 from taggerd.ledger import FileState
 from taggerd.photo import Photo, PhotoFile, Stamp
@@ -78,3 +78,12 @@ def test_a_read_only_disk_is_said_once_for_all_its_photos(
     assert "read-only" not in out
     assert f"failed: {tmp_path}/c.jpg: x" in out
     assert "tagged 0 of 3 photos; 3 failed" in out
+
+
+def test_a_long_name_leaves_the_figures_their_columns() -> None:
+    """At 80 columns the count, the time and the tokens are whole; the name's end is shown."""
+    name = "test-assets_albums_nature_wood_anemones_0427.jpg"
+    shown = shortened(name, 20)
+    assert (len(shown), shown[0], shown[-8:]) == (20, "…", "0427.jpg")
+    assert shortened("IMG_0427.JPG", 20) == "IMG_0427.JPG"
+    assert shortened(name, -40) == "…es_0427.jpg"

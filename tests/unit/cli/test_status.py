@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from dataclasses import replace
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from taggerd.cli.instances import Target
-from taggerd.cli.status import lines, watched
+from taggerd.cli.live import watched
+from taggerd.cli.status import lines
 from taggerd.daemon.health import Health, Problem, health_of
 from taggerd.daemon.status import (
     Cause,
@@ -21,6 +23,7 @@ from taggerd.daemon.status import (
     FailedPhoto,
     RootStatus,
     ServiceStatus,
+    Spent,
 )
 from taggerd.ledger import Counts
 from taggerd.settings import Settings
@@ -75,6 +78,7 @@ STATUS = ServiceStatus(
     causes=(Cause(reason="truncated: 45% is there; copy it again", count=12, example="/a/b.jpg"),),
     paused="",
     today={"records": 1, "photos": 1, "tagged": 1},
+    spent=Spent(requests=0, prompt_tokens=0, completion_tokens=0, price="", budget=""),
     photos_per_hour=600.0,
     seconds_left=7248.0,
     state_directory="/var/lib/taggerd-kim",
@@ -198,7 +202,7 @@ async def test_watching_shows_it_again_until_somebody_ends_it(
     """Each status replaces the one before; what was shown last decides on the exit code."""
     statuses = iter([STATUS, replace(STATUS, health=AWAY_HEALTH, live=LIVE)])
 
-    async def found(*_: object, **__: object) -> ServiceStatus:
+    def found(*_: object, **__: object) -> ServiceStatus:
         return next(statuses)
 
     pauses = iter([None, asyncio.CancelledError()])
@@ -214,6 +218,29 @@ async def test_watching_shows_it_again_until_somebody_ends_it(
     assert last.health.exit_code == 1
     assert "healthy" in out.getvalue()
     assert "waiting for backend" in out.getvalue()
+
+
+async def test_watching_ends_in_order_also_while_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the moment of a look-up is the same: what was shown last decides."""
+    blocks, looked, go_on = iter([False, True]), threading.Event(), threading.Event()
+
+    def found(*_: object, **__: object) -> ServiceStatus:
+        if next(blocks):
+            looked.set()
+            go_on.wait(30)
+        return replace(STATUS, health=AWAY_HEALTH, live=LIVE)
+
+    async def sleep(_seconds: float) -> None:
+        """Wait for nothing."""
+
+    monkeypatch.setattr("taggerd.cli.status.service_status", found)
+    screen = Console(file=StringIO(), force_terminal=True, width=80, highlight=False)
+    watching = asyncio.create_task(watched(Target(Settings()), sleep, screen))
+    await asyncio.to_thread(looked.wait, 30)
+    watching.cancel()
+    last = await asyncio.gather(watching, return_exceptions=True)
+    go_on.set()
+    assert [getattr(each, "health", each) for each in last] == [AWAY_HEALTH]
 
 
 def test_without_work_of_late_there_is_no_speed() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,18 +91,35 @@ def test_the_line_begins_with_the_word_and_ends_with_the_gravest_problem(
 async def test_what_is_published_is_read_back(tmp_path: Path) -> None:
     """``taggerd status`` shows every field that the daemon published."""
     settings = Settings(state_directory=tmp_path)
-    assert (await service_status(settings)).live is None
+    assert service_status(settings).live is None
     publish(WELL, Publisher(None, tmp_path))
-    live = (await service_status(settings)).live
+    live = service_status(settings).live
     assert live is not None
     assert replace(live, updated_at=WELL.updated_at) == WELL
+
+
+def test_of_every_field_that_is_published_the_kind_is_checked(tmp_path: Path) -> None:
+    """Another version may have any of them otherwise: a status is no place for tracebacks."""
+    told = replace(WELL, problems=(AWAY,))
+    table = json.loads(json.dumps(asdict(told)))
+    tables = [table, *(table[name][0] for name in ("problems", "roots", "endpoints"))]
+    for each in tables:
+        for name in set(each) - {"updated_at"}:
+            kept, each[name] = each[name], None
+            Publisher(None, tmp_path).publish(table, 0.0)
+            assert service_status(Settings(state_directory=tmp_path)).live is None, name
+            each[name] = kept
+    Publisher(None, tmp_path).publish(table, 0.0)
+    live = service_status(Settings(state_directory=tmp_path)).live
+    assert live is not None
+    assert replace(live, updated_at=told.updated_at) == told
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"pid": 1}', b"\xff"])
 async def test_a_damaged_file_is_no_status(tmp_path: Path, data: bytes) -> None:
     """Half a file, or another program's, stops nobody from seeing the rest."""
     (tmp_path / STATUS).write_bytes(data)
-    assert (await service_status(Settings(state_directory=tmp_path))).live is None
+    assert service_status(Settings(state_directory=tmp_path)).live is None
 
 
 def test_the_time_left_follows_from_the_queue_and_the_speed() -> None:
@@ -119,7 +137,7 @@ async def test_a_service_that_hangs_is_not_healthy(
     said = replace(WELL, updated_at=time.time() - age)
     monkeypatch.setattr(status, "published", lambda _directory: said)
     monkeypatch.setattr(status, "daemon_of", lambda _directory: 1)
-    shown = await service_status(Settings(state_directory=tmp_path))
+    shown = service_status(Settings(state_directory=tmp_path))
     assert shown.health.word == word
     assert [problem.since for problem in shown.health.problems] == [said.updated_at] * (age > 45)
 
@@ -127,7 +145,7 @@ async def test_a_service_that_hangs_is_not_healthy(
 async def test_a_service_that_does_not_run_is_down(tmp_path: Path) -> None:
     """Whatever it said last: its problems of then are not those of now."""
     publish(replace(WELL, problems=(AWAY,)), Publisher(None, tmp_path))
-    shown = await service_status(Settings(state_directory=tmp_path))
+    shown = service_status(Settings(state_directory=tmp_path))
     assert (shown.health.word, shown.health.problems) == ("down", ())
 
 
@@ -166,7 +184,7 @@ async def test_a_damaged_ledger_is_said_and_left_to_the_daemon(tmp_path: Path) -
     (state / "ledger.sqlite").write_bytes(b"this is not a database" * 1000)
     publish(replace(WELL, in_flight=1), Publisher(None, state))
     before = {path: path.read_bytes() for path in state.rglob("*")}
-    shown = await service_status(Settings(state_directory=state))
+    shown = service_status(Settings(state_directory=state))
     (problem,) = shown.health.problems
     assert (problem.kind, problem.subject) == ("ledger", str(state))
     assert "not a database" in problem.text

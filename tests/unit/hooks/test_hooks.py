@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 
 from taggerd.daemon.health import Problem
+from taggerd.hooks.hooks import PHOTOS
 from taggerd.settings import Hooks as HookSettings
 
 from .conftest import Stage, settle
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    import pytest
+
     from taggerd.hooks import Hooks
+    from taggerd.photo import Notice
 
 MINUTE, DAY = 60.0, 86_400.0
 ALL = ("after_photo", "after_batch", "on_problem")
@@ -315,6 +319,34 @@ async def test_a_scan_ends_its_batch_and_waits_for_the_delivery(stage: Stage) ->
     assert sorted(stage.types()) == ["batch.ended", "photo.tagged", "photos.failed"]
 
 
+async def test_a_scan_ends_its_batch_whatever_is_looked_at_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last records come, and it asks for the end, while the ones before are looked for."""
+    hooks = stage.hooks(stage.settings(*ALL, idle_seconds=3600))
+    due, looked, may_answer = stage.ledger.due_notices, asyncio.Event(), asyncio.Event()
+
+    async def slow(hook: str, limit: int, now: float) -> list[Notice]:
+        found = await due(hook, limit, now)
+        if hook == PHOTOS:
+            looked.set()
+            await may_answer.wait()
+            for _ in range(20):  # as a ledger with a thread of its own
+                await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(stage.ledger, "due_notices", slow)
+    async with asyncio.timeout(30), running(hooks):
+        await looked.wait()
+        await stage.record(1)
+        ending = asyncio.create_task(hooks.finish())
+        while not hooks._ending:  # noqa: ASYNC110 - it has begun, which no event tells of
+            await asyncio.sleep(0)
+        may_answer.set()
+        await ending
+    assert sorted(stage.types()) == ["batch.ended", "photo.tagged"]
+
+
 async def test_a_scan_does_not_wait_for_a_webhook_that_is_away(stage: Stage) -> None:
     """Its notices wait for the next run."""
     stage.away = True
@@ -332,6 +364,12 @@ async def test_hooks_that_were_removed_leave_nothing_behind(stage: Stage) -> Non
     async with running(hooks := stage.hooks(HookSettings())):
         await settle(hooks, stage)
     assert not stage.store.notices
+
+
+def test_nobody_looks_for_notices_that_nobody_wants(stage: Stage) -> None:
+    """A service without hooks asks the ledger every few minutes, not three times in ten seconds."""
+    assert stage.hooks(HookSettings())._pause() >= 600
+    assert stage.hooks(stage.settings(*ALL))._pause() <= 10
 
 
 async def test_the_photo_is_told_where_it_lies_now(stage: Stage) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
 from samples import dng
+from support.program import corpus
 
 from taggerd import files, settings
 from taggerd.errors import PhotoError, PhotoUndecodable, WorkerLost
@@ -19,11 +20,14 @@ from taggerd.photo import Picture, Stamp
 from taggerd.services.pools import DECODED
 from taggerd.workers.pool import Workers
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pillow_heif.register_heif_opener()
 pytest.importorskip("pillow_jxl")
 
 
-async def outcomes(paths: list[Path], deadline_seconds: float = 20) -> dict[str, object]:
+async def outcomes(paths: list[Path], deadline_seconds: float = 120) -> dict[str, object]:
     """Prepare *paths* in worker processes; return a picture or an exception for each."""
     workers = Workers(
         settings.Workers(processes=2, deadline_seconds=deadline_seconds),
@@ -78,13 +82,11 @@ async def test_damaged_files_never_raise_anything_foreign(
         assert "\n" not in str(outcome)
 
 
-def corpus(folder: str) -> Path:
-    """Return a folder of real files beside the repository, or skip."""
-    for parent in Path(__file__).resolve().parents:
-        if (found := parent / "shared" / "corpus" / folder).is_dir():
-            files.work_below(found)
-            return found
-    pytest.skip(f"no folder shared/corpus/{folder} beside the repository")
+def real(part: str) -> list[Path]:
+    """Return the files of one folder of the corpus, which may be opened then, or skip."""
+    folder = corpus(part)
+    files.work_below(folder)
+    return sorted(folder.iterdir())
 
 
 WITHOUT_A_PICTURE = {"exiftool_t_images_CanonRaw.cr3", "exiv2_test_data_IMG_1361.dng"}
@@ -94,7 +96,7 @@ WITHOUT_A_PICTURE = {"exiftool_t_images_CanonRaw.cr3", "exiv2_test_data_IMG_1361
 @pytest.mark.slow
 async def test_real_photos() -> None:
     """Every real photo that holds a picture gives it; the others are named with a reason."""
-    found = await outcomes(sorted(corpus("photos").iterdir()))
+    found = await outcomes(real("photos"))
     assert {n for n, outcome in found.items() if not isinstance(outcome, Picture)} == {
         name for name in WITHOUT_A_PICTURE if name in found
     }
@@ -105,7 +107,7 @@ async def test_real_photos() -> None:
 @pytest.mark.slow
 async def test_hostile_files() -> None:
     """Files that once crashed or hung a decoder: no process is lost, nothing foreign is raised."""
-    found = await outcomes(sorted(corpus("hostile").iterdir()))
+    found = await outcomes(real("hostile"))
     for name, outcome in found.items():
         assert isinstance(outcome, Picture | PhotoError), f"{name}: {outcome!r}"
         assert not isinstance(outcome, WorkerLost), f"{name}: {outcome}"

@@ -43,22 +43,42 @@ def test_deadlines_know_what_is_slow_to_decode() -> None:
 
 
 @pytest.fixture
-def little_memory() -> Iterator[None]:
-    """Limit this process's address space to what it has and a gigabyte."""
+def limit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Limit this process's address space to so many megabytes, and to what it has already."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - not a file
         in_use = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + (1 << 30), before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (request.param << 20), before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-@pytest.mark.usefixtures("little_memory")
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize("limit", [400], indirect=True)
 def test_memory_is_asked_for_before_it_is_taken() -> None:
     """What fits is let through; what does not says what the process would need."""
-    limits.reserve(500 << 20)
-    with pytest.raises(WorkerOverMemory, match=r"needs about [\d,]+ MB of memory"):
-        limits.reserve(2000 << 20)
+    limits.reserve(300 << 20)
+    with pytest.raises(WorkerOverMemory, match=r"needs about 426 MB of memory, more than is left"):
+        limits.reserve(400 << 20, mapped_bytes=10 << 20)
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "needed", "setting"),
+    [(512, 448, 0), (768, 448, 0), (768, 449, 770), (3000, 2680, 0)],
+)
+def test_a_picture_takes_half_a_gigabyte_at_most(
+    monkeypatch: pytest.MonkeyPatch, megabytes: int, needed: int, setting: int
+) -> None:
+    """With all that its process takes; more where the settings say so, and they are named."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (megabytes << 20, megabytes << 20))
+    if not setting:
+        limits.reserve(needed << 20)
+        return
+    words = rf"513 MB .* 512 MB that a picture may take: set workers\.slow\w+ to {setting}$"
+    with pytest.raises(WorkerOverMemory, match=words):
+        limits.reserve(needed << 20)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (setting << 20, setting << 20))
+    limits.reserve(needed << 20)
 
 
 def test_without_a_limit_everything_fits() -> None:

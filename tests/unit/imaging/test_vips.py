@@ -56,7 +56,7 @@ def by_pillow(path: Path) -> Image.Image:
         orientation = decode.orientation_of(image)
         whole = colour.eight_bit(image)
         whole.info = info
-        return decode.finish(whole, orientation, OPTIONS.max_edge)[0]
+        return decode.finish(whole, orientation, OPTIONS.edge)[0]
 
 
 def difference(first: Image.Image, second: Image.Image) -> tuple[float, int]:

@@ -88,7 +88,7 @@ async def test_one_request_answers_all_roles(
     ]
     assert [k.word for k in came[1].keywords] == ["boat", "lake"]
     assert [a.question for a in came] == [q.identity for q in given]
-    assert [a.requests for a in came] == [1, 0, 0]
+    assert [a.requests for a in came] == [0, 0, 1]
     assert sum(a.prompt_tokens for a in came) == 300
     assert sum(a.completion_tokens for a in came) == 7
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageOps
+from support.program import corpus
 
 from taggerd import settings
 from taggerd.inference import Backend, load_profile
@@ -44,10 +47,10 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
-async def said(jpeg: bytes) -> dict[str, Any]:
+async def said(jpeg: bytes, language: str = "", mode: Any = "per-role") -> dict[str, Any]:  # noqa: ANN401 - a literal
     """Ask the three default questions; return text or words by role."""
-    backend = Backend(settings.Backend(base_url="builtin:"))
-    asked = questions(settings.Roles(), load_profile("default"), MODEL, 15)
+    backend = Backend(settings.Backend(base_url="builtin:", request_mode=mode))
+    asked = questions(settings.Roles(), load_profile("default"), MODEL, 15, language=language)
     picture = Picture(
         jpeg=jpeg, width=1, height=1, thumbnail=b"", digest="", stamp=Stamp(0, 0, 0, 0)
     )
@@ -77,6 +80,41 @@ async def test_what_is_said_is_true_of_the_pixels() -> None:
     )
     assert {"blue", "green", "landscape format", "cool colours"} <= set(answers["keywords"])
     assert "upper part is mostly blue, the lower mostly green" in answers["description"]
+
+
+@pytest.mark.parametrize("mode", ["per-role", "combined"])
+@pytest.mark.parametrize(
+    ("language", "words", "not_words"),
+    [
+        ("en-US", ("gray", "warm colors"), r"grey|colour"),
+        ("en-GB", ("grey", "warm colours"), r"gray|color\b|colors"),
+        ("", ("grey", "warm colours"), r"gray|color\b|colors"),
+    ],
+)
+async def test_it_spells_as_the_language_does(
+    mode: str, language: str, words: tuple[str, ...], not_words: str
+) -> None:
+    """Americans read gray and color, the British grey and colour, in texts and keywords."""
+    answers = await said(scene("darkred", "gray"), language, mode)
+    assert set(words) <= set(answers["keywords"])
+    assert words[0] in answers["caption"]
+    assert words[0] in answers["description"]
+    assert not re.search(not_words, str(answers))
+
+
+@pytest.mark.parametrize(
+    ("language", "word"), [("en-US", "colors"), ("en-GB", "colours"), ("", "colours")]
+)
+def test_the_shipped_prompts_are_spelt_so_too(tmp_path: Path, language: str, word: str) -> None:
+    """And a profile of the user's own is asked as it is written."""
+    asked = questions(settings.Roles(), load_profile("default"), MODEL, 15, language=language)
+    assert f"main {word}" in asked[1].prompt
+    assert f"main {word}" in asked[1].task
+    text = Path(str(files("taggerd"))).joinpath("data", "prompts", "default.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("main colours", "grey colours"))
+    mine = load_profile("mine", tmp_path)
+    asked = questions(settings.Roles(), mine, MODEL, 15, language=language)
+    assert "grey colours" in asked[1].prompt
 
 
 @pytest.mark.parametrize(
@@ -217,18 +255,10 @@ async def test_bad_requests_get_error_bodies(
     assert (await client.get("/models")).status_code == 200
 
 
-def corpus() -> Path:
-    """Return the corpus of real photos beside the repository, or skip."""
-    for folder in Path(__file__).parents:
-        if (found := folder / "shared" / "corpus" / "photos").is_dir():
-            return found
-    pytest.skip("no corpus of real photos beside the repository")
-
-
 async def test_real_photos_get_captions_that_tell_them_apart() -> None:
     """Different photos have different captions, within the length of one."""
     captions: dict[str, str] = {}
-    for path in sorted(corpus().glob("*.jpg")):
+    for path in sorted(corpus("photos").glob("*.jpg")):
         if "portrait-orientation" in path.name:
             continue  # the same photo as another, turned
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")

@@ -29,6 +29,7 @@ from taggerd.inference.preflight import COLOURS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from taggerd.inference.endpoint import Endpoint
     from taggerd.photo import Answer, Picture
 
     Say = Callable[..., httpx.Response]
@@ -182,7 +183,7 @@ async def test_a_dead_one_is_left_out_and_probed_back(
     for picture in pictures:
         assert len(await here.ask(picture)) == 3
     here.one.down = False
-    await asyncio.wait_for(_until(lambda: here.service.endpoints[0].usable), 5)
+    await asyncio.wait_for(_until(lambda: here.service.endpoints[0].usable), 30)
     here.one.requests.clear()
     await asyncio.gather(*map(here.ask, pictures))
     assert here.one.photos
@@ -229,8 +230,32 @@ async def test_with_both_dead_it_says_why_and_waits_for_the_first(
     assert not waiting.done()
     assert here.slept[0] < here.slept[-1], "waits grow"
     here.two.down = False
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
     assert len(await here.ask(pictures[0])) == 3
+    await here.service.close()
+
+
+async def test_one_that_fails_again_at_once_is_probed_again(
+    cluster: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before whoever waits for it has come to see that it was usable."""
+    here = cluster()
+    here.one.down = here.two.down = True
+    recovery, faults = here.service._recovery, [BackendBusy("busy")]
+    ended = recovery._ended
+
+    def then_fails(endpoint: Endpoint, task: asyncio.Task[None]) -> None:
+        ended(endpoint, task)
+        if faults:
+            endpoint.health.fault(faults.pop())
+
+    monkeypatch.setattr(recovery, "_ended", then_fails)
+    await here.service.probe()
+    waiting = asyncio.create_task(here.service.wait_usable())
+    await _until(lambda: len(here.slept) > 6)
+    here.two.down = False
+    await asyncio.wait_for(waiting, 30)
+    assert not faults
     await here.service.close()
 
 
@@ -247,7 +272,7 @@ async def test_while_paused_nothing_is_probed(cluster: Callable[..., Cluster]) -
     assert (len(here.one.requests), len(here.two.requests)) == before
     here.one.down = here.two.down = False
     here.service.pause(paused=False)
-    await asyncio.wait_for(_until(lambda: all(e.usable for e in here.service.endpoints)), 5)
+    await asyncio.wait_for(_until(lambda: all(e.usable for e in here.service.endpoints)), 30)
     await here.service.close()
 
 
@@ -316,7 +341,7 @@ async def test_a_busy_one_is_asked_one_thing_after_the_wait_it_asked_for(
     here.one.requests.clear()
     gone = await asyncio.gather(*map(here.ask, pictures[:4]), return_exceptions=True)
     assert [type(error) for error in gone if isinstance(error, BackendError)] == [BackendBusy] * 2
-    await asyncio.wait_for(_until(lambda: here.service.endpoints[0].usable), 5)
+    await asyncio.wait_for(_until(lambda: here.service.endpoints[0].usable), 30)
     assert 77 <= here.slept[0] <= 77 * 1.25
     assert [r.method for r in here.one.requests] == ["POST"] * (2 + 1)
     assert here.service.endpoints[0].backend.limit.size == 1
@@ -385,3 +410,35 @@ async def test_a_photo_that_is_refused_alone_pays_at_once(
         async for _ in here.service.endpoints[0].describe(pictures[1], here.service.questions):
             pass
     assert here.service.endpoints[0].usable
+
+
+async def test_photos_refused_before_the_test_picture_was_pay_nothing(
+    cluster: Callable[..., Cluster], pictures: list[Picture]
+) -> None:
+    """An outage that ends between the verdicts on two photos is neither photo's fault."""
+    here = cluster()
+    await here.service.probe()
+    endpoint = here.service.endpoints[0]
+    endpoint.health.probed(BackendError("it was away"))
+
+    async def well() -> None:
+        return None
+
+    await endpoint.health.recover(well, sleep=lambda _: asyncio.sleep(0))
+    test_picture = b64encode(control_picture().jpeg).decode()
+    refused: list[bool] = []
+
+    def fault(body: Mapping[str, Any]) -> httpx.Response | None:
+        if any(refused):
+            return None
+        refused.append(test_picture in str(body))
+        return httpx.Response(413, json={"error": "too large"})
+
+    async def ask(picture: Picture) -> list[Answer]:
+        return [a async for a in endpoint.describe(picture, here.service.questions)]
+
+    here.one.fault = fault
+    both = (replace(pictures[n], digest=str(n)) for n in (1, 2))
+    ends = await asyncio.gather(*map(ask, both), return_exceptions=True)
+    assert refused == [False, False, True]
+    assert [isinstance(end, BackendError) for end in ends] == [True, True]

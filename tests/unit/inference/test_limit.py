@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-from taggerd.inference.concurrency import Limit
+from taggerd.inference.concurrency import Limit, Rank, Waiter
 from taggerd.retry import CONCURRENCY
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Clock:
@@ -57,6 +61,57 @@ async def test_who_gives_up_waiting_leaves_no_hole() -> None:
     await asyncio.gather(*waiting[:2], return_exceptions=True)
     await (await waiting[2]).aclose()
     assert limit.in_flight == 0
+
+
+async def test_permits_are_given_by_rank() -> None:
+    """What is begun, then new photos in their order; what could wait only while nothing else is."""
+    limit = Limit(1)
+    held = await busy(limit, 1)
+    order: list[str] = []
+
+    async def ask(name: str, waiter: Waiter) -> None:
+        async with limit.permit(waiter):
+            order.append(name)
+
+    ranks = {"idle": Rank.SPARE, "hurried": Rank.SPARE, "new": Rank.NEW, "begun": Rank.BEGUN}
+    waiters = {name: Waiter(rank) for name, rank in ranks.items()}
+    asking = [asyncio.create_task(ask(*each)) for each in waiters.items()]
+    await asyncio.sleep(0)
+    limit.hurry(waiters["hurried"])
+    await held.aclose()
+    await asyncio.gather(*asking[1:])
+    assert order == ["begun", "hurried", "new"]
+    limit.lend(idle=True)
+    await asking[0]
+    assert order[3:] == ["idle"]
+    assert waiters["idle"].taken is Rank.SPARE
+    assert limit.in_flight == 0
+
+
+async def test_a_permit_waits_a_moment_for_the_next_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A new photo gets it only where no next question comes: the photo may have failed."""
+    monkeypatch.setattr("taggerd.inference.concurrency.RESERVED_SECONDS", 0.001)
+    limit = Limit(1)
+    limit.reserve(briefly=True)
+    waiter = Waiter(Rank.NEW, more=True)
+    order: list[str] = []
+
+    async def another() -> None:
+        async with limit.permit(Waiter(Rank.NEW)):
+            order.append("another")
+
+    async with limit.permit(waiter):
+        waiting = asyncio.create_task(another())
+        await asyncio.sleep(0)
+    async with limit.permit(waiter):  # its question is asked again
+        order.append("next")
+    async with asyncio.timeout(30):
+        await waiting
+    assert order == ["next", "another"]
+    async with limit.permit(Waiter(Rank.NEW)):
+        assert limit.in_flight == 1
 
 
 async def test_a_refusal_halves_it_once_for_all_that_was_in_flight() -> None:

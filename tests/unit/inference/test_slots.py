@@ -104,7 +104,7 @@ async def test_a_holder_that_is_killed_gives_its_slot_back(tmp_path: Path) -> No
     finally:
         holder.send_signal(signal.SIGKILL)
         await holder.wait()
-    assert not await taken(slots, 5.0)
+    assert not await taken(slots, 60.0)
     slots.close()
 
 

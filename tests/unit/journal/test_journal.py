@@ -13,6 +13,7 @@ from support.records import noon
 
 from taggerd.errors import ConfigurationError, StorageError
 from taggerd.journal import Journal
+from taggerd.relay import publish_day, publish_since
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from support.records import MakesEntries
 
 DIGEST = "ab" + "0" * 62
+PAGE = ("html", "csv", "jsonl")
 
 
 def kept(directory: Path) -> set[str]:
@@ -61,6 +63,27 @@ def test_days_whose_pages_lack_records(journal: Journal, entry: MakesEntries) ->
     assert journal.stale() == ["2025-11-20"]
 
 
+def test_days_whose_page_lacks_records(journal: Journal, entry: MakesEntries) -> None:
+    """The page is made later than the summary, and a crash in between is noticed."""
+    journal.deliver([entry(1)])
+    journal.summarise("2025-11-20")
+    assert journal.unpublished() == ["2025-11-20"]
+    publish_day(journal, "2025-11-20")
+    assert journal.unpublished() == []
+    journal.deliver([entry(2)])
+    assert journal.unpublished() == ["2025-11-20"]
+
+
+def test_parts_that_a_page_has_no_more_are_removed(journal: Journal) -> None:
+    """A page of one part leaves none of an earlier one of three; other days' parts stay."""
+    names = ("2025-11-20.1.html", "2025-11-20.2.html", "2025-11-21.1.html", "2025-11-20.x.html")
+    for name in names:
+        (journal.summaries / name).write_text("old")
+    paths = journal.publish("2025-11-20", iter([("2025-11-20.html", [b"new", b"er"])]))
+    assert [path.read_bytes() for path in paths] == [b"newer"]
+    assert kept(journal.summaries) == {"2025-11-20.html", *names[2:]}
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: run as another user")
 def test_a_read_only_folder_is_a_wrong_setting(tmp_path: Path) -> None:
     """It is said at start, not at the first photo."""
@@ -76,6 +99,35 @@ def test_a_thumbnail_is_written_once(journal: Journal) -> None:
     journal.thumbnail(DIGEST, b"first")
     journal.thumbnail(DIGEST, b"second")
     assert (journal.thumbnails / "ab" / f"{DIGEST}.jpg").read_bytes() == b"first"
+
+
+def test_a_thumbnail_that_a_power_cut_emptied_is_made_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for no disk, and an empty file does not stand for it for ever."""
+    monkeypatch.setattr(os, "fsync", None)
+    journal.thumbnail(DIGEST, b"first")
+    (journal.thumbnails / "ab" / f"{DIGEST}.jpg").write_bytes(b"")
+    journal.thumbnail(DIGEST, b"second")
+    assert journal.thumbnail_of(DIGEST) == b"second"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_summary_that_a_power_cut_emptied_is_made_again(
+    journal: Journal, entry: MakesEntries, which: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for no disk; neither file stays empty, whatever its time says."""
+    journal.deliver([entry(1)])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", None)
+        made = journal.summarise("2025-11-20")
+    assert journal.stale() == []
+    whole, before = made[which].read_bytes(), made[which].stat()
+    made[which].write_bytes(b"")
+    os.utime(made[which], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert journal.stale() == ["2025-11-20"]
+    journal.summarise("2025-11-20")
+    assert (made[which].read_bytes(), journal.stale()) == (whole, [])
 
 
 @pytest.mark.parametrize("digest", ["", "../../../etc/cron.d/x", "AB" * 32, "ab/" + "c" * 60])
@@ -97,7 +149,7 @@ def test_a_full_disk_leaves_the_old_summary(journal: Journal, entry: MakesEntrie
             journal.summarise("2025-11-20")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    names = ("summaries/2025-11-20.md", "summaries/2025-11-20.html", "metrics/2025-11-20.json")
+    names = ("summaries/2025-11-20.md", "metrics/2025-11-20.json")
     assert [(journal.directory / name).read_bytes() for name in names] == before
 
 
@@ -118,6 +170,8 @@ def test_tidy_forgets_old_days_only(journal: Journal, entry: MakesEntries) -> No
     for day in ("2025-11-01", "2025-11-10", "2025-11-20"):
         journal.deliver([entry(1, day)])
         journal.summarise(day)
+        publish_day(journal, day)
+        publish_since(journal, day)
     foreign = [journal.results / "2025-11-01.txt", journal.summaries / "2025-01-01 notes.md"]
     for path in foreign:
         path.write_text("mine")
@@ -126,7 +180,9 @@ def test_tidy_forgets_old_days_only(journal: Journal, entry: MakesEntries) -> No
     days = {"2025-11-10", "2025-11-20"}
     assert set(keeping.days()) == days
     expected = {f"results/{day}.jsonl" for day in days} | {f"metrics/{day}.json" for day in days}
-    expected |= {f"summaries/{day}.{kind}" for day in days for kind in ("md", "html")}
+    expected |= {f"summaries/{day}.md" for day in days}
+    pages = (f"{name}{day}.{kind}" for day in days for name in ("", "since-") for kind in PAGE)
+    expected |= {f"summaries/{page}" for page in pages}
     assert kept(journal.directory) == expected | {
         str(path.relative_to(journal.directory)) for path in foreign
     }

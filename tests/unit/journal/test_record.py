@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KEYS = (
     *("schema_version", "id", "image", "digest", "files", "keywords", "caption", "description"),
-    *("roles", "models", "backend", "prompt_profile", "prompt_profile_digest"),
+    *("roles", "models", "inherited_from", "backend", "prompt_profile", "prompt_profile_digest"),
     *("metadata_written", "sidecars", "embedded", "notes", "error", "error_kind", "attempts"),
     *(
         "started_at",
@@ -27,6 +27,7 @@ KEYS = (
         "usage",
         "dry_run",
         "no_meta",
+        "held",
         "run",
         "version",
     ),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.errors import ConfigurationError
-from taggerd.journal import check_scan_file, write_jsonl, write_summary
+from taggerd.journal import Day, check_scan_file, read_lines, write_jsonl
+from taggerd.relay import write_scan_summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from support.records import MakesEntries
 
     from taggerd.journal import Journal
+
+
+def day(title: str, lines: list[str]) -> Day:
+    """Return the records of a scan."""
+    return Day(title, read_lines(lines))
 
 
 def test_jsonl_of_one_scan(tmp_path: Path, entry: MakesEntries) -> None:
@@ -64,22 +70,23 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
     reader.start()
     write_jsonl(pipe, ["{}"])
-    reader.join(10)
+    reader.join(60)
     assert got == ["{}\n"]
     assert pipe.is_fifo()
 
 
 def test_summary_by_extension(journal: Journal, tmp_path: Path, entry: MakesEntries) -> None:
-    """.md gives Markdown, .html a page whose thumbnails are found from where it lies."""
+    """.md gives Markdown, .html a page with its thumbnails inside, and nothing else is written."""
     folder = tmp_path / "reports & more"
     folder.mkdir()
     journal.thumbnail(f"{1:064x}", b"jpeg")
     lines = [entry(1).line, entry(1).line]
     for name in ("scan.md", "scan.HTML"):
-        write_summary(folder / name, lines, title="Scan of #1", thumbnails=journal.thumbnails)
+        write_scan_summary(folder / name, day("Scan of #1", lines), journal)
     assert (folder / "scan.md").read_text().startswith("# Scan of #1\n\n1 photo; 1 tag")
     page = (folder / "scan.HTML").read_text()
-    assert f'src="../outputs/thumbnails/00/{1:064x}.jpg"' in page
+    assert 'src="data:image/jpeg;base64,anBlZw=="' in page
+    assert {path.name for path in folder.iterdir()} == {"scan.md", "scan.HTML"}
     assert "<h1>Scan of #1</h1>" in page
 
 
@@ -93,14 +100,16 @@ def test_summary_by_extension(journal: Journal, tmp_path: Path, entry: MakesEntr
         ("scan.pdf", "must end in .md or .html"),
     ],
 )
-def test_a_summary_that_cannot_be_written(tmp_path: Path, path: str, reason: str) -> None:
+def test_a_summary_that_cannot_be_written(
+    journal: Journal, tmp_path: Path, path: str, reason: str
+) -> None:
     """It is said before the work begins, in one line."""
     (tmp_path / "folder.md").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=reason):
         check_scan_file(tmp_path / path, summary=True)
     with pytest.raises(ConfigurationError, match=reason):
-        write_summary(tmp_path / path, [], title="x", thumbnails=tmp_path)
+        write_scan_summary(tmp_path / path, day("x", []), journal)
 
 
 @pytest.mark.parametrize("path", ["new.jsonl", "new/deep/x.jsonl", "/dev/null", "/dev/stdout"])
@@ -115,7 +124,7 @@ def test_missing_folders_are_made(journal: Journal, tmp_path: Path, entry: Makes
     write_jsonl(tmp_path / "a" / "b" / "scan.jsonl", [entry(1).line])
     assert (tmp_path / "a" / "b" / "scan.jsonl").read_text().count("\n") == 1
     target = tmp_path / "c" / "d" / "scan.html"
-    write_summary(target, [entry(1).line], title="x", thumbnails=journal.thumbnails)
+    write_scan_summary(target, day("x", [entry(1).line]), journal)
     assert "<h1>x</h1>" in target.read_text()
 
 
@@ -124,5 +133,5 @@ def test_a_scan_with_nothing_to_do_has_its_files_too(journal: Journal, tmp_path:
     write_jsonl(tmp_path / "scan.jsonl", [])
     assert (tmp_path / "scan.jsonl").read_text() == ""
     for name in ("scan.md", "scan.html"):
-        write_summary(tmp_path / name, [], title="x", thumbnails=journal.thumbnails)
+        write_scan_summary(tmp_path / name, day("x", []), journal)
         assert "0 photos" in (tmp_path / name).read_text()

@@ -27,6 +27,7 @@ from support.ledger import (
 
 from taggerd.ledger import (
     Admitted,
+    Correction,
     Counts,
     Deferred,
     Failed,
@@ -36,7 +37,7 @@ from taggerd.ledger import (
     Released,
     Rewritten,
 )
-from taggerd.photo import Notice, PhotoFile, Sidecar, Stamp, group
+from taggerd.photo import Notice, PhotoFile, Sidecar, Stamp, Usage, group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -598,7 +599,7 @@ async def test_deaths_after_a_photo_was_read_are_not_its_fault(
     """Whoever is waiting for the backend when the power fails may be so for ever."""
     await ledger.admit([file()])
     for _ in range(12):
-        await ledger.decoded(await state.claim_one(ledger))
+        await ledger.decoded(await state.claim_one(ledger), "")
         await state.kill(ledger)
         ledger = await state.open()
     assert (await state.claim_one(ledger)).attempt == 1
@@ -934,6 +935,34 @@ async def test_an_answer_is_held_from_the_moment_it_is_paid(ledger: Ledger, stat
     assert await (await state.open()).answers(OTHER) == []
 
 
+async def test_answers_of_one_request_are_kept_in_one_step_with_their_cost(
+    ledger: Ledger, state: State
+) -> None:
+    """All of it is there after a kill."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    given = answer("caption"), answer("keywords")
+    spent = {("2025-06-30", "small"): Usage(1, 900, 40), ("2025-07-01", "large"): Usage(2)}
+    await ledger.checkpoint(claim, DIGEST, *given, spent=spent)
+    await state.kill(ledger)
+    ledger = await state.open()
+    assert {held.answer.role for held in await ledger.answers(DIGEST)} == {"caption", "keywords"}
+    assert await ledger.spent("2025-06-30") == {"small": Usage(1, 900, 40)}
+    assert await ledger.spent("2025-07-01") == {"large": Usage(2)}
+
+
+async def test_what_was_read_without_harm_comes_with_its_answers(
+    ledger: Ledger, state: State
+) -> None:
+    """One step says both: which bytes did no harm, and what is known of them."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    assert await ledger.decoded(claim, DIGEST) == []
+    await ledger.checkpoint(claim, DIGEST, answer())
+    assert await ledger.decoded(claim, DIGEST) == await ledger.answers(DIGEST)
+    assert [held.answer for held in await ledger.answers(DIGEST)] == [answer()]
+
+
 async def test_the_last_answer_to_a_question_counts(ledger: Ledger, state: State) -> None:
     """One per digest, role and question; another question is another answer."""
     await ledger.admit([file()])
@@ -1225,6 +1254,20 @@ async def test_notes_are_found_again(ledger: Ledger, state: State) -> None:
     assert await ledger.recall("nothing") is None
 
 
+async def test_what_was_spent_adds_up_by_day_and_model(ledger: Ledger, state: State) -> None:
+    """Over all owners and over a restart: whoever asks next learns of it."""
+    beside = await state.open()
+    await ledger.spend("2025-06-30", "small", Usage(1, 900, 40))
+    await beside.spend("2025-06-30", "small", Usage(1, 800, 30))
+    await beside.spend("2025-06-30", "large", Usage(2))
+    await beside.spend("2025-07-01", "small", Usage(1, 1, 1))
+    await beside.close()
+    await ledger.close()
+    ledger = await state.open()
+    assert await ledger.spent("2025-06-30") == {"small": Usage(2, 1700, 70), "large": Usage(2)}
+    assert await ledger.spent("2025-06-29") == {}
+
+
 async def test_what_failed_over_other_questions_is_queued_again(
     ledger: Ledger, state: State
 ) -> None:
@@ -1239,3 +1282,82 @@ async def test_what_failed_over_other_questions_is_queued_again(
     assert await ledger.retry([ROOT], unless_asked_as="two") == 1
     states = await ledger.file_states(files)
     assert [states[one.path].state for one in files] == ["queued", "quarantined", "quarantined"]
+
+
+# ── What people did ──────────────────────────────────────────────────────────────────────────────
+
+
+def correction(name: str = "IMG_1.JPG", action: str = "one") -> Correction:
+    """Return that somebody edited the caption of a photo."""
+    return Correction(
+        photo=ROOT / name,
+        kind="edited",
+        field="caption",
+        before="A pier",
+        after="The pier at Sopot",
+        model="tiny-vlm",
+        who="ana",
+        action=action,
+    )
+
+
+async def test_what_people_did_outlives_a_restart(ledger: Ledger, state: State) -> None:
+    """With every word of it, whatever its characters, and the time at which it was kept."""
+    long = "\u202e\u05e9\u05dc\u05d5\u05dd\n" + "w" * 65536
+    odd = replace(correction("\udcff.JPG"), after=long, undo='{"a": 1}')
+    await ledger.correct([correction(), odd])
+    await ledger.close()
+    ledger = await state.open()
+    kept = await ledger.corrections()
+    assert [replace(each, id=0) for each in kept] == [
+        replace(correction(), at=state.now),
+        replace(odd, at=state.now),
+    ]
+    assert await ledger.corrections_of(odd.photo) == kept[1:]
+    assert await ledger.corrections_of(ROOT / "IMG_2.JPG") == []
+
+
+async def test_an_action_is_undone_as_one(ledger: Ledger, state: State) -> None:
+    """All that was made in it and stands; nothing else, and nothing twice."""
+    await ledger.correct([correction(), correction("IMG_2.JPG")])
+    state.now += 60
+    await ledger.correct([correction(action="two")])
+    assert await ledger.undo_corrections("one") == 2
+    assert await ledger.undo_corrections("one") == 0
+    assert [each.action for each in await ledger.corrections()] == ["two"]
+    history = await ledger.corrections_of(ROOT / "IMG_1.JPG")
+    assert [(each.action, each.undone_at) for each in history] == [
+        ("one", state.now),
+        ("two", None),
+    ]
+
+
+async def test_whoever_reads_on_hears_of_what_was_undone(ledger: Ledger) -> None:
+    """Everything once, in order; what was undone since once more, as it is now."""
+    await ledger.correct([correction(action=str(number)) for number in range(5)])
+    first = await ledger.corrections(limit=3, undone=True)
+    assert [each.action for each in first] == ["0", "1", "2"]
+    await ledger.undo_corrections("1")
+    rest = await ledger.corrections(after=first[-1].id, undone=True)
+    assert [(each.action, each.undone_at is None) for each in rest] == [
+        ("3", True),
+        ("4", True),
+        ("1", False),
+    ]
+
+
+async def test_corrections_are_found_by_kind(ledger: Ledger) -> None:
+    """Suggestions count what was dropped, and read nothing else."""
+    dropped = replace(correction(), kind="dropped", field="keywords", before="sky", after="")
+    await ledger.correct([correction(), dropped, correction()])
+    assert [each.before for each in await ledger.corrections(kind="dropped")] == ["sky"]
+
+
+async def test_what_people_did_goes_with_a_photo_that_moves(ledger: Ledger) -> None:
+    """A photo that is released to its folder keeps its history."""
+    await ledger.admit([file()])
+    await ledger.correct([correction(), correction("IMG_2.JPG")])
+    new = file(folder=ROOT / "2025")
+    await ledger.relocated({file().path: new})
+    assert [each.photo for each in await ledger.corrections_of(new.path)] == [new.path]
+    assert await ledger.corrections_of(file().path) == []

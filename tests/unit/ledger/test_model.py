@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import tempfile
 from dataclasses import astuple, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -169,7 +170,7 @@ class LedgerMachine(RuleBasedStateMachine):
         held = self.held(data, ended=False)
         folder = held[1][0].photo.folder
         sidecar = Sidecar(path=folder / name, written=True, digest=f"{next(self.records):064x}")
-        self.on_both(held, lambda ledger, claim: ledger.decoded(claim))
+        self.on_both(held, lambda ledger, claim: ledger.decoded(claim, ""))
         self.on_both(held, lambda ledger, claim: ledger.checkpoint(claim, digest, answer()))
         self.on_both(held, lambda ledger, claim: ledger.written(claim, digest, [sidecar]))
 
@@ -178,6 +179,7 @@ class LedgerMachine(RuleBasedStateMachine):
         kind=st.sampled_from([Finished, Released, Deferred, Moved, Failed]),
         digest=st.sampled_from(DIGESTS),
         flags=st.tuples(st.booleans(), st.booleans()),
+        held=st.booleans(),
         once=st.booleans(),
     )
     def end(
@@ -187,6 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
         digest: str,
         flags: tuple[bool, bool],
         *,
+        held: bool,
         once: bool,
     ) -> None:
         """A claim ends; it may be ended once more."""
@@ -194,6 +197,8 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         line = record(next(self.records))
         ending = self.ending(kind, digest, flags, line)
+        if held and isinstance(ending, Finished):
+            ending = replace(ending, held=(answer(),))
         self.on_both(self.held(data, ended=once), lambda ledger, claim: ledger.end(claim, ending))
 
     def ending(
@@ -232,6 +237,19 @@ class LedgerMachine(RuleBasedStateMachine):
         """Photos in quarantine, or all that failed in any way, are queued again."""
         self.same(owner, lambda ledger: ledger.retry(within, failed=failed))
 
+    @rule(
+        owner=owner, within=within, before=st.sampled_from([-10.0, 0.0, inf]), run=st.none() | run
+    )
+    def accept(self, owner: int, within: list[Path] | None, before: float, run: str | None) -> None:
+        """Somebody accepts answers that are held, or those held for long."""
+        when = self.states[0].now + before
+        self.same(owner, lambda ledger: ledger.accept(within, before=when, run=run))
+
+    @rule(owner=owner, within=within)
+    def drop(self, owner: int, within: list[Path] | None) -> None:
+        """Somebody lets them go."""
+        self.same(owner, lambda ledger: ledger.drop_held(within))
+
     @rule(seconds=st.sampled_from([1, 20, -5, -100]))
     def wait(self, seconds: int) -> None:
         """Time passes, or the clock is set back."""
@@ -262,6 +280,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert one == two
             self.same(1, lambda ledger, i=inside: ledger.waiting(i, "x"))  # type: ignore[misc] # likewise
             self.same(1, lambda ledger, i=inside: ledger.quarantined(9, i))  # type: ignore[misc] # likewise
+            self.same(1, lambda ledger, i=inside: ledger.held(9, i))  # type: ignore[misc] # likewise
+            self.same(0, lambda ledger, i=inside: ledger.held(-1, i, unwritten=True))  # type: ignore[misc] # likewise
         for digest in DIGESTS:
             self.same(0, lambda ledger, d=digest: ledger.answers(d))  # type: ignore[misc] # likewise
 

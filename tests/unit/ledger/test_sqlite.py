@@ -150,6 +150,7 @@ async def test_the_queue_is_walked_by_its_index(ledger: SqliteLedger) -> None:
 
     def plan(order: str, wanted: int, slow: int) -> list[str]:
         values = {"run": "", "requested": wanted, "slow": slow, "now": 0, "limit": 1}
+        values |= {"newest": 1, "owner": ""}
         steps = connection.execute(f"EXPLAIN QUERY PLAN {queries()[order]}", values)
         return [step["detail"] for step in steps]
 
@@ -157,6 +158,14 @@ async def test_the_queue_is_walked_by_its_index(ledger: SqliteLedger) -> None:
         steps = await ledger._state.run(partial(plan, order, wanted, slow))
         assert steps[0] == "SCAN photos USING INDEX photos_queued"
         assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps)
+    # Of those that are looked for at every claim, few are in the queue: only they are read.
+    for query, index in (("slow", "photos_slow"), ("deferred", "photos_deferred")):
+        for wanted in (0, 1):
+            steps = await ledger._state.run(partial(plan, query, wanted, 1))
+            assert any(f"photos USING INDEX {index}" in step for step in steps), steps
+            assert not any("INDEX photos_queued" in step for step in steps)
+    steps = await ledger._state.run(partial(plan, "waiting", 0, 0))
+    assert any("photos USING INDEX photos_deferred" in step for step in steps), steps
 
 
 # ── Faults of the disk ───────────────────────────────────────────────────────────────────────────

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+from support.program import corpus
 
 from taggerd import settings
 from taggerd.metadata.merge import Merged, merge
@@ -19,6 +19,7 @@ from taggerd.photo import Keyword, Photo, PhotoFile, Provenance, Stamp, Tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TAGS = Tags(
     caption="Two dogs on a beach & <surf>",
@@ -123,10 +124,6 @@ def photo_of() -> Callable[..., Photo]:
 
 
 @pytest.fixture(scope="session")
-def corpus() -> Path:
-    """Find the folder of real files beside the repository; without it the test is skipped."""
-    for folder in Path(__file__).resolve().parents:
-        found = folder / "shared" / "corpus"
-        if found.is_dir():
-            return found
-    pytest.skip("no shared/corpus beside the repository: real files are not tested here")
+def real_sidecars() -> Path:
+    """Return the folder of sidecars that other programs wrote, or skip the test."""
+    return corpus("sidecars")

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -239,10 +240,11 @@ while time.monotonic() < until:
     number += 1
     how(path, body.replace("<dc:source>0<", f"<dc:source>{{number}}<").encode())
     time.sleep(chance.random() * 0.004)
+    back_by = time.monotonic() + 30
+    while there() != number and time.monotonic() < back_by:
+        time.sleep(0.01)  # an exchange may be on its way back
     if there() != number:
-        time.sleep(0.05)  # an exchange may be on its way back
-        if there() != number:
-            lost.append(number)
+        lost.append(number)
 print(number, len(lost))
 """
 
@@ -280,3 +282,25 @@ def test_a_program_that_never_stops_writing(
     assert "dog" in texts(path.read_bytes(), "dc:subject")
     body.unlink()
     assert _names(path) == ["a.jpg", "a.jpg.xmp"]
+
+
+def test_the_old_file_is_not_taken_for_one_that_a_dead_process_left(tmp_path: Path) -> None:
+    """It has the temporary name for an instant: whoever removed it then lost the photo to a race.
+
+    Another taggerd begins to write at that very moment; it waits until the exchange is over.
+    """
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"old")
+    temporary = atomic.temporary_name(path)
+    temporary.write_bytes(b"new")
+    other = threading.Thread(target=atomic.clear, args=(path,))
+
+    def is_old(there: Path) -> bool:
+        other.start()
+        other.join(0.5)
+        return there.exists() and there.read_bytes() == b"old"
+
+    assert atomic.swap(temporary, path, is_old)
+    other.join()
+    assert path.read_bytes() == b"new"
+    assert not temporary.exists()

@@ -42,13 +42,13 @@ _NOT_CONTENT = ("System:", "File:", "ExifTool:", "SourceFile", "XMP-taggerd:")
 
 
 @pytest.fixture
-def pairs(corpus: Path, tmp_path: Path, merged: Run) -> tuple[Path, Path, set[str]]:
+def pairs(real_sidecars: Path, tmp_path: Path, merged: Run) -> tuple[Path, Path, set[str]]:
     """Every sidecar of the corpus in two folders, untouched and merged, and the refused ones."""
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
     after.mkdir()
     refused = set()
-    for path in sorted((corpus / "sidecars").iterdir()):
+    for path in sorted(real_sidecars.iterdir()):
         data = path.read_bytes()
         try:
             result = merged(data)
@@ -111,10 +111,10 @@ def test_human_texts_stay(pairs: tuple[Path, Path, set[str]]) -> None:
 
 
 @pytest.mark.slow
-def test_an_undo_gives_every_byte_back(corpus: Path, merged: Run, tmp_path: Path) -> None:
+def test_an_undo_gives_every_byte_back(real_sidecars: Path, merged: Run, tmp_path: Path) -> None:
     """Of every sidecar that is merged, also after a retag; of one rewritten since, every word."""
     rewrote = 0
-    for number, path in enumerate(sorted((corpus / "sidecars").iterdir())):
+    for number, path in enumerate(sorted(real_sidecars.iterdir())):
         if path.name in _REFUSED:
             continue
         before = path.read_bytes()

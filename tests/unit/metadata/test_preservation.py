@@ -15,23 +15,32 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
-from hypothesis import HealthCheck, given, seed
+from hypothesis import HealthCheck, example, given, seed
 from hypothesis import settings as testing
 from hypothesis import strategies as st
 from support import foreign
 
 from taggerd.errors import SidecarRefused
+from taggerd.metadata.editing.content import PARTS, edit, shown_text
+from taggerd.metadata.editing.values import Edit
+from taggerd.metadata.keywords.edits import path_of
+from taggerd.metadata.keywords.fields import levels
 from taggerd.metadata.options import Options
+from taggerd.metadata.ownership import Ownership
+from taggerd.metadata.texts import field_texts
 from taggerd.metadata.undo.content import undo
-from taggerd.metadata.xmp.namespaces import PREFIXES
+from taggerd.metadata.xmp.document import Document
+from taggerd.metadata.xmp.namespaces import PREFIXES, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from taggerd.metadata.editing.values import TextPart
     from taggerd.metadata.merge import Merged
 
     Run = Callable[..., Merged]
 
+OPTIONS = Options()
 RULES = r"well-formed|DOCTYPE|more than one thing|more than once|no rdf:RDF|is empty"
 """For what metadata.md says that a sidecar is refused."""
 
@@ -196,11 +205,113 @@ def test_no_byte_outside_our_properties_changes_for_long(data: bytes, merged: Ru
     check_bytes(data, merged(data).data)
 
 
+_given = st.sampled_from(["Mine", "Ma <3 & É", "", "שלום \u202e <&>", "Two\nlines", "w" * 300])
+_words = st.lists(_word, max_size=2, unique=True).map(tuple)
+_edits = st.builds(
+    Edit,
+    caption=st.none() | _given,
+    description=st.none() | _given,
+    add=_words,
+    drop=_words,
+    rename=st.dictionaries(_word, st.sampled_from(["Hund", "Places|Sopot"]), max_size=1),
+    reject=st.booleans(),
+)
+
+
+_ONE_TEXT_TWICE = b"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" p:Headline="OLYMPUS DIGITAL CAMERA"
+ xmlns:p="http://ns.adobe.com/photoshop/1.0/"><dc:title><rdf:Alt>
+ <rdf:li xml:lang="x-default">OLYMPUS DIGITAL CAMERA</rdf:li><rdf:li xml:lang="de-DE">Hund</rdf:li>
+ </rdf:Alt></dc:title></rdf:Description></rdf:RDF>"""
+"""What the machine replaces in one field and a person then empties in another."""
+
+
+def edited(data: bytes, wanted: Edit, options: Options = OPTIONS) -> bytes | None:
+    """Return *data* after an edit; None where it is refused."""
+    document = Document.load(data)
+    shown = {part: seen(data, part)[0] for part in PARTS}
+    changed = edit(document, wanted, options, shown, {})
+    return None if changed.refused else changed.data
+
+
+def seen(data: bytes, part: TextPart) -> tuple[str, bool]:
+    """Return the text that people see, and whether it is the machine's."""
+    document = Document.load(data)
+    texts = field_texts(document, Ownership.read(document))
+    return shown_text(texts, part, OPTIONS) or ("", False)
+
+
+def listed(data: bytes) -> set[str]:
+    """Return the last level of every keyword, without case."""
+    document = Document.load(data)
+    names = ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList")
+    items = ((name, text) for name in names for text in document.texts(named(name)))
+    return {levels(name, text)[-1].strip().casefold() for name, text in items}
+
+
+def check_edit(data: bytes, wanted: Edit, merged: Run) -> None:
+    """Nothing but what the person named changes, and every later pass honours it."""
+    after = edited(data, wanted)
+    if after is None:
+        return
+    assert foreign.same_outside(data, after)
+    gone = {*wanted.drop, *wanted.rename}
+    new = {path_of(word)[-1].casefold() for word in (*wanted.add, *wanted.rename.values())}
+    was, now = foreign.read(data), foreign.read(after)
+    if not gone and not wanted.reject:
+        # "Dogs" of a person's takes the stead of the machine's "dog".
+        ours = Ownership.read(Document.load(data)).keywords if wanted.add else ()
+        for name in foreign.LISTS:
+            left = now.items(name)
+            lost = [item for item in was.items(name) if item not in left]
+            assert [item for item in lost if not any(w.encode() in item for w in ours)] == []
+    assert {path_of(word)[-1].casefold() for word in wanted.add} <= listed(after)
+    dropped = {path_of(word)[-1].casefold() for word in wanted.drop} & listed(data) - new
+    overwritten = merged(after, "dog,cat", overwrite=True).data
+    passes = [after, merged(after, "dog,cat").data, overwritten]
+    put_back = Ownership.read(Document.load(data)).replaced.values() if wanted.reject else ()
+    assert all(foreign.same_outside(data, each) for each in passes)
+    for each in (*passes, undo(passes[1], OPTIONS).data or after):
+        for part, text in wanted.texts.items():
+            before, says = seen(data, part)[0], seen(each, part)
+            if text and text != before:
+                assert (" ".join(says[0].split()), says[1]) == (" ".join(text.split()), False)
+            elif text != before:
+                # Others' words in another field, which nobody saw, stay; told to, a pass
+                # overwrites those. They may say the same.
+                assert says[0] != before or before in put_back
+                assert not says[1] or each is overwritten
+        assert not dropped & listed(each)
+        assert {path_of(word)[-1].casefold() for word in wanted.add} <= listed(each)
+
+
+@pytest.mark.slow
+@testing(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=sidecars("dc", "lr", "taggerd"), tagged=st.booleans(), wanted=_edits)
+@example(data=_ONE_TEXT_TWICE, tagged=True, wanted=Edit(caption="", reject=True))
+def test_nothing_but_what_a_person_named_changes_by_an_edit(
+    data: bytes, tagged: bool, wanted: Edit, merged: Run
+) -> None:
+    """No byte outside our properties; and it holds against later passes and an undo."""
+    check_edit(merged(data).data if tagged else data, wanted, merged)
+
+
+@pytest.mark.long
+@seed(3)
+@testing(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=sidecars("dc", "lr", "taggerd"), tagged=st.booleans(), wanted=_edits)
+def test_nothing_but_what_a_person_named_changes_by_an_edit_for_long(
+    data: bytes, tagged: bool, wanted: Edit, merged: Run
+) -> None:
+    """The same over many more."""
+    check_edit(merged(data).data if tagged else data, wanted, merged)
+
+
 @pytest.fixture
-def corpus_pairs(corpus: Path, merged: Run) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def corpus_pairs(real_sidecars: Path, merged: Run) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Every real sidecar that is merged, before and after."""
     before, after, refused = {}, {}, []
-    for path in sorted((corpus / "sidecars").iterdir()):
+    for path in sorted(real_sidecars.iterdir()):
         data = path.read_bytes()
         try:
             after[path.name] = merged(data).data
@@ -274,3 +385,54 @@ def test_exiftool_reads_the_same(merged: Run, tmp_path: Path) -> None:
 
     collect()
     assert check_with_exiftool(tmp_path, pairs) > 1000
+
+
+@pytest.mark.slow
+def test_an_edit_of_a_real_sidecar_changes_nothing_foreign(real_sidecars: Path) -> None:
+    """Outside our properties; the new words are what people see then."""
+    mine = Edit(caption="Mine & <só>", description="Other\nline", add=("Sopot",))
+    count, refused = 0, []
+    for path in sorted(real_sidecars.iterdir()):
+        data = path.read_bytes()
+        try:
+            after = edited(data, mine)
+        except SidecarRefused as reason:
+            refused.append(str(reason))
+            continue
+        assert after is not None, path.name
+        check_bytes(data, after)
+        assert {part: seen(after, part) for part in PARTS} == {
+            "caption": (mine.caption, False),
+            "description": (mine.description, False),
+        }
+        assert "sopot" in listed(after)
+        count += 1
+    assert [reason for reason in refused if not re.search(RULES, reason)] == []
+    assert count > 140
+
+
+def test_a_persons_words_are_not_cut(merged: Run) -> None:
+    """Where the title is another's, and nothing else takes so many characters, nothing is done."""
+    title = '<rdf:li xml:lang="x-default"> </rdf:li><rdf:li xml:lang="de-DE">Hund</rdf:li>'
+    data = (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/">'
+        f"<dc:title><rdf:Alt>{title}</rdf:Alt></dc:title></rdf:Description></rdf:RDF>"
+    )
+    tagged = merged(data.encode()).data
+    assert edited(tagged, Edit(caption="w" * 257)) is None
+    assert edited(tagged, Edit(caption="w" * 256))
+
+
+def test_a_comment_in_a_list_that_goes_stays() -> None:
+    """Also where every keyword of it is dropped, and what looks like one in a text goes."""
+    bag = "<rdf:li>a/b</rdf:li><!-- b > c --> <rdf:li><![CDATA[<!-- -->]]></rdf:li><?app 'x'?>"
+    data = (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/">'
+        f"<dc:subject><rdf:Bag>{bag}</rdf:Bag></dc:subject></rdf:Description></rdf:RDF>"
+    ).encode()
+    after = edited(data, Edit(drop=("a/b", "<!-- -->"))) or b""
+    assert listed(after) == set()
+    assert after.count(b"<!-- b > c -->") == after.count(b"<?app 'x'?>") == 1
+    assert b"CDATA" not in after

@@ -11,7 +11,7 @@ from support.embedded import view, write
 from taggerd.metadata import Options
 from taggerd.metadata.merge import merge
 from taggerd.metadata.readers import NOTHING, READERS, Shown, Source, shown
-from taggerd.metadata.view import View, sidecar_view
+from taggerd.metadata.views import View, sidecar_view
 from taggerd.metadata.xmp.document import Document
 from taggerd.metadata.xmp.splice import Entry
 from taggerd.photo import Photo, PhotoFile, Provenance, Stamp, Tags

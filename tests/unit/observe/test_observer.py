@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from taggerd.arrivals.dependencies import RootHealth
 from taggerd.observe import observer as observing
+from taggerd.observe import textfile
 from taggerd.observe.figures import (
     ROOT_STATES,
     DiskFigures,
@@ -360,6 +362,68 @@ async def test_a_text_file_is_renewed_on_changes_and_not_too_often(tmp_path: Pat
         await observer._writing  # ends by itself: nothing changes any more
         assert waits == [60.0, 60.0]
     await observer.close()
+
+
+@dataclass
+class SlowDisk:
+    """A disk that takes the text file only once it may."""
+
+    may: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def replace(self, path: Path, content: bytes) -> None:
+        """Put *content* at *path*; only the first time slowly."""
+        if self.begun.is_set():
+            _replace(path, content)
+            return
+        self.begun.set()
+        self.may.wait(SECONDS)
+        _replace(path, content)
+        self.ended.set()
+
+
+_replace = textfile.replace
+
+
+@pytest.fixture
+async def slow_disk(
+    observer: Observer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SlowDisk]:
+    """Have the figures of a service that is ready on their way to a slow disk."""
+    disk = SlowDisk()
+    monkeypatch.setattr(textfile, "replace", disk.replace)
+    with observer.serving(_gather):
+        await observer.configure(Metrics(textfile=tmp_path / "taggerd.prom"))
+        observer.changed()
+        await _until(disk.begun.is_set)
+        yield disk
+    disk.may.set()
+
+
+async def test_the_last_figures_are_the_last_in_the_text_file(
+    observer: Observer, slow_disk: SlowDisk, tmp_path: Path
+) -> None:
+    """Also where a slow disk still writes the ones before when the service ends."""
+    observer._gather = None
+    ending = asyncio.create_task(observer.close())
+    await asyncio.wait([ending], timeout=0.3)  # it may not end before the slow one
+    slow_disk.may.set()
+    await ending
+    await _until(slow_disk.ended.is_set)
+    assert _samples((tmp_path / "taggerd.prom").read_text())[("taggerd_ready",)] == 0
+
+
+async def test_a_text_file_that_is_not_wanted_any_more_does_not_come_back(
+    observer: Observer, slow_disk: SlowDisk, tmp_path: Path
+) -> None:
+    """Also where a slow disk still writes it when the settings change."""
+    changing = asyncio.create_task(observer.configure(Metrics()))
+    await asyncio.wait([changing], timeout=0.3)
+    slow_disk.may.set()
+    await changing
+    await _until(slow_disk.ended.is_set)
+    assert not (tmp_path / "taggerd.prom").exists()
 
 
 async def test_a_text_file_that_cannot_be_written_stops_nothing(

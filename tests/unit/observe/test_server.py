@@ -117,7 +117,7 @@ async def test_what_is_no_request_for_a_page_is_refused(request_: bytes, status:
     async with _serving() as server:
         try:
             said = await _said(server, request_)
-        except ConnectionResetError:  # more was sent than anybody read
+        except ConnectionError:  # more was sent than anybody read
             return
         assert said.startswith(f"HTTP/1.1 {status} ".encode())
 
@@ -158,7 +158,7 @@ async def test_no_crowd_gets_in() -> None:
     async with _serving(most=3) as server:
         idle = [await _connect(server) for _ in range(3)]
         await _until(lambda: len(server._connections) == 3)
-        with suppress(ConnectionResetError):
+        with suppress(ConnectionError):
             assert not await _said(server, _asked())
         for _, writer in idle:
             writer.close()

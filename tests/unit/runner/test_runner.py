@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from datetime import timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import httpx
@@ -23,10 +23,11 @@ from taggerd.testing import InMemoryLedger, ThreadWorkers
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from support.site import Site
 
-    from taggerd.ledger import Claim, Ending
+    from taggerd.ledger import Claim, Ending, Waiting
     from taggerd.runner.outcome import Outcome
     from taggerd.services import Services
 
@@ -101,6 +102,25 @@ async def test_whatever_an_attempt_raises_one_photo_pays_and_the_run_goes_on(sit
     assert failed.reason.startswith("ZeroDivisionError")
 
 
+async def test_a_stop_is_heard_whenever_it_comes(site: Site) -> None:
+    """Also while the queue is asked whether photos may start, and nothing is queued."""
+    asked = 0
+
+    async def pause_reason() -> str:
+        nonlocal asked
+        asked += 1
+        working.stop()
+        return ""
+
+    async with site.services() as services:
+        working = runner(
+            services, site, Heard(), more_to_come=lambda: True, pause_reason=pause_reason
+        )
+        async with asyncio.timeout(30):
+            await working.work(drain_seconds=0)
+    assert asked == 1
+
+
 async def test_a_quiet_queue_is_left_alone_until_somebody_changes_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +163,29 @@ async def test_a_quiet_queue_is_left_alone_until_somebody_changes_it(
         await working
 
 
+async def test_what_another_program_queues_meanwhile_is_seen(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a minute later: from the claim to the rest there is no moment that nobody looks at."""
+    monkeypatch.setattr("taggerd.runner.runner.POLL_SECONDS", 0.001)
+    heard, waiting, changed = Heard(), site.ledger.waiting, 0
+
+    async def then_another_queues(*args: Any, **kwargs: Any) -> Waiting:  # noqa: ANN401 - as the original
+        nonlocal changed
+        found = await waiting(*args, **kwargs)
+        if not changed:
+            changed += 1
+            await site.arrive("a.jpg")
+        return found
+
+    monkeypatch.setattr(site.ledger, "waiting", then_another_queues)
+    monkeypatch.setattr(site.ledger, "stamp", lambda: changed)
+    async with site.services() as services, asyncio.timeout(30):
+        working = runner(services, site, heard, more_to_come=lambda: not heard)
+        await working.work(drain_seconds=0)
+    assert heard.kinds == {"tagged": 1}
+
+
 async def test_a_fault_of_the_program_costs_no_photo_anything(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +205,7 @@ async def test_a_fault_of_the_program_costs_no_photo_anything(
             return await super().run(function, *args, **kwargs)
 
     heard = Heard()
-    one_at_once(site)
+    at_once(site, 1)
     async with site.services() as services:
         services.decoders, services.now = Broken(site.settings.workers), fast
         await runner(services, site, heard).work(drain_seconds=0)
@@ -183,7 +226,7 @@ async def test_nothing_starts_once_other_files_lie_in_place_of_ours(site: Site) 
             raise ZeroDivisionError
 
     heard = Heard()
-    one_at_once(site)
+    at_once(site, 1)
     async with site.services() as services:
         services.decoders = Odd(site.settings.workers)
         services.build_changed = lambda: bool(failed)
@@ -193,10 +236,55 @@ async def test_nothing_starts_once_other_files_lie_in_place_of_ours(site: Site) 
     assert (await site.ledger.counts()).queued == 3
 
 
-def one_at_once(site: Site) -> None:
-    """Let one photo be in flight at once."""
-    queue = site.settings.queue.model_copy(update={"photos_in_flight": 1})
+def at_once(site: Site, photos: int) -> None:
+    """Let so many *photos* be in flight at once."""
+    queue = site.settings.queue.model_copy(update={"photos_in_flight": photos})
     site.settings = site.settings.model_copy(update={"queue": queue})
+
+
+async def test_a_photo_is_decoded_to_its_end_before_the_next(site: Site) -> None:
+    """All are in flight at once; still the backend waits for the first one alone."""
+    await site.arrive(*NAMES)
+    workers = site.settings.workers.model_copy(update={"processes": 1})
+    site.settings = site.settings.model_copy(update={"workers": workers})
+    called: list[Path] = []
+
+    class Noting(ThreadWorkers):
+        async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+            called.extend(each.path for each in args if isinstance(each, OpenFile))
+            return await super().run(function, *args, **kwargs)
+
+    async with site.services() as services:
+        services.decoders = Noting(site.settings.workers)
+        await runner(services, site, Heard()).work(drain_seconds=0)
+    assert len(set(called)) == len(NAMES)
+    changes = [path for path, _ in groupby(called)]
+    assert len(changes) == len(NAMES), called
+
+
+async def test_it_says_how_many_photos_are_left_once_none_waits_in_the_queue(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests of the last photos may go side by side then; not while the queue holds another."""
+    await site.arrive(*NAMES)
+    at_once(site, 2)
+    claimed, claim = 0, site.ledger.claim
+    said: list[tuple[int | None, int]] = []
+
+    async def counting(*args: int, **kwargs: Any) -> list[Claim]:  # noqa: ANN401 - as the original
+        nonlocal claimed
+        claims = await claim(*args, **kwargs)
+        claimed += len(claims)
+        return claims
+
+    monkeypatch.setattr(site.ledger, "claim", counting)
+    async with site.services() as services:
+        monkeypatch.setattr(
+            services.inference, "last_photos", lambda left: said.append((left, claimed))
+        )
+        await runner(services, site, Heard()).work(drain_seconds=0)
+    assert said[0] == (None, 2)
+    assert {claimed for left, claimed in said if left is not None} == {len(NAMES)}
 
 
 async def test_a_backend_that_goes_away_costs_no_photo_anything(site: Site) -> None:
@@ -311,7 +399,7 @@ async def test_a_photo_asked_about_again_waits_for_the_run_that_may_replace_its_
         await runner(services, site, heard).work(drain_seconds=0)
         before = path.with_name("a.jpg.xmp").read_bytes()
         await site.admit(path, again=True)
-        await asyncio.wait_for(runner(services, site, heard).work(drain_seconds=0), 20)
+        await asyncio.wait_for(runner(services, site, heard).work(drain_seconds=0), 60)
     assert heard.kinds == {"tagged": 1}
     assert path.with_name("a.jpg.xmp").read_bytes() == before
 

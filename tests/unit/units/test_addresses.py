@@ -55,6 +55,8 @@ def test_every_backend_counts() -> None:
         {"hooks__on_problem__command": ["/usr/bin/curl"]},
         {"backend__use_registry": True},
         {"metrics__listen": "0.0.0.0:9108"},
+        {"web__listen": "0.0.0.0:8437"},
+        {"web__listen": "192.168.1.5:8437"},
     ],
 )
 def test_what_leads_anywhere_needs_the_whole_network(more: dict[str, object]) -> None:

@@ -91,7 +91,7 @@ async def test_a_process_of_another_build_is_given_no_task(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may know other functions than those that it would be asked for."""
-    monkeypatch.setattr("taggerd.workers.pool.RUNNING", Build(package))
+    monkeypatch.setattr("taggerd.workers.template.RUNNING", Build(package))
     workers = Workers(Settings(processes=1))
     with pytest.raises(BuildChanged):
         await workers.run(os.getpid)

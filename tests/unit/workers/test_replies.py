@@ -5,6 +5,7 @@ What processes may not send is in `tests/attacks/test_replies.py`.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import math
 from pathlib import Path
@@ -20,7 +21,7 @@ from taggerd.imaging.versions import versions
 from taggerd.metadata.camera import Camera
 from taggerd.metadata.ownership import WrittenBefore
 from taggerd.metadata.versions import exiv2_version
-from taggerd.metadata.view import Words
+from taggerd.metadata.views import Words
 from taggerd.metadata.xmp.splice import Array, Entry
 from taggerd.photo import Keyword, Picture, Sidecar, Stamp
 from taggerd.services.pools import DECODED, WRITTEN
@@ -58,7 +59,7 @@ def back(value: object, expected: object = object) -> object:
             stamp=STAMP,
             notes=("n",),
         ),
-        metadata.Embedded(FIELDS, "text", ("a",), Camera("a", "b"), ("n",), unread=True),
+        metadata.Embedded(FIELDS, "text", ("a",), Camera("a", "b"), "0/1", ("n",), unread=True),
         metadata.Embedded(),
         metadata.Inspection(
             before=WrittenBefore(("caption=a",), 5.5),
@@ -113,6 +114,13 @@ def test_decoders_may_return_what_their_functions_do(function: Callable[..., obj
 def test_writers_may_return_what_their_functions_do(function: Callable[..., object]) -> None:
     """Each annotation is understood, and names no type that is not listed."""
     assert Replies(WRITTEN, 1000).expected(function) is not object
+
+
+def test_two_types_of_one_name_are_told_at_once() -> None:
+    """A reply says a type by its name alone: one would be refused for not being the other."""
+    other = dataclasses.make_dataclass("Sidecar", [("path", str)])
+    with pytest.raises(TypeError, match="two types of one name"):
+        Replies((*WRITTEN, other), 10)
 
 
 def test_a_type_whose_fields_are_not_listed_is_told_at_once() -> None:

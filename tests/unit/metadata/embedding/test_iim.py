@@ -8,7 +8,7 @@ import shutil
 import struct
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import embeddable
 from support.embeddable import behind_start, jpeg
-from support.embedded import write
+from support.embedded import edit, restore, write
 
-from taggerd.metadata import Options, UndoOptions, undo_embedded
+from taggerd.metadata import Edit, Edited, Options, UndoOptions, undo_embedded
 from taggerd.metadata.embedding.iim import (
     PHOTOSHOP,
     Iim,
@@ -49,7 +49,10 @@ def _exiftool(*words: str | Path) -> bytes:
     ).stdout
 
 
-def _shown(path: Path) -> dict[str, object]:
+_WORDS = ("Headline", "Caption-Abstract", "By-line", "City")
+
+
+def _shown(path: Path) -> dict[str, Any]:
     """Return what a reader of IPTC-IIM alone shows, and both digests."""
     options = ("-j", "-struct", "-IPTC:all", "-Photoshop:all", "-CurrentIPTCDigest")
     (shown,) = json.loads(_exiftool(*options, path))
@@ -132,6 +135,27 @@ def test_an_undo_after_somebody_edited_iptc(photo: Path, embed: Callable[..., Si
     assert "Caption-Abstract" not in shown
     assert shown["By-line"] == "Zoë"
     assert shown["IPTCDigest"] == shown["CurrentIPTCDigest"]
+
+
+def test_an_edit_reaches_iptc(
+    photo: Path, embed: Callable[..., Sidecar], photo_of: Callable[..., Photo]
+) -> None:
+    """What a person took out of XMP, of whosever words, is not left where others look first."""
+    embed(photo)
+    before = _shown(photo)
+    mine = Edit(caption="Mine", description="", drop=("dog", "harbour"), add=("Køge",))
+    done = edit(photo_of(photo), mine, EMBED)
+    assert isinstance(done, Edited)
+    shown = _shown(photo)
+    assert shown["Keywords"] == ["Ünal", "beach", "car park", "Køge"]
+    assert shown["Headline"] == "Mine"
+    assert "Caption-Abstract" not in shown
+    assert shown["By-line"] == "Zoë"
+    assert shown["IPTCDigest"] == shown["CurrentIPTCDigest"]
+    restore(photo_of(photo), done.undo, EMBED)
+    again = _shown(photo)
+    assert sorted(again.pop("Keywords")) == sorted(before.pop("Keywords"))
+    assert {key: again[key] for key in _WORDS} == {key: before[key] for key in _WORDS}
 
 
 def test_part_of_it_is_undone(photo: Path, embed: Callable[..., Sidecar]) -> None:

@@ -1,0 +1,1 @@
+"""What taggerd costs, measured: `scripts/bench` runs these."""
