@@ -16,16 +16,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+SEND_SECONDS = 1.0
+"""How long a message waits for room in the queue of whoever should read it; then it is lost."""
+
+
 class Notifier:
     """Speaks the sd_notify protocol."""
 
-    def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        send_seconds: float = SEND_SECONDS,
+    ) -> None:
         """Connect to ``$NOTIFY_SOCKET``, if there is one.
 
         Args:
             clock: CLOCK_MONOTONIC in nanoseconds, the clock that systemd compares with.
+            send_seconds: how long a message may wait, in seconds.
         """
         self._socket = SystemdNotifier()
+        if self._socket.socket is not None:
+            # A manager that hangs reads nothing: without a limit the whole service waited for it.
+            self._socket.socket.settimeout(send_seconds)
         self._clock = clock
         self._status = ""
 

@@ -11,22 +11,18 @@ import itertools
 import json
 import os
 import re
-import socket
 import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
 from markdown_it import MarkdownIt
-from support.program import Program, photo, until
+from support.program import Program, listening, photo, until
 
 from taggerd.photo import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NAMES: tuple[bytes, ...] = tuple(
     os.fsencode(name)
@@ -249,40 +245,29 @@ def test_a_name_can_be_typed_back(scanned: Program, folder: Path) -> None:
     assert len(json.loads(shown.stdout)) == len(photos)
 
 
-def _messages(listener: socket.socket) -> Iterator[str]:
-    while True:
-        try:
-            yield listener.recv(65536, socket.MSG_DONTWAIT).decode()
-        except BlockingIOError:
-            return
-
-
 def test_the_service_logs_and_notifies_in_lines(taggerd: Program, tmp_path: Path) -> None:
     """In JSON a line is a record of its own; systemd is told one state, in plain letters."""
     folder, notify = _laid_out(tmp_path / "card"), taggerd.home / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(os.fspath(notify))
-        taggerd.environment = {
-            "NOTIFY_SOCKET": os.fspath(notify),
-            "TAGGERD__SERVICE__LOG_FORMAT": "json",
-        }
+    taggerd.environment = {
+        "NOTIFY_SOCKET": os.fspath(notify),
+        "TAGGERD__SERVICE__LOG_FORMAT": "json",
+    }
+    with listening(notify) as told:
         daemon = taggerd.start("--input-dir", folder)
         until(lambda: len(taggerd.records()) == 2 * len(NAMES))
         taggerd.stop(daemon)
-        said = list(_messages(listener))
-    assert any(message.startswith("STATUS=") for message in said)
-    for message in said:
-        for line in message.splitlines():
-            assert re.match(
-                r"(READY|STATUS|STOPPING|WATCHDOG|RELOADING|(MONOTONIC|EXTEND_TIMEOUT)_USEC)=", line
-            )
-        assert message.isascii()
+    assert any(line.startswith("STATUS=") for line in told)
+    for line in told:
+        assert re.match(
+            r"(READY|STATUS|STOPPING|WATCHDOG|RELOADING|(MONOTONIC|EXTEND_TIMEOUT)_USEC)=", line
+        )
+        assert line.isascii()
     logged = taggerd.log()
     assert _armed(logged) == []
     lines = [json.loads(line) for line in logged.splitlines()]
-    told = {line["photo"] for line in lines if "photo" in line}
-    assert {printable(path) for path in _paths(folder)} >= told
-    assert len(told) > len(NAMES)
+    named = {line["photo"] for line in lines if "photo" in line}
+    assert {printable(path) for path in _paths(folder)} >= named
+    assert len(named) > len(NAMES)
 
 
 def test_twins_in_unicode_are_two_photos() -> None:

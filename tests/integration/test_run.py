@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from support.program import SECONDS, photo, until
+from support.program import SECONDS, listening, photo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -284,23 +284,16 @@ def test_status_works_with_the_daemon_up_and_down(
 
 def test_the_daemon_tells_systemd_how_it_is(taggerd: Program, inbox: Path, tmp_path: Path) -> None:
     """READY after the watches stand, STATUS in ASCII, WATCHDOG in time, STOPPING at the end."""
-    import socket  # noqa: PLC0415 - only here
-
     address = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(address))
-        systemd.settimeout(30)
-        taggerd.environment |= {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000"}
+    taggerd.environment |= {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000"}
+    with listening(address) as told:
         daemon = taggerd.start("--input-dir", inbox)
-        heard: list[bytes] = []
-        while sum(b"WATCHDOG=1" in message for message in heard) < 2:
-            heard.append(systemd.recv(4096))
-        assert any(b"READY=1" in message for message in heard)
+        until(lambda: told.count("WATCHDOG=1") >= 2)
+        assert "READY=1" in told
         taggerd.stop(daemon)
-        while not any(b"STOPPING=1" in message for message in heard):
-            heard.append(systemd.recv(4096))
-    assert all(message.isascii() for message in heard)
-    assert any(b"STATUS=" in message for message in heard)
+    assert "STOPPING=1" in told
+    assert all(line.isascii() for line in told)
+    assert any(line.startswith("STATUS=") for line in told)
 
 
 IMPORTS = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +93,23 @@ def test_outside_of_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> 
     Notifier().ready()
     monkeypatch.setenv("NOTIFY_SOCKET", "/nonexistent/notify")
     Notifier().status("alone")
+
+
+def test_a_manager_that_reads_nothing_holds_nothing_up(heard: socket.socket) -> None:
+    """Each message is tried for a moment: a full queue once held up the whole service for ever."""
+    notifier = Notifier(send_seconds=0.01)
+    filled = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)  # noqa: FBT003 (socket's own signature)
+        other.connect(heard.getsockname())
+        with suppress(BlockingIOError):
+            while True:
+                filled += other.send(b"x")
+    notifier.watchdog()
+    notifier.stopping()
+    assert messages(heard) == [b"x"] * filled
+    notifier.watchdog()
+    assert messages(heard) == [b"WATCHDOG=1"]
 
 
 @pytest.mark.parametrize(
