@@ -5,6 +5,8 @@
     TaggerdError
     ├── ConfigurationError          bad switch, setting or folder               exit 2
     ├── StartError                  the state cannot be used (locked, not ours) exit 2
+    │   ├── RootInUse               another running taggerd has the import folder
+    │   └── HostInUse               another living host has this one's name
     ├── PhotoError                  this photo's own fault: costs an attempt
     │   ├── PhotoUnreadable         permission, I/O error on its bytes
     │   ├── PhotoUndecodable        not a picture, truncated, too large         (final)
@@ -79,6 +81,10 @@ class StartError(TaggerdError):
 
 class RootInUse(StartError):
     """Another running taggerd has the import folder."""
+
+
+class HostInUse(StartError):
+    """Another living host has this name."""
 
 
 class PhotoError(TaggerdError):

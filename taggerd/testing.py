@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Correction,
         CorrectionKind,
         Ending,
+        Fleet,
         Json,
         Ledger,
         Outgoing,
@@ -218,8 +219,10 @@ class InMemoryLedger:
         max_attempts: int = 3,
         order: Literal["newest", "oldest"] = "newest",
         clock: Callable[[], float] = time.time,
+        fleet: Fleet | None = None,
     ) -> None:
         """Open a ledger; the arguments are those of :meth:`taggerd.ledger.SqliteLedger.open`."""
+        self.fleet = fleet
         self._store = store or InMemoryStore()
         self._max_attempts = max_attempts
         self._order = order

@@ -9,6 +9,7 @@ from taggerd.lazy import at_first_use
 if TYPE_CHECKING:
     from taggerd.ledger.backup import Backup, back_up
     from taggerd.ledger.dry_run import dry_run_ledger
+    from taggerd.ledger.fleet import Fleet, Host, HostFacts, Outage
     from taggerd.ledger.opening import has_ledger
     from taggerd.ledger.port import (
         Admitted,
@@ -43,6 +44,7 @@ else:
         {
             "backup": "Backup back_up",
             "dry_run": "dry_run_ledger",
+            "fleet": "Fleet Host HostFacts Outage",
             "opening": "has_ledger",
             "port": (
                 "Admitted Claim Correction CorrectionKind Counts Deferred Ending Failed "
@@ -66,12 +68,16 @@ __all__ = [
     "Failed",
     "FileState",
     "Finished",
+    "Fleet",
     "Held",
     "HeldPhoto",
+    "Host",
+    "HostFacts",
     "Json",
     "Ledger",
     "LedgerReader",
     "Moved",
+    "Outage",
     "Outgoing",
     "Pause",
     "PhotoState",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from taggerd.ledger.fleet import Fleet
     from taggerd.photo import Answer, Notice, Photo, PhotoFile, Sidecar, Spending, Stamp, Usage
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
@@ -298,6 +299,10 @@ class Ledger(Protocol):
     and the photos that have one of these files. A claim that is no longer held (it was ended, or
     its owner was taken for dead) can be ended again without any effect.
     """
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """The hosts that share this ledger; None: only this one has it."""
 
     # Files.
 

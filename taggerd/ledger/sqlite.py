@@ -84,6 +84,9 @@ class SqliteLedger:
     and :mod:`~taggerd.ledger.corrections`.
     """
 
+    fleet = None
+    """It has one host."""
+
     def __init__(
         self, state: StateDirectory, *, max_attempts: int, order: Literal["newest", "oldest"]
     ) -> None:

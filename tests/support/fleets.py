@@ -1,0 +1,175 @@
+"""A fleet in memory, for tests of what stands on one: it says in plain Python what the SQL does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from taggerd.errors import HostInUse
+from taggerd.ledger.fleet import LEASE_SECONDS, Host, HostFacts, Outage, fair_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taggerd.ledger.fleet import Change
+
+
+@dataclass(slots=True)
+class _Lease:
+    program: str
+    host: str
+    until: float
+
+
+@dataclass(slots=True)
+class _Share:
+    most: int
+    wanted: int
+    granted: int
+    until: float
+
+
+@dataclass(slots=True)
+class FleetStore:
+    """What the hosts share, and the clock that it goes by, in seconds."""
+
+    clock: Callable[[], float] = time.monotonic
+    hosts: dict[str, tuple[str, HostFacts, float]] = field(default_factory=dict)
+    leases: dict[str, _Lease] = field(default_factory=dict)
+    shares: defaultdict[str, dict[str, _Share]] = field(default_factory=lambda: defaultdict(dict))
+    away: dict[str, tuple[str, str, float]] = field(default_factory=dict)
+    fleets: list[InMemoryFleet] = field(default_factory=list)
+
+    def tell(self, sender: InMemoryFleet, of: Change) -> None:
+        """Say to all but the *sender* what changed."""
+        for fleet in self.fleets:
+            if fleet is not sender:
+                for topic in (of, None):
+                    fleet.news[topic].set()
+
+
+class InMemoryFleet:
+    """One host's view of a fleet in memory; those with the same *store* are one fleet."""
+
+    def __init__(self, store: FleetStore, host: str) -> None:
+        """Join *store* as *host*."""
+        self._store = store
+        self.host = host
+        self._program = uuid.uuid4().hex
+        self.news: defaultdict[Change | None, asyncio.Event] = defaultdict(asyncio.Event)
+        store.fleets.append(self)
+
+    async def beat(self, about: HostFacts) -> None:
+        """See the port."""
+        now = self._store.clock()
+        program, _, seen = self._store.hosts.get(self.host, (self._program, about, now))
+        if program != self._program and now - seen < LEASE_SECONDS:
+            message = f"another living host is called {self.host}; set service.host"
+            raise HostInUse(message)
+        self._store.hosts[self.host] = self._program, about, now
+        for lease in self._store.leases.values():
+            if lease.program == self._program and lease.until > now:
+                lease.until = now + LEASE_SECONDS
+
+    async def leave(self) -> None:
+        """See the port."""
+        store = self._store
+        for name, lease in [*store.leases.items()]:
+            if lease.program == self._program:
+                del store.leases[name]
+        for shares in store.shares.values():
+            shares.pop(self._program, None)
+        if self.host in store.hosts and store.hosts[self.host][0] == self._program:
+            _, about, _ = store.hosts[self.host]
+            store.hosts[self.host] = "", about, store.clock() - LEASE_SECONDS
+        store.tell(self, "fleet")
+
+    async def hosts(self) -> list[Host]:
+        """See the port."""
+        now = self._store.clock()
+        return [
+            Host(
+                name=name,
+                version=about.version,
+                duties=about.duties,
+                roots=about.roots,
+                seen_seconds=now - seen,
+                alive=now - seen < LEASE_SECONDS,
+                photos_an_hour=about.photos_an_hour,
+                health=about.health,
+            )
+            for name, (_, about, seen) in sorted(self._store.hosts.items())
+        ]
+
+    async def hold(self, lease: str) -> bool:
+        """See the port."""
+        now = self._store.clock()
+        held = self._store.leases.get(lease)
+        if held is not None and held.program != self._program and held.until > now:
+            return False
+        self._store.leases[lease] = _Lease(self._program, self.host, now + LEASE_SECONDS)
+        return True
+
+    async def let_go(self, lease: str) -> None:
+        """See the port."""
+        held = self._store.leases.get(lease)
+        if held is not None and held.program == self._program:
+            del self._store.leases[lease]
+            self._store.tell(self, "fleet")
+
+    async def holders(self) -> dict[str, str]:
+        """See the port."""
+        now = self._store.clock()
+        return {name: held.host for name, held in self._store.leases.items() if held.until > now}
+
+    async def share(self, endpoint: str, most: int, wanted: int, *, used: int = 0) -> int:
+        """See the port."""
+        now = self._store.clock()
+        shares = self._store.shares[endpoint]
+        for program in [each for each, share in shares.items() if share.until <= now]:
+            del shares[program]
+        before = shares.pop(self._program, _Share(most, 0, 0, now))
+        if not wanted and not used:
+            self._store.tell(self, "fleet")
+            return 0
+        others = sum(share.granted for share in shares.values())
+        most = min([most, *(share.most for share in shares.values())])
+        all_want = {program: share.wanted for program, share in shares.items()}
+        fair = fair_shares(most, all_want | {self._program: wanted})[self._program]
+        given = max(0, min(fair, most - others))
+        share = _Share(most, wanted, max(given, used), now + LEASE_SECONDS)
+        shares[self._program] = share
+        if replace(before, until=share.until) != share:
+            self._store.tell(self, "fleet")
+        return given
+
+    async def outages(self) -> dict[str, Outage]:
+        """See the port."""
+        now = self._store.clock()
+        return {
+            endpoint: Outage(reason=reason, host=host, seconds=now - since)
+            for endpoint, (reason, host, since) in self._store.away.items()
+        }
+
+    async def set_outage(self, endpoint: str, reason: str | None) -> None:
+        """See the port."""
+        if reason is None:
+            self._store.away.pop(endpoint, None)
+        else:
+            self._store.away.setdefault(endpoint, (reason, self.host, self._store.clock()))
+        self._store.tell(self, "fleet")
+
+    async def changed(
+        self, seconds: float, *, of: Literal["photos", "outbox", "fleet"] | None = None
+    ) -> bool:
+        """See the port."""
+        try:
+            await asyncio.wait_for(self.news[of].wait(), seconds)
+        except TimeoutError:
+            return False
+        self.news[of].clear()
+        return True
