@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from support import postgres
+from support.postgres import PostgresServer
 from support.program import LONGEST_LOG, CountingBackend, Program, photo
 
 from taggerd import files
@@ -46,6 +48,24 @@ def _work_below_the_tests_own_folder(tmp_path_factory: pytest.TempPathFactory) -
         patched.setattr(files, "_roots", [])
         files.work_below(tmp_path_factory.getbasetemp())
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Return a PostgreSQL server that all tests of this process share."""
+    if why := postgres.why_not():
+        pytest.skip(why)
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def empty_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """Return the URL of a PostgreSQL database of the test's own, without a table."""
+    url = postgres_server.empty()
+    yield url
+    postgres_server.drop(url)
 
 
 @pytest.fixture

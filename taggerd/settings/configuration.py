@@ -189,8 +189,8 @@ def _complaint(layers: list[Layer], mistake: Mapping[str, Any]) -> str:
     if text != mistake["msg"] and mistake["msg"].startswith("Input should be "):
         what = f"must be {text}"
     what = _KINDS.get(mistake["type"], what)
-    # No value of the backend's or the hooks' is repeated: it may hold a key or a password.
-    quiet = keys[0] in {"backend", "hooks"} or mistake["type"] == "value_error"
+    # No value of these is repeated: it may hold a key or a password.
+    quiet = keys[0] in {"backend", "hooks", "ledger"} or mistake["type"] == "value_error"
     given = "" if quiet else f", not {brief(repr(mistake['input']))}"
     return f"{origin}: {key}: {brief(what, 400)}{given}"
 

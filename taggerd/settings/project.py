@@ -90,7 +90,8 @@ def trusted_project(start: Path | None) -> Project:
 def project_layer(file: Path, name: str, content: Mapping[str, Any]) -> Project:
     """Return ``[tool.taggerd]`` without what no project may set: keys, addresses and hooks.
 
-    A hook is a command that runs as the user, or an address that hears of every photo.
+    A hook is a command that runs as the user, or an address that hears of every photo; a ledger
+    says what is written into sidecars.
 
     Args:
         file: the pyproject.toml.
@@ -105,12 +106,12 @@ def project_layer(file: Path, name: str, content: Mapping[str, Any]) -> Project:
     given = table.get("backend")
     backend = given if isinstance(given, dict) else {}
     left = [key for key in backend if key in Backend.model_fields and key not in PROJECT_KEYS]
-    hooks = ["hooks"] if table.pop("hooks", None) is not None else []
-    if not (left or hooks):
+    others = [key for key in ("hooks", "ledger") if table.pop(key, None) is not None]
+    if not (left or others):
         return Project(Layer(name, table))
     if left:
         table["backend"] = {key: value for key, value in backend.items() if key not in left}
-    keys = ", ".join([*(f"backend.{key}" for key in left), *hooks])
+    keys = ", ".join([*(f"backend.{key}" for key in left), *others])
     notice = (
         f"{printable(file)}: {keys} ignored: keys, addresses and hooks are never taken from a "
         f"{FILE}; set them in {printable(user_file(os.environ))} or in the environment"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validat
 from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
 from taggerd.settings.hooks import Hooks
+from taggerd.settings.ledger import LedgerSettings
 from taggerd.settings.metadata import Keywords, Metadata, Ownership, SidecarNames
 from taggerd.settings.metrics import Metrics
 from taggerd.settings.permissions import user_name
@@ -229,6 +230,9 @@ class Settings(BaseModel):
         default_factory=default_state_directory,
         description="Folder of the queue, the answers and the outputs; default: that of your "
         "systemd service, /var/lib/taggerd-USER, else $XDG_STATE_HOME/taggerd.",
+    )
+    ledger: LedgerSettings = Field(
+        LedgerSettings(), description="Where the queue and the answers are kept."
     )
     arrivals: Arrivals = Field(Arrivals(), description="How new photos are found.")
     backend: Backend = Field(

@@ -220,6 +220,37 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert "12345" not in str(caught.value)
 
 
+def test_the_address_of_a_shared_ledger_is_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds a password: it is set by a credential, and shown nowhere; a bad one is not quoted."""
+    address = "postgresql://taggerd:s3cret@db.example/taggerd"
+    write(tmp_path / "cred" / "ledger.url", f"{address}\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "cred"))
+    found = load()
+    url = found.settings.ledger.url
+    assert url is not None
+    assert url.get_secret_value() == address
+    shown = {row.key: row for row in display.rows(found)}
+    assert shown["ledger.url"].text == "(set, not shown)"
+    assert "s3cret" not in repr(found)
+    assert "s3cret" not in str(found.settings.model_dump(mode="json"))
+    write(tmp_path / "cred" / "ledger.url", "mysql://taggerd:s3cret@db.example/taggerd")
+    with pytest.raises(ConfigurationError, match="must begin with postgresql://") as caught:
+        load()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_environment_names_a_shared_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``TAGGERD__LEDGER__URL`` is one of its sources; empty means the ledger of this machine."""
+    monkeypatch.setenv("TAGGERD__LEDGER__URL", "postgresql:///taggerd")
+    url = load().settings.ledger.url
+    assert url is not None
+    assert url.get_secret_value() == "postgresql:///taggerd"
+    monkeypatch.setenv("TAGGERD__LEDGER__URL", "")
+    assert load().settings.ledger.url is None
+
+
 def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
     """``config check`` names file, key and folder of an import folder that is missing."""
     file = write(tmp_path / "t.toml", f'[arrivals]\nroots = ["{tmp_path}/card"]\n')
