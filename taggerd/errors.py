@@ -45,6 +45,7 @@
     └── StorageError                disk full or failing: work pauses, nothing is charged
         ├── PhotosDiskError         the photos' own disk: only what lies on it waits
         │   └── PhotosDiskReadOnly  it is mounted read-only: a scan does not wait for it
+        ├── LedgerAway              its server cannot be reached or used now; it comes back   exit 2
         └── LedgerDamaged           it has to be opened again, which quarantines it
 
 A message is one line: what, where, what to do. The first line of a class's docstring is the message
@@ -284,6 +285,12 @@ class PhotosDiskReadOnly(PhotosDiskError):
 
 class LedgerInUse(StorageError):
     """An older taggerd uses the ledger, which has to be migrated first."""
+
+    exit_code = 2
+
+
+class LedgerAway(StorageError):
+    """The ledger's database server cannot be used now."""
 
     exit_code = 2
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from taggerd.arrivals.dependencies import Dependencies, Pulse, RootHealth, Timing
 from taggerd.arrivals.root import WatchedRoot
 from taggerd.arrivals.unpacking import Unpacking, is_archive
+from taggerd.errors import StorageError
 from taggerd.logs import get_logger
 from taggerd.photo import printable
 
@@ -126,6 +127,10 @@ class Arrivals:
             began = time.monotonic()
             try:
                 await root.run()
+            except StorageError as error:  # compared again once the record can be asked
+                root.waits(error)
+                self._report(root.health())
+                failures = 0
             except Exception as error:  # the others must go on, and so must this one
                 root.failed(error)
                 log.exception("watching failed", import_folder=printable(root.path))

@@ -23,6 +23,7 @@ from taggerd.arrivals.watch import Watch
 if TYPE_CHECKING:
     from taggerd import settings
     from taggerd.arrivals.dependencies import Dependencies
+    from taggerd.errors import StorageError
 
 _POLL_SHARE = 10
 """Polling takes at most one part in so many of the time."""
@@ -86,6 +87,11 @@ class WatchedRoot:
         """Note that :meth:`run` ended with *error*; a walk finds what it was working on."""
         self._moved_at = None
         self._failure = f"it failed and is restarted: {type(error).__name__}: {error}"
+
+    def waits(self, error: StorageError) -> None:
+        """Note that :meth:`run` ended because the record cannot be asked; the watch goes on."""
+        self._moved_at = None
+        self._failure = f"what is new there is queued once the ledger can be asked: {error}"
 
     def health(self) -> RootHealth:
         """Say how the root is doing."""

@@ -28,6 +28,7 @@ from taggerd.daemon.web import Web
 from taggerd.errors import (
     BuildChanged,
     ConfigurationError,
+    LedgerAway,
     LedgerDamaged,
     RootInUse,
     StartError,
@@ -35,6 +36,7 @@ from taggerd.errors import (
     TaggerdError,
 )
 from taggerd.lazy import import_the_rest
+from taggerd.ledger import Counts
 from taggerd.logs import described, get_logger
 from taggerd.observe.observer import Observer
 from taggerd.photo import printable
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 
     from taggerd.daemon.status import DaemonStatus
     from taggerd.hooks import Hooks
-    from taggerd.ledger import Counts, Ledger
+    from taggerd.ledger import Ledger
     from taggerd.observe.figures import Figures
     from taggerd.photo import PhotoFile
     from taggerd.services import Services
@@ -117,6 +119,10 @@ class Daemon:
         self._next: Configuration | None = None
         self._admission_error: Problem | None = None
         """Why photos cannot enter the queue; None while they can."""
+        self._ledger_error: Problem | None = None
+        """Why nobody can ask the ledger; None while it answers."""
+        self._counts = Counts()
+        """Of the ledger, as it said last."""
         self._refused: Problem | None = None
         """Why the new settings are not in force; None if they are."""
         self._exit_code = 0
@@ -392,9 +398,9 @@ class Daemon:
         services: Services,
         arrivals: Arrivals,
         runner: Runner,
-        counts: Counts | None = None,
     ) -> DaemonStatus:
         """Return the status of this moment. Raises StorageError."""
+        counts = await self._count_photos(services)
         shown = [
             Problem(kind="settings", subject=setting, text=f"{setting}: {text}")
             for setting, text in {
@@ -403,7 +409,7 @@ class Daemon:
             }.items()
             if text
         ]
-        outside = filter(None, [self._admission_error, self._refused, *shown])
+        outside = filter(None, [self._ledger_error, self._admission_error, self._refused, *shown])
         return await status.daemon_status(
             services,
             arrivals,
@@ -414,14 +420,23 @@ class Daemon:
             counts=counts,
         )
 
+    async def _count_photos(self, services: Services) -> Counts:
+        """Return the counts; while the ledger's server is away, which is noted, those read last."""
+        try:
+            self._counts = await services.ledger.counts()
+        except LedgerAway as error:
+            self._ledger_error = state_problem(error, services.settings.state_directory)
+        else:
+            self._ledger_error = None
+        return self._counts
+
     async def _observe(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
         """Let others look at the figures while the parts are there."""
         gatherer = Gatherer(services, arrivals)
 
         async def gather() -> Figures:
-            counts = await services.ledger.counts()
-            live = await self._status(services, arrivals, runner, counts)
-            return await gatherer.figures(live, counts)
+            live = await self._status(services, arrivals, runner)
+            return await gatherer.figures(live, self._counts)
 
         with self._observer.serving(gather):
             await asyncio.Event().wait()

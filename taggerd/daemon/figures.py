@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taggerd.daemon.health import EXIT_CODES, KINDS
+from taggerd.errors import LedgerAway
 from taggerd.observe.figures import DiskFigures, EndpointFigures, Figures, RootFigures
 from taggerd.photo import printable
 
@@ -45,8 +47,10 @@ class Gatherer:
             StorageError: the ledger cannot be read.
 
         """
-        ledger = self._services.ledger
         roots = self._arrivals.health()
+        oldest_queued_at = None
+        with suppress(LedgerAway):  # the problems say so
+            oldest_queued_at = await self._services.ledger.oldest_queued()
         return Figures(
             health=live.health.word,
             healths=tuple(EXIT_CODES),
@@ -61,7 +65,7 @@ class Gatherer:
                 "held": counts.held,
                 "quarantined": counts.quarantined,
             },
-            oldest_queued_at=await ledger.oldest_queued(),
+            oldest_queued_at=oldest_queued_at,
             endpoints=[
                 EndpointFigures(
                     base_url=endpoint.base_url,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import ConfigDict, with_config
 
-from taggerd.errors import LedgerDamaged, StorageError
+from taggerd.errors import LedgerAway, LedgerDamaged, StorageError
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Kind = Literal[
 """What is wrong, the gravest first:
 
 - ``program``: a part of taggerd itself cannot be loaded or called, or it does not answer.
-- ``ledger``: the database is damaged.
+- ``ledger``: the database is damaged, or its server cannot be used.
 - ``state disk``: nothing can be written to, or read from, the disk of the state directory.
 - ``photos disk``: an import folder takes no sidecars.
 - ``outputs``: records wait in the ledger.
@@ -150,6 +150,8 @@ def _distinct(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 def state_problem(error: Exception, state_directory: Path) -> Problem:
     """Return the problem that *error*, met in the state directory, means."""
-    damaged = isinstance(error, LedgerDamaged) or not isinstance(error, StorageError)
-    kind: Kind = "ledger" if damaged else "state disk"
+    of_a_disk = isinstance(error, StorageError) and not isinstance(
+        error, LedgerAway | LedgerDamaged
+    )
+    kind: Kind = "state disk" if of_a_disk else "ledger"
     return Problem(kind=kind, subject=printable(state_directory), text=str(error))

@@ -18,7 +18,7 @@ from taggerd.daemon.health import (
     health_of,
     state_problem,
 )
-from taggerd.errors import LedgerDamaged, StorageError
+from taggerd.errors import LedgerAway, LedgerDamaged, StorageError
 
 AWAY = Problem(kind="backend", subject="http://gpu/v1", text="cannot connect")
 LOST = Problem(kind="root", subject="/srv/in", text="not mounted")
@@ -76,6 +76,7 @@ def test_a_problem_began_when_it_was_first_met() -> None:
     ("error", "kind"),
     [
         (LedgerDamaged("malformed"), "ledger"),
+        (LedgerAway("connection refused"), "ledger"),
         (StorageError("disk full"), "state disk"),
         (KeyError("row"), "ledger"),
     ],
