@@ -39,7 +39,8 @@ def run(load: options.Load) -> int:
 
     def with_folders() -> Configuration:
         loaded = load()
-        if not loaded.settings.arrivals.roots:
+        settings = loaded.settings
+        if settings.service.needs_folders and not settings.arrivals.roots:
             message = "no import folder: set arrivals.roots or add --input-dir DIR"
             raise ConfigurationError(message)
         return loaded

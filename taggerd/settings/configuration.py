@@ -228,7 +228,7 @@ def check_folders(configuration: Configuration, *, allow_offline: bool) -> None:
         ConfigurationError: one line per folder: which layer, which key, which folder.
     """
     settings = configuration.settings
-    if not settings.arrivals.roots:
+    if settings.service.needs_folders and not settings.arrivals.roots:
         message = "no import folder: set arrivals.roots (only taggerd scan FOLDER needs none)"
         raise ConfigurationError(message)
     roots = [] if allow_offline else settings.arrivals.roots

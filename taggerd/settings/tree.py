@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
 
 from taggerd.settings.arrivals import Arrivals
 from taggerd.settings.backend import Backend, Schedule
@@ -206,9 +208,26 @@ class Journal(Section):
     )
 
 
+Duty = Literal["watch", "tag", "journal"]
+"""What a host of several that share a ledger does: admit what arrives, ask and write, keep the day
+files."""
+DUTIES: tuple[Duty, ...] = get_args(Duty)
+
+
 class Service(Section):
     """The daemon."""
 
+    host: str | None = Field(
+        None,
+        description="Name of this host among those that share a ledger; each has its own. Default: "
+        "the machine's host name.",
+    )
+    duties: list[Duty] = Field(
+        list(DUTIES),
+        min_length=1,
+        description='What this host does, of those that share a ledger: "watch" its import '
+        'folders, "tag" photos, write the "journal". All, unless ledger.url is set.',
+    )
     drain_seconds: float = Field(
         20.0, ge=0, le=600, description="Longest wait for photos in flight on stop, seconds."
     )
@@ -219,6 +238,34 @@ class Service(Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level shown."
     )
+
+    @field_validator("host")
+    @classmethod
+    def _is_a_name(cls, host: str | None) -> str | None:
+        if host is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", host):
+            message = "must be a name of at most 63 letters, digits, hyphens, dots and underscores"
+            raise ValueError(message)
+        return host
+
+    @field_validator("duties")
+    @classmethod
+    def _each_once(cls, duties: list[Duty]) -> list[Duty]:
+        return [duty for duty in DUTIES if duty in duties]
+
+    @property
+    def host_name(self) -> str:
+        """Name of this host; where the machine's has other characters, without them."""
+        return self.host or re.sub(r"[^A-Za-z0-9._-]", "", socket.gethostname()) or "localhost"
+
+    @property
+    def all_duties(self) -> bool:
+        """Whether this host does everything."""
+        return len(self.duties) == len(DUTIES)
+
+    @property
+    def needs_folders(self) -> bool:
+        """Whether this host does anything with photos."""
+        return self.duties != ["journal"]
 
 
 class Settings(BaseModel):
