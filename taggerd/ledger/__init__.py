@@ -9,7 +9,7 @@ from taggerd.lazy import at_first_use
 if TYPE_CHECKING:
     from taggerd.ledger.backup import Backup, back_up
     from taggerd.ledger.dry_run import dry_run_ledger
-    from taggerd.ledger.fleet import Fleet, Host, HostFacts, Outage
+    from taggerd.ledger.fleet import Fleet, Host, HostFacts
     from taggerd.ledger.opening import has_ledger
     from taggerd.ledger.port import (
         Admitted,
@@ -44,7 +44,7 @@ else:
         {
             "backup": "Backup back_up",
             "dry_run": "dry_run_ledger",
-            "fleet": "Fleet Host HostFacts Outage",
+            "fleet": "Fleet Host HostFacts",
             "opening": "has_ledger",
             "port": (
                 "Admitted Claim Correction CorrectionKind Counts Deferred Ending Failed "
@@ -77,7 +77,6 @@ __all__ = [
     "Ledger",
     "LedgerReader",
     "Moved",
-    "Outage",
     "Outgoing",
     "Pause",
     "PhotoState",

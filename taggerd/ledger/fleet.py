@@ -11,42 +11,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LEASE_SECONDS = 30.0
-"""How long a lease, a share and a sign of life last."""
+"""How long a lease and a sign of life last."""
 RENEW_SECONDS = 10.0
 """Between two signs of life of a host: two may be lost before it counts as dead."""
 JOURNAL = "journal"
 """The lease of the host that writes the day files."""
 
-Change: TypeAlias = 'Literal["photos", "outbox", "fleet"]'
-"""What changed: photos can be claimed; records wait; a lease, an outage, a share or a pause."""
+Change: TypeAlias = 'Literal["photos", "outbox", "fleet", "endpoints"]'
+"""What changed: photos can be claimed; records wait; a lease or a pause; what is agreed on."""
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 
 def watch_lease(root: str) -> str:
     """Return the name of the lease of the host that watches *root*."""
     return f"watch:{root}"
-
-
-def probe_lease(endpoint: str) -> str:
-    """Return the name of the lease of the host that probes *endpoint*, which is away."""
-    return f"probe:{endpoint}"
-
-
-def fair_shares(most: int, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Deal *most* among those who want so many each: nobody gets more than they want.
-
-    What one leaves, the others get. Where it does not come out even, the first by name get one
-    more; where there are more names than there is to deal, the last get none.
-    """
-    shares = dict.fromkeys(wanted, 0)
-    left = most
-    for begun, name in enumerate(sorted(wanted, key=lambda name: (wanted[name], name))):
-        fair = -(-left // (len(wanted) - begun)) if wanted[name] else 0
-        shares[name] = min(wanted[name], fair)
-        left -= shares[name]
-    return shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +58,6 @@ class Host:
     """That was less than :data:`LEASE_SECONDS` ago, and it did not say that it ends."""
     photos_an_hour: float | None
     health: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
-    """An endpoint that a host found away."""
-
-    reason: str
-    host: str
-    """Which one found it."""
-    seconds: float
-    """How long ago."""
 
 
 class Fleet(Protocol):
@@ -125,27 +95,17 @@ class Fleet(Protocol):
     async def holders(self) -> Mapping[str, str]:
         """Return the host that holds each lease that somebody holds."""
 
-    async def share(self, endpoint: str, most: int, wanted: int, *, used: int = 0) -> int:
-        """Return how many requests this program may have at *endpoint* from now on.
-
-        To be asked again at least every :data:`RENEW_SECONDS`: a share ends like a lease.
+    async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
+        """Replace what all hosts agree on under *key*, as one step: nobody else does in between.
 
         Args:
-            endpoint: its address.
-            most: requests that all programs together may have there; the smallest that any of them
-                names counts.
-            wanted: how many this one could use now; 0 gives its share back.
-            used: how many it has in flight now, which count whatever is returned. If fewer are
-                returned, begin none until enough have ended, and ask again then: only now may
-                others have them.
+            key: of what it is; at most 200 characters.
+            change: gets what is kept, None for nothing, and the time of the database, seconds since
+                the epoch. Returns what is kept from now on, and whether the other hosts are told
+                (:data:`Change` ``"endpoints"``). It is called again when another was faster, and
+                nothing is written where nothing changes.
 
         """
-
-    async def outages(self) -> Mapping[str, Outage]:
-        """Return the endpoints that are away."""
-
-    async def set_outage(self, endpoint: str, reason: str | None) -> None:
-        """Say why *endpoint* is away; None: it is there again. The first reason stays."""
 
     async def changed(self, seconds: float, *, of: Change | None = None) -> bool:
         """Wait until another program changed something, or so many *seconds*; say whether it did.

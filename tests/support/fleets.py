@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from taggerd.errors import HostInUse
-from taggerd.ledger.fleet import LEASE_SECONDS, Host, HostFacts, Outage, fair_shares
+from taggerd.errors import HostInUse, StorageError
+from taggerd.ledger.fleet import LEASE_SECONDS, Host, HostFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taggerd.ledger.fleet import Change
+    from taggerd.ledger.fleet import Change, Json
 
 
 @dataclass(slots=True)
@@ -26,22 +27,15 @@ class _Lease:
 
 
 @dataclass(slots=True)
-class _Share:
-    most: int
-    wanted: int
-    granted: int
-    until: float
-
-
-@dataclass(slots=True)
 class FleetStore:
     """What the hosts share, and the clock that it goes by, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
     hosts: dict[str, tuple[str, HostFacts, float]] = field(default_factory=dict)
     leases: dict[str, _Lease] = field(default_factory=dict)
-    shares: defaultdict[str, dict[str, _Share]] = field(default_factory=lambda: defaultdict(dict))
-    away: dict[str, tuple[str, str, float]] = field(default_factory=dict)
+    agreed: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+    """Whether the database answers nobody."""
     fleets: list[InMemoryFleet] = field(default_factory=list)
 
     def tell(self, sender: InMemoryFleet, of: Change) -> None:
@@ -81,8 +75,6 @@ class InMemoryFleet:
         for name, lease in [*store.leases.items()]:
             if lease.program == self._program:
                 del store.leases[name]
-        for shares in store.shares.values():
-            shares.pop(self._program, None)
         if self.host in store.hosts and store.hosts[self.host][0] == self._program:
             _, about, _ = store.hosts[self.host]
             store.hosts[self.host] = "", about, store.clock() - LEASE_SECONDS
@@ -126,46 +118,18 @@ class InMemoryFleet:
         now = self._store.clock()
         return {name: held.host for name, held in self._store.leases.items() if held.until > now}
 
-    async def share(self, endpoint: str, most: int, wanted: int, *, used: int = 0) -> int:
+    async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """See the port."""
-        now = self._store.clock()
-        shares = self._store.shares[endpoint]
-        for program in [each for each, share in shares.items() if share.until <= now]:
-            del shares[program]
-        before = shares.pop(self._program, _Share(most, 0, 0, now))
-        if not wanted and not used:
-            self._store.tell(self, "fleet")
-            return 0
-        others = sum(share.granted for share in shares.values())
-        most = min([most, *(share.most for share in shares.values())])
-        all_want = {program: share.wanted for program, share in shares.items()}
-        fair = fair_shares(most, all_want | {self._program: wanted})[self._program]
-        given = max(0, min(fair, most - others))
-        share = _Share(most, wanted, max(given, used), now + LEASE_SECONDS)
-        shares[self._program] = share
-        if replace(before, until=share.until) != share:
-            self._store.tell(self, "fleet")
-        return given
+        if self._store.away:
+            message = "the database is away"
+            raise StorageError(message)
+        kept = json.loads(self._store.agreed.get(key, "null"))
+        kept, told = change(kept, self._store.clock())
+        self._store.agreed[key] = json.dumps(kept)
+        if told:
+            self._store.tell(self, "endpoints")
 
-    async def outages(self) -> dict[str, Outage]:
-        """See the port."""
-        now = self._store.clock()
-        return {
-            endpoint: Outage(reason=reason, host=host, seconds=now - since)
-            for endpoint, (reason, host, since) in self._store.away.items()
-        }
-
-    async def set_outage(self, endpoint: str, reason: str | None) -> None:
-        """See the port."""
-        if reason is None:
-            self._store.away.pop(endpoint, None)
-        else:
-            self._store.away.setdefault(endpoint, (reason, self.host, self._store.clock()))
-        self._store.tell(self, "fleet")
-
-    async def changed(
-        self, seconds: float, *, of: Literal["photos", "outbox", "fleet"] | None = None
-    ) -> bool:
+    async def changed(self, seconds: float, *, of: Change | None = None) -> bool:
         """See the port."""
         try:
             await asyncio.wait_for(self.news[of].wait(), seconds)
