@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from taggerd.ledger.port import Outgoing
+
 LEASE_SECONDS = 30.0
 """How long a lease and a sign of life last."""
 RENEW_SECONDS = 10.0
@@ -94,6 +96,13 @@ class Fleet(Protocol):
 
     async def holders(self) -> Mapping[str, str]:
         """Return the host that holds each lease that somebody holds."""
+
+    async def records(self, since: str, until: str, behind: int = 0) -> list[tuple[int, Outgoing]]:
+        """Return records of the days from *since* to *until* that are in any journal, in order.
+
+        So many at once as fit; the numbers grow, and the last one is what the next call is to begin
+        *behind*.
+        """
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """Replace what all hosts agree on under *key*, as one step: nobody else does in between.

@@ -98,13 +98,30 @@ def load(
         project.layer,
     ]
     layers = [layer for layer in found if layer]
-    return Configuration(
+    loaded = Configuration(
         validated(layers),
         dict(_origins(layers)),
         file,
         tuple(layer.name for layer in layers),
         tuple(each.notice for each in (named, project) if each.notice),
     )
+    _refuse_duties_of_one(loaded)
+    return loaded
+
+
+def _refuse_duties_of_one(configuration: Configuration) -> None:
+    """Refuse duties that nobody else could have: what a host leaves, another has to do.
+
+    Raises:
+        ConfigurationError: not all duties, and no ledger that other hosts share.
+    """
+    settings = configuration.settings
+    if settings.ledger.url is None and not settings.service.all_duties:
+        message = (
+            f"{configuration.origins['service.duties']}: service.duties: hosts divide their duties "
+            "only where they share a ledger: set ledger.url, or leave service.duties out"
+        )
+        raise ConfigurationError(message)
 
 
 def _read(file: Path) -> Project:
