@@ -23,6 +23,14 @@ from taggerd.daemon.figures import Gatherer
 from taggerd.daemon.health import Problem, state_problem
 from taggerd.daemon.publication import Publisher
 from taggerd.daemon.systemd import Notifier
+from taggerd.daemon.tasks import (
+    Admission,
+    deliver_the_rest,
+    import_all,
+    probe_backend,
+    recover,
+    start_decoder,
+)
 from taggerd.daemon.watchdog import Parts, Watchdog
 from taggerd.daemon.web import Web
 from taggerd.errors import (
@@ -35,7 +43,6 @@ from taggerd.errors import (
     StorageError,
     TaggerdError,
 )
-from taggerd.lazy import import_the_rest
 from taggerd.ledger import Counts
 from taggerd.logs import described, get_logger
 from taggerd.observe.observer import Observer
@@ -73,7 +80,6 @@ END_SECONDS = 30.0
 the start goes on from each sign that it moves."""
 PAGE_SECONDS = 10.0
 """Of these for the pages of the day; the next start makes those that take longer."""
-RECOVER_SECONDS = 60.0
 UPGRADE_SECONDS = 5.0
 """Time for an upgrade of our own files to end."""
 
@@ -117,8 +123,7 @@ class Daemon:
         self._restart = asyncio.Event()
         """Set when the parts must end: to stop, or to start again with other settings."""
         self._next: Configuration | None = None
-        self._admission_error: Problem | None = None
-        """Why photos cannot enter the queue; None while they can."""
+        self._admission = Admission()
         self._ledger_error: Problem | None = None
         """Why nobody can ask the ledger; None while it answers."""
         self._counts = Counts()
@@ -262,19 +267,19 @@ class Daemon:
             log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
                 parts.create_task(services.relay.run(ended), name="relay"),
-                parts.create_task(self._preflight(services, runner), name="preflight"),
-                parts.create_task(self._recover(services, runner, options), name="recovery"),
+                parts.create_task(probe_backend(services, runner, self._chance), name="preflight"),
+                parts.create_task(recover(services, runner, options), name="recovery"),
                 parts.create_task(
                     self._heartbeat(services, arrivals, runner, follows.hooks), name="heartbeat"
                 ),
                 parts.create_task(self._observe(services, arrivals, runner), name="metrics"),
-                parts.create_task(self._start_decoder(services), name="first decoder"),
-                parts.create_task(self._import_the_rest(), name="imports"),
+                parts.create_task(start_decoder(services), name="first decoder"),
+                parts.create_task(import_all(), name="imports"),
                 parts.create_task(follows.hooks.run(), name="hooks"),
             ]
             working = parts.create_task(self._work(runner, settings), name="runner")
             self._watchdog.attend(
-                Parts(services.ledger, arrivals, runner, lambda: self._admission_error is not None)
+                Parts(services.ledger, arrivals, runner, lambda: self._admission.error is not None)
             )
             await self._restart.wait()
             self._watchdog.attend(None)  # from here on all that is left has its time
@@ -287,7 +292,7 @@ class Daemon:
                 part.cancel()
             await asyncio.wait(keeping[:1], timeout=CLOSE_SECONDS)
             keeping[0].cancel()  # the disk of the outputs hangs
-        await self._deliver_the_rest(services)
+        await deliver_the_rest(services, PAGE_SECONDS)
 
     async def _watched(self, arrivals: Arrivals) -> None:
         """Wait until the watches stand, and ask for the time that takes: they are made one by one.
@@ -319,19 +324,7 @@ class Daemon:
         """Watch the roots and admit what settles."""
 
         async def admit(files: Sequence[PhotoFile]) -> None:
-            while True:
-                try:
-                    await services.ledger.admit(files)
-                except StorageError as error:
-                    if self._admission_error is None or self._admission_error.text != str(error):
-                        log.error("photos cannot enter the queue", reason=str(error))
-                    state = services.settings.state_directory
-                    self._admission_error = state_problem(error, state)
-                    await asyncio.sleep(DISK.first)
-                else:
-                    self._admission_error = None
-                    runner.wake()
-                    return
+            await self._admission.admit(services, files, runner.wake)
 
         return Arrivals(
             services.settings.arrivals,
@@ -342,56 +335,7 @@ class Daemon:
             own_folders=services.settings.own_folders,
         )
 
-    async def _deliver_the_rest(self, services: Services) -> None:
-        """Deliver what the outbox still holds; on a full disk it stays there."""
-        try:
-            await services.relay.finish(page_seconds=PAGE_SECONDS)
-        except TaggerdError as error:
-            log.error("the last records stay in the ledger", reason=str(error))
-        except Exception:
-            log.exception("the last records stay in the ledger")
-
-    # Side tasks.
-
-    async def _start_decoder(self, services: Services) -> None:
-        """Start a decoder now: what it is not confined by is said before the first photo comes."""
-        with suppress(TaggerdError):  # the first photo meets the same, and waits
-            await services.decoders.check()
-
-    async def _import_the_rest(self) -> None:
-        """Import now what a start does without, from the files that the rest was imported from."""
-        try:
-            await asyncio.to_thread(import_the_rest)
-        except Exception as error:  # noqa: BLE001 - damaged files raise anything; who needs it says it
-            log.debug("not all of the program could be imported", reason=described(error))
-        else:
-            log.debug("all of the program is imported")
-
-    async def _preflight(self, services: Services, runner: Runner) -> None:
-        """Probe the backend from time to time, so that trouble shows before a photo meets it."""
-        while True:
-            minutes = services.settings.backend.preflight_minutes
-            await asyncio.sleep(minutes * 60 * (1 + self._chance() / 10))
-            if services.settings.backend.preflight and not runner.paused:
-                await services.inference.probe()
-
-    async def _recover(self, services: Services, runner: Runner, options: RunOptions) -> None:
-        """Queue again what dead programs had claimed; end what was held for long enough."""
-        while True:
-            await asyncio.sleep(RECOVER_SECONDS)
-            try:
-                recovered = await services.ledger.recover()
-                if await end_long_holds(services, options.within):
-                    runner.wake()
-            except StorageError as error:
-                log.warning("the ledger cannot be read", reason=str(error))
-                continue
-            except Exception:  # the photos in the queue are tagged all the same
-                log.exception("what dead programs had claimed cannot be queued")
-                continue
-            if recovered:
-                runner.wake()
-                log.warning("photos claimed by a dead program are queued again", photos=recovered)
+    # What is told of all this.
 
     async def _status(
         self,
@@ -409,7 +353,7 @@ class Daemon:
             }.items()
             if text
         ]
-        outside = filter(None, [self._ledger_error, self._admission_error, self._refused, *shown])
+        outside = filter(None, [self._ledger_error, self._admission.error, self._refused, *shown])
         return await status.daemon_status(
             services,
             arrivals,

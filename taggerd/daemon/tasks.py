@@ -1,0 +1,107 @@
+"""The daemon's side tasks: what goes on beside arrivals, runner and relay."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from taggerd.daemon.health import state_problem
+from taggerd.errors import StorageError, TaggerdError
+from taggerd.lazy import import_the_rest
+from taggerd.logs import described, get_logger
+from taggerd.retry import DISK
+from taggerd.runner.hold import end_long_holds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from taggerd.attempt import RunOptions
+    from taggerd.daemon.health import Problem
+    from taggerd.photo import PhotoFile
+    from taggerd.runner.runner import Runner
+    from taggerd.services import Services
+
+log = get_logger(__name__)
+
+RECOVER_SECONDS = 60.0
+
+
+class Admission:
+    """Takes settled files into the queue, however long that takes."""
+
+    def __init__(self) -> None:
+        """Begin without trouble."""
+        self.error: Problem | None = None
+        """Why photos cannot enter the queue; None while they can."""
+
+    async def admit(
+        self, services: Services, files: Sequence[PhotoFile], admitted: Callable[[], object]
+    ) -> None:
+        """Take *files* in, and tell who works on them."""
+        while True:
+            try:
+                await services.ledger.admit(files)
+            except StorageError as error:
+                if self.error is None or self.error.text != str(error):
+                    log.error("photos cannot enter the queue", reason=str(error))
+                self.error = state_problem(error, services.settings.state_directory)
+                await asyncio.sleep(DISK.first)
+            else:
+                self.error = None
+                admitted()
+                return
+
+
+async def start_decoder(services: Services) -> None:
+    """Start a decoder now: what it is not confined by is said before the first photo comes."""
+    with suppress(TaggerdError):  # the first photo meets the same, and waits
+        await services.decoders.check()
+
+
+async def import_all() -> None:
+    """Import now what a start does without, from the files that the rest was imported from."""
+    try:
+        await asyncio.to_thread(import_the_rest)
+    except Exception as error:  # noqa: BLE001 - damaged files raise anything; who needs it says it
+        log.debug("not all of the program could be imported", reason=described(error))
+    else:
+        log.debug("all of the program is imported")
+
+
+async def probe_backend(services: Services, runner: Runner, chance: Callable[[], float]) -> None:
+    """Probe the backend from time to time, so that trouble shows before a photo meets it."""
+    while True:
+        minutes = services.settings.backend.preflight_minutes
+        await asyncio.sleep(minutes * 60 * (1 + chance() / 10))
+        if services.settings.backend.preflight and not runner.paused:
+            await services.inference.probe()
+
+
+async def recover(services: Services, runner: Runner, options: RunOptions) -> None:
+    """Queue again what dead programs had claimed; end what was held for long enough."""
+    while True:
+        await asyncio.sleep(RECOVER_SECONDS)
+        try:
+            recovered = await services.ledger.recover()
+            if await end_long_holds(services, options.within):
+                runner.wake()
+        except StorageError as error:
+            log.warning("the ledger cannot be read", reason=str(error))
+            continue
+        except Exception:  # the photos in the queue are tagged all the same
+            log.exception("what dead programs had claimed cannot be queued")
+            continue
+        if recovered:
+            runner.wake()
+            log.warning("photos claimed by a dead program are queued again", photos=recovered)
+
+
+async def deliver_the_rest(services: Services, page_seconds: float) -> None:
+    """Deliver what the outbox still holds; on a full disk it stays there."""
+    try:
+        await services.relay.finish(page_seconds=page_seconds)
+    except TaggerdError as error:
+        log.error("the last records stay in the ledger", reason=str(error))
+    except Exception:
+        log.exception("the last records stay in the ledger")
