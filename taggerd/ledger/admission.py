@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Rewritten
+    from taggerd.ledger.queries import Database, Row
     from taggerd.photo import Photo, PhotoFile
 
 T = TypeVar("T")

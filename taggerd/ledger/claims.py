@@ -36,8 +36,8 @@ from taggerd.retry import MOST_CRASHES, SLOW_ATTEMPTS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Ending
+    from taggerd.ledger.queries import Database, Row
     from taggerd.photo import Answer, Sidecar
 
 log = get_logger(__name__)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import CorrectionKind
+    from taggerd.ledger.queries import Database, Row
 
 
 def keep(database: Database, corrections: Iterable[Correction], now: float) -> None:

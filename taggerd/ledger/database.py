@@ -5,27 +5,25 @@ Everything here is synchronous and belongs to one thread. :mod:`~taggerd.ledger.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taggerd.errors import LedgerDamaged, StorageError
+from taggerd.ledger.queries import named
+from taggerd.ledger.rows import FileKey, folder_range
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from taggerd.ledger.owners import Lock
+    from taggerd.ledger.queries import Row, Value
 
 T = TypeVar("T")
-Value: TypeAlias = "int | float | str | bytes | None"
-Row: TypeAlias = "dict[str, Any]"
-"""A row by the names of its columns; the schema says what each holds."""
 
 PASSING = {
     sqlite3.SQLITE_FULL,
@@ -59,18 +57,8 @@ _BUG = "this is a bug: please report it"
 
 @cache
 def queries() -> Mapping[str, str]:
-    """Return every query of ``queries.sql`` by name.
-
-    A query starts at a line ``-- name: NAME``. ``{NAME}`` in a query stands for the text of an
-    earlier one.
-    """
-    text = (files(__package__) / "queries.sql").read_text("utf-8")
-    named: dict[str, str] = {}
-    for block in re.split(r"^-- name: ", text, flags=re.MULTILINE)[1:]:
-        name, _, query = block.partition("\n")
-        query = re.sub(r"--.*", "", query).strip().rstrip(";")
-        named[name] = re.sub(r"\{(\w+)\}", lambda match: named[match[1]], query)
-    return MappingProxyType(named)
+    """Return every query of ``queries.sql`` by name."""
+    return named((files(__package__) / "queries.sql").read_text("utf-8"))
 
 
 class Database:
@@ -98,6 +86,7 @@ class Database:
         self._use = use
         self._suspicion = suspicion
         self._damage = ""
+        self._scope: tuple[Path, ...] | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -167,6 +156,19 @@ class Database:
             return
         with suppress(sqlite3.Error):  # no space for that either
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def select(self, within: Sequence[Path] | None) -> None:
+        """Say which folders and files the queries about photos in scope mean; None: all."""
+        scope = (Path("/"),) if within is None else tuple(within)
+        if scope == self._scope:
+            return
+        self._scope = None
+        self.do("clear_scope")
+        for path in scope:
+            low, high = folder_range(path)
+            folder, stem, suffix = FileKey.of(path)
+            self.do("add_scope", low=low, high=high, parent=folder, stem=stem, suffix=suffix)
+        self._scope = scope
 
     def rows(self, query: str, /, **values: Value) -> list[Row]:
         """Return all rows of the named *query*."""

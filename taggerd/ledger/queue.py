@@ -18,8 +18,8 @@ from taggerd.photo import Notice, Usage
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from taggerd.ledger.database import Database, Row
     from taggerd.ledger.port import Json
+    from taggerd.ledger.queries import Database, Row
 
 
 def counts(row: Row) -> Counts:

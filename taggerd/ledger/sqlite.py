@@ -1,88 +1,25 @@
-"""The ledger in an SQLite file in the state directory: the default.
-
-One thread owns the connection; the coroutines hand it whole transactions. A method marked
-``@in_thread`` is written as that thread runs it, and awaited as the port says.
-"""
+"""The ledger in an SQLite file in the state directory: the default."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import math
-import threading
 import time
 from contextlib import suppress
-from functools import partial, wraps
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from taggerd.errors import StorageError
-from taggerd.ledger import admission, claims, corrections, queue
-from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
-from taggerd.ledger.rows import FileKey, file_of, folder_bytes, folder_range, path_of
+from taggerd.ledger import claims
+from taggerd.ledger.sql import SqlLedger, in_thread
 from taggerd.ledger.state_directory import StateDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Collection,
-        Coroutine,
-        Iterable,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable
+    from pathlib import Path
 
-    from taggerd.ledger.port import (
-        Claim,
-        Correction,
-        CorrectionKind,
-        Ending,
-        FileState,
-        Held,
-        HeldPhoto,
-        Json,
-        Outgoing,
-        Pause,
-        Quarantined,
-        Rewritten,
-        Waiting,
-    )
-    from taggerd.photo import Answer, Notice, PhotoFile, Sidecar, Spending, Stamp, Usage
-
-P = ParamSpec("P")
 T = TypeVar("T")
 
-BATCH = 1000
-"""Files taken in one transaction."""
 
-
-def in_thread(
-    method: Callable[Concatenate[SqliteLedger, P], T],
-) -> Callable[Concatenate[SqliteLedger, P], Coroutine[None, None, T]]:
-    """Make a coroutine of *method* that runs it in the ledger's thread."""
-
-    @wraps(method)
-    async def call(self: SqliteLedger, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._state.run(partial(method, self, *args, **kwargs))
-
-    return call
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while batch := list(islice(remaining, BATCH)):
-        yield batch
-
-
-class SqliteLedger:
-    """Keeps :class:`taggerd.ledger.port.Ledger` in ``<state directory>/ledger.sqlite``.
-
-    It has the port's methods and therefore more than fifteen; what they do to the database is in
-    :mod:`~taggerd.ledger.admission`, :mod:`~taggerd.ledger.claims`, :mod:`~taggerd.ledger.queue`
-    and :mod:`~taggerd.ledger.corrections`.
-    """
+class SqliteLedger(SqlLedger):
+    """Keeps :class:`taggerd.ledger.port.Ledger` in ``<state directory>/ledger.sqlite``."""
 
     fleet = None
     """It has one host."""
@@ -91,13 +28,10 @@ class SqliteLedger:
         self, state: StateDirectory, *, max_attempts: int, order: Literal["newest", "oldest"]
     ) -> None:
         """Use an open *state*; see :meth:`open`."""
+        super().__init__(
+            state.database, state.owners.me, state.clock, max_attempts=max_attempts, order=order
+        )
         self._state = state
-        self._database = state.database
-        self._me = state.owners.me
-        self._clock = state.clock
-        self._max_attempts = max_attempts
-        self._order = order
-        self._scope: tuple[Path, ...] | None = None
 
     @classmethod
     async def open(
@@ -152,11 +86,6 @@ class SqliteLedger:
         """See the port."""
         return self._state.log_stamp()
 
-    @in_thread
-    def ping(self) -> int:
-        """See the port."""
-        return threading.get_native_id()
-
     async def close(self) -> None:
         """See the port."""
         if not self._state.closed:
@@ -166,10 +95,11 @@ class SqliteLedger:
             with suppress(StorageError):
                 await self._state.close()
 
-    @in_thread
-    def _end_all(self) -> None:
-        with self._database.transaction():
-            claims.end_all(self._database, self._me, now=self._clock(), crashed=False)
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await self._state.run(work)
+
+    async def _on_disk(self) -> None:
+        await self._state.durability.reached()
 
     @in_thread
     def recover(self) -> int:
@@ -190,461 +120,7 @@ class SqliteLedger:
             raise StorageError(message) from error
         return recovered
 
-    # Files.
-
-    async def admit(
-        self,
-        files: Iterable[PhotoFile],
-        *,
-        again: bool = False,
-        sidecars: bool = True,
-        run: str | None = None,
-    ) -> Admitted:
-        """See the port. A thousand files make one transaction."""
-        total = Admitted()
-        for batch in _batches(files):
-            terms = admission.Terms(
-                self._clock(), again=again, sidecars=sidecars, run=run, owner=self._me
-            )
-            total += await self._admit(batch, terms)
-        return total
-
-    @in_thread
-    def _admit(self, files: Sequence[PhotoFile], terms: admission.Terms) -> Admitted:
-        with self._database.transaction():
-            return admission.admit(self._database, files, terms)
-
-    async def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:
-        """See the port."""
-        states: dict[Path, FileState] = {}
-        for batch in _batches(files):
-            states |= await self._file_states(batch)
-        return states
-
-    @in_thread
-    def _file_states(self, files: Sequence[PhotoFile]) -> dict[Path, FileState]:
-        return {file.path: admission.state_of(self._database, file) for file in files}
-
-    @in_thread
-    def known(self, folder: Path) -> dict[Path, Stamp]:
-        """See the port."""
-        path = folder_bytes(folder)
-        files = (file_of(path, row) for row in self._database.rows("folder_files", path=path))
-        return {file.path: file.stamp for file in files}
-
-    @in_thread
-    def stamps(self, folders: Sequence[Path]) -> list[set[tuple[bytes, int, int, int, int]]]:
-        """See the port."""
-        return [self._database.tuples("folder_stamps", path=folder_bytes(path)) for path in folders]
-
-    @in_thread
-    def folders(self, below: Path) -> list[Path]:
-        """See the port."""
-        low, high = folder_range(below)
-        rows = self._database.rows("folders_below", low=low, high=high)
-        return [path_of(row["path"]) for row in rows]
-
-    async def missing(
-        self, below: Path, paths: Collection[Path], *, grace_seconds: float
-    ) -> list[Path]:
-        """See the port."""
-        now = self._clock()
-        noted = await self._noted_missing(below)
-        for batch in _batches(path for path in noted if path not in paths):
-            await self._note_missing(batch, None)
-        for batch in _batches(path for path in paths if path not in noted):
-            await self._note_missing(batch, now)
-        noted = await self._noted_missing(below)
-        overdue = [path for path, since in noted.items() if now - since >= grace_seconds]
-        for batch in _batches(overdue):
-            await self._forget(batch)
-        return overdue
-
-    @in_thread
-    def _noted_missing(self, below: Path) -> dict[Path, float]:
-        return admission.missing_files(self._database, below)
-
-    @in_thread
-    def _note_missing(self, paths: Sequence[Path], since: float | None) -> None:
-        with self._database.transaction():
-            for path in paths:
-                key = FileKey.of(path)._asdict()
-                self._database.do("set_missing", missing_since=since, **key)
-
-    @in_thread
-    def _forget(self, paths: Sequence[Path]) -> None:
-        with self._database.transaction():
-            admission.forget(self._database, paths, self._clock())
-
-    @in_thread
-    def relocated(self, moved: Mapping[Path, PhotoFile | None]) -> None:
-        """See the port."""
-        with self._database.transaction():
-            admission.relocate(self._database, moved, self._clock())
-
-    async def mark_undone(self, files: Iterable[Path], rewritten: Iterable[Rewritten] = ()) -> int:
-        """See the port."""
-        for changed in _batches(rewritten):
-            await self._replace_stamps(changed)
-        return sum([await self._mark_undone(batch) for batch in _batches(files)])
-
-    @in_thread
-    def _replace_stamps(self, rewritten: Sequence[Rewritten]) -> None:
-        with self._database.transaction():
-            for file in rewritten:
-                admission.replace_stamp(self._database, file)
-
-    @in_thread
-    def _mark_undone(self, files: Sequence[Path]) -> int:
-        now, database = self._clock(), self._database
-        with database.transaction():
-            keys = (FileKey.of(path)._asdict() for path in files)
-            return sum(database.do("mark_undone", now=now, **key) for key in keys)
-
-    # Claims.
-
-    async def claim(  # noqa: PLR0913 - as the port
-        self,
-        limit: int,
-        *,
-        within: Sequence[Path] | None,
-        run: str,
-        now: float,
-        ignore_pause: bool = False,
-        slow: bool | None = None,
-    ) -> list[Claim]:
-        """See the port. Claims that a cancelled caller never sees are put back."""
-        pausable = within is not None and not ignore_pause
-        claiming = asyncio.ensure_future(
-            self._claim(limit, within, run, now, pausable=pausable, slow=slow)
-        )
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            with suppress(StorageError):  # then they are put back when this owner ends
-                for claim in await claiming:
-                    await self.end(claim, Deferred())
-            raise
-
-    @in_thread
-    def _claim(  # noqa: PLR0913 - as claim()
-        self,
-        limit: int,
-        within: Sequence[Path] | None,
-        run: str,
-        now: float,
-        *,
-        pausable: bool,
-        slow: bool | None,
-    ) -> list[Claim]:
-        self._select(within)
-        with self._database.transaction():
-            if pausable and queue.paused(self._database, now):
-                return []
-            return claims.begin(
-                self._database,
-                limit,
-                order=self._order,
-                max_attempts=self._max_attempts,
-                owner=self._me,
-                run=run,
-                requested=within is None,
-                slow=slow,
-                now=now,
-            )
-
-    async def decoded(self, claim: Claim, digest: str) -> list[Held]:
-        """See the port."""
-        return await self._decoded(claim, digest)
-
-    @in_thread
-    def _decoded(self, claim: Claim, digest: str) -> list[Held]:
-        with self._database.transaction():
-            self._database.do("decoded", photo=claim.id, token=claim.token)
-            self._database.do("no_crashes", photo=claim.id, token=claim.token)
-            return claims.answers(self._database, digest)
-
-    @in_thread
-    def answers(self, digest: str) -> list[Held]:
-        """See the port."""
-        return claims.answers(self._database, digest)
-
-    async def checkpoint(
-        self,
-        claim: Claim,  # noqa: ARG002 - kept also if the claim is lost: they are paid for
-        digest: str,
-        *answers: Answer,
-        spent: Spending | None = None,
-    ) -> None:
-        """See the port. They are on the disk when this returns."""
-        await self._keep(digest, answers, spent)
-        await self._state.durability.reached()
-
-    @in_thread
-    def _keep(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
-        with self._database.transaction():
-            for answer in answers:
-                claims.keep(self._database, digest, answer, self._clock())
-            for (day, model), usage in (spent or {}).items():
-                self._database.do("spend", day=day, model=model, **usage._asdict())
-
-    @in_thread
-    def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
-        """See the port."""
-        with self._database.transaction():
-            claims.written(self._database, claim, digest, sidecars)
-
-    async def end(self, claim: Claim, ending: Ending) -> bool:
-        """See the port. What was paid for is on the disk when this returns."""
-        ended = await self._end(claim, ending)
-        if not isinstance(ending, Deferred | Moved):
-            await self._state.durability.reached()
-        return ended
-
-    @in_thread
-    def _end(self, claim: Claim, ending: Ending) -> bool:
-        with self._database.transaction():
-            return claims.end(
-                self._database,
-                claim,
-                ending,
-                now=self._clock(),
-                max_attempts=self._max_attempts,
-            )
-
-    # The outbox.
-
-    async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
-        """See the port."""
-        lines = await self._lend(limit, stream)
-        if lines:  # nothing may get into the journal that a power cut could still undo
-            await self._state.durability.reached()
-        return lines
-
-    @in_thread
-    def _lend(self, limit: int, stream: str) -> list[Outgoing]:
-        database = self._database
-        if not queue.undelivered(database, self._me, limit, stream):
-            return []  # the usual case, which needs no transaction
-        with database.transaction():
-            lines = queue.undelivered(database, self._me, limit, stream)
-            for line in lines:
-                database.do("lend", record=line.id, owner=self._me)
-        return lines
-
-    @in_thread
-    def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
-        """See the port."""
-        with self._database.transaction():
-            for record in ids:
-                self._database.do("delivered", record=record)
-            queue.keep_notices(self._database, notices)
-
-    # Notices for hooks.
-
     @in_thread
     def serve_notices(self) -> bool:
         """See the port."""
         return self._state.serve_notices()
-
-    @in_thread
-    def notify(
-        self,
-        notices: Iterable[Notice],
-        *,
-        done: Iterable[Notice] = (),
-        notes: Mapping[str, Json] | None = None,
-    ) -> None:
-        """See the port."""
-        with self._database.transaction():
-            queue.keep_notices(self._database, notices)
-            for notice in done:
-                self._database.do("notice_done", hook=notice.hook, notice=notice.id)
-            for key, value in (notes or {}).items():
-                self._database.do("note", key=key, value=json.dumps(value))
-
-    @in_thread
-    def due_notices(self, hook: str, limit: int, now: float) -> list[Notice]:
-        """See the port."""
-        return queue.notices(self._database, hook, limit, now)
-
-    @in_thread
-    def next_notice(self, hook: str) -> float | None:
-        """See the port."""
-        due: float | None = self._database.one("notices_due", hook=hook)["due"]
-        return due
-
-    @in_thread
-    def defer_notice(self, notice: Notice, until: float) -> None:
-        """See the port."""
-        with self._database.transaction():
-            self._database.do("defer_notice", hook=notice.hook, notice=notice.id, until=until)
-
-    @in_thread
-    def drop_notices(self, hook: str, *, before: float, keep: int) -> int:
-        """See the port."""
-        with self._database.transaction():
-            return self._database.do("drop_notices", hook=hook, before=before, keep=keep)
-
-    # Answers that wait until somebody accepts them.
-
-    @in_thread
-    def held(
-        self, limit: int, within: Sequence[Path] | None = None, *, unwritten: bool = False
-    ) -> list[HeldPhoto]:
-        """See the port."""
-        self._select(within)
-        return queue.held(self._database, limit, unwritten=unwritten)
-
-    @in_thread
-    def accept(
-        self,
-        within: Sequence[Path] | None,
-        *,
-        before: float = math.inf,
-        run: str | None = None,
-    ) -> int:
-        """See the port."""
-        self._select(within)
-        terms = admission.Terms(self._clock(), run=run, owner=self._me)
-        with self._database.transaction():
-            return queue.accept(self._database, before, terms)
-
-    @in_thread
-    def drop_held(self, within: Sequence[Path] | None, *, before: float = math.inf) -> int:
-        """See the port."""
-        self._select(within)
-        with self._database.transaction():
-            return queue.drop_held(self._database, before, self._clock())
-
-    # The queue as a whole.
-
-    @in_thread
-    def counts(self, within: Sequence[Path] | None = None) -> Counts:
-        """See the port."""
-        if within is None:
-            return queue.counts(self._database.one("count_all"))
-        self._select(within)
-        return queue.counts(self._database.one("count_within"))
-
-    @in_thread
-    def oldest_queued(self) -> float | None:
-        """See the port."""
-        at: float | None = self._database.one("oldest_queued")["at"]
-        return at
-
-    @in_thread
-    def quarantined(self, limit: int, within: Sequence[Path] | None = None) -> list[Quarantined]:
-        """See the port."""
-        self._select(within)
-        return queue.quarantined(self._database, limit)
-
-    @in_thread
-    def retry(
-        self,
-        within: Sequence[Path] | None,
-        *,
-        failed: bool = False,
-        unless_asked_as: str = "",
-    ) -> int:
-        """See the port."""
-        self._select(within)
-        database, now = self._database, self._clock()
-        with database.transaction():
-            if unless_asked_as:
-                rows = database.rows("failed_over_others", asked_as=unless_asked_as)
-                return queue.queue_all(database, rows, now)
-            undone = within is not None and not failed  # an undo is no failure
-            return queue.retry(database, now, failed=failed, undone=undone)
-
-    @in_thread
-    def waiting(
-        self, within: Sequence[Path] | None, run: str, *, slow: bool | None = None
-    ) -> Waiting:
-        """See the port."""
-        self._select(within)
-        now, requested = self._clock(), within is None
-        return queue.waiting(self._database, run, self._me, now, requested=requested, slow=slow)
-
-    @in_thread
-    def pause(self, pause: Pause | None) -> None:
-        """See the port."""
-        with self._database.transaction():
-            queue.set_pause(self._database, pause)
-
-    @in_thread
-    def paused(self, now: float) -> Pause | None:
-        """See the port."""
-        return queue.paused(self._database, now)
-
-    @in_thread
-    def note(self, key: str, value: Json) -> None:
-        """See the port."""
-        with self._database.transaction():
-            self._database.do("note", key=key, value=json.dumps(value))
-
-    @in_thread
-    def recall(self, key: str) -> Json:
-        """See the port."""
-        return queue.recall(self._database, key)
-
-    # What people did.
-
-    @in_thread
-    def _correct(self, made: Sequence[Correction]) -> None:
-        with self._database.transaction():
-            corrections.keep(self._database, made, self._clock())
-
-    async def correct(self, corrections: Iterable[Correction]) -> None:
-        """See the port. It is on the disk when this returns."""
-        await self._correct(list(corrections))
-        await self._state.durability.reached()
-
-    @in_thread
-    def corrections(
-        self,
-        *,
-        after: int = 0,
-        limit: int = 1000,
-        kind: CorrectionKind | None = None,
-        undone: bool = False,
-    ) -> list[Correction]:
-        """See the port."""
-        return corrections.since(self._database, after, limit, kind, undone=undone)
-
-    @in_thread
-    def corrections_of(self, photo: Path) -> list[Correction]:
-        """See the port."""
-        return corrections.of(self._database, photo)
-
-    @in_thread
-    def undo_corrections(self, action: str) -> int:
-        """See the port."""
-        with self._database.transaction():
-            return corrections.undo(self._database, action, self._clock())
-
-    def _select(self, within: Sequence[Path] | None) -> None:
-        """Tell the queries which folders and files are in scope."""
-        scope = (Path("/"),) if within is None else tuple(within)
-        if scope == self._scope:
-            return
-        self._scope = None
-        self._database.do("clear_scope")
-        for path in scope:
-            low, high = folder_range(path)
-            folder, stem, suffix = FileKey.of(path)
-            self._database.do(
-                "add_scope", low=low, high=high, parent=folder, stem=stem, suffix=suffix
-            )
-        self._scope = scope
-
-    @in_thread
-    def spend(self, day: str, model: str, usage: Usage) -> None:
-        """See the port."""
-        with self._database.transaction():
-            self._database.do("spend", day=day, model=model, **usage._asdict())
-
-    @in_thread
-    def spent(self, day: str) -> dict[str, Usage]:
-        """See the port."""
-        return queue.spent(self._database, day)

@@ -223,7 +223,7 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
 def test_the_address_of_a_shared_ledger_is_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It holds a password: it is set by a credential, and shown nowhere; a bad one is not quoted."""
+    """It holds a password: a credential sets it, nothing shows it; a bad one is not quoted."""
     address = "postgresql://taggerd:s3cret@db.example/taggerd"
     write(tmp_path / "cred" / "ledger.url", f"{address}\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "cred"))
