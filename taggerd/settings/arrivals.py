@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,10 @@ class Root(Section):
     """One import folder."""
 
     path: UserPath = Field(description="Absolute path of the folder.")
+    name: str | None = Field(
+        None,
+        description="What machines that share a ledger call this folder, wherever each mounts it.",
+    )
     mode: Literal["auto", "inotify", "poll"] = Field(
         "auto",
         description="How changes are detected; auto polls network and FUSE file systems.",
@@ -35,6 +40,18 @@ class Root(Section):
             message = f"must be an absolute path, not {str(path)!r}"
             raise ValueError(message)
         return Path(os.path.normpath(path))  # without "..", which leads elsewhere behind a link
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        if name is not None and not _NAME.fullmatch(name):
+            message = f"a root's name has 1 to 63 letters, digits, - and _ alone, not {name!r}"
+            raise ValueError(message)
+        return name
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+"""The shared ledger keeps a path as ``NAME:/folder/``."""
 
 
 def _root_table(value: object) -> object:
@@ -57,7 +74,8 @@ class Arrivals(Section):
     roots: list[Annotated[Root, BeforeValidator(_root_table)]] = Field(
         [],
         description='Import folders: paths, or tables {path = "/srv/import", mode = "auto", '
-        "recursive = true, settle_seconds = 5.0, ignore = []}.",
+        'recursive = true, settle_seconds = 5.0, ignore = []}; name = "archive": what all machines '
+        "of one ledger call it.",
     )
     settle_seconds: float = Field(
         5.0,
@@ -131,6 +149,11 @@ class Arrivals(Section):
             for root in self.roots
         }
 
+    @property
+    def named(self) -> dict[str, Path]:
+        """The import folders that have a name, by it."""
+        return {root.name: root.path for root in self.roots if root.name is not None}
+
     @model_validator(mode="after")
     def _released_elsewhere(self) -> Arrivals:
         if self.release_to is None:
@@ -152,7 +175,16 @@ class Arrivals(Section):
     def _once(cls, roots: list[Root]) -> list[Root]:
         """Refuse a folder that is listed twice; of nested folders the inner one's settings hold."""
         seen: set[str] = set()
+        names: dict[str, Path] = {}
         for root in roots:
+            if root.name is not None:
+                other = names.setdefault(root.name.casefold(), root.path)
+                if other != root.path:
+                    message = (
+                        f"two import folders have the name {root.name!r}, {str(other)!r} and "
+                        f"{str(root.path)!r}: give one of them another"
+                    )
+                    raise ValueError(message)
             path = os.path.normpath(root.path)
             if path in seen:
                 message = f"the import folder {path!r} is listed twice: remove one"

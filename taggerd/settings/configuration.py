@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -33,7 +34,6 @@ from taggerd.settings.sources import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def validated(layers: list[Layer]) -> Settings:
     for layer in layers:
         merged = _above(merged, layer.values)
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(_with_names(merged, layers))
     except ValidationError as error:
         lines = [_complaint(layers, mistake) for mistake in error.errors()]
         raise ConfigurationError("\n".join(lines)) from None
@@ -181,6 +181,35 @@ def _above(higher: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any
         for key in higher.keys() & lower.keys()
         if isinstance(higher[key], dict) and isinstance(lower[key], dict)
     }
+
+
+def _with_names(merged: dict[str, Any], layers: list[Layer]) -> dict[str, Any]:
+    """Return *merged* with the name of each import folder that a higher layer gives by its path.
+
+    Without this ``--input-dir`` would make another folder of it, known to this machine alone.
+    """
+    tables = [root for layer in layers for root in _roots(layer.values) if isinstance(root, dict)]
+    names: dict[str, object] = {}
+    for table in tables:
+        if isinstance(table.get("path"), str) and table.get("name"):
+            names.setdefault(_folder(table["path"]), table["name"])
+    if not names:
+        return merged
+    named = [
+        {"path": root, "name": names.get(_folder(root))} if isinstance(root, str | Path) else root
+        for root in _roots(merged)
+    ]
+    return {**merged, "arrivals": {**merged["arrivals"], "roots": named}}
+
+
+def _roots(values: Mapping[str, Any]) -> list[Any]:
+    arrivals = values.get("arrivals")
+    roots = arrivals.get("roots") if isinstance(arrivals, dict) else None
+    return roots if isinstance(roots, list) else []
+
+
+def _folder(path: str | Path) -> str:
+    return os.path.normpath(Path(path).expanduser())
 
 
 _KINDS = {
