@@ -8,12 +8,10 @@ it any more, so that whatever dies, another goes on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from taggerd.ledger.port import Outgoing
 
 LEASE_SECONDS = 30.0
 """How long a lease and a sign of life last."""
@@ -62,6 +60,17 @@ class Host:
     health: str
 
 
+class Journalled(NamedTuple):
+    """A record that is in the day files of some host."""
+
+    number: int
+    """Grows."""
+    id: str
+    day: str
+    """As in the journal: local to the host that made it."""
+    line: str
+
+
 class Fleet(Protocol):
     """The hosts that share a ledger, as one of them sees them.
 
@@ -97,11 +106,11 @@ class Fleet(Protocol):
     async def holders(self) -> Mapping[str, str]:
         """Return the host that holds each lease that somebody holds."""
 
-    async def records(self, since: str, until: str, behind: int = 0) -> list[tuple[int, Outgoing]]:
-        """Return records of the days from *since* to *until* that are in any journal, in order.
+    async def journalled(self, since: str, until: str, behind: int = 0) -> list[Journalled]:
+        """Return records of the days from *since* to *until* that any host has journalled.
 
-        So many at once as fit; the numbers grow, and the last one is what the next call is to begin
-        *behind*.
+        Some hundred at once, in the order they came; the next ones are *behind* the last one's
+        number.
         """
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:

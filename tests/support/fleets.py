@@ -16,8 +16,7 @@ from taggerd.ledger.fleet import LEASE_SECONDS, Host, HostFacts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taggerd.ledger import Outgoing
-    from taggerd.ledger.fleet import Change, Json
+    from taggerd.ledger.fleet import Change, Journalled, Json
 
 
 @dataclass(slots=True)
@@ -34,7 +33,7 @@ class FleetStore:
     clock: Callable[[], float] = time.monotonic
     hosts: dict[str, tuple[str, HostFacts, float]] = field(default_factory=dict)
     leases: dict[str, _Lease] = field(default_factory=dict)
-    records: list[Outgoing] = field(default_factory=list)
+    records: list[Journalled] = field(default_factory=list)
     agreed: dict[str, str] = field(default_factory=dict)
     away: bool = False
     """Whether the database answers nobody."""
@@ -120,12 +119,12 @@ class InMemoryFleet:
         now = self._store.clock()
         return {name: held.host for name, held in self._store.leases.items() if held.until > now}
 
-    async def records(self, since: str, until: str, behind: int = 0) -> list[tuple[int, Outgoing]]:
+    async def journalled(self, since: str, until: str, behind: int = 0) -> list[Journalled]:
         """See the port."""
         return [
-            (number, line)
-            for number, line in enumerate(self._store.records, 1)
-            if number > behind and since <= line.day <= until
+            each
+            for each in self._store.records
+            if each.number > behind and since <= each.day <= until
         ]
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
