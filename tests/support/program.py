@@ -261,6 +261,8 @@ class CountingBackend:
         self.at_once = self.most_at_once = 0
         """Chat requests in flight, now and at most."""
         self._counting = threading.Lock()
+        self.severed: set[str] = set()
+        """Keys whose programs are cut off: they get no answer, also to what they have asked."""
         self.key = ""
         """The API key that is asked for; empty: none."""
         self.script: Callable[[str, bytes], Reply | None] = lambda _path, _body: None
@@ -278,7 +280,9 @@ class CountingBackend:
                 if outer.key and shown != outer.key:
                     reply = 401, {}, b'{"error": {"message": "bad key"}}'
                 else:
-                    reply = outer.answer(self.command, self.path, body)
+                    reply = outer.answer(self.command, self.path, body, shown)
+                if shown in outer.severed:
+                    raise ConnectionAbortedError
                 status, headers, answer = reply
                 self.send_response(status)
                 for name, value in headers.items():
@@ -307,23 +311,27 @@ class CountingBackend:
         """How many requests asked about a photo (preflight's are not counted)."""
         return sum(1 for body in self.bodies if _is_about_a_photo(body))
 
-    def answer(self, method: str, path: str, body: bytes) -> Reply:
-        """Answer as scripted, else as the describer."""
+    def answer(self, method: str, path: str, body: bytes, key: str = "") -> Reply:
+        """Answer whoever shows *key* as scripted, else as the describer."""
         self.requests[f"{method} {path}"] += 1
         if method != "POST":
-            return self._answer(method, path, body)
+            return self._answer(method, path, body, key)
         with self._counting:
             self.bodies.append(json.loads(body))
             self.at_once += 1
             self.most_at_once = max(self.at_once, self.most_at_once)
         try:
-            return self._answer(method, path, body)
+            return self._answer(method, path, body, key)
         finally:
             with self._counting:
                 self.at_once -= 1
 
-    def _answer(self, method: str, path: str, body: bytes) -> Reply:
-        scripted = self.script(path, body)
+    def said(self, key: str, path: str, body: bytes) -> Reply | None:  # noqa: ARG002 - a subclass may ask
+        """Return the scripted answer; None: there is none."""
+        return self.script(path, body)
+
+    def _answer(self, method: str, path: str, body: bytes, key: str) -> Reply:
+        scripted = self.said(key, path, body)
         if scripted is not None:
             return scripted
         status, answer = describer.respond(method, path, body)

@@ -1,0 +1,374 @@
+"""Several hosts that share one tree of photos, one ledger in PostgreSQL and one backend.
+
+Each host is a real ``taggerd run`` with a state, runtime and settings folder of its own, which sees
+the tree by a path of its own: a bind mount in its own mount namespace. Where no such mount can be
+made, all of them see it by the same path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from base64 import b64decode
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import psycopg
+from benchmarks.program import tree as processes
+from PIL import Image, ImageDraw
+
+from support.program import REPOSITORY, CountingBackend, Program, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from support.program import Reply
+
+ROOT = "archive"
+"""The name that all hosts know the tree by."""
+_PROMPTS = {
+    "caption": b"Write a caption for this photo",
+    "keywords": b"keywords by which a person would search",
+    "description": b"Describe this photo in",
+}
+"""What tells the role of a request: from the default prompts."""
+BITS = 12
+_SIDE, _COLUMNS = 24, 4
+_PICTURE = re.compile(rb"base64,([A-Za-z0-9+/=]+)")
+_SERIAL = re.compile(r"pier (\d+)")
+_NOTHING_LEFT = (
+    b"SELECT count(*) FROM claims",
+    b"SELECT count(*) FROM outbox",
+    b"SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
+)
+_MOUNT = 'mount --bind "$1" "$2"; shift 2; exec "$@"'
+
+
+# ── Photos that can be told apart ────────────────────────────────────────────────────────────────
+
+
+def numbered(path: Path, number: int) -> Path:
+    """Make a small JPEG from whose pixels :func:`number_in` reads *number*, below 4,096."""
+    image = Image.new("RGB", (_SIDE * _COLUMNS, _SIDE * BITS // _COLUMNS), "grey")
+    draw = ImageDraw.Draw(image)
+    for bit in range(BITS):
+        x, y = bit % _COLUMNS * _SIDE, bit // _COLUMNS * _SIDE
+        shade = (235, 230, 220) if number >> bit & 1 else (20, 25, 35)
+        draw.rectangle((x, y, x + _SIDE - 1, y + _SIDE - 1), fill=shade)
+    made = BytesIO()
+    image.save(made, "JPEG", quality=90)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(made.getvalue())
+    return path
+
+
+def number_in(picture: bytes) -> int:
+    """Return the number that a picture shows."""
+    with Image.open(BytesIO(picture)) as image:
+        grey = image.convert("L").resize((_COLUMNS, BITS // _COLUMNS), Image.Resampling.BOX)
+    return sum(1 << bit for bit, shade in enumerate(grey.tobytes()) if shade > 128)
+
+
+# ── The backend ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request about a photo."""
+
+    life: str
+    """The program that asked, by its API key."""
+    photo: int
+    role: str
+
+
+class SharedBackend(CountingBackend):
+    """One backend for all hosts; it sees each photo's number, and no two of its answers are equal.
+
+    :attr:`questions` lists who asked what, in order; the number of an answer is its position.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Take so many *seconds* for each answer."""
+        self.questions: list[Asked] = []
+        self.seconds = seconds
+        super().__init__()
+
+    def said(self, key: str, path: str, body: bytes) -> Reply | None:
+        """Answer a question about a photo; None: it is about something else."""
+        match = _PICTURE.search(body)
+        if match is None or b'"system"' not in body:
+            return super().said(key, path, body)
+        role = next(role for role, text in _PROMPTS.items() if text in body)
+        asked = Asked(key, number_in(b64decode(match[1])), role)
+        with self._counting:
+            serial = len(self.questions)
+            self.questions.append(asked)
+        threading.Event().wait(self.seconds)
+        text = f"A boat numbered {asked.photo} leaves pier {serial}"
+        keywords = ["lake", "boat", "water", f"number {asked.photo}", f"pier {serial}"]
+        content = json.dumps({"keywords": keywords}) if role == "keywords" else text
+        message = {"role": "assistant", "content": content}
+        choice = {"message": message, "finish_reason": "stop"}
+        answer = json.dumps({"model": "eye", "choices": [choice]}).encode()
+        return 200, {"Content-Type": "application/json"}, answer
+
+
+# ── The hosts ────────────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def mounts() -> bool:
+    """Whether a program can have a mount namespace of its own here."""
+    tried = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"],
+        capture_output=True,
+        check=False,
+    )
+    return tried.returncode == 0
+
+
+@dataclass
+class Host(Program):
+    """One machine: the program, the path by which it sees the tree, and its lives."""
+
+    name: str = ""
+    tree: Path = Path()
+    duties: tuple[str, ...] = ("watch", "tag", "journal")
+    skew: float = 0.0
+    """Seconds that its clock is ahead."""
+    settings: dict[str, str] = field(default_factory=dict)
+    lives: list[str] = field(default_factory=list)
+    """The API key of each start."""
+    killed: set[str] = field(default_factory=set)
+    """Those that were ended by SIGKILL, or cut off."""
+
+    @property
+    def mount(self) -> Path:
+        """Where it sees the tree."""
+        return self.home / "mnt" / self.name if mounts() else self.tree
+
+    def command(self, *arguments: object) -> list[str]:
+        """Return the command line, in a mount namespace of this host."""
+        line = super().command(*arguments)
+        if self.skew:
+            module = line.index("taggerd")
+            line[module : module + 1] = ["support.skewed", str(self.skew)]
+        if not mounts():
+            return line
+        self.mount.mkdir(parents=True, exist_ok=True)
+        return ["unshare", "--mount", "sh", "-ec", _MOUNT, "host", self.tree, self.mount, *line]  # type: ignore[list-item]  # Popen takes paths
+
+    def full_environment(self) -> dict[str, str]:
+        """Return the environment: this host's name, key and root."""
+        environment = super().full_environment()
+        environment["PYTHONPATH"] += f":{REPOSITORY / 'tests'}"
+        return {
+            **environment,
+            "TAGGERD__SERVICE__HOST": self.name,
+            "TAGGERD__SERVICE__DUTIES": json.dumps(self.duties),
+            "TAGGERD__ARRIVALS__ROOTS": json.dumps([{"name": ROOT, "path": str(self.mount)}]),
+            "TAGGERD__BACKEND__API_KEY": self.lives[-1] if self.lives else self.name,
+            **self.settings,
+        }
+
+    def begin(self, *, ready: bool = False) -> None:
+        """Start another life of it."""
+        self.lives.append(f"{self.name}-{len(self.lives) + 1}")
+        self.start(ready=ready)
+
+    @property
+    def running(self) -> subprocess.Popen[bytes] | None:
+        """Its program, if it runs."""
+        return self.daemons[-1] if self.daemons and self.daemons[-1].poll() is None else None
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self.killed.add(self.lives[-1])
+        daemon = self.daemons[-1]
+        daemon.kill()
+        daemon.wait()
+
+    def freeze(self) -> None:
+        """Let nothing of it run, as a machine that is suspended."""
+        self.killed.add(self.lives[-1])
+        for pid in processes(self.daemons[-1].pid):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it stood."""
+        for pid in reversed(processes(self.daemons[-1].pid)):
+            os.kill(pid, signal.SIGCONT)
+
+
+class Archive:
+    """A tree of photos that several hosts tag together."""
+
+    def __init__(self, folder: Path, url: str, backend: SharedBackend, *, most: int = 8) -> None:
+        """Begin with no photo and no host; *most* requests at once are allowed in all."""
+        self.folder = folder
+        self.url = url
+        self.backend = backend
+        self.most = most
+        self.tree = folder / "tree"
+        self.tree.mkdir(parents=True)
+        self.hosts: dict[str, Host] = {}
+        self._numbers = count()
+        self._photos: dict[str, str] = {}
+        """Hash of each photo by its name."""
+
+    def add(self, *names: str, **options: Any) -> list[Host]:  # noqa: ANN401 - a host's fields
+        """Give it hosts of these names; they are not started."""
+        settings = {
+            "TAGGERD__LEDGER__URL": options.pop("url", self.url),
+            "TAGGERD__BACKEND__MAX_CONCURRENCY": str(self.most),
+            "TAGGERD__SERVICE__DRAIN_SECONDS": "5",
+            **options.pop("settings", {}),
+        }
+        made = []
+        for name in names:
+            home = self.folder / name
+            home.mkdir()
+            host = Host(home, self.backend.base_url, name=name, tree=self.tree, **options)
+            host.settings = settings
+            self.hosts[name] = host
+            made.append(host)
+        return made
+
+    def fill(self, photos: int, folder: str = "2025") -> list[str]:
+        """Put so many more photos into the tree; return their names."""
+        names = []
+        for number in (next(self._numbers) for _ in range(photos)):
+            path = numbered(self.tree / folder / f"{number % 10}" / f"{number:04}.jpg", number)
+            self._photos[path.name] = _hash(path)
+            names.append(path.name)
+        return names
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records of the day files of all hosts."""
+        return [record for host in self.hosts.values() for record in host.records()]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every photo has its record; fails at once when a host gave up."""
+        for host in self.hosts.values():
+            daemon = host.daemons[-1] if host.daemons else None
+            ended = daemon is not None and daemon.poll() not in {None, 0, -signal.SIGKILL}
+            assert not ended, f"{host.name} ended\n{host.log()[-4000:]}"
+        files = [
+            file
+            for host in self.hosts.values()
+            for file in (host.outputs / "results").glob("*.jsonl")
+        ]
+        return sum(file.read_bytes().count(b"\n") for file in files) >= len(self._photos)
+
+    def finish(self, seconds: float) -> None:
+        """Wait until every photo has its record."""
+        try:
+            until(lambda: self.complete, seconds)
+        except AssertionError:
+            sys.stdout.write(self.told())
+            raise
+
+    def told(self) -> str:
+        """Return the end of what each host logged, and how far they are."""
+        logs = (f"── {host.name} ──\n{host.log()[-5000:]}" for host in self.hosts.values())
+        return f"{len(self.records())} of {len(self._photos)} records\n" + "\n".join(logs)
+
+    def end(self) -> None:
+        """Kill whatever runs."""
+        for host in self.hosts.values():
+            if host.running:
+                host.thaw()
+            host.end()
+
+    def stop(self) -> None:
+        """End all hosts in order."""
+        for host in self.hosts.values():
+            if host.running:
+                assert host.stop(host.daemons[-1]) == 0, host.log()[-4000:]
+
+    # What must be true in the end.
+
+    def check(self) -> int:
+        """Assert that nobody could tell that there was more than one host, nor what befell them.
+
+        Returns how many requests were asked again because of a kill.
+        """
+        self._check_tree()
+        self._check_records()
+        self._check_ledger()
+        assert self.backend.most_at_once <= self.most
+        return self._check_requests()
+
+    def _check_tree(self) -> None:
+        files = {path.name: path for path in self.tree.rglob("*") if path.is_file()}
+        changed = {name for name, known in self._photos.items() if _hash(files[name]) != known}
+        assert not changed, "photos were altered"
+        expected = {*self._photos, *(f"{name}.xmp" for name in self._photos)}
+        assert files.keys() == expected
+        assert len(files) == sum(path.is_file() for path in self.tree.rglob("*"))
+
+    def _check_records(self) -> None:
+        records = self.records()
+        times = Counter(Path(record["image"]).name for record in records)
+        assert set(times) == set(self._photos)
+        doubled = {name: times for name, times in times.items() if times > 1}
+        assert not doubled, "recorded more than once"
+        assert {record["error"] for record in records} == {""}
+        assert {record["attempts"] for record in records} == {1}
+        for record in records:
+            self._check_words(record)
+
+    def _check_words(self, record: dict[str, Any]) -> None:
+        """The record and the sidecar hold the same words, which the backend said of this photo."""
+        name = Path(record["image"]).name
+        (sidecar,) = self.tree.rglob(f"{name}.xmp")
+        text = "".join(ET.parse(sidecar).getroot().itertext())  # noqa: S314 - our own file
+        for role in ("caption", "description"):
+            assert record[role] in text, f"{sidecar.name} lacks its {role}"
+        serials = {int(serial) for serial in _SERIAL.findall(json.dumps(record))}
+        about = {self.backend.questions[serial].photo for serial in serials}
+        assert about == {int(name[:4])}, f"{name} has the words of another photo"
+
+    def _check_ledger(self) -> None:
+        with psycopg.connect(self.url) as session:
+            session.execute("SET search_path = taggerd")
+            rows = session.execute("SELECT state, count(*) FROM photos GROUP BY 1").fetchall()
+            assert rows == [("recorded", len(self._photos))]
+            for what in _NOTHING_LEFT:
+                assert session.execute(what).fetchone() == (0,), what
+
+    def _check_requests(self) -> int:
+        """Each question is asked once, and once more for each kill that found it on its way."""
+        killed = {life for host in self.hosts.values() for life in host.killed}
+        asked: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+        for question in self.backend.questions:
+            asked[question.photo, question.role].append(question.life)
+        assert len(asked) == len(_PROMPTS) * len(self._photos)
+        lost = Counter(life for lives in asked.values() for life in lives[:-1])
+        assert lost.keys() <= killed, f"asked twice without a reason: {lost}"
+        assert max(lost.values(), default=0) <= 2 * self.most, lost
+        return lost.total()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def questions_of(backend: SharedBackend, lives: Iterable[str]) -> int:
+    """Return how many questions these *lives* asked."""
+    wanted = set(lives)
+    return sum(question.life in wanted for question in backend.questions)
