@@ -205,6 +205,15 @@ class Database:
             raise TypeError(message)
         return made
 
+    def exclude(self) -> bool:
+        """Keep everybody else from opening it until it is closed; False: somebody has it open."""
+        try:
+            if self._use is not None:
+                self._use.change(shared=False)
+        except BlockingIOError:
+            return False
+        return True
+
     def close(self) -> None:
         """Close the file. May raise StorageError; it is closed all the same."""
         self._damage = ""

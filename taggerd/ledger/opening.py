@@ -22,6 +22,7 @@ from taggerd.ledger.database import (
     queries,
     result_code,
 )
+from taggerd.ledger.moved import refuse_moved
 from taggerd.ledger.owners import Lock, daemon_pid
 from taggerd.ledger.schema import checked_version, lacks_tables, migrate, newest_version, pragma
 from taggerd.photo import printable
@@ -97,7 +98,7 @@ def open_database(path: Path, now: float, *, busy_seconds: float = BUSY_SECONDS)
     migrated, also only if nobody else uses it.
 
     Raises:
-        StartError: it cannot be used, or a newer taggerd made it.
+        StartError: it cannot be used, a newer taggerd made it, or it was moved to a server.
         LedgerInUse: an older taggerd uses it.
         StorageError: the disk is full or failing, another program has locked it, or it is damaged
             and in use: this passes, and it may be opened again after a while.
@@ -112,6 +113,7 @@ def open_database(path: Path, now: float, *, busy_seconds: float = BUSY_SECONDS)
         alone = False
     suspicion = path.with_name("ledger.suspect")
     try:
+        refuse_moved(path.parent)  # it may have been moved while the lock was waited for
         opened = _open(path, now, use, suspicion if alone else None, busy_seconds)
         connection, damaged, migrated = opened
         use.change(shared=True, wait=True)

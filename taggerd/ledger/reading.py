@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from taggerd.errors import LedgerDamaged, StartError, StorageError
 from taggerd.ledger import admission, corrections, queue
 from taggerd.ledger.database import Database, connect_read_only
+from taggerd.ledger.moved import refuse_moved
 from taggerd.ledger.opening import DATABASE, refuse_shared
 from taggerd.ledger.rows import FileKey
 from taggerd.ledger.schema import checked_version, newest_version, write_copy
@@ -114,12 +115,14 @@ def read_ledger(directory: Path, work: Callable[[LedgerReader], T]) -> T | None:
     closed meanwhile.
 
     Raises:
-        StartError: the directory belongs to somebody else, or a newer taggerd made the ledger.
+        StartError: the directory belongs to somebody else, a newer taggerd made the ledger, or it
+            was moved to a server.
         StorageError: the ledger cannot be read, e.g. because it is damaged.
     """
     for attempt in range(1, ATTEMPTS + 1):
         before = _Files.of(directory)
         if before.database is None:
+            refuse_moved(directory)
             return None
         result, trouble = None, None
         try:

@@ -89,7 +89,7 @@ class PostgresServer:
         arguments = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
         subprocess.run(
             [
-                *self._as_user(),
+                *self.as_user(),
                 self._programs / "initdb",
                 "--no-sync",
                 *arguments,
@@ -101,7 +101,7 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
         )
 
-    def _as_user(self) -> list[str]:
+    def as_user(self) -> list[str]:
         """Return what runs a program as the unprivileged user, and ends it however we end."""
         command = ["setpriv", "--pdeathsig", "QUIT"]
         if self._user is not None:
@@ -119,7 +119,7 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *self._as_user(),
+                    *self.as_user(),
                     self._programs / "postgres",
                     "-D",
                     self.folder / "data",
