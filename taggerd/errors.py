@@ -22,6 +22,7 @@
     ├── PhotoMoved                  nobody's fault: it changed, or it is gone
     │   ├── PhotoChanged            grew or was replaced since it settled: settle again
     │   └── PhotoGone               no longer there
+    ├── ClaimLost                   nobody's fault: this program was taken for dead, another has it
     ├── BackendError                the backend's fault: never costs a photo anything   exit 3
     │   ├── BackendUnreachable      connection refused, reset, name not found
     │   ├── BackendTimeout          no answer in time, or 408
@@ -155,6 +156,10 @@ class PhotoChanged(PhotoMoved):
 
 class PhotoGone(PhotoMoved):
     """The photo is gone."""
+
+
+class ClaimLost(TaggerdError):
+    """Another program works on this photo now: nothing was heard of this one for too long."""
 
 
 class BackendError(TaggerdError):

@@ -19,7 +19,7 @@ from taggerd import imaging, metadata
 from taggerd.arrivals import confirm, keywords_of_archive
 from taggerd.attempt import in_burst, outgoing, provenance, record_of, text_of
 from taggerd.context import context_of, inspected
-from taggerd.errors import PhotosDiskReadOnly, SidecarRefused, StorageError
+from taggerd.errors import ClaimLost, PhotosDiskReadOnly, SidecarRefused, StorageError
 from taggerd.ledger import Failed, Finished, Released
 from taggerd.logs import described, get_logger
 from taggerd.photo import Tags
@@ -57,7 +57,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
     Raises:
         PhotoError: the photo cannot be tagged. PhotoMoved: it changed or is gone.
         BackendError: the backend is at fault. StorageError: a disk is full or failing.
-        StartError: no worker process starts.
+        StartError: no worker process starts. ClaimLost: another program has the photo now.
 
     """
     claim, photo, ledger = attempt.claim, attempt.claim.photo, services.ledger
@@ -107,6 +107,7 @@ async def tag(attempt: Attempt, services: Services, options: RunOptions) -> Resu
 
     await confirm(photo)
     if options.writes and not options.holds(claim):
+        await _still_ours(claim, services)
         with attempt.timed("metadata"):
             attempt.sidecars = await services.writers.run(
                 metadata.write,
@@ -206,11 +207,18 @@ async def _unhide_human_words(
     claim: Claim, picture: Picture, said: Said, services: Services
 ) -> None:
     """Remove machine words from the sidecars that hide what a human has written there since."""
+    await _still_ours(claim, services)
     changed = await services.writers.run(
         metadata.unhide_human_texts, claim.photo, services.metadata_options, said
     )
     if changed:
         await services.ledger.written(claim, picture.digest, changed)
+
+
+async def _still_ours(claim: Claim, services: Services) -> None:
+    """Check that nobody else has got the photo, which may be writing its sidecars now."""
+    if not await services.ledger.holds(claim):
+        raise ClaimLost
 
 
 async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held]:

@@ -30,6 +30,7 @@ from taggerd.errors import (
     BackendUnreachable,
     BudgetSpent,
     BuildChanged,
+    ClaimLost,
     FailsOnThisPhoto,
     LedgerDamaged,
     ModelNotFound,
@@ -179,6 +180,8 @@ POLICIES: Mapping[type[TaggerdError], Policy] = {
     ArchiveError: Policy("photo", "every attempt"),
     # Nobody's fault: the photo has to settle again.
     PhotoMoved: Policy("nobody"),
+    # Nobody's fault: the other program ends the claim.
+    ClaimLost: Policy("nobody"),
     # The backend's fault: photos wait for it and pay nothing.
     BackendError: _BACKEND,
     BackendUnreachable: replace(_BACKEND, control=True),

@@ -545,6 +545,10 @@ class InMemoryLedger:
         for (day, model), usage in (spent or {}).items():
             self._spend(day, model, usage)
 
+    async def holds(self, claim: Claim) -> bool:
+        """See the port."""
+        return self._held(claim) is not None
+
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """See the port."""
         if not (photo := self._held(claim)):

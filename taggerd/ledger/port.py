@@ -416,6 +416,13 @@ class Ledger(Protocol):
         added in the same step, as :meth:`spend` does.
         """
 
+    async def holds(self, claim: Claim) -> bool:
+        """Say whether *claim* is still held; to be asked before anything of the user's is written.
+
+        Where several hosts share the ledger this is a sign of life as well: nobody else gets the
+        photo in the next seconds.
+        """
+
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """Keep which *sidecars* now hold the tags of *digest*.
 

@@ -44,6 +44,9 @@ WHERE photos.state = 'queued' AND not_before > 0
 -- name: held
 EXISTS (SELECT 1 FROM claims WHERE claims.photo = :photo AND claims.token = :token)
 
+-- name: holds
+SELECT 1 FROM claims WHERE photo = :photo AND token = :token;
+
 -- name: awaits
 -- Somebody has to accept what was answered.
 EXISTS (SELECT 1 FROM held WHERE held.photo = photos.id AND held.accepted = 0)

@@ -318,6 +318,11 @@ class SqlLedger(ABC):
                 self._database.do("spend", day=day, model=model, **usage._asdict())
 
     @in_thread
+    def holds(self, claim: Claim) -> bool:
+        """See the port."""
+        return self._database.row("holds", photo=claim.id, token=claim.token) is not None
+
+    @in_thread
     def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """See the port."""
         with self._database.transaction():

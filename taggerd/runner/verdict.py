@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from taggerd.attempt import outgoing
-from taggerd.errors import AnswerError, BackendError, PhotoMoved, PhotoRefused, TaggerdError
+from taggerd.errors import (
+    AnswerError,
+    BackendError,
+    ClaimLost,
+    PhotoMoved,
+    PhotoRefused,
+    TaggerdError,
+)
 from taggerd.ledger import Deferred, Failed, Moved
 from taggerd.retry import MOST_UPSETS, UPSET, policy_of
 
@@ -85,6 +92,8 @@ class Judge:
         policy, reason = policy_of(error), str(error)
         if isinstance(error, PhotoMoved):
             return Verdict(Moved(), "moved", reason)
+        if isinstance(error, ClaimLost):  # whoever has it now says how it went
+            return Verdict(Deferred(reason), None, reason)
         if policy.tolerated is not None:
             self._tolerated[claim.id] += 1
             if self._tolerated[claim.id] > policy.tolerated:

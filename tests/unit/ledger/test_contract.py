@@ -610,11 +610,15 @@ async def test_a_living_owner_takes_over_from_a_dead_one(ledger: Ledger, state: 
     await ledger.admit([file()])
     other = await state.open()
     lost = await state.claim_one(other)
+    assert await ledger.holds(lost)
     await state.kill(other)
     assert await ledger.recover() == 1
     assert await ledger.recover() == 0
+    assert not await ledger.holds(lost)
     claim = await state.claim_one(ledger)
     assert claim.attempt == 1
+    assert await ledger.holds(claim)
+    assert not await ledger.holds(lost)
     assert not await ledger.end(lost, Finished(DIGEST, record()))
     assert await ledger.outbox(10) == []
     assert (await ledger.counts()).claimed == 1

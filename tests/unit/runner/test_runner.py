@@ -18,7 +18,7 @@ from taggerd.files import OpenFile
 from taggerd.retry import Backoff
 from taggerd.runner.runner import Runner
 from taggerd.services import local_now
-from taggerd.testing import InMemoryLedger, ThreadWorkers
+from taggerd.testing import InMemoryLedger, InMemoryStore, ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +81,33 @@ async def test_a_photo_that_fails_pays_and_the_others_go_on(site: Site) -> None:
     assert failed.record.error == failed.reason
     (given_up,) = await site.ledger.quarantined(9)
     assert given_up.photo.primary.path == paths[1]
+
+
+async def test_a_photo_that_another_program_got_meanwhile_is_left_to_that(site: Site) -> None:
+    """Nothing is written, recorded or said by the one that was taken for dead while it asked."""
+    store = InMemoryStore()
+    site.ledger = InMemoryLedger(store)
+    (path,) = await site.arrive("a.jpg")
+    taken: list[asyncio.Task[list[Claim]]] = []
+
+    def answer(_request: httpx.Request) -> None:
+        if not taken:
+            site.ledger.kill()
+            other = InMemoryLedger(store)
+            claiming = other.claim(1, within=[site.folder], run="s", now=time.time())
+            taken.append(asyncio.create_task(claiming))
+
+    site.answer = answer
+    heard = Heard()
+    async with site.services() as services:
+        await runner(services, site, heard).work(drain_seconds=0)
+    (claims,) = [task.result() for task in taken]
+    assert [claim.photo.primary.path for claim in claims] == [path]
+    assert heard == []
+    assert list(site.folder.glob("*.xmp")) == []
+    assert (await site.ledger.counts()).claimed == 1
+    assert await site.ledger.outbox(9) == []
+    assert len(await site.ledger.answers(site.digest("a.jpg"))) == ROLES
 
 
 async def test_whatever_an_attempt_raises_one_photo_pays_and_the_run_goes_on(site: Site) -> None:

@@ -14,6 +14,7 @@ from taggerd.errors import (
     BackendDenied,
     BackendError,
     BackendUnreachable,
+    ClaimLost,
     FailsOnThisPhoto,
     PhotoChanged,
     PhotoRefused,
@@ -43,6 +44,11 @@ CLAIM = Claim(
 def decide(error: TaggerdError, judge: Judge | None = None) -> Verdict:
     """Decide about *error* at noon."""
     return (judge or Judge(lambda: NOW)).decide(CLAIM, error)
+
+
+def test_nobody_hears_of_a_photo_that_another_program_has_now() -> None:
+    """It costs nothing, and the other one says how it went."""
+    assert decide(ClaimLost("taken")) == Verdict(Deferred("taken"), None, "taken")
 
 
 @pytest.mark.parametrize(
