@@ -94,6 +94,29 @@ class Stamp(NamedTuple):
         """Return the stamp in an `os.stat_result`."""
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether another host took it: its inode and device, which say nothing here, are 0."""
+        return self.inode == self.device == 0
+
+    def matches(self, seen: Stamp) -> bool:
+        """Say whether a file *seen* on this host is the one that this stamp was taken of.
+
+        Of a :attr:`foreign` stamp size and time count, as far as both file systems keep it: SMB
+        cuts it off at 100 ns, others at a second.
+        """
+        if self == seen or not self.foreign:
+            return self == seen
+        return self.size == seen.size and any(
+            self.mtime_ns // unit == seen.mtime_ns // unit
+            and 0 in {self.mtime_ns % unit, seen.mtime_ns % unit}
+            for unit in _CUT_OFF
+        )
+
+
+_CUT_OFF = (1, 100, 1_000, 1_000_000, 1_000_000_000)
+"""Nanoseconds at which file systems cut times off."""
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoFile:

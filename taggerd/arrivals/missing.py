@@ -130,8 +130,12 @@ def _gone_from(root: Path, folder: Path, known: Mapping[Path, Stamp]) -> list[Pa
     missing = [path for path in known if path.name not in names]
     device = _nearest_device(root, folder) if missing else None
     # A file on record from another device than the folder has now: its disk was rather unmounted,
-    # folder and all.
-    return [path for path in missing if known[path].device == device]
+    # folder and all. Where another host took the stamp that cannot be told.
+    return [
+        path
+        for path in missing
+        if known[path].device == device or (known[path].foreign and device is not None)
+    ]
 
 
 def _nearest_device(root: Path, folder: Path) -> int | None:

@@ -194,6 +194,6 @@ def _confirm(photo: Photo) -> None:
         except OSError as error:
             message = f"{shown} cannot be read: {error.strerror}"
             raise PhotoUnreadable(message) from error
-        if Stamp.of(status) != file.stamp:
+        if not file.stamp.matches(Stamp.of(status)):
             message = f"{shown} changed since it settled: it has to settle again"
             raise PhotoChanged(message)

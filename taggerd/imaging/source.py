@@ -68,9 +68,9 @@ def check_unchanged(file: BufferedReader, stamp: Stamp) -> None:
         PhotoChanged: they differ.
     """
     now = Stamp.of(os.fstat(file.fileno()))
-    if now == stamp:
+    if stamp.matches(now):
         return
-    if (now.inode, now.device) != (stamp.inode, stamp.device):
+    if not stamp.foreign and (now.inode, now.device) != (stamp.inode, stamp.device):
         change = "it was replaced"
     elif now.size != stamp.size:
         change = f"{stamp.size} bytes then, {now.size} now"

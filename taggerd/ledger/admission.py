@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from taggerd.ledger.port import Admitted, FileState, PhotoState, State
-from taggerd.ledger.rows import FileKey, file_of, folder_range, path_of, stamp_columns, stamp_of
 from taggerd.photo import group
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def admit(database: Database, files: Sequence[PhotoFile], terms: Terms) -> Admit
     """Admit *files*; see :meth:`taggerd.ledger.port.Ledger.admit`."""
     stems: defaultdict[tuple[bytes, bytes], dict[bytes, PhotoFile]] = defaultdict(dict)
     for file in files:
-        key = FileKey.of(file.path)
+        key = database.paths.key(file.path)
         stems[key.folder, key.stem][key.suffix] = file
     folders = {path: _folder_id(database, path) for path in {path for path, _ in stems}}
     tally: Counter[str] = Counter()
@@ -85,9 +84,12 @@ def _admit_stem(
     changed = {
         file
         for suffix, file in arrivals.items()
-        if suffix in known and stamp_of(known[suffix]) != file.stamp
+        if suffix in known and not database.paths.stamp(known[suffix]).matches(file.stamp)
     }
-    before = {arrivals.get(s) or file_of(key[0], row): row["photo"] for s, row in known.items()}
+    before = {
+        arrivals.get(s) or database.paths.file(key[0], row): row["photo"]
+        for s, row in known.items()
+    }
     for file in changed:
         _put_file(database, (folder, key[1]), file, before[file])
     photos = _Photos(before)
@@ -143,9 +145,9 @@ def queue(database: Database, photo: int, terms: Terms, *, changed: bool = False
 
 def missing_files(database: Database, below: Path) -> dict[Path, float]:
     """Return the files below *below* that are noted as missing, and since when."""
-    low, high = folder_range(below)
     return {
-        path_of(row["folder"] + row["stem"] + row["suffix"]): row["missing_since"]
+        database.paths.path(row["folder"] + row["stem"] + row["suffix"]): row["missing_since"]
+        for low, high in database.paths.ranges(below)
         for row in database.rows("missing_files", low=low, high=high)
     }
 
@@ -154,7 +156,7 @@ def forget(database: Database, paths: Iterable[Path], now: float) -> None:
     """Remove files, and the photos that have no file left."""
     stems: defaultdict[tuple[bytes, bytes], set[bytes]] = defaultdict(set)
     for path in paths:
-        key = FileKey.of(path)
+        key = database.paths.key(path)
         stems[key.folder, key.stem].add(key.suffix)
     for stem, suffixes in stems.items():
         found = database.row("folder", path=stem[0])
@@ -168,7 +170,7 @@ def _forget_stem(
     before: dict[PhotoFile, int] = {}
     remaining: list[PhotoFile] = []
     for row in database.rows("stem_files", folder=folder, stem=key[1]):
-        file = file_of(key[0], row)
+        file = database.paths.file(key[0], row)
         before[file] = row["photo"]
         if row["suffix"] in suffixes:
             database.do("forget_file", folder=folder, stem=key[1], suffix=row["suffix"])
@@ -185,22 +187,26 @@ def relocate(database: Database, moved: Mapping[Path, PhotoFile | None], now: fl
     if photo is None or len(arrived) < len(moved) or any(_is_known(database, f) for f in arrived):
         forget(database, moved, now)
         return
-    key = FileKey.of(arrived[0].path)
+    key = database.paths.key(arrived[0].path)
     folder = _folder_id(database, key.folder)
     for path, file in zip(moved, arrived, strict=True):
-        old = FileKey.of(path)
+        old = database.paths.key(path)
         found = database.one("folder", path=old.folder)
         database.do("forget_file", folder=found["id"], stem=old.stem, suffix=old.suffix)
         _put_file(database, (folder, key.stem), file, photo)
         database.do("drop_empty_folder", folder=found["id"])
     database.do("relocate_photo", photo=photo, folder=folder, stem=key.stem)
     for path, file in zip(moved, arrived, strict=True):
-        database.do("move_corrections", old=os.fsencode(path), new=os.fsencode(file.path))
+        database.do(
+            "move_corrections",
+            old=database.paths.stored(path),
+            new=database.paths.stored(file.path),
+        )
 
 
 def _whole_photo(database: Database, paths: Collection[Path]) -> int | None:
     """Return the photo that has exactly the files *paths*; None if none has."""
-    keys = {FileKey.of(path) for path in paths}
+    keys = {database.paths.key(path) for path in paths}
     if len({key[:2] for key in keys}) != 1:
         return None
     key = next(iter(keys))
@@ -213,7 +219,7 @@ def _whole_photo(database: Database, paths: Collection[Path]) -> int | None:
 
 
 def _is_known(database: Database, file: PhotoFile) -> bool:
-    return database.row("file_stamp", **FileKey.of(file.path)._asdict()) is not None
+    return database.row("file_stamp", **database.paths.key(file.path)._asdict()) is not None
 
 
 def drop_if_fileless(database: Database, photo: int) -> None:
@@ -278,7 +284,7 @@ def _put_file(database: Database, stem: tuple[int, bytes], file: PhotoFile, phot
         stem=stem[1],
         suffix=os.fsencode(file.path.suffix),
         photo=photo,
-        **stamp_columns(file.stamp),
+        **database.paths.columns(file.stamp),
     )
 
 
@@ -295,10 +301,12 @@ _UNWRITTEN: tuple[State, ...] = ("unwritten", "undone", "dropped")
 
 def state_of(database: Database, file: PhotoFile) -> FileState:
     """Return the state of *file*; see :meth:`taggerd.ledger.port.Ledger.file_states`."""
-    row = database.row("file_state", **FileKey.of(file.path)._asdict())
+    row = database.row("file_state", **database.paths.key(file.path)._asdict())
     if row is None:
         return FileState("new")
-    state: State = "changed" if stamp_of(row) != file.stamp else _state_in(row)
+    state: State = (
+        "changed" if not database.paths.stamp(row).matches(file.stamp) else _state_in(row)
+    )
     return FileState(state, row["reason"], row["since"], row["asked_as"])
 
 
@@ -314,7 +322,7 @@ def _state_in(row: Row) -> State:
     return state
 
 
-def photo_states(rows: Iterable[Row]) -> dict[Path, PhotoState]:
+def photo_states(database: Database, rows: Iterable[Row]) -> dict[Path, PhotoState]:
     """Return the states of the photos whose files *rows* are, by the path of the file that is read.
 
     The rows of one photo follow each other.
@@ -323,7 +331,7 @@ def photo_states(rows: Iterable[Row]) -> dict[Path, PhotoState]:
     for number, grouped in groupby(rows, key=lambda row: row["id"]):
         files = list(grouped)
         row = files[0]
-        photo = group(file_of(each["folder"], each) for each in files)[0]
+        photo = group(database.paths.file(each["folder"], each) for each in files)[0]
         states[photo.primary.path] = PhotoState(
             photo,
             FileState(_state_in(row), row["reason"], row["since"], row["asked_as"]),
@@ -335,7 +343,7 @@ def photo_states(rows: Iterable[Row]) -> dict[Path, PhotoState]:
 
 def replace_stamp(database: Database, file: Rewritten) -> None:
     """Know a file that taggerd changed by its new stamp, unless somebody else changed it too."""
-    key = FileKey.of(file.path)._asdict()
+    key = database.paths.key(file.path)._asdict()
     row = database.row("file_stamp", **key)
-    if row is not None and stamp_of(row) == file.before:
-        database.do("replace_stamp", **key, **stamp_columns(file.after))
+    if row is not None and database.paths.stamp(row).matches(file.before):
+        database.do("replace_stamp", **key, **database.paths.columns(file.after))

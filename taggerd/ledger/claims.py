@@ -24,7 +24,6 @@ from taggerd.ledger.rows import (
     answers_json,
     answers_of,
     digest_bytes,
-    file_of,
     held_of,
     sidecars_json,
     sidecars_of,
@@ -121,14 +120,14 @@ def _claim_of(database: Database, row: Row, exhausted: str, run: str) -> Claim:
         exhausted=exhausted,
         slow=bool(row["slow"]),
         accepted=answers_of(row["accepted"]) if row["asked_again_since"] is None else (),
-        sidecars=sidecars_of(photo.folder, row["sidecars"]),
+        sidecars=sidecars_of(photo.folder, row["sidecars"], database.paths),
     )
 
 
 def photo_of(database: Database, number: int) -> Photo:
     """Return a photo with its files as they were admitted."""
     rows = database.rows("photo_files", photo=number)
-    (photo,) = group(file_of(row["folder"], row) for row in rows)
+    (photo,) = group(database.paths.file(row["folder"], row) for row in rows)
     return photo
 
 
@@ -163,7 +162,7 @@ def written(database: Database, claim: Claim, digest: str, sidecars: Iterable[Si
     row = database.row("sidecars", photo=claim.id, token=claim.token)
     if row is None:
         return
-    known = sidecars_of(claim.photo.folder, row["sidecars"])
+    known = sidecars_of(claim.photo.folder, row["sidecars"], database.paths)
     stamps = {file.path: file.stamp for file in claim.photo.files}
     for sidecar in sidecars:
         if sidecar.stamp is not None and (before := stamps.get(sidecar.path)):
@@ -175,7 +174,7 @@ def written(database: Database, claim: Claim, digest: str, sidecars: Iterable[Si
         photo=claim.id,
         token=claim.token,
         content=_content(database, digest),
-        sidecars=sidecars_json(claim.photo.folder, known) if known else None,
+        sidecars=sidecars_json(claim.photo.folder, known, database.paths) if known else None,
     )
 
 
@@ -275,7 +274,7 @@ def _forget_files(database: Database, claim: Claim, now: float) -> None:
     if row is not None and not row["changed"]:
         # Not all of the claim's files: one may have become a photo of its own since.
         rows = database.rows("photo_files", photo=claim.id)
-        forget(database, [file_of(row["folder"], row).path for row in rows], now)
+        forget(database, [database.paths.file(row["folder"], row).path for row in rows], now)
 
 
 def _put_back(  # noqa: PLR0913 - each ending differs in one of them

@@ -5,11 +5,9 @@ Synchronous; every function that changes something runs in its caller's transact
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from taggerd.ledger.port import Correction
-from taggerd.ledger.rows import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +24,7 @@ def keep(database: Database, corrections: Iterable[Correction], now: float) -> N
             "correct",
             action=each.action,
             at=each.at or now,
-            photo=os.fsencode(each.photo),
+            photo=database.paths.stored(each.photo),
             kind=each.kind,
             field=each.field,
             before=each.before,
@@ -42,13 +40,13 @@ def since(
 ) -> list[Correction]:
     """Return corrections of any photo with an id above *after*, in the order of their ids."""
     rows = database.rows("corrections", after=after, limit=limit, kind=kind, undone=undone)
-    return [_correction(row) for row in rows]
+    return [_correction(database, row) for row in rows]
 
 
 def of(database: Database, photo: Path) -> list[Correction]:
     """Return all that was done to *photo*, oldest first."""
-    rows = database.rows("corrections_of", photo=os.fsencode(photo))
-    return [_correction(row) for row in rows]
+    rows = database.rows("corrections_of", photo=database.paths.stored(photo))
+    return [_correction(database, row) for row in rows]
 
 
 def undo(database: Database, action: str, now: float) -> int:
@@ -57,5 +55,5 @@ def undo(database: Database, action: str, now: float) -> int:
     return sum(database.do("undo_correction", id=row["id"], now=now) for row in rows)
 
 
-def _correction(row: Row) -> Correction:
-    return Correction(**{**row, "photo": path_of(row["photo"])})
+def _correction(database: Database, row: Row) -> Correction:
+    return Correction(**{**row, "photo": database.paths.path(row["photo"])})

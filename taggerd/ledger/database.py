@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from taggerd.errors import LedgerDamaged, StorageError
 from taggerd.ledger.queries import named
-from taggerd.ledger.rows import FileKey, folder_range
+from taggerd.ledger.rows import PLAIN, Paths, folder_range
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ def queries() -> Mapping[str, str]:
 
 class Database:
     """The ledger's open database."""
+
+    paths: Paths = PLAIN
+    """It has one host's."""
 
     def __init__(
         self,
@@ -166,7 +169,7 @@ class Database:
         self.do("clear_scope")
         for path in scope:
             low, high = folder_range(path)
-            folder, stem, suffix = FileKey.of(path)
+            folder, stem, suffix = self.paths.key(path)
             self.do("add_scope", low=low, high=high, parent=folder, stem=stem, suffix=suffix)
         self._scope = scope
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from taggerd.ledger.rows import Paths
+
 Value: TypeAlias = "int | float | str | bytes | None"
 Row: TypeAlias = "dict[str, Any]"
 """A row by the names of its columns; the schema says what each holds."""
@@ -22,6 +24,10 @@ class Database(Protocol):
     Each method may raise :class:`~taggerd.errors.StorageError`, and ValueError for a value that the
     database does not take.
     """
+
+    @property
+    def paths(self) -> Paths:
+        """How the paths and stamps of this host stand in it."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """Do everything inside, or nothing of it."""

@@ -17,7 +17,6 @@ from taggerd.ledger import admission, corrections, queue
 from taggerd.ledger.database import Database, connect_read_only
 from taggerd.ledger.moved import refuse_moved
 from taggerd.ledger.opening import DATABASE, refuse_shared
-from taggerd.ledger.rows import FileKey
 from taggerd.ledger.schema import checked_version, newest_version, write_copy
 from taggerd.photo import printable
 from taggerd.settings.permissions import trusted_users
@@ -88,16 +87,21 @@ class LedgerReader:
 
     def photo_states(self, files: Iterable[Path]) -> dict[Path, PhotoState]:
         """Return the states of the photos that have one of *files*, by the file that is read."""
-        rows = (self._database.rows("states_of", **FileKey.of(path)._asdict()) for path in files)
-        return admission.photo_states(chain.from_iterable(rows))
+        rows = (
+            self._database.rows("states_of", **self._database.paths.key(path)._asdict())
+            for path in files
+        )
+        return admission.photo_states(self._database, chain.from_iterable(rows))
 
     def states_after(self, id: int, limit: int) -> dict[Path, PhotoState]:  # noqa: A002 - the photo's
         """Return the states of so many photos, in the order of their ids, from behind *id* on."""
-        return admission.photo_states(self._database.rows("states_after", after=id, limit=limit))
+        rows = self._database.rows("states_after", after=id, limit=limit)
+        return admission.photo_states(self._database, rows)
 
     def unfinished(self) -> dict[Path, PhotoState]:
         """Return the states of all photos that are not tagged with their sidecars written."""
-        return admission.photo_states(self._database.rows("states_unfinished"))
+        rows = self._database.rows("states_unfinished")
+        return admission.photo_states(self._database, rows)
 
     def corrections(self, after: int, limit: int) -> list[Correction]:
         """Return what was done to any photo; see :meth:`taggerd.ledger.port.Ledger.corrections`."""

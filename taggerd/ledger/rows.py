@@ -11,9 +11,49 @@ from taggerd.ledger.port import Held
 from taggerd.photo import Answer, Keyword, PhotoFile, Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _INT64 = range(-(2**63), 2**63)
+
+
+class Paths:
+    """How the paths and stamps of this host stand in the database: here, as they are.
+
+    A ledger that several hosts share has its own: see :mod:`taggerd.ledger.postgres.naming`.
+    """
+
+    def stored(self, path: Path) -> bytes:
+        """Return what is kept of an absolute *path*."""
+        return os.fsencode(path)
+
+    def path(self, stored: bytes) -> Path:
+        """Return the path that is kept as *stored*."""
+        return Path(os.fsdecode(stored))
+
+    def folder(self, folder: Path) -> bytes:
+        """Return what is kept of the path of a *folder*, with its final ``/``."""
+        return folder_bytes(folder)
+
+    def ranges(self, below: Path) -> Sequence[tuple[bytes, bytes]]:
+        """Return the ranges, each without its end, of the kept paths of the folders *below* it."""
+        return [folder_range(below)]
+
+    def stamp(self, row: Mapping[str, Any]) -> Stamp:
+        """Return the stamp of a row with ``size, mtime_ns, inode, device``."""
+        return stamp_of(row)
+
+    def columns(self, stamp: Stamp) -> dict[str, int | str]:
+        """Return the columns of a *stamp* that was taken on this host."""
+        return stamp_columns(stamp)
+
+    def key(self, path: Path) -> FileKey:
+        """Split *path* as `taggerd.photo.group` does."""
+        folder = self.folder(path.parent)
+        return FileKey(folder, os.fsencode(path.stem), os.fsencode(path.suffix))
+
+    def file(self, folder: bytes, row: Mapping[str, Any]) -> PhotoFile:
+        """Return the file of a row with ``stem, suffix`` and the columns of a stamp."""
+        return PhotoFile(self.path(folder + row["stem"] + row["suffix"]), self.stamp(row))
 
 
 class FileKey(NamedTuple):
@@ -25,10 +65,9 @@ class FileKey(NamedTuple):
     suffix: bytes
     """With its dot; may be empty."""
 
-    @classmethod
-    def of(cls, path: Path) -> FileKey:
-        """Split *path* as `taggerd.photo.group` does."""
-        return cls(folder_bytes(path.parent), os.fsencode(path.stem), os.fsencode(path.suffix))
+
+PLAIN = Paths()
+"""One host's."""
 
 
 def folder_bytes(folder: Path) -> bytes:
@@ -41,16 +80,6 @@ def folder_range(folder: Path) -> tuple[bytes, bytes]:
     """Return the range, without its end, of the paths of *folder* and all folders below it."""
     low = folder_bytes(folder)
     return low, low[:-1] + b"0"  # "0" follows "/"
-
-
-def path_of(path: bytes) -> Path:
-    """Return the path that was kept as *path*."""
-    return Path(os.fsdecode(path))
-
-
-def file_of(folder: bytes, row: Mapping[str, Any]) -> PhotoFile:
-    """Return the file of a row with ``stem, suffix`` and the stamp's columns."""
-    return PhotoFile(path_of(folder + row["stem"] + row["suffix"]), stamp_of(row))
 
 
 def stamp_of(row: Mapping[str, Any]) -> Stamp:
@@ -68,17 +97,23 @@ def digest_bytes(digest: str) -> bytes:
     return bytes.fromhex(digest)
 
 
-def sidecars_json(folder: Path, sidecars: Mapping[Path, str]) -> str:
+def sidecars_json(folder: Path, sidecars: Mapping[Path, str], paths: Paths = PLAIN) -> str:
     """Return a photo's *sidecars* and their digests; those in its *folder* by their name alone."""
     return json.dumps(
-        {path.name if path.parent == folder else str(path): d for path, d in sidecars.items()}
+        {
+            path.name if path.parent == folder else os.fsdecode(paths.stored(path)): digest
+            for path, digest in sidecars.items()
+        }
     )
 
 
-def sidecars_of(folder: Path, text: str | None) -> dict[Path, str]:
+def sidecars_of(folder: Path, text: str | None, paths: Paths = PLAIN) -> dict[Path, str]:
     """Return what :func:`sidecars_json` was given; a damaged value is as good as none."""
     try:
-        return {folder / name: str(digest) for name, digest in json.loads(text or "{}").items()}
+        return {
+            folder / (paths.path(os.fsencode(name)) if "/" in name else name): str(digest)
+            for name, digest in json.loads(text or "{}").items()
+        }
     except (ValueError, AttributeError):
         return {}
 

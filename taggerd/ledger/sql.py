@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
 from taggerd.errors import StorageError
 from taggerd.ledger import admission, claims, corrections, queue
 from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
-from taggerd.ledger.rows import FileKey, file_of, folder_bytes, folder_range, path_of
+from taggerd.ledger.rows import folder_bytes
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -157,21 +157,26 @@ class SqlLedger(ABC):
     @in_thread
     def known(self, folder: Path) -> dict[Path, Stamp]:
         """See the port."""
-        path = folder_bytes(folder)
-        files = (file_of(path, row) for row in self._database.rows("folder_files", path=path))
+        paths, path = self._database.paths, self._database.paths.folder(folder)
+        files = (paths.file(path, row) for row in self._database.rows("folder_files", path=path))
         return {file.path: file.stamp for file in files}
 
     @in_thread
     def stamps(self, folders: Sequence[Path]) -> list[set[tuple[bytes, int, int, int, int]]]:
         """See the port."""
-        return [self._database.tuples("folder_stamps", path=folder_bytes(path)) for path in folders]
+        paths = self._database.paths
+        return [self._database.tuples("folder_stamps", path=paths.folder(each)) for each in folders]
 
     @in_thread
     def folders(self, below: Path) -> list[Path]:
         """See the port."""
-        low, high = folder_range(below)
-        rows = self._database.rows("folders_below", low=low, high=high)
-        return [path_of(row["path"]) for row in rows]
+        paths = self._database.paths
+        rows = (
+            row
+            for low, high in paths.ranges(below)
+            for row in self._database.rows("folders_below", low=low, high=high)
+        )
+        return sorted((paths.path(row["path"]) for row in rows), key=folder_bytes)
 
     async def missing(
         self, below: Path, paths: Collection[Path], *, grace_seconds: float
@@ -197,7 +202,7 @@ class SqlLedger(ABC):
     def _note_missing(self, paths: Sequence[Path], since: float | None) -> None:
         with self._database.transaction():
             for path in paths:
-                key = FileKey.of(path)._asdict()
+                key = self._database.paths.key(path)._asdict()
                 self._database.do("set_missing", missing_since=since, **key)
 
     @in_thread
@@ -227,7 +232,7 @@ class SqlLedger(ABC):
     def _mark_undone(self, files: Sequence[Path]) -> int:
         now, database = self._clock(), self._database
         with database.transaction():
-            keys = (FileKey.of(path)._asdict() for path in files)
+            keys = (database.paths.key(path)._asdict() for path in files)
             return sum(database.do("mark_undone", now=now, **key) for key in keys)
 
     # Claims.

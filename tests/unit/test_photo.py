@@ -60,3 +60,46 @@ def test_stems_in_two_folders_are_two_photos() -> None:
 def test_a_path_is_printed_on_one_line_of_valid_text(raw: bytes, shown: str) -> None:
     """No name can break a line, send control codes to a terminal, or be invalid UTF-8."""
     assert printable(Path(os.fsdecode(raw))) == shown
+
+
+@pytest.mark.parametrize(
+    ("kept", "seen", "same"),
+    [
+        (
+            Stamp(5, 1_234_567_890_123_456_789, 0, 0),
+            Stamp(5, 1_234_567_890_123_456_789, 7, 8),
+            True,
+        ),
+        (
+            Stamp(5, 1_234_567_890_123_456_789, 0, 0),
+            Stamp(5, 1_234_567_890_123_456_700, 7, 8),
+            True,
+        ),
+        (
+            Stamp(5, 1_234_567_890_000_000_000, 0, 0),
+            Stamp(5, 1_234_567_890_123_456_700, 7, 8),
+            True,
+        ),
+        (
+            Stamp(5, 1_234_567_890_123_456_789, 0, 0),
+            Stamp(5, 1_234_567_890_123_456_788, 7, 8),
+            False,
+        ),
+        (
+            Stamp(5, 1_234_567_891_000_000_000, 0, 0),
+            Stamp(5, 1_234_567_890_123_456_700, 7, 8),
+            False,
+        ),
+        (
+            Stamp(5, 1_234_567_890_123_456_789, 0, 0),
+            Stamp(6, 1_234_567_890_123_456_789, 7, 8),
+            False,
+        ),
+        (Stamp(5, 9, 7, 8), Stamp(5, 9, 7, 8), True),
+        (Stamp(5, 9, 7, 1), Stamp(5, 9, 7, 8), False),
+        (Stamp(5, 9, 1, 8), Stamp(5, 9, 7, 8), False),
+    ],
+)
+def test_of_another_hosts_stamp_size_and_time_count(kept: Stamp, seen: Stamp, same: bool) -> None:
+    """Inode and device say nothing across hosts; a mount that cuts times off changes no photo."""
+    assert kept.matches(seen) == same

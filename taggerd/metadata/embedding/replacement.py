@@ -40,7 +40,7 @@ def opened(path: Path, stamp: Stamp | None = None) -> Iterator[int]:
     """
     try:
         with atomic.opened(path) as descriptor:
-            if stamp not in {None, Stamp.of(os.fstat(descriptor))}:
+            if stamp is not None and not stamp.matches(Stamp.of(os.fstat(descriptor))):
                 raise _changed(path)
             yield descriptor
     except FileNotFoundError:
