@@ -33,6 +33,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "metadata": (),
     "arrivals": ("--only", "reconcile", "--only", "burst"),
     "ledger": ("--small",),
+    "fleet": (),
     "catalogue": ("--photos", "30000"),
 }
 """What a run without arguments measures, in this order; the options keep it below ten minutes."""

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
     from support.program import Reply
 
+LONG_SECONDS = 600.0
+"""Longest wait for all photos of a test."""
+TAKEOVER_SECONDS = 60.0
+"""In which another host does what a dead one did; more on a machine that is busy with others."""
 ROOT = "archive"
 """The name that all hosts know the tree by."""
 _PROMPTS = {
@@ -53,7 +57,8 @@ _NOTHING_LEFT = (
     b"SELECT count(*) FROM outbox",
     b"SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
 )
-_MOUNT = 'mount --bind "$1" "$2"; shift 2; exec "$@"'
+_HOLDERS = b"SELECT name, host FROM taggerd.leases WHERE until > now()"
+_MOUNTS = 'while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
 
 
 # ── Photos that can be told apart ────────────────────────────────────────────────────────────────
@@ -150,6 +155,8 @@ class Host(Program):
     skew: float = 0.0
     """Seconds that its clock is ahead."""
     settings: dict[str, str] = field(default_factory=dict)
+    cards: dict[Path, Path] = field(default_factory=dict)
+    """Import folders that it alone has: where it sees them, and where they are."""
     lives: list[str] = field(default_factory=list)
     """The API key of each start."""
     killed: set[str] = field(default_factory=set)
@@ -168,8 +175,11 @@ class Host(Program):
             line[module : module + 1] = ["support.skewed", str(self.skew)]
         if not mounts():
             return line
-        self.mount.mkdir(parents=True, exist_ok=True)
-        return ["unshare", "--mount", "sh", "-ec", _MOUNT, "host", self.tree, self.mount, *line]  # type: ignore[list-item]  # Popen takes paths
+        mounted = [(self.tree, self.mount), *((card, seen) for seen, card in self.cards.items())]
+        for _, seen in mounted:
+            seen.mkdir(parents=True, exist_ok=True)
+        pairs = [os.fspath(path) for pair in mounted for path in pair]
+        return ["unshare", "--mount", "sh", "-ec", _MOUNTS, "host", *pairs, "--", *line]
 
     def full_environment(self) -> dict[str, str]:
         """Return the environment: this host's name, key and root."""
@@ -179,7 +189,9 @@ class Host(Program):
             **environment,
             "TAGGERD__SERVICE__HOST": self.name,
             "TAGGERD__SERVICE__DUTIES": json.dumps(self.duties),
-            "TAGGERD__ARRIVALS__ROOTS": json.dumps([{"name": ROOT, "path": str(self.mount)}]),
+            "TAGGERD__ARRIVALS__ROOTS": json.dumps(
+                [{"name": ROOT, "path": str(self.mount)}, *map(str, self.cards)]
+            ),
             "TAGGERD__BACKEND__API_KEY": self.lives[-1] if self.lives else self.name,
             **self.settings,
         }
@@ -273,6 +285,29 @@ class Archive:
             for file in (host.outputs / "results").glob("*.jsonl")
         ]
         return sum(file.read_bytes().count(b"\n") for file in files) >= len(self._photos)
+
+    @property
+    def runs(self) -> bool:
+        """Whether any host runs."""
+        return any(host.running for host in self.hosts.values())
+
+    def card(self, host: Host, photos: int) -> dict[Path, int]:
+        """Put a card into *host*, where all see theirs; return its photos and their numbers."""
+        folder = host.home / "card"
+        host.cards[self.folder / "card" if mounts() else folder] = folder
+        numbers = [next(self._numbers) for _ in range(photos)]
+        return {
+            numbered(folder / f"{n:02}.jpg", number): number for n, number in enumerate(numbers)
+        }
+
+    def sidecars(self) -> dict[str, str]:
+        """Return the hash of each sidecar."""
+        return {path.name: _hash(path) for path in self.tree.rglob("*.xmp")}
+
+    def holders(self) -> dict[str, str]:
+        """Return which host holds which lease, by the database's clock."""
+        with psycopg.connect(self.url) as session:
+            return dict(session.execute(_HOLDERS).fetchall())
 
     def finish(self, seconds: float) -> None:
         """Wait until every photo has its record."""

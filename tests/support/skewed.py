@@ -19,7 +19,13 @@ def set_clock(seconds: float) -> None:
             """Return the time, wrong as it is."""
             return cls.fromtimestamp(time.time(), tz)
 
-    time.time = lambda: true_time() + seconds
+    def wrong_time() -> float:
+        return true_time() + seconds
+
+    # Worker processes are handed both by name, and have the machine's clock.
+    wrong_time.__module__, wrong_time.__qualname__ = "time", "time"
+    Wrong.__module__, Wrong.__qualname__ = "datetime", "datetime"
+    time.time = wrong_time
     time.time_ns = lambda: int(time.time() * 1e9)
     dt.datetime = Wrong  # type: ignore[misc]  # in all that is imported from now on
 
