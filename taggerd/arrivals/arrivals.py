@@ -15,7 +15,7 @@ from taggerd.logs import get_logger
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from taggerd import settings
@@ -90,6 +90,19 @@ class Arrivals:
         finally:
             await asyncio.gather(*(root.close() for root in self._roots))
 
+    def leave_to_others(self, elsewhere: Mapping[Path, str]) -> None:
+        """Watch none of the roots *elsewhere*, of which other hosts take care, but all others.
+
+        A root that is watched from now on is compared with the record first. The values say who
+        watches it, for people.
+        """
+        for root in self._roots:
+            before, root.elsewhere = root.elsewhere, elsewhere.get(root.path, "")
+            if bool(before) != bool(root.elsewhere):
+                root.assigned.set()
+            if root.elsewhere:
+                self._report(root.health())
+
     def health(self) -> tuple[RootHealth, ...]:
         """Say how each root is doing."""
         return tuple(root.health() for root in self._roots)
@@ -105,7 +118,7 @@ class Arrivals:
         """
         for root in self._roots:
             for file in photo.files:
-                below = file.path.is_relative_to(root.path)
+                below = file.path.is_relative_to(root.path) and not root.elsewhere
                 if below and not root.filters.verdict(file.path, root.path):
                     root.dirty.file(str(file.path))
 
@@ -126,7 +139,7 @@ class Arrivals:
         while True:
             began = time.monotonic()
             try:
-                await root.run()
+                await self._serve(root)
             except StorageError as error:  # compared again once the record can be asked
                 root.waits(error)
                 self._report(root.health())
@@ -135,8 +148,34 @@ class Arrivals:
                 root.failed(error)
                 log.exception("watching failed", import_folder=printable(root.path))
                 self._report(root.health())
+            else:  # it is another host's now, or this one's
+                failures = 0
+                continue
             failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
             await asyncio.sleep(self._timing.retry.seconds(failures))
+
+    async def _serve(self, root: WatchedRoot) -> None:
+        """Serve *root* until it fails, or changes hands; wait while it is another host's.
+
+        Raises:
+            Exception: as :meth:`taggerd.arrivals.root.WatchedRoot.run`.
+        """
+        root.assigned.clear()
+        if root.elsewhere:
+            root.started.set()
+            await root.assigned.wait()
+            return
+        serving = asyncio.create_task(root.run(), name=f"root {printable(root.path)}")
+        changes = asyncio.create_task(root.assigned.wait())
+        try:
+            await asyncio.wait((serving, changes), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        finally:
+            for task in (serving, changes):
+                task.cancel()
+            await asyncio.gather(serving, changes, return_exceptions=True)
+        await root.leave()
 
     async def _await_start(self) -> None:
         late = {asyncio.create_task(root.started.wait()) for root in self._roots}
@@ -164,7 +203,7 @@ class Arrivals:
         if self._reported.get(health.path) == report:
             return
         self._reported[health.path] = report
-        level = log.info if health.state in {"watching", "polling"} else log.warning
+        level = log.info if health.state in {"watching", "polling", "elsewhere"} else log.warning
         because = {"because": health.detail} if health.detail else {}
         level(health.state, import_folder=printable(health.path), **because)
 

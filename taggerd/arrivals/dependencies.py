@@ -120,7 +120,8 @@ class RootHealth:
     path: Path
     mode: Literal["inotify", "poll"]
     """In use."""
-    state: Literal["watching", "polling", "degraded", "offline"]
+    state: Literal["watching", "polling", "degraded", "offline", "elsewhere"]
+    """``elsewhere``: another host watches it."""
     detail: str
     """One line, or nothing."""
     directories: int

@@ -73,6 +73,10 @@ class WatchedRoot:
         self._walk_seconds = 0.0
         self._moved_at: float | None = None
         """When :meth:`run` came round last; None while it does not run."""
+        self.elsewhere = ""
+        """Which other host watches the root; empty: this one does."""
+        self.assigned = asyncio.Event()
+        """Set when it changes whether this host watches the root."""
         self.started = asyncio.Event()
         """Set once the root is watched, or known to be polled or offline."""
 
@@ -95,9 +99,11 @@ class WatchedRoot:
 
     def health(self) -> RootHealth:
         """Say how the root is doing."""
-        state: Literal["watching", "polling", "degraded", "offline"]
+        state: Literal["watching", "polling", "degraded", "offline", "elsewhere"]
         hung = self._timing.hung
-        if self._executor.busy_seconds() > hung:
+        if self.elsewhere:
+            state, detail = "elsewhere", self.elsewhere
+        elif self._executor.busy_seconds() > hung:
             state, detail = "offline", f"its file system has not answered for {hung:g} seconds"
         elif self._offline:
             state, detail = "offline", self._offline
@@ -149,6 +155,17 @@ class WatchedRoot:
                     self._failure = ""
                 await self._sweep.step(self._is_still_there)
             await self._wait()
+
+    async def leave(self) -> None:
+        """Remove the watch, for another host: what :meth:`run` begins with is a comparison.
+
+        It must have ended.
+        """
+        self._moved_at = self._last_probe = None
+        self._offline = self._failure = self._read_only = ""
+        await self._watch.remove()
+        self._reconciler.clear()
+        self._sweep.stop()
 
     async def close(self) -> None:
         """Remove the watch; :meth:`run` must have ended."""

@@ -21,6 +21,7 @@ from taggerd.attempt import RunOptions
 from taggerd.daemon import instances, status
 from taggerd.daemon.figures import Gatherer
 from taggerd.daemon.health import Problem, state_problem
+from taggerd.daemon.hosts import Idle, Membership, Speed
 from taggerd.daemon.publication import Publisher
 from taggerd.daemon.systemd import Notifier
 from taggerd.daemon.tasks import (
@@ -141,6 +142,7 @@ class Daemon:
         self._served = False
         self._waits_for = ""
         """Why the services cannot be opened; empty once they are."""
+        self._speed = Speed()
         self._tagged = 0
         self._failed = 0
 
@@ -234,9 +236,19 @@ class Daemon:
             hold=settings.review.hold,
         )
 
-        # What failed over another model or prompt gets another attempt.
-        asked_as = services.inference.asked_as
-        await services.ledger.retry(options.within, unless_asked_as=asked_as)
+        member = Membership(services.ledger.fleet, settings, self._speed)
+        await member.join(waits=self._notifier.extend)
+        try:
+            await self._serve_as(member, services, options)
+        finally:
+            await member.leave()
+
+    async def _serve_as(self, member: Membership, services: Services, options: RunOptions) -> None:
+        """Do the same as one of the hosts that share the ledger."""
+        settings = services.settings
+        if member.tags:  # what failed over another model or prompt gets another attempt
+            asked_as = services.inference.asked_as
+            await services.ledger.retry(options.within, unless_asked_as=asked_as)
         await end_long_holds(services, options.within)
         runner = Runner(
             services,
@@ -254,6 +266,12 @@ class Daemon:
             if warning := await asyncio.to_thread(warning_about, root.path):
                 log.warning(warning)
         arrivals = self._arrivals(services, runner)
+        arrivals.leave_to_others(member.elsewhere)
+
+        def assigned() -> None:
+            arrivals.leave_to_others(member.elsewhere)
+            services.relay.wake()
+
         follows = Following(services, options, sweeps=True)
         await follows.begin()
         await arrivals.unpacking.remove_leftovers()
@@ -262,24 +280,35 @@ class Daemon:
             watching = parts.create_task(arrivals.run(), name="arrivals")
             await self._watched(arrivals)
             self._notifier.ready()
-            if warning := services.inference.warning:
+            if (warning := services.inference.warning) and member.tags:
                 log.warning(warning)
             log.info("serving", import_folders=[printable(r.path) for r in settings.arrivals.roots])
             keeping = [
                 parts.create_task(services.relay.run(ended), name="relay"),
-                parts.create_task(probe_backend(services, runner, self._chance), name="preflight"),
+                parts.create_task(member.run(assigned), name="membership"),
+                parts.create_task(member.pass_on_records(services.relay.wake), name="records"),
                 parts.create_task(recover(services, runner, options), name="recovery"),
                 parts.create_task(
-                    self._heartbeat(services, arrivals, runner, follows.hooks), name="heartbeat"
+                    self._heartbeat(services, arrivals, runner, member, follows.hooks),
+                    name="heartbeat",
                 ),
-                parts.create_task(self._observe(services, arrivals, runner), name="metrics"),
-                parts.create_task(start_decoder(services), name="first decoder"),
+                parts.create_task(
+                    self._observe(services, arrivals, runner, member), name="metrics"
+                ),
                 parts.create_task(import_all(), name="imports"),
                 parts.create_task(follows.hooks.run(), name="hooks"),
             ]
-            working = parts.create_task(self._work(runner, settings), name="runner")
+            if member.tags:
+                probing = probe_backend(services, runner, self._chance)
+                keeping.append(parts.create_task(probing, name="preflight"))
+                keeping.append(parts.create_task(start_decoder(services), name="first decoder"))
+                work = self._work(runner, settings)
+            else:
+                work = member.idle(services, runner, self._restart)
+            working = parts.create_task(work, name="runner")
+            watched = runner if member.tags else Idle()
             self._watchdog.attend(
-                Parts(services.ledger, arrivals, runner, lambda: self._admission.error is not None)
+                Parts(services.ledger, arrivals, watched, lambda: self._admission.error is not None)
             )
             await self._restart.wait()
             self._watchdog.attend(None)  # from here on all that is left has its time
@@ -342,6 +371,7 @@ class Daemon:
         services: Services,
         arrivals: Arrivals,
         runner: Runner,
+        member: Membership,
     ) -> DaemonStatus:
         """Return the status of this moment. Raises StorageError."""
         counts = await self._count_photos(services)
@@ -358,6 +388,7 @@ class Daemon:
             services,
             arrivals,
             runner,
+            member,
             self._started_at,
             outside=outside,
             before=self._live,
@@ -374,25 +405,32 @@ class Daemon:
             self._ledger_error = None
         return self._counts
 
-    async def _observe(self, services: Services, arrivals: Arrivals, runner: Runner) -> None:
+    async def _observe(
+        self, services: Services, arrivals: Arrivals, runner: Runner, member: Membership
+    ) -> None:
         """Let others look at the figures while the parts are there."""
         gatherer = Gatherer(services, arrivals)
 
         async def gather() -> Figures:
-            live = await self._status(services, arrivals, runner)
-            return await gatherer.figures(live, self._counts)
+            live = await self._status(services, arrivals, runner, member)
+            return await gatherer.figures(live, self._counts, member.hosts)
 
         with self._observer.serving(gather):
             await asyncio.Event().wait()
 
     async def _heartbeat(
-        self, services: Services, arrivals: Arrivals, runner: Runner, hooks: Hooks
+        self,
+        services: Services,
+        arrivals: Arrivals,
+        runner: Runner,
+        member: Membership,
+        hooks: Hooks,
     ) -> None:
         """Publish the status, for systemd and for ``taggerd status``."""
         trouble = ""
         while True:
             try:
-                live = await self._status(services, arrivals, runner)
+                live = await self._status(services, arrivals, runner, member)
                 if live.differs(self._live):
                     self._observer.changed()
                 self._live = live
@@ -430,6 +468,8 @@ class Daemon:
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
         if outcome.kind == "moved":
             arrivals.check_again(outcome.photo)  # its event may have been lost
+        if outcome.kind == "tagged":
+            self._speed.count()
         self._tagged += outcome.kind == "tagged"
         self._failed += outcome.kind == "failed"
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from taggerd.daemon.health import EXIT_CODES, KINDS
 from taggerd.errors import LedgerAway
-from taggerd.observe.figures import DiskFigures, EndpointFigures, Figures, RootFigures
+from taggerd.observe.figures import (
+    DiskFigures,
+    EndpointFigures,
+    Figures,
+    HostFigures,
+    RootFigures,
+)
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals import Arrivals
     from taggerd.daemon.status import DaemonStatus
-    from taggerd.ledger import Counts
+    from taggerd.ledger import Counts, Host
     from taggerd.services import Services
 
 DISK_SECONDS = 1.0
@@ -36,12 +42,15 @@ class Gatherer:
         """Disks that have not answered yet: a share that hangs holds one thread, not one for each
         time that somebody asks."""
 
-    async def figures(self, live: DaemonStatus, counts: Counts) -> Figures:
+    async def figures(
+        self, live: DaemonStatus, counts: Counts, hosts: Iterable[Host] = ()
+    ) -> Figures:
         """Return the figures of this moment.
 
         Args:
             live: how the service is.
             counts: of the ledger.
+            hosts: that share it.
 
         Raises:
             StorageError: the ledger cannot be read.
@@ -76,7 +85,7 @@ class Gatherer:
                     requests=dict(endpoint.backend.traffic.requests),
                     tokens=dict(endpoint.backend.traffic.tokens),
                 )
-                for endpoint in self._services.inference.endpoints
+                for endpoint in self._services.endpoints
             ],
             roots=[
                 RootFigures(
@@ -89,6 +98,16 @@ class Gatherer:
                 for root in roots
             ],
             disks=await self._disks([r.path for r in roots if r.state != "offline"]),
+            hosts=[
+                HostFigures(
+                    name=host.name,
+                    version=host.version,
+                    alive=host.alive,
+                    seen_seconds=host.seen_seconds,
+                    photos_an_hour=host.photos_an_hour or 0.0,
+                )
+                for host in hosts
+            ],
         )
 
     async def _disks(self, roots: Iterable[Path]) -> list[DiskFigures]:

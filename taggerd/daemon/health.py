@@ -28,8 +28,10 @@ Kind = Literal[
     "photos disk",
     "outputs",
     "root",
+    "hosts",
     "backend",
     "settings",
+    "versions",
     "confinement",
 ]
 """What is wrong, the gravest first:
@@ -40,16 +42,18 @@ Kind = Literal[
 - ``photos disk``: an import folder takes no sidecars.
 - ``outputs``: records wait in the ledger.
 - ``root``: an import folder is neither watched nor polled.
+- ``hosts``: of those that share the ledger, none that lives has a duty.
 - ``backend``: an endpoint cannot be used.
 - ``settings``: the new ones were refused; the old ones are in force.
+- ``versions``: hosts that share the ledger have different ones.
 - ``confinement``: decoders lack a part of their cage.
 """
 KINDS: tuple[Kind, ...] = get_args(Kind)
-NOTED: frozenset[Kind] = frozenset({"confinement"})
+NOTED: frozenset[Kind] = frozenset({"confinement", "versions"})
 """Said, but no reason to call the service degraded.
 
 A kernel lacks what it lacks for years, and photos are tagged all the same: an alarm that is never
-over would be switched off, with all others.
+over would be switched off, with all others. Hosts are updated one after the other.
 """
 
 Word = Literal["healthy", "waiting for backend", "degraded", "down"]

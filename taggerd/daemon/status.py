@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from taggerd.arrivals import Arrivals, RootHealth
     from taggerd.daemon.health import Kind
+    from taggerd.daemon.hosts import Membership
     from taggerd.daemon.publication import Publisher
     from taggerd.errors import BackendError
     from taggerd.runner.runner import Runner
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from taggerd.settings import Backend, Settings
 
 SCHEMA_VERSION = 1
-SERVED = frozenset({"watching", "polling"})
+SERVED = frozenset({"watching", "polling", "elsewhere"})
 """States of an import folder that nobody has to look at."""
 LATE_SECONDS = 45.0
 """A daemon says at least every quarter of a minute that it lives."""
@@ -221,6 +222,7 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
     services: Services,
     arrivals: Arrivals,
     runner: Runner,
+    member: Membership,
     started_at: float,
     *,
     outside: Iterable[Problem] = (),
@@ -233,6 +235,7 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
         services: open.
         arrivals: watches.
         runner: works.
+        member: knows the other hosts, and hears how this one is.
         started_at: seconds since the epoch.
         outside: problems that these three know nothing of.
         before: the last status: says since when the problems are there.
@@ -247,13 +250,16 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
     inference = services.inference
     now = time.time()
     problems = [*outside, *_problems(services, arrivals, runner)]
+    backend_away = not runner.paused and bool(services.endpoints and told(inference.error))
+    member.health = health_of(problems, backend_away=backend_away).word
+    problems += member.problems()
     return DaemonStatus(
         pid=os.getpid(),
         version=__version__,
         started_at=started_at,
         updated_at=now,
         backend=inference.base_url,
-        backend_away=not runner.paused and bool(told(inference.error)),
+        backend_away=backend_away,
         endpoints=tuple(
             EndpointStatus(
                 base_url=endpoint.base_url,
@@ -267,7 +273,7 @@ async def daemon_status(  # noqa: PLR0913 - by name, but the parts
                 limit=endpoint.backend.limit.size,
                 max_concurrency=endpoint.backend.limit.most,
             )
-            for endpoint in inference.endpoints
+            for endpoint in services.endpoints
         ),
         models=inference.models,
         paused=runner.paused,
@@ -299,7 +305,7 @@ def _problems(services: Services, arrivals: Arrivals, runner: Runner) -> Iterato
         yield Problem(kind="outputs", subject=outputs, text=services.relay.trouble)
     for root in arrivals.health():
         yield from _problems_of(root)
-    for endpoint in () if runner.paused else services.inference.endpoints:
+    for endpoint in () if runner.paused else services.endpoints:
         if text := told(endpoint.health.error):
             yield Problem(kind="backend", subject=endpoint.base_url, text=text)
     for part in services.decoders.lacking:

@@ -63,7 +63,19 @@ class RootFigures:
     """Seconds since the epoch."""
 
 
-ROOT_STATES = ("watching", "polling", "degraded", "offline")
+ROOT_STATES = ("watching", "polling", "degraded", "offline", "elsewhere")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFigures:
+    """One of the hosts that share the ledger."""
+
+    name: str
+    version: str
+    alive: bool
+    seen_seconds: float
+    """How long ago it gave its last sign of life."""
+    photos_an_hour: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +110,5 @@ class Figures:
     roots: Sequence[RootFigures]
     disks: Sequence[DiskFigures] = field(default=())
     """Those that answered."""
+    hosts: Sequence[HostFigures] = field(default=())
+    """None where nobody shares the ledger."""

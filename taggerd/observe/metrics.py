@@ -30,11 +30,17 @@ from taggerd import __version__
 from taggerd.observe.figures import ROOT_STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
-    from taggerd.observe.figures import DiskFigures, EndpointFigures, Figures, RootFigures
+    from taggerd.observe.figures import (
+        DiskFigures,
+        EndpointFigures,
+        Figures,
+        HostFigures,
+        RootFigures,
+    )
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format."""
@@ -188,6 +194,8 @@ class _Collected(Collector):
         yield from _of_endpoints(figures.endpoints)
         yield from _of_roots(figures.roots)
         yield from _of_disks(figures.disks)
+        if figures.hosts:
+            yield from _of_hosts(figures.hosts)
 
 
 def _of_endpoints(endpoints: Iterable[EndpointFigures]) -> Iterator[Metric]:
@@ -276,6 +284,29 @@ def _of_disks(disks: Iterable[DiskFigures]) -> Iterator[Metric]:
         {(disk.use, disk.path): disk.size for disk in disks},
         "use",
         "path",
+    )
+
+
+def _of_hosts(hosts: Sequence[HostFigures]) -> Iterator[Metric]:
+    """Yield what is known of the hosts that share the ledger."""
+    yield _gauge(
+        "taggerd_host_up",
+        "Whether a host that shares the ledger gave a sign of life in the last half minute.",
+        {(host.name, host.version): host.alive for host in hosts},
+        "host",
+        "version",
+    )
+    yield _gauge(
+        "taggerd_host_silent_seconds",
+        "Since the last sign of life of a host that shares the ledger, by the database's clock.",
+        {(host.name,): host.seen_seconds for host in hosts},
+        "host",
+    )
+    yield _gauge(
+        "taggerd_host_photos_per_hour",
+        "Photos that a host tagged in the last hour.",
+        {(host.name,): host.photos_an_hour for host in hosts},
+        "host",
     )
 
 

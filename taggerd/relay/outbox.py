@@ -30,6 +30,8 @@ PUBLISH_SECONDS = 300.0
 """Between pages, at least: one may be 25 MB, and a big day has several."""
 PUBLISH_SHARE = 0.02
 """Of the time at most, however large the pages are."""
+WRITE_SECONDS = 20.0
+"""After which who writes the journal is asked again: a lease lasts half as long again."""
 QUIET_SECONDS = 60.0
 """Between polls of an outbox that nobody has said anything about."""
 
@@ -45,6 +47,7 @@ class OutboxRelay:
         now: Callable[[], datetime],
         trouble: str = "",
         notices_for: str = "",
+        may_write: Callable[[], Awaitable[bool]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Move records.
@@ -55,9 +58,12 @@ class OutboxRelay:
             now: the local time, aware.
             trouble: why *journal* could not be opened; empty if it is open.
             notices_for: who gets a notice of each record in the same step; empty: nobody.
+            may_write: says whether this program, of several that share the ledger, writes the
+                journal for the next :data:`WRITE_SECONDS`; None: it does.
             clock: seconds, monotonic.
         """
         self._clock = clock
+        self._may_write = may_write
         self._opened = not trouble
         self._ledger = ledger
         self._journal = journal
@@ -75,6 +81,7 @@ class OutboxRelay:
         self._publish_until = math.inf
         self._caught_up = False
         self._tidied = ""
+        self._write_until = -math.inf
         self._wake = asyncio.Event()
         self.trouble = ""
         """Why records stay in the ledger; empty while they are delivered."""
@@ -89,7 +96,9 @@ class OutboxRelay:
         if not self._opened:
             await asyncio.to_thread(self._journal.open)
             self._opened = True
-        while lines := await self._ledger.outbox(BATCH):
+        while await self._writes() and (lines := await self._ledger.outbox(BATCH)):
+            if self._late():
+                continue  # another program may have them by now
             entries = [Entry(line.id, line.day, line.line) for line in lines]
             try:
                 await asyncio.to_thread(self._journal.deliver, entries)
@@ -103,6 +112,19 @@ class OutboxRelay:
                 self._changed(line.day for line in lines)
             await self._ledger.delivered([line.id for line in lines], self._notices_of(lines))
             self.on_delivered()
+
+    async def _writes(self) -> bool:
+        """Say whether this program writes the journal."""
+        self._write_until = time.clock_gettime(time.CLOCK_BOOTTIME) + WRITE_SECONDS
+        return self._may_write is None or await self._may_write()
+
+    def _late(self) -> bool:
+        """Say whether so much time has passed that another program may write the journal now.
+
+        By a clock that goes on while the machine sleeps: it may have slept since it asked.
+        """
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return self._may_write is not None and now >= self._write_until
 
     def _changed(self, days: Iterable[str]) -> None:
         for day in days:

@@ -11,6 +11,7 @@ from taggerd import metadata
 from taggerd.errors import StorageError
 from taggerd.hooks import PHOTOS
 from taggerd.ledger import SqliteLedger, dry_run_ledger
+from taggerd.ledger.fleet import JOURNAL
 from taggerd.logs import get_logger
 from taggerd.photo import printable
 from taggerd.relay import OutboxRelay
@@ -26,10 +27,11 @@ from taggerd.services.settings_history import SettingsHistory, recall_history
 from taggerd.workers.build import RUNNING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from datetime import datetime
 
     from taggerd.inference import InferenceService
+    from taggerd.inference.endpoint import Endpoint
     from taggerd.journal import Journal
     from taggerd.ledger import Claim, Ledger
     from taggerd.metadata import Options, Vocabulary
@@ -102,6 +104,11 @@ class Services:
         self.writers.warm(photos)
 
     @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Those that this host asks; none if it does not tag."""
+        return self.inference.endpoints if "tag" in self.settings.service.duties else ()
+
+    @property
     def backends(self) -> frozenset[str]:
         """The addresses that are asked, without credentials."""
         return frozenset(endpoint.base_url for endpoint in self.inference.endpoints)
@@ -113,6 +120,21 @@ class Services:
                 if name not in self.remarked:
                     self.remarked.add(name)
                     log.warning(metadata.shadowing_note(name), first=printable(sidecar.path))
+
+
+def journal_lease(ledger: Ledger, settings: Settings) -> Callable[[], Awaitable[bool]] | None:
+    """Return what takes the lease of the journal, or renews it, and says whether it is held.
+
+    None where no other host shares the *ledger*.
+    """
+    fleet = ledger.fleet
+    if fleet is None:
+        return None
+
+    async def may_write() -> bool:
+        return "journal" in settings.service.duties and await fleet.hold(JOURNAL)
+
+    return may_write
 
 
 @asynccontextmanager
@@ -216,6 +238,7 @@ async def open_services(
                     now=now,
                     trouble=trouble,
                     notices_for=PHOTOS if settings.follows_records and not dry_run else "",
+                    may_write=journal_lease(ledger, settings),
                 ),
                 now=now,
                 metadata_options=metadata_options(settings),
