@@ -63,7 +63,8 @@ def admit(database: Database, files: Sequence[PhotoFile], terms: Terms) -> Admit
     for file in files:
         key = database.paths.key(file.path)
         stems[key.folder, key.stem][key.suffix] = file
-    folders = {path: _folder_id(database, path) for path in {path for path, _ in stems}}
+    # In order: whoever else admits files of these folders waits for us, and not for each other.
+    folders = {path: _folder_id(database, path) for path in sorted({path for path, _ in stems})}
     tally: Counter[str] = Counter()
     for (path, stem), arrivals in stems.items():
         tally.update(_admit_stem(database, (path, stem), folders[path], arrivals, terms))

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from taggerd.ledger.database import Database
+
 T = TypeVar("T")
 
 
 class SqliteLedger(SqlLedger):
     """Keeps :class:`taggerd.ledger.port.Ledger` in ``<state directory>/ledger.sqlite``."""
 
+    _database: Database
     fleet = None
     """It has one host."""
 

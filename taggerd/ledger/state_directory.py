@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from taggerd.errors import StartError, StorageError
+from taggerd.errors import StorageError
 from taggerd.ledger.durability import Durability
-from taggerd.ledger.opening import DATABASE, open_database, refuse_shared
-from taggerd.ledger.owners import OWNERS, Lock, Owners, daemon_pid
+from taggerd.ledger.local_state import LocalState, usable
+from taggerd.ledger.opening import DATABASE, open_database
+from taggerd.ledger.owners import Lock
 from taggerd.photo import printable
 
 if TYPE_CHECKING:
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-
-
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
-"""Passes by itself once there is room, or the disk is repaired or mounted for writing."""
 
 
 class StateDirectory:
@@ -50,29 +45,12 @@ class StateDirectory:
         """What a person should know about the opening, one line each."""
         self.migrated = ""
         """From which schema the ledger was migrated, and the way back; empty if it was not."""
-        with ExitStack() as opened:
-            try:
-                refuse_shared(directory)  # before anything is made in somebody else's folder
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                refuse_shared(directory)
-                self.owners = Owners(directory / OWNERS)
-                # First of all: whoever would migrate the ledger must see that a daemon is coming.
-                self.owners.enter()
-                opened.callback(self.owners.leave)
-                if exclusive:
-                    opened.callback(self._lock_as_daemon().release)
-                self.database, damaged, self.migrated = open_database(directory / DATABASE, clock())
-                opened.callback(self.database.close)
-            except OSError as error:
-                if error.errno in _DISK:
-                    message = f"the state directory {printable(directory)}: {error.strerror}"
-                    raise StorageError(message) from error
-                message = (
-                    f"the state directory {printable(directory)} cannot be used "
-                    f"({error.strerror}): make it a folder that this user may write to, "
-                    "or set another state_directory"
-                )
-                raise StartError(message) from error
+        with usable(directory), ExitStack() as opened:
+            self._local = LocalState(directory, exclusive)
+            opened.callback(self._local.close)
+            self.owners = self._local.owners
+            self.database, damaged, self.migrated = open_database(directory / DATABASE, clock())
+            opened.callback(self.database.close)
             self._opened = opened.pop_all()
         if damaged is not None:
             kept = printable(damaged)
@@ -126,7 +104,7 @@ class StateDirectory:
 
     def daemon_pid(self) -> int | None:
         """Return the process id of the daemon on this directory; None if none runs."""
-        return daemon_pid(self._directory)
+        return self._local.daemon_pid()
 
     def serve_notices(self) -> bool:
         """Say whether this program is the one that delivers notices, until it ends.
@@ -144,17 +122,3 @@ class StateDirectory:
                 raise StorageError(message) from error
             self._serves_notices = True
         return True
-
-    def _lock_as_daemon(self) -> Lock:
-        """Take the daemon's lock, and write into it who holds it."""
-        try:
-            lock = Lock(self._directory / "daemon.lock")
-        except BlockingIOError:
-            pid = self.daemon_pid()
-            message = (
-                f"another taggerd uses {printable(self._directory)}"
-                f"{f', pid {pid}' if pid else ''}: stop it, or set another state_directory"
-            )
-            raise StartError(message) from None
-        lock.write(f"{os.getpid()} {self.owners.me}")
-        return lock

@@ -150,13 +150,15 @@ async def open_ledger(
         StartError: the state directory cannot be used, or a daemon uses it already.
 
     """
-    ledger = await SqliteLedger.open(
-        settings.state_directory,
+    opening = partial(
+        SqliteLedger.open if settings.ledger.url is None else _shared_ledger(settings.ledger.url),
+        directory=settings.state_directory,
         exclusive=exclusive,
         max_attempts=settings.queue.max_attempts,
         order=settings.queue.order,
         clock=lambda: now().timestamp(),
     )
+    ledger = await opening()
     for notice in ledger.notices:
         log.error(notice)
     if ledger.migrated:

@@ -6,11 +6,15 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from support.postgres import name_in
 from taggerd.ledger import Claim, Finished, Outgoing, SqliteLedger
+from taggerd.ledger.postgres import opening
+from taggerd.ledger.postgres.ledger import PostgresLedger
 from taggerd.photo import Answer, Keyword, PhotoFile, Stamp
 from taggerd.testing import InMemoryLedger, InMemoryStore
 
 if TYPE_CHECKING:
+    from support.postgres import PostgresServer
     from taggerd.ledger import Ledger
 
 ROOT = Path("/srv/import")
@@ -71,6 +75,9 @@ class State(ABC):
     def renew(self) -> None:
         """Let the next owner find an empty ledger."""
 
+    def close(self) -> None:  # noqa: B027 - most leave nothing behind
+        """Remove what the tests leave."""
+
     async def forget(self, ledger: Ledger, *paths: Path) -> None:
         """Let files be gone for good."""
         await ledger.missing(Path("/"), paths, grace_seconds=0)
@@ -125,6 +132,45 @@ class SqliteState(State):
     def renew(self) -> None:
         """Go to another directory."""
         self.directory = self.directory.with_name(f"{self.directory.name}-again")
+
+
+class PostgresState(State):
+    """A PostgreSQL database; its clock is the one that is set by hand."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        """Use a database of its own on *server*."""
+        super().__init__()
+        self._server = server
+        self.url = server.prepared(opening.init)
+
+    async def open(
+        self, *, max_attempts: int = 3, order: Literal["newest", "oldest"] = "oldest"
+    ) -> PostgresLedger:
+        """Open the ledger as one more owner."""
+        ledger = await PostgresLedger.open(
+            self.url, max_attempts=max_attempts, order=order, clock=lambda: self.now, skew=0.0
+        )
+        self.opened.append(ledger)
+        return ledger
+
+    async def kill(self, ledger: Ledger) -> None:
+        """Let it give no more signs of life, and have given the last one long ago."""
+        assert isinstance(ledger, PostgresLedger)
+        await ledger._abandon()
+        self._server.execute(
+            "UPDATE taggerd.owners SET seen_at = now() - interval '1 hour' "  # noqa: S608 - ours
+            f"WHERE owner = '{ledger._me}'",
+            database=name_in(self.url),
+        )
+
+    def renew(self) -> None:
+        """Go to another database."""
+        self.close()
+        self.url = self._server.prepared(opening.init)
+
+    def close(self) -> None:
+        """Remove the database."""
+        self._server.drop(self.url)
 
 
 class MemoryState(State):

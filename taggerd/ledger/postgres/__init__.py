@@ -1,1 +1,1 @@
-"""The ledger in a PostgreSQL database, which several hosts share."""
+"""The ledger in a PostgreSQL database, which several machines share: ``taggerd[postgres]``."""

@@ -18,6 +18,7 @@ from support.ledger import (
     DIGEST,
     ROOT,
     MemoryState,
+    PostgresState,
     SqliteState,
     answer,
     file,
@@ -49,13 +50,21 @@ if TYPE_CHECKING:
 OTHER = "ef" * 32
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
 async def state(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[State]:
     """Each implementation in turn; whoever is still there at the end is closed."""
-    made = SqliteState(tmp_path / "state") if request.param == "sqlite" else MemoryState()
+    made: State
+    match request.param:
+        case "sqlite":
+            made = SqliteState(tmp_path / "state")
+        case "memory":
+            made = MemoryState()
+        case _:
+            made = PostgresState(request.getfixturevalue("postgres_server"))
     yield made
     for ledger in made.opened:
         await ledger.close()
+    made.close()
 
 
 @pytest.fixture

@@ -1,0 +1,293 @@
+"""A PostgreSQL database and its queries, as :class:`taggerd.ledger.queries.Database` wants them.
+
+Everything here is synchronous and belongs to one thread. A connection that is lost is made again at
+the next transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.adapt import Dumper, Loader
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row, tuple_row
+
+from taggerd.ledger.postgres import faults
+from taggerd.ledger.postgres.naming import Naming
+from taggerd.ledger.queries import named
+from taggerd.ledger.rows import FileKey, folder_range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from psycopg.abc import Buffer
+
+    from taggerd.ledger.queries import Row, Value
+
+PREPARED_AFTER = 3
+"""Executions after which a statement is prepared, unless a pooler loses it."""
+MOST_PREPARED = 500
+DEFAULTS = {
+    "application_name": "taggerd",
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""For what ``ledger.url`` does not say. A host that is cut off knows within 25 s, as its claims end
+after 30."""
+_SESSION = (
+    # What was paid for is waited for, together: see PostgresLedger._on_disk.
+    "SET synchronous_commit TO off",
+    # A host that is cut off in a transaction would hold its locks for as long as TCP does.
+    "SET idle_in_transaction_session_timeout TO '20s'",
+    "SET lock_timeout TO '20s'",
+)
+_FLUSH = (
+    "BEGIN; SET LOCAL synchronous_commit TO on; "
+    "SELECT pg_logical_emit_message(true, 'taggerd', ''); COMMIT"
+)
+"""Writes a few bytes and waits until they, and so all before them, are on the disk."""
+
+_PATHS = frozenset({"path", "folder", "parent", "photo", "old", "new"})
+"""Values and columns that are paths where they are bytes."""
+
+
+class _Plain(Dumper):
+    """A number as text whose type the server infers: one statement is prepared, not one a size."""
+
+    def dump(self, obj: int) -> Buffer:
+        return str(int(obj)).encode()
+
+
+class _Whole(Loader):
+    """Our numerics are whole."""
+
+    def load(self, data: Buffer) -> int:
+        return int(bytes(data))
+
+
+@cache
+def _queries(*, everything: bool, requested: bool) -> Mapping[str, bytes]:
+    """Return every query by name, as psycopg takes it, for one kind of scope and of run."""
+    text = (files(__package__) / "queries.sql").read_text("utf-8")
+    text = text.replace("{in_run}", "{in_run_requested}" if requested else "{in_run_within}")
+    text = text.replace("{in_scope}", "{in_scope_all}" if everything else "{in_scope_within}")
+    return {name: _with_placeholders(query) for name, query in named(text).items()}
+
+
+def _with_placeholders(query: str) -> bytes:
+    """Write ``:name`` as psycopg does."""
+    return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", query.replace("%", "%%")).encode()
+
+
+class PostgresDatabase:
+    """The ledger's database."""
+
+    def __init__(self, url: str, naming: Naming | None = None) -> None:
+        """Use the database at *url* from the first query on."""
+        self._url = url
+        self._naming = naming or Naming()
+        self._connection: psycopg.Connection[Row] | None = None
+        self._prepare_after: int | None = PREPARED_AFTER
+        self._scope: dict[str, list[bytes]] | None = None
+        self._in_transaction = False
+        self.changes = 0
+        """Counts what this program has changed."""
+        self.connected: Callable[[], None] = lambda: None
+        """Called after each connection is made."""
+
+    # The connection.
+
+    def connect(self) -> psycopg.Connection[Row]:
+        """Return the open connection, making it if need be; may raise psycopg.Error."""
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        self._connection = connection = connect(self._url)
+        connection.prepare_threshold = self._prepare_after
+        connection.prepared_max = MOST_PREPARED
+        connection.execute("; ".join(_SESSION).encode())
+        self.connected()
+        return connection
+
+    def _lost(self, error: psycopg.Error) -> bool:
+        """Say whether *error* ended the connection."""
+        lost = self._connection is None or self._connection.broken or self._connection.closed
+        if lost or isinstance(error, psycopg.errors.AdminShutdown):
+            self.close()
+            return True
+        return False
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+    def execute(
+        self, statement: bytes, values: Mapping[str, Any] | None = None
+    ) -> psycopg.Cursor[Row]:
+        """Execute *statement*.
+
+        Outside a transaction once more if the connection turns out to be lost: then nothing of it
+        has happened, or it changes nothing.
+        """
+        try:
+            return self.connect().execute(statement, values)
+        except faults.UNPREPARED as error:
+            # From now on without: see PgBouncer's pool_mode = transaction.
+            self._prepare_after = None
+            self.close()
+            raise faults.Again from error
+        except psycopg.Error as error:
+            if not self._lost(error) or self._in_transaction:
+                raise
+        return self.connect().execute(statement, values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do everything inside, or nothing of it.
+
+        A crash of the server may undo the last moments, in order, which only costs work. Where
+        money was spent, :meth:`flush` is called in addition.
+        """
+        with faults.mapped():
+            self.execute(b"BEGIN")
+            self._in_transaction = True
+            try:
+                yield
+                self.connect().execute(b"COMMIT")
+            except BaseException as error:
+                if not (isinstance(error, psycopg.Error) and self._lost(error)):
+                    self._roll_back()
+                raise
+            finally:
+                self._in_transaction = False
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection is not None:
+                self._connection.execute(b"ROLLBACK")
+        except psycopg.Error:
+            self.close()
+
+    def flush(self) -> None:
+        """Wait until everything committed so far is on the server's disk."""
+        with faults.mapped():
+            self.execute(_FLUSH.encode())
+
+    # Queries.
+
+    def select(self, within: Sequence[Path] | None) -> None:
+        """See :class:`taggerd.ledger.queries.Database`."""
+        if within is None or Path("/") in within:
+            self._scope = None
+            return
+        pairs = [pair for path in within for pair in self._naming.ranges(*folder_range(path))]
+        keys = [FileKey.of(path) for path in within]
+        self._scope = {
+            "scope_lows": [low for low, _ in pairs],
+            "scope_highs": [high for _, high in pairs],
+            "scope_parents": [self._naming.stored(key.folder) for key in keys],
+            "scope_stems": [key.stem for key in keys],
+            "scope_suffixes": [key.suffix for key in keys],
+        }
+
+    def rows(self, query: str, /, **values: Value) -> list[Row]:
+        """Return all rows of the named *query*."""
+        with faults.mapped():
+            rows = self._executed(query, values).fetchall()
+        if self._naming.translates:
+            for row in rows:
+                for key in row.keys() & _PATHS:
+                    if isinstance(row[key], bytes):
+                        row[key] = self._naming.local(row[key])
+        return rows
+
+    def tuples(self, query: str, /, **values: Value) -> set[tuple[Any, ...]]:
+        """Return all rows of the named *query* as plain tuples: for very many of them."""
+        with faults.mapped():
+            cursor = self._executed(query, values)
+            cursor.row_factory = tuple_row  # type: ignore[assignment]
+            return set(cursor)  # type: ignore[arg-type]
+
+    def row(self, query: str, /, **values: Value) -> Row | None:
+        """Return the first row of the named *query*, if there is one."""
+        rows = self.rows(query, **values)
+        return rows[0] if rows else None
+
+    def one(self, query: str, /, **values: Value) -> Row:
+        """Return the row of the named *query*, which always gives one."""
+        return self.rows(query, **values)[0]
+
+    def do(self, query: str, /, **values: Value) -> int:
+        """Execute the named *query*; return how many rows it changed."""
+        with faults.mapped():
+            changed = self._executed(query, values).rowcount
+        self.changes += changed > 0
+        return changed
+
+    def insert(self, query: str, /, **values: Value) -> int:
+        """Execute the named *query*; return the id of the row it made."""
+        number: int = self.one(query, **values)["id"]
+        self.changes += 1
+        return number
+
+    def _executed(self, query: str, values: Mapping[str, Value]) -> psycopg.Cursor[Row]:
+        queries = _queries(
+            everything=self._scope is None, requested=bool(values.get("requested", False))
+        )
+        return self.execute(queries[query], self._bound(values))
+
+    def _bound(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        bound: dict[str, Any] = {}
+        for key, value in values.items():
+            if isinstance(value, str):
+                bound[key] = storable(value)
+            elif isinstance(value, bytes) and key in _PATHS:
+                bound[key] = self._naming.stored(value)
+            else:
+                bound[key] = value
+        low, high = values.get("low"), values.get("high")
+        if isinstance(low, bytes) and isinstance(high, bytes):
+            pairs = self._naming.ranges(low, high)
+            bound["lows"], bound["highs"] = [p[0] for p in pairs], [p[1] for p in pairs]
+        if self._scope is not None:
+            bound |= self._scope
+        return bound
+
+
+def connect(url: str) -> psycopg.Connection[Row]:
+    """Connect to the database at *url*, with our defaults for what it does not say.
+
+    Raises:
+        psycopg.Error: it cannot be reached, or refuses; the message names no password.
+    """
+    said = conninfo_to_dict(url)
+    connection = psycopg.connect(
+        **{**DEFAULTS, **said},
+        autocommit=True,
+        row_factory=dict_row,  # type: ignore[arg-type]
+    )
+    connection.adapters.register_dumper(int, _Plain)
+    connection.adapters.register_loader("numeric", _Whole)
+    return connection
+
+
+def storable(text: str) -> str:
+    r"""Return *text* as PostgreSQL takes it.
+
+    Each lone surrogate is escaped as ``\udXXX``, and so is a NUL. Inside JSON that means the same
+    character, unless the text was written by hand.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", r"\u0000")

@@ -1,0 +1,140 @@
+"""What goes wrong with a PostgreSQL server, as errors of ours: what passes, and what does not.
+
+No message repeats a connection's address: it may hold a password. libpq's own name host, port and
+user at most.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors
+
+from taggerd.errors import LedgerAway, StartError, StorageError
+from taggerd.photo import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BUG = "this is a bug: please report it"
+
+
+class Again(Exception):
+    """Nothing of a transaction has happened, and it is to be done once more."""
+
+
+CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
+"""Two transactions wanted the same; one of them was undone."""
+
+UNPREPARED = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
+"""A pooler gave us another server process than the one that has prepared our statements."""
+
+_MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[Exception], str], ...] = (
+    # One value is at fault, not the server: whoever brought it pays, and the others go on.
+    (
+        (errors.DataError, errors.IntegrityError),
+        ValueError,
+        f"the ledger does not take a value ({{}}): {_BUG}",
+    ),
+    (
+        (errors.DiskFull, errors.OutOfMemory, errors.IoError),
+        StorageError,
+        "the ledger's server cannot write ({}): make room there",
+    ),
+    (
+        (errors.ReadOnlySqlTransaction,),
+        LedgerAway,
+        "the ledger's server takes no changes now ({})",
+    ),
+    (
+        (errors.InsufficientPrivilege,),
+        StorageError,
+        "the ledger cannot be used ({}): give this role its rights",
+    ),
+    (
+        (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
+        StorageError,
+        "the database holds no ledger of this version ({}): taggerd ledger check",
+    ),
+    (
+        (errors.QueryCanceled, errors.LockNotAvailable),
+        StorageError,
+        "the ledger is busy ({})",
+    ),
+    (
+        (psycopg.OperationalError, psycopg.InterfaceError),
+        LedgerAway,
+        "the ledger's server cannot be used now: {}",
+    ),
+)
+"""What psycopg's errors are, the first that fits; ``{}`` is what the server says."""
+_REFUSED = (
+    errors.InvalidPassword,
+    errors.InvalidAuthorizationSpecification,
+    errors.InvalidCatalogName,
+)
+
+
+def described(error: psycopg.Error) -> str:
+    """Return what the server, or libpq, says, in one line."""
+    return brief(" ".join(str(error).split()), 300) or type(error).__name__
+
+
+def of(error: psycopg.Error) -> Exception:
+    """Return the error of ours that *error* is."""
+    said = described(error)
+    for kinds, ours, message in _MEANINGS:
+        if isinstance(error, kinds):
+            return ours(message.format(said))
+    return StorageError(f"the ledger cannot be used ({said}): {_BUG}")
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Raise psycopg's errors as ours.
+
+    Raises:
+        Again: the transaction was undone, and is to be repeated.
+        ValueError: the database does not take a value.
+        LedgerAway: the server cannot be reached, restarts, or takes no changes.
+        StorageError: its disk is full, or it refuses.
+    """
+    try:
+        yield
+    except CONFLICTS as error:
+        raise Again from error
+    except psycopg.Error as error:
+        raise of(error) from None  # its context may quote the connection's address
+
+
+def when_starting(error: psycopg.Error) -> Exception:
+    """Return why a program cannot start with the database; what passes by itself stays so."""
+    if isinstance(error, psycopg.OperationalError) and _is_refusal(error):
+        return StartError(f"the ledger's server refuses us: {described(error)}")
+    if isinstance(error, psycopg.ProgrammingError):
+        return StartError(f"ledger.url cannot be used: {described(error)}")
+    return of(error)
+
+
+def _is_refusal(error: psycopg.OperationalError) -> bool:
+    """Say whether waiting helps nobody: a wrong password, a database that is not there.
+
+    psycopg has no SQLSTATE for what goes wrong while it connects; libpq's text is all there is.
+    """
+    if isinstance(error, _REFUSED):
+        return True
+    said = str(error)
+    return any(
+        text in said
+        for text in (
+            "password authentication failed",
+            "no password supplied",
+            "no pg_hba.conf entry",
+            "certificate verify failed",
+            "does not match host name",
+            'database "',
+            'role "',
+        )
+    )

@@ -1,0 +1,568 @@
+-- Every query by name (see ../queries.py), in PostgreSQL's dialect; names and columns are those of the
+-- embedded ledger. :name is a value. {in_scope} and {in_run} stand for one of the two texts that
+-- begin with that name (see database.py).
+--
+-- Each statement sees what was committed before it began, and whoever would change a row that another
+-- is changing waits and looks again: at that row, not at others. So what decides stands in the row.
+
+-- ── Which photos are meant ───────────────────────────────────────────────────────────────────────
+
+-- name: in_scope_all
+TRUE
+
+-- name: in_scope_within
+(
+    EXISTS (
+        SELECT 1 FROM unnest(CAST(:scope_lows AS bytea[]), CAST(:scope_highs AS bytea[])) AS s(low, high)
+        WHERE folders.path >= s.low AND folders.path < s.high
+    )
+    OR photos.id IN (
+        SELECT f.photo
+        FROM unnest(CAST(:scope_parents AS bytea[]), CAST(:scope_stems AS bytea[]),
+            CAST(:scope_suffixes AS bytea[])) AS s(parent, stem, suffix)
+        JOIN taggerd.folders AS d ON d.path = s.parent
+        JOIN taggerd.files AS f ON f.folder = d.id AND f.stem = s.stem AND f.suffix = s.suffix
+    )
+)
+
+-- name: in_run_requested
+photos.run = :run AND photos.released_by IS DISTINCT FROM :run
+
+-- name: in_run_within
+photos.released_by IS DISTINCT FROM :run AND {in_scope}
+
+-- name: claimable
+taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE photos.state = 'queued' AND photos.not_before = 0
+    AND (CAST(:slow AS boolean) IS NULL OR photos.slow = :slow) AND {in_run}
+
+-- name: claimable_later
+taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE photos.state = 'queued' AND photos.not_before > 0
+    AND (CAST(:slow AS boolean) IS NULL OR photos.slow = :slow) AND {in_run}
+
+-- name: held
+photos.token = :token AND photos.state = 'claimed'
+
+-- name: awaits
+EXISTS (SELECT 1 FROM taggerd.held WHERE held.photo = photos.id AND NOT held.accepted)
+
+-- ── Files come and go ────────────────────────────────────────────────────────────────────────────
+
+-- name: folder
+-- Whoever changes which files a folder has locks it first.
+SELECT id FROM taggerd.folders WHERE path = :path FOR UPDATE;
+
+-- name: new_folder
+INSERT INTO taggerd.folders (path) VALUES (:path)
+ON CONFLICT (path) DO UPDATE SET path = excluded.path RETURNING id;
+
+-- name: drop_empty_folder
+DELETE FROM taggerd.folders
+WHERE id = :folder AND NOT EXISTS (SELECT 1 FROM taggerd.files WHERE files.folder = :folder);
+
+-- name: stem_files
+SELECT stem, suffix, size, mtime_ns, inode, device, photo
+FROM taggerd.files WHERE folder = :folder AND stem = :stem;
+
+-- name: folder_files
+SELECT stem, suffix, size, mtime_ns, inode, device
+FROM taggerd.folders JOIN taggerd.files ON files.folder = folders.id WHERE folders.path = :path;
+
+-- name: file_stamp
+SELECT size, mtime_ns, inode, device
+FROM taggerd.folders JOIN taggerd.files ON files.folder = folders.id
+WHERE folders.path = :folder AND stem = :stem AND suffix = :suffix;
+
+-- name: folder_stamps
+SELECT stem || suffix, size, mtime_ns, inode, device
+FROM taggerd.folders JOIN taggerd.files ON files.folder = folders.id WHERE folders.path = :path;
+
+-- name: photo_files
+SELECT folders.path AS folder, files.stem, suffix, size, mtime_ns, inode, device
+FROM taggerd.photos
+JOIN taggerd.folders ON folders.id = photos.folder
+JOIN taggerd.files ON files.folder = photos.folder AND files.stem = photos.stem
+    AND files.photo = photos.id
+WHERE photos.id = :photo;
+
+-- name: folders_below
+SELECT path FROM taggerd.folders
+JOIN unnest(CAST(:lows AS bytea[]), CAST(:highs AS bytea[])) AS s(low, high)
+    ON path >= s.low AND path < s.high
+ORDER BY path;
+
+-- name: put_file
+INSERT INTO taggerd.files (folder, stem, suffix, size, mtime_ns, inode, device, photo)
+VALUES (:folder, :stem, :suffix, :size, :mtime_ns, :inode, :device, :photo)
+ON CONFLICT (folder, stem, suffix) DO UPDATE SET size = excluded.size,
+    mtime_ns = excluded.mtime_ns, inode = excluded.inode, device = excluded.device,
+    photo = excluded.photo, missing_since = NULL;
+
+-- name: replace_stamp
+UPDATE taggerd.files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
+WHERE stem = :stem AND suffix = :suffix
+    AND folder = (SELECT id FROM taggerd.folders WHERE path = :folder);
+
+-- name: missing_files
+SELECT folders.path AS folder, stem, suffix, missing_since
+FROM taggerd.files JOIN taggerd.folders ON folders.id = files.folder
+JOIN unnest(CAST(:lows AS bytea[]), CAST(:highs AS bytea[])) AS s(low, high)
+    ON folders.path >= s.low AND folders.path < s.high
+WHERE missing_since IS NOT NULL;
+
+-- name: set_missing
+UPDATE taggerd.files SET missing_since = :missing_since
+WHERE folder = (SELECT id FROM taggerd.folders WHERE path = :folder)
+    AND stem = :stem AND suffix = :suffix;
+
+-- name: forget_file
+DELETE FROM taggerd.files WHERE folder = :folder AND stem = :stem AND suffix = :suffix;
+
+-- name: relocate_photo
+UPDATE taggerd.photos SET folder = :folder, stem = :stem WHERE id = :photo;
+
+-- name: file_state
+SELECT size, mtime_ns, inode, device,
+    state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
+    {awaits} AS held
+FROM taggerd.folders
+JOIN taggerd.files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
+JOIN taggerd.photos ON photos.id = files.photo
+WHERE folders.path = :folder;
+
+-- name: photo_state
+photos.id AS id, folders.path AS folder, files.stem AS stem, suffix, size, mtime_ns, inode, device,
+    state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
+    {awaits} AS held,
+    (SELECT digest FROM taggerd.contents WHERE contents.id = content) AS digest
+FROM taggerd.photos
+JOIN taggerd.folders ON folders.id = photos.folder
+JOIN taggerd.files ON files.folder = photos.folder AND files.stem = photos.stem
+    AND files.photo = photos.id
+
+-- name: states_after
+SELECT {photo_state}
+WHERE photos.id IN (SELECT id FROM taggerd.photos WHERE id > :after ORDER BY id LIMIT :limit)
+ORDER BY photos.id;
+
+-- name: states_unfinished
+SELECT {photo_state}
+WHERE photos.state IN ('queued', 'claimed', 'quarantined')
+    OR photos.state = 'recorded' AND NOT photos.sidecars_written
+ORDER BY photos.id;
+
+-- name: states_of
+SELECT {photo_state}
+WHERE photos.id = (
+    SELECT f.photo FROM taggerd.folders AS d
+    JOIN taggerd.files AS f ON f.folder = d.id AND f.stem = :stem AND f.suffix = :suffix
+    WHERE d.path = :folder
+);
+
+-- ── Photos enter the queue ───────────────────────────────────────────────────────────────────────
+
+-- name: new_photo
+INSERT INTO taggerd.photos (folder, stem, state, since, queued_at, asked_again_since)
+VALUES (:folder, :stem, 'queued', :now, :now, :asked_again_since) RETURNING id;
+
+-- name: photo
+SELECT state, sidecars_failed, undone, sidecars_written, asked_again_since, {awaits} AS held
+FROM taggerd.photos WHERE id = :photo FOR UPDATE;
+
+-- name: queue
+-- A claimed photo is queued when its claim ends. In one statement: between two the claim could end.
+UPDATE taggerd.photos SET
+    requeue = CASE state
+        WHEN 'claimed' THEN greatest(requeue, 1 + CAST(CAST(:changed AS boolean) AS integer))
+        ELSE requeue END,
+    state = CASE state WHEN 'claimed' THEN state ELSE 'queued' END,
+    since = CASE state WHEN 'claimed' THEN since ELSE :now END,
+    queued_at = CASE state WHEN 'claimed' THEN queued_at ELSE :now END,
+    not_before = CASE state WHEN 'claimed' THEN not_before ELSE 0 END,
+    released_by = CASE state WHEN 'claimed' THEN released_by END,
+    attempts = CASE state WHEN 'claimed' THEN attempts ELSE 0 END,
+    crashes = CASE state WHEN 'claimed' THEN crashes ELSE 0 END,
+    reason = CASE state WHEN 'claimed' THEN reason ELSE '' END,
+    sidecars_failed = state = 'claimed' AND sidecars_failed,
+    changed = changed OR state <> 'claimed' AND :changed,
+    slow = slow AND (state = 'claimed' OR NOT :changed),
+    asked_again_since = CASE
+        WHEN :changed AND state <> 'claimed' THEN CAST(:asked_again_since AS double precision)
+        ELSE coalesce(asked_again_since, :asked_again_since) END
+WHERE id = :photo;
+
+-- name: queue_after_claim
+-- "queue" does it.
+UPDATE taggerd.photos SET requeue = requeue
+WHERE FALSE AND id = :photo AND :changed AND CAST(:asked_again_since AS double precision) IS NULL;
+
+-- name: request
+UPDATE taggerd.photos SET run = :run, run_owner = :owner WHERE id = :photo;
+
+-- name: ask_again
+UPDATE taggerd.photos SET asked_again_since = coalesce(asked_again_since, :asked_again_since)
+WHERE id = :photo;
+
+-- name: drop_fileless_photo
+DELETE FROM taggerd.photos
+WHERE id = :photo AND state <> 'claimed' AND NOT EXISTS (
+    SELECT 1 FROM taggerd.files
+    WHERE files.folder = photos.folder AND files.stem = photos.stem AND files.photo = :photo
+);
+
+-- ── Claims ───────────────────────────────────────────────────────────────────────────────────────
+
+-- name: candidate_columns
+SELECT photos.id, photos.stem, attempts, crashes, reason, recorded, changed, asked_again_since,
+    sidecars, slow,
+    (SELECT digest FROM taggerd.contents WHERE contents.id = content) AS digest,
+    (SELECT answers FROM taggerd.held WHERE held.photo = photos.id AND accepted) AS accepted
+
+-- name: is_due
+(not_before <= :now OR since > CAST(:now AS double precision) + 60)
+
+-- name: alone
+-- Those that another is claiming are left to it.
+LIMIT :limit FOR UPDATE OF photos SKIP LOCKED
+
+-- name: newest
+{candidate_columns} FROM {claimable}
+ORDER BY queued_at DESC, photos.id DESC {alone};
+
+-- name: oldest
+{candidate_columns} FROM {claimable}
+ORDER BY queued_at, photos.id {alone};
+
+-- name: deferred
+-- The longest due comes first: in the order of the queue the same few, which upset the backend every
+-- time, would be claimed again before any other.
+{candidate_columns} FROM {claimable_later} AND {is_due}
+ORDER BY not_before, photos.id {alone};
+
+-- name: slow
+{candidate_columns} FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE photos.state = 'queued' AND photos.slow AND {in_run} AND {is_due}
+ORDER BY not_before, CASE WHEN :newest THEN -queued_at ELSE queued_at END,
+    CASE WHEN :newest THEN -photos.id ELSE photos.id END
+{alone};
+
+-- name: claim
+UPDATE taggerd.photos SET state = 'claimed', since = :now, attempts = attempts + 1
+WHERE id = :photo;
+
+-- name: new_claim
+UPDATE taggerd.photos SET owner = :owner, token = :token, decoded = :decoded WHERE id = :photo;
+
+-- name: decoded
+UPDATE taggerd.photos SET decoded = TRUE, crashes = 0 WHERE id = :photo AND {held};
+
+-- name: no_crashes
+-- "decoded" does it.
+UPDATE taggerd.photos SET crashes = 0 WHERE id = :photo AND crashes > 0 AND {held};
+
+-- name: finish
+UPDATE taggerd.photos SET
+    state = CASE requeue WHEN 0 THEN 'recorded' ELSE 'queued' END,
+    since = :now,
+    queued_at = CASE requeue WHEN 0 THEN queued_at ELSE :now END,
+    not_before = 0, released_by = NULL, attempts = 0, crashes = 0, reason = '',
+    content = :content, recorded = TRUE, changed = requeue = 2, slow = slow AND requeue < 2,
+    -- Held: the sidecars still hold what they held before.
+    sidecars_written = CASE
+        WHEN :held THEN sidecars_written AND recorded
+            AND content IS NOT DISTINCT FROM CAST(:content AS bigint)
+        ELSE :sidecars_written END,
+    undone = 0,
+    asked_again_since = CASE
+        WHEN asked_again_since IS NOT DISTINCT FROM CAST(:asked_again_since AS double precision)
+        THEN NULL ELSE asked_again_since END,
+    requeue = 0, owner = NULL, token = NULL
+WHERE id = :photo AND {held};
+
+-- name: put_back
+UPDATE taggerd.photos SET
+    state = 'queued', since = :now,
+    not_before = CASE requeue WHEN 0 THEN CAST(:not_before AS double precision) ELSE 0 END,
+    released_by = CASE requeue WHEN 0 THEN coalesce(:released_by, released_by) END,
+    attempts = CASE requeue
+        WHEN 0 THEN attempts - CAST(CAST(:uncharged AS boolean) AS integer) ELSE 0 END,
+    crashes = CASE requeue
+        WHEN 0 THEN crashes + CAST(CAST(:crashed AS boolean) AS integer) ELSE 0 END,
+    reason = CASE requeue WHEN 0 THEN coalesce(:reason, reason) ELSE '' END,
+    changed = changed OR requeue = 2, slow = slow AND requeue < 2, requeue = 0,
+    owner = NULL, token = NULL
+WHERE id = :photo AND {held};
+
+-- name: end_requests
+UPDATE taggerd.photos SET
+    state = CASE
+        WHEN state = 'queued' AND asked_again_since IS NOT NULL AND recorded AND NOT changed
+            AND (sidecars_written OR undone > 0 OR {awaits}) THEN 'recorded' ELSE state END,
+    asked_again_since = CASE WHEN state = 'claimed' THEN asked_again_since END
+WHERE run_owner = :owner;
+
+-- name: drop_requests
+UPDATE taggerd.photos SET run = NULL, run_owner = NULL WHERE run_owner = :owner;
+
+-- name: quarantine
+UPDATE taggerd.photos SET
+    state = 'quarantined', since = :now, reason = :reason, sidecars_failed = :sidecars_failed,
+    asked_as = :asked_as, owner = NULL, token = NULL
+WHERE id = :photo AND {held} AND requeue = 0
+    AND (:final OR attempts >= CASE
+        WHEN slow THEN CAST(:slow_attempts AS integer) ELSE CAST(:max_attempts AS integer) END);
+
+-- name: is_slow
+UPDATE taggerd.photos SET slow = TRUE WHERE id = :photo AND {held};
+
+-- name: changed_while_claimed
+SELECT requeue > 0 AS changed FROM taggerd.photos WHERE id = :photo AND {held} FOR UPDATE;
+
+-- name: claims_of
+SELECT id AS photo, token, decoded FROM taggerd.photos WHERE state = 'claimed' AND owner = :owner;
+
+-- ── Owners ───────────────────────────────────────────────────────────────────────────────────────
+
+-- name: enter
+INSERT INTO taggerd.owners (owner, host, pid) VALUES (:owner, :host, :pid)
+ON CONFLICT (owner) DO UPDATE SET seen_at = now() RETURNING owner;
+
+-- name: dead_owners
+-- Whoever else looks at the same moment passes over these.
+SELECT owner FROM taggerd.owners
+WHERE seen_at < now() - make_interval(secs => CAST(:seconds AS double precision))
+FOR UPDATE SKIP LOCKED;
+
+-- name: bury
+DELETE FROM taggerd.owners WHERE owner = :owner;
+
+-- name: clock
+SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now;
+
+-- name: silence_dead
+UPDATE taggerd.owners SET notices = NULL
+WHERE notices AND seen_at < now() - make_interval(secs => CAST(:seconds AS double precision));
+
+-- name: serve_notices
+UPDATE taggerd.owners SET notices = TRUE WHERE owner = :owner AND NOT EXISTS (
+    SELECT 1 FROM taggerd.owners AS others WHERE others.notices AND others.owner <> :owner
+);
+
+-- ── Answers and sidecars ─────────────────────────────────────────────────────────────────────────
+
+-- name: content
+SELECT id FROM taggerd.contents WHERE digest = :digest;
+
+-- name: new_content
+INSERT INTO taggerd.contents (digest) VALUES (:digest)
+ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING id;
+
+-- name: answers
+SELECT role, question, at, answer
+FROM taggerd.contents JOIN taggerd.answers ON answers.content = contents.id
+WHERE digest = :digest ORDER BY at, role, question;
+
+-- name: put_answer
+INSERT INTO taggerd.answers (content, role, question, at, answer)
+VALUES (:content, :role, :question, :at, :answer)
+ON CONFLICT (content, role, question) DO UPDATE SET at = excluded.at, answer = excluded.answer;
+
+-- name: sidecars
+SELECT sidecars FROM taggerd.photos WHERE id = :photo AND {held};
+
+-- name: written
+UPDATE taggerd.photos SET
+    recorded = recorded AND content IS NOT DISTINCT FROM CAST(:content AS bigint),
+    content = :content, changed = FALSE, sidecars = :sidecars, undone = 0
+WHERE id = :photo AND {held};
+
+-- name: mark_undone
+UPDATE taggerd.photos SET sidecars_written = FALSE, undone = 1, since = :now
+WHERE state = 'recorded' AND sidecars_written AND id = (
+    SELECT photo FROM taggerd.folders
+    JOIN taggerd.files ON files.folder = folders.id AND files.stem = :stem AND suffix = :suffix
+    WHERE folders.path = :folder
+);
+
+-- name: undone_within
+SELECT photos.id FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE state = 'recorded' AND NOT sidecars_written AND undone > 0 AND NOT {awaits} AND {in_scope};
+
+-- ── Held answers ─────────────────────────────────────────────────────────────────────────────────
+
+-- name: let_go
+DELETE FROM taggerd.held WHERE photo = :photo;
+
+-- name: hold
+INSERT INTO taggerd.held (photo, since, answers)
+SELECT id, :now, :answers FROM taggerd.photos WHERE id = :photo AND NOT changed;
+
+-- name: held_within
+SELECT photos.id, held.since, held.answers
+FROM taggerd.held JOIN taggerd.photos ON photos.id = held.photo
+JOIN taggerd.folders ON folders.id = photos.folder
+WHERE held.since <= :before AND {in_scope} AND CASE WHEN accepted
+    THEN photos.asked_again_since IS NULL
+        AND (:queued AND photos.state = 'queued' OR :claimed AND photos.state = 'claimed')
+    ELSE photos.state = 'recorded' END
+ORDER BY held.since, photos.id LIMIT nullif(CAST(:limit AS bigint), -1);
+
+-- name: accept
+UPDATE taggerd.held SET accepted = TRUE WHERE photo = :photo;
+
+-- name: drop_held
+UPDATE taggerd.photos SET undone = CASE WHEN sidecars_written THEN undone ELSE 2 END, since = :now
+WHERE id = :photo;
+
+-- ── The outbox ───────────────────────────────────────────────────────────────────────────────────
+
+-- name: send
+INSERT INTO taggerd.outbox (record, day, line, stream) VALUES (:record, :day, :line, :stream)
+ON CONFLICT DO NOTHING;
+
+-- name: undelivered
+SELECT record, day, line, stream FROM taggerd.outbox
+WHERE stream = :stream AND (owner IS NULL OR owner = :owner) ORDER BY id LIMIT :limit;
+
+-- name: lend
+UPDATE taggerd.outbox SET owner = :owner WHERE record = :record;
+
+-- name: end_lending
+UPDATE taggerd.outbox SET owner = NULL WHERE owner = :owner;
+
+-- name: delivered
+DELETE FROM taggerd.outbox WHERE record = :record;
+
+-- ── Notices for hooks ────────────────────────────────────────────────────────────────────────────
+
+-- name: keep_notice
+INSERT INTO taggerd.notices (notice, hook, at, body) VALUES (:notice, :hook, :at, :body)
+ON CONFLICT DO NOTHING;
+
+-- name: notice_done
+DELETE FROM taggerd.notices WHERE hook = :hook AND notice = :notice;
+
+-- name: notices
+SELECT notice, hook, at, body, attempts FROM taggerd.notices
+WHERE hook = :hook AND (not_before <= :now OR at > CAST(:now AS double precision) + 60)
+ORDER BY id LIMIT :limit;
+
+-- name: notices_due
+SELECT min(not_before) AS due FROM taggerd.notices WHERE hook = :hook;
+
+-- name: defer_notice
+UPDATE taggerd.notices SET attempts = attempts + 1, not_before = :until
+WHERE hook = :hook AND notice = :notice;
+
+-- name: drop_notices
+DELETE FROM taggerd.notices WHERE hook = :hook AND (
+    at < :before
+    OR id <= (SELECT id FROM taggerd.notices WHERE hook = :hook ORDER BY id DESC LIMIT 1 OFFSET :keep)
+);
+
+-- ── The queue as a whole ─────────────────────────────────────────────────────────────────────────
+
+-- name: count_states
+SELECT
+    count(*) AS photos,
+    count(*) FILTER (WHERE state = 'queued') AS queued,
+    count(*) FILTER (WHERE state = 'claimed') AS claimed,
+    count(*) FILTER (WHERE state = 'quarantined') AS quarantined,
+    count(*) FILTER (WHERE state = 'recorded' AND NOT sidecars_written AND NOT {awaits}) AS unwritten,
+    count(*) FILTER (WHERE state = 'recorded' AND {awaits}) AS held
+
+-- name: count_all
+{count_states} FROM taggerd.photos;
+
+-- name: oldest_queued
+SELECT min(queued_at) AS at FROM taggerd.photos WHERE state = 'queued';
+
+-- name: count_within
+{count_states} FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE {in_scope};
+
+-- name: quarantined
+SELECT photos.id, reason, since
+FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE photos.state = 'quarantined' AND {in_scope}
+ORDER BY since DESC, photos.id DESC LIMIT nullif(CAST(:limit AS bigint), -1);
+
+-- name: failed_over_others
+SELECT photos.id FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE photos.state = 'quarantined' AND asked_as NOT IN ('', :asked_as) AND {in_scope};
+
+-- name: failed
+SELECT photos.id FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+WHERE (photos.state = 'quarantined'
+    OR photos.state = 'recorded' AND NOT photos.sidecars_written AND photos.undone = 0
+        AND NOT {awaits}
+    OR photos.state = 'queued' AND (photos.not_before > 0 OR photos.reason <> '')) AND {in_scope};
+
+-- name: pause
+INSERT INTO taggerd.pause (id, reason, since, until) VALUES (1, :reason, :since, :until)
+ON CONFLICT (id) DO UPDATE
+SET reason = excluded.reason, since = excluded.since, until = excluded.until;
+
+-- name: resume
+DELETE FROM taggerd.pause;
+
+-- name: paused
+SELECT reason, since, until FROM taggerd.pause WHERE until IS NULL OR until > :now;
+
+-- name: waiting
+SELECT coalesce(
+        (SELECT not_before FROM {claimable} LIMIT 1), (SELECT min(not_before) FROM {claimable_later})
+    ) AS due,
+    EXISTS (SELECT 1 FROM taggerd.photos WHERE state = 'claimed' AND owner = :owner) AS claimed;
+
+-- ── Notes ────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: note
+INSERT INTO taggerd.notes (key, value) VALUES (:key, :value)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: recall
+SELECT value FROM taggerd.notes WHERE key = :key;
+
+-- ── What people did ──────────────────────────────────────────────────────────────────────────────
+
+-- name: correct
+INSERT INTO taggerd.corrections
+    (action, at, photo, kind, field, before, after, model, who, undo)
+VALUES (:action, :at, :photo, :kind, :field, :before, :after, :model, :who, :undo);
+
+-- name: corrections
+SELECT * FROM taggerd.corrections
+WHERE id > :after AND (CAST(:kind AS text) IS NULL OR kind = :kind)
+    AND (:undone OR undone_at IS NULL)
+ORDER BY id LIMIT :limit;
+
+-- name: corrections_of
+SELECT * FROM taggerd.corrections WHERE photo = :photo ORDER BY at, id;
+
+-- name: corrections_of_action
+SELECT id FROM taggerd.corrections WHERE action = :action AND undone_at IS NULL ORDER BY id
+FOR UPDATE;
+
+-- name: undo_correction
+UPDATE taggerd.corrections SET undone_at = :now, id = DEFAULT WHERE id = :id;
+
+-- name: move_corrections
+UPDATE taggerd.corrections SET photo = :new WHERE photo = :old;
+
+-- name: in_order
+-- Held to the end of the transaction: whoever has a higher id is seen later.
+SELECT pg_advisory_xact_lock(hashtext('taggerd.corrections')) IS NULL AS locked;
+
+-- ── Spending ─────────────────────────────────────────────────────────────────────────────────────
+
+-- name: spend
+INSERT INTO taggerd.spending AS s (day, model, requests, prompt_tokens, completion_tokens)
+VALUES (:day, :model, :requests, :prompt_tokens, :completion_tokens)
+ON CONFLICT (day, model) DO UPDATE SET requests = s.requests + excluded.requests,
+    prompt_tokens = s.prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = s.completion_tokens + excluded.completion_tokens;
+
+-- name: spent
+SELECT model, requests, prompt_tokens, completion_tokens FROM taggerd.spending WHERE day = :day;
