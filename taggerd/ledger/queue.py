@@ -119,7 +119,12 @@ def paused(database: Database, now: float) -> Pause | None:
 def undelivered(database: Database, owner: str, limit: int, stream: str) -> list[Outgoing]:
     """Return journal lines that are lent to *owner* or to nobody."""
     rows = database.rows("undelivered", stream=stream, owner=owner, limit=limit)
-    return [Outgoing(row["record"], row["day"], row["line"], row["stream"]) for row in rows]
+    return [outgoing(row) for row in rows]
+
+
+def outgoing(row: Row) -> Outgoing:
+    """Return the journal line of a row of the outbox."""
+    return Outgoing(row["record"], row["day"], row["line"], row["stream"])
 
 
 def keep_notices(database: Database, notices: Iterable[Notice]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taggerd import metadata
-from taggerd.errors import StorageError
+from taggerd.errors import StartError, StorageError
 from taggerd.hooks import PHOTOS
 from taggerd.ledger import SqliteLedger, dry_run_ledger
 from taggerd.ledger.fleet import JOURNAL
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from taggerd.inference.endpoint import Endpoint
     from taggerd.journal import Journal
     from taggerd.ledger import Claim, Ledger
+    from taggerd.ledger.postgres.ledger import PostgresLedger
     from taggerd.metadata import Options, Vocabulary
     from taggerd.photo import Sidecar
     from taggerd.services.pools import Disks
@@ -143,30 +144,59 @@ async def open_ledger(
     *,
     exclusive: bool = False,
     now: Callable[[], datetime] = local_now,
-) -> AsyncIterator[SqliteLedger]:
+) -> AsyncIterator[SqliteLedger | PostgresLedger]:
     """Open the ledger alone.
 
     Raises:
         StartError: the state directory cannot be used, or a daemon uses it already.
 
     """
-    opening = partial(
-        SqliteLedger.open if settings.ledger.url is None else _shared_ledger(settings.ledger.url),
+    opened: SqliteLedger | PostgresLedger
+    if settings.ledger.url is None:
+        opened = await SqliteLedger.open(
+            settings.state_directory,
+            exclusive=exclusive,
+            max_attempts=settings.queue.max_attempts,
+            order=settings.queue.order,
+            clock=lambda: now().timestamp(),
+        )
+    else:
+        opened = await _open_shared(settings, exclusive=exclusive, now=now)
+    for notice in opened.notices:
+        log.error(notice)
+    if opened.migrated:
+        log.warning(opened.migrated)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def _open_shared(
+    settings: Settings, *, exclusive: bool, now: Callable[[], datetime]
+) -> PostgresLedger:
+    """Open the ledger that several hosts share.
+
+    Raises:
+        StartError: taggerd[postgres] is not installed, or the ledger cannot be used.
+        StorageError: the server cannot be used now.
+    """
+    try:
+        from taggerd.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        message = (
+            f"ledger.url needs what is not installed ({error}): pip install 'taggerd[postgres]'"
+        )
+        raise StartError(message) from error
+    assert settings.ledger.url is not None  # noqa: S101 - for the type checker
+    return await PostgresLedger.open(
+        settings.ledger.url.get_secret_value(),
         directory=settings.state_directory,
         exclusive=exclusive,
         max_attempts=settings.queue.max_attempts,
         order=settings.queue.order,
         clock=lambda: now().timestamp(),
     )
-    ledger = await opening()
-    for notice in ledger.notices:
-        log.error(notice)
-    if ledger.migrated:
-        log.warning(ledger.migrated)
-    try:
-        yield ledger
-    finally:
-        await ledger.close()
 
 
 async def _opened(journal: Journal, *, may_wait: bool) -> str:

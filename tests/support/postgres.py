@@ -75,7 +75,7 @@ class PostgresServer:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
-        self._templates: dict[Callable[[str], None], str] = {}
+        self._templates: dict[Callable[[str], object], str] = {}
         try:
             self._initialise()
             self.start()
@@ -177,7 +177,7 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template}")
         return self.address(name)
 
-    def prepared(self, prepare: Callable[[str], None]) -> str:
+    def prepared(self, prepare: Callable[[str], object]) -> str:
         """Return the URL of a new database, a copy of one that *prepare* was given the URL of."""
         if prepare not in self._templates:
             name = f"template_{len(self._templates) + 1}"

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.adapt import Dumper, Loader
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
 
 from taggerd.ledger.postgres import faults
-from taggerd.ledger.postgres.naming import Naming
 from taggerd.ledger.queries import named
-from taggerd.ledger.rows import FileKey, folder_range
+from taggerd.ledger.rows import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
 
     from taggerd.ledger.queries import Row, Value
+    from taggerd.ledger.rows import Paths
 
 PREPARED_AFTER = 3
 """Executions after which a statement is prepared, unless a pooler loses it."""
@@ -55,9 +55,6 @@ _FLUSH = (
     "SELECT pg_logical_emit_message(true, 'taggerd', ''); COMMIT"
 )
 """Writes a few bytes and waits until they, and so all before them, are on the disk."""
-
-_PATHS = frozenset({"path", "folder", "parent", "photo", "old", "new"})
-"""Values and columns that are paths where they are bytes."""
 
 
 class _Plain(Dumper):
@@ -91,10 +88,10 @@ def _with_placeholders(query: str) -> bytes:
 class PostgresDatabase:
     """The ledger's database."""
 
-    def __init__(self, url: str, naming: Naming | None = None) -> None:
+    def __init__(self, url: str, paths: Paths = PLAIN) -> None:
         """Use the database at *url* from the first query on."""
         self._url = url
-        self._naming = naming or Naming()
+        self.paths = paths
         self._connection: psycopg.Connection[Row] | None = None
         self._prepare_after: int | None = PREPARED_AFTER
         self._scope: dict[str, list[bytes]] | None = None
@@ -188,15 +185,15 @@ class PostgresDatabase:
 
     def select(self, within: Sequence[Path] | None) -> None:
         """See :class:`taggerd.ledger.queries.Database`."""
-        if within is None or Path("/") in within:
+        if within is None or (self.paths is PLAIN and Path("/") in within):
             self._scope = None
             return
-        pairs = [pair for path in within for pair in self._naming.ranges(*folder_range(path))]
-        keys = [FileKey.of(path) for path in within]
+        ranges = [each for path in within for each in self.paths.ranges(path)]
+        keys = [self.paths.key(path) for path in within]
         self._scope = {
-            "scope_lows": [low for low, _ in pairs],
-            "scope_highs": [high for _, high in pairs],
-            "scope_parents": [self._naming.stored(key.folder) for key in keys],
+            "scope_lows": [low for low, _ in ranges],
+            "scope_highs": [high for _, high in ranges],
+            "scope_parents": [key.folder for key in keys],
             "scope_stems": [key.stem for key in keys],
             "scope_suffixes": [key.suffix for key in keys],
         }
@@ -204,13 +201,7 @@ class PostgresDatabase:
     def rows(self, query: str, /, **values: Value) -> list[Row]:
         """Return all rows of the named *query*."""
         with faults.mapped():
-            rows = self._executed(query, values).fetchall()
-        if self._naming.translates:
-            for row in rows:
-                for key in row.keys() & _PATHS:
-                    if isinstance(row[key], bytes):
-                        row[key] = self._naming.local(row[key])
-        return rows
+            return self._executed(query, values).fetchall()
 
     def tuples(self, query: str, /, **values: Value) -> set[tuple[Any, ...]]:
         """Return all rows of the named *query* as plain tuples: for very many of them."""
@@ -248,21 +239,11 @@ class PostgresDatabase:
         return self.execute(queries[query], self._bound(values))
 
     def _bound(self, values: Mapping[str, Value]) -> dict[str, Any]:
-        bound: dict[str, Any] = {}
-        for key, value in values.items():
-            if isinstance(value, str):
-                bound[key] = storable(value)
-            elif isinstance(value, bytes) and key in _PATHS:
-                bound[key] = self._naming.stored(value)
-            else:
-                bound[key] = value
-        low, high = values.get("low"), values.get("high")
-        if isinstance(low, bytes) and isinstance(high, bytes):
-            pairs = self._naming.ranges(low, high)
-            bound["lows"], bound["highs"] = [p[0] for p in pairs], [p[1] for p in pairs]
-        if self._scope is not None:
-            bound |= self._scope
-        return bound
+        bound: dict[str, Any] = {
+            key: storable(value) if isinstance(value, str) else value
+            for key, value in values.items()
+        }
+        return bound if self._scope is None else bound | self._scope
 
 
 def connect(url: str) -> psycopg.Connection[Row]:
@@ -271,15 +252,16 @@ def connect(url: str) -> psycopg.Connection[Row]:
     Raises:
         psycopg.Error: it cannot be reached, or refuses; the message names no password.
     """
-    said = conninfo_to_dict(url)
-    connection = psycopg.connect(
-        **{**DEFAULTS, **said},
-        autocommit=True,
-        row_factory=dict_row,  # type: ignore[arg-type]
-    )
+    address = make_conninfo(url, **{k: v for k, v in DEFAULTS.items() if k not in _said(url)})
+    connection = psycopg.connect(address, autocommit=True, row_factory=dict_row)
     connection.adapters.register_dumper(int, _Plain)
     connection.adapters.register_loader("numeric", _Whole)
     return connection
+
+
+def _said(url: str) -> frozenset[str]:
+    """Return which parameters *url* sets."""
+    return frozenset(conninfo_to_dict(url))
 
 
 def storable(text: str) -> str:

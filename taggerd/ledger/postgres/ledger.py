@@ -13,10 +13,11 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from taggerd.errors import StorageError
-from taggerd.ledger import claims
+from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
 from taggerd.ledger.postgres import faults, opening
 from taggerd.ledger.postgres.database import PostgresDatabase
+from taggerd.ledger.rows import PLAIN
 from taggerd.ledger.sql import SqlLedger, in_thread
 from taggerd.logs import get_logger
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from taggerd.ledger.postgres.naming import Naming
+    from taggerd.ledger.port import Claim, Outgoing
+    from taggerd.ledger.rows import Paths
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -90,7 +92,7 @@ class PostgresLedger(SqlLedger):
         order: Literal["newest", "oldest"] = "newest",
         clock: Callable[[], float] = time.time,
         skew: float | None = None,
-        naming: Naming | None = None,
+        paths: Paths = PLAIN,
     ) -> Self:
         """Open the ledger in the database at *url*. What dead owners had claimed is queued again.
 
@@ -102,7 +104,7 @@ class PostgresLedger(SqlLedger):
             order: which photo is claimed first.
             clock: this host's time, seconds since the epoch.
             skew: seconds that the database's clock is ahead of it; None: measured.
-            naming: how the ledger keeps this host's paths.
+            paths: how this host's paths and stamps stand in it.
 
         Raises:
             StartError: the database holds no ledger of this version, or refuses us; the state
@@ -118,7 +120,7 @@ class PostgresLedger(SqlLedger):
                 local = await loop.run_in_executor(thread, LocalState, directory, exclusive)
                 undo.callback(local.close)
             await loop.run_in_executor(thread, opening.check, url)
-            database = PostgresDatabase(url, naming)
+            database = PostgresDatabase(url, paths)
             ledger = cls(
                 database,
                 thread,
@@ -211,6 +213,12 @@ class PostgresLedger(SqlLedger):
         return ended
 
     @in_thread
+    def holds(self, claim: Claim) -> bool:
+        """See the port."""
+        self._enter()
+        return self._database.row("holds", photo=claim.id, token=claim.token) is not None
+
+    @in_thread
     def serve_notices(self) -> bool:
         """See the port."""
         try:
@@ -231,6 +239,15 @@ class PostgresLedger(SqlLedger):
         with suppress(StorageError):
             await self._leave()
         await self._abandon()
+
+    @in_thread
+    def _lend(self, limit: int, stream: str) -> list[Outgoing]:
+        """Lend lines in one statement: two that look at the same moment get different ones."""
+        if not queue.undelivered(self._database, self._me, 1, stream):
+            return []  # the usual case, which needs no transaction
+        with self._database.transaction():
+            rows = self._database.rows("lend_some", owner=self._me, limit=limit, stream=stream)
+        return [queue.outgoing(row) for row in rows]
 
     @in_thread
     def _leave(self) -> None:

@@ -87,10 +87,7 @@ JOIN taggerd.files ON files.folder = photos.folder AND files.stem = photos.stem
 WHERE photos.id = :photo;
 
 -- name: folders_below
-SELECT path FROM taggerd.folders
-JOIN unnest(CAST(:lows AS bytea[]), CAST(:highs AS bytea[])) AS s(low, high)
-    ON path >= s.low AND path < s.high
-ORDER BY path;
+SELECT path FROM taggerd.folders WHERE path >= :low AND path < :high ORDER BY path;
 
 -- name: put_file
 INSERT INTO taggerd.files (folder, stem, suffix, size, mtime_ns, inode, device, photo)
@@ -107,9 +104,7 @@ WHERE stem = :stem AND suffix = :suffix
 -- name: missing_files
 SELECT folders.path AS folder, stem, suffix, missing_since
 FROM taggerd.files JOIN taggerd.folders ON folders.id = files.folder
-JOIN unnest(CAST(:lows AS bytea[]), CAST(:highs AS bytea[])) AS s(low, high)
-    ON folders.path >= s.low AND folders.path < s.high
-WHERE missing_since IS NOT NULL;
+WHERE missing_since IS NOT NULL AND folders.path >= :low AND folders.path < :high;
 
 -- name: set_missing
 UPDATE taggerd.files SET missing_since = :missing_since
@@ -322,6 +317,9 @@ SELECT requeue > 0 AS changed FROM taggerd.photos WHERE id = :photo AND {held} F
 -- name: claims_of
 SELECT id AS photo, token, decoded FROM taggerd.photos WHERE state = 'claimed' AND owner = :owner;
 
+-- name: holds
+SELECT 1 FROM taggerd.photos WHERE id = :photo AND {held};
+
 -- ── Owners ───────────────────────────────────────────────────────────────────────────────────────
 
 -- name: enter
@@ -427,6 +425,18 @@ WHERE stream = :stream AND (owner IS NULL OR owner = :owner) ORDER BY id LIMIT :
 
 -- name: lend
 UPDATE taggerd.outbox SET owner = :owner WHERE record = :record;
+
+-- name: lend_some
+-- In order also among those who ask: whoever comes second waits for what the first one takes.
+WITH lent AS (
+    SELECT id FROM taggerd.outbox
+    WHERE stream = :stream AND (owner IS NULL OR owner = :owner)
+    ORDER BY id LIMIT :limit FOR UPDATE
+), taken AS (
+    UPDATE taggerd.outbox SET owner = :owner FROM lent
+    WHERE outbox.id = lent.id AND outbox.owner IS NULL
+)
+SELECT record, day, line, stream FROM taggerd.outbox JOIN lent USING (id) ORDER BY id;
 
 -- name: end_lending
 UPDATE taggerd.outbox SET owner = NULL WHERE owner = :owner;
