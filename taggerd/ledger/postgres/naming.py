@@ -15,33 +15,26 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from taggerd.ledger.rows import folder_bytes
+from taggerd.ledger.rows import Paths, folder_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _OF_ROOT = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_-]*):/")
 
 
-class Range(NamedTuple):
-    """The folders at and below one, as kept: from *low* on, below *high*."""
-
-    low: bytes
-    high: bytes
-
-    @classmethod
-    def of(cls, folder: bytes) -> Range:
-        """Return the range of a *folder*, which ends in ``/``."""
-        return cls(folder, folder[:-1] + b"0")  # "0" follows "/"
+def range_of(folder: bytes) -> tuple[bytes, bytes]:
+    """Return the range, without its end, of what is kept at and below a *folder*."""
+    return folder, folder[:-1] + b"0"  # "0" follows "/"
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(Paths):
     """How one host names its paths."""
 
-    host: str
+    host: str = "localhost"
     roots: Mapping[str, Path] = field(default_factory=dict)
     """The named roots that it has, and where."""
     nested: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
@@ -78,7 +71,7 @@ class Naming:
         """
         return self._stored(os.fsencode(path))
 
-    def stored_folder(self, folder: Path) -> bytes:
+    def folder(self, folder: Path) -> bytes:
         """Return what is kept of the path of a *folder*, with its final ``/``."""
         return self._stored(folder_bytes(folder))
 
@@ -118,35 +111,31 @@ class Naming:
         kept = {kept for _, kept in self._mounts if not kept.startswith(b"@")}
         return tuple(sorted(name[:-2].decode() for name in kept))
 
-    def scope(self, path: Path, *, without: Iterable[str] = ()) -> Iterator[Range]:
-        """Yield the ranges of folders that lie at and below *path* on this host.
+    def ranges(self, below: Path, *, without: Collection[str] = ()) -> list[tuple[bytes, bytes]]:
+        """Return the ranges of the folders that lie at and *below* a path on this host.
 
         Above a named root that is the root and what else lies there, at ``/`` all that this host
         can reach. The roots *without* are left out.
         """
-        low = self.stored_folder(path)
-        left_out = {name.encode() + b":/" for name in without}
-        here = folder_bytes(path)
+        here = folder_bytes(below)
         inside = {kept for at, kept in self._mounts if at.startswith(here) and at != here}
-        if root_of(low) + b":/" not in left_out:
-            yield Range.of(low)
-        for kept in sorted(inside - left_out):
-            yield Range.of(kept)
+        lows = [self.folder(below), *sorted(inside)]
+        return [range_of(low) for low in lows if root_of(low) not in without]
 
 
 def _longest(mount: tuple[bytes, bytes]) -> tuple[int, bytes]:
     return len(mount[0]), mount[0]
 
 
-def root_of(stored: bytes) -> bytes:
+def root_of(stored: bytes) -> str:
     """Return the name of the root that what is kept as *stored* lies in; empty: in none."""
     found = _OF_ROOT.match(stored)
-    return found[1] if found else b""
+    return found[1].decode() if found else ""
 
 
-def host_of(stored: bytes) -> bytes:
+def host_of(stored: bytes) -> str:
     """Return the host that alone has what is kept as *stored*; empty: any that has its root."""
-    return stored[1:].partition(b"/")[0] if stored.startswith(b"@") else b""
+    return stored[1:].partition(b"/")[0].decode() if stored.startswith(b"@") else ""
 
 
 def nestings(roots: Mapping[str, Path]) -> dict[str, tuple[str, bytes]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taggerd.ledger.postgres.naming import Naming, Range, host_of, nestings, root_of
+from taggerd.ledger.postgres.naming import Naming, host_of, nestings, range_of, root_of
 
 NAS = Naming("nas", {"archive": Path("/tank/photos"), "cards": Path("/tank/photos/cards")})
 STATION = Naming("station-1", {"archive": Path("/mnt/nas")})
@@ -55,8 +55,8 @@ def test_what_is_elsewhere_reads_as_it_is_kept() -> None:
         assert os.fsencode(path) == stored
         assert STATION.stored(path) == stored
         assert not STATION.is_here(stored)
-    assert (root_of(b"cards:/x/"), host_of(b"cards:/x/")) == (b"cards", b"")
-    assert (root_of(b"@nas/cards:/"), host_of(b"@nas/cards:/")) == (b"", b"nas")
+    assert (root_of(b"cards:/x/"), host_of(b"cards:/x/")) == ("cards", "")
+    assert (root_of(b"@nas/cards:/"), host_of(b"@nas/cards:/")) == ("", "nas")
 
 
 def test_a_root_in_a_root_has_one_name_on_every_host() -> None:
@@ -84,7 +84,7 @@ def test_hosts_that_contradict_each_other_end_no_program() -> None:
 
 def ranges(naming: Naming, path: str, *without: str) -> set[bytes]:
     """Return the folders whose ranges *path* means."""
-    return {each.low for each in naming.scope(Path(path), without=without)}
+    return {low for low, _ in naming.ranges(Path(path), without=without)}
 
 
 def test_a_scope_reaches_into_the_roots_below_it() -> None:
@@ -96,7 +96,7 @@ def test_a_scope_reaches_into_the_roots_below_it() -> None:
     assert ranges(NAS, "/", "archive") == {b"@nas/", b"cards:/"}
     assert ranges(NAS, "/tank/photos/2025", "archive") == set()
     assert ranges(NAS, "archive:/2025") == {b"archive:/2025/"}
-    assert Range.of(b"archive:/") == (b"archive:/", b"archive:0")
+    assert range_of(b"archive:/") == (b"archive:/", b"archive:0")
 
 
 @given(roots=roots, path=below)
@@ -107,7 +107,7 @@ def test_every_path_comes_back(roots: dict[str, Path], path: bytes) -> None:
     stored = naming.stored(absolute)
     assert naming.path(stored) == absolute
     assert naming.is_here(stored)
-    folder = naming.stored_folder(absolute)
+    folder = naming.folder(absolute)
     assert folder.endswith(b"/")
     assert folder.rstrip(b"/") == stored.rstrip(b"/")
     assert naming.path(folder) == absolute
@@ -124,7 +124,7 @@ def test_another_mount_has_the_same_name(
         assert root_of(stored)
         own = {other: Path(f"/mounts/{other}") for other in roots}
         two = Naming("two", own)
-        inner = root_of(stored).decode()
+        inner = root_of(stored)
         assert two.path(stored).is_relative_to(own[inner])
         assert two.stored(two.path(stored)) == stored
         three = Naming("three", moved)
@@ -139,6 +139,6 @@ def test_a_scope_holds_what_lies_there_and_nothing_else(
     """A folder is in one of the ranges exactly if it lies at or below the path, on this host."""
     naming = Naming("h", roots, nestings(roots))
     top, folder = (Path(os.fsdecode(b"/" + each)) for each in (scope, path))
-    stored = naming.stored_folder(folder)
-    inside = any(low <= stored < high for low, high in naming.scope(top))
+    stored = naming.folder(folder)
+    inside = any(low <= stored < high for low, high in naming.ranges(top))
     assert inside == folder.is_relative_to(top)
