@@ -22,6 +22,9 @@ class Paths:
     A ledger that several hosts share has its own: see :mod:`taggerd.ledger.postgres.naming`.
     """
 
+    host: str = ""
+    """This host's name."""
+
     def stored(self, path: Path) -> bytes:
         """Return what is kept of an absolute *path*."""
         return os.fsencode(path)

@@ -183,6 +183,7 @@ async def _open_shared(
     """
     try:
         from taggerd.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - an extra
+        from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - likewise
     except ImportError as error:
         message = (
             f"ledger.url needs what is not installed ({error}): pip install 'taggerd[postgres]'"
@@ -196,6 +197,7 @@ async def _open_shared(
         max_attempts=settings.queue.max_attempts,
         order=settings.queue.order,
         clock=lambda: now().timestamp(),
+        paths=Naming(settings.service.host_name, settings.arrivals.named),
     )
 
 

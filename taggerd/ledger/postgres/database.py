@@ -243,6 +243,7 @@ class PostgresDatabase:
             key: storable(value) if isinstance(value, str) else value
             for key, value in values.items()
         }
+        bound["here"] = self.paths.host
         return bound if self._scope is None else bound | self._scope
 
 

@@ -35,6 +35,7 @@ class Naming(Paths):
     """How one host names its paths."""
 
     host: str = "localhost"
+    """This host's name."""
     roots: Mapping[str, Path] = field(default_factory=dict)
     """The named roots that it has, and where."""
     nested: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)

@@ -47,6 +47,12 @@ photos.token = :token AND photos.state = 'claimed'
 -- name: awaits
 EXISTS (SELECT 1 FROM taggerd.held WHERE held.photo = photos.id AND NOT held.accepted)
 
+-- name: stamp
+-- Of another host's stamp only size and time mean something here.
+size, mtime_ns,
+CASE WHEN files.host = :here THEN inode ELSE 0 END AS inode,
+CASE WHEN files.host = :here THEN device ELSE 0 END AS device
+
 -- ── Files come and go ────────────────────────────────────────────────────────────────────────────
 
 -- name: folder
@@ -62,24 +68,24 @@ DELETE FROM taggerd.folders
 WHERE id = :folder AND NOT EXISTS (SELECT 1 FROM taggerd.files WHERE files.folder = :folder);
 
 -- name: stem_files
-SELECT stem, suffix, size, mtime_ns, inode, device, photo
+SELECT stem, suffix, {stamp}, photo
 FROM taggerd.files WHERE folder = :folder AND stem = :stem;
 
 -- name: folder_files
-SELECT stem, suffix, size, mtime_ns, inode, device
+SELECT stem, suffix, {stamp}
 FROM taggerd.folders JOIN taggerd.files ON files.folder = folders.id WHERE folders.path = :path;
 
 -- name: file_stamp
-SELECT size, mtime_ns, inode, device
+SELECT {stamp}
 FROM taggerd.folders JOIN taggerd.files ON files.folder = folders.id
 WHERE folders.path = :folder AND stem = :stem AND suffix = :suffix;
 
 -- name: folder_stamps
-SELECT stem || suffix, size, mtime_ns, inode, device
+SELECT stem || suffix, {stamp}
 FROM taggerd.folders JOIN taggerd.files ON files.folder = folders.id WHERE folders.path = :path;
 
 -- name: photo_files
-SELECT folders.path AS folder, files.stem, suffix, size, mtime_ns, inode, device
+SELECT folders.path AS folder, files.stem, suffix, {stamp}
 FROM taggerd.photos
 JOIN taggerd.folders ON folders.id = photos.folder
 JOIN taggerd.files ON files.folder = photos.folder AND files.stem = photos.stem
@@ -90,14 +96,15 @@ WHERE photos.id = :photo;
 SELECT path FROM taggerd.folders WHERE path >= :low AND path < :high ORDER BY path;
 
 -- name: put_file
-INSERT INTO taggerd.files (folder, stem, suffix, size, mtime_ns, inode, device, photo)
-VALUES (:folder, :stem, :suffix, :size, :mtime_ns, :inode, :device, :photo)
+INSERT INTO taggerd.files (folder, stem, suffix, size, mtime_ns, inode, device, photo, host)
+VALUES (:folder, :stem, :suffix, :size, :mtime_ns, :inode, :device, :photo, :here)
 ON CONFLICT (folder, stem, suffix) DO UPDATE SET size = excluded.size,
-    mtime_ns = excluded.mtime_ns, inode = excluded.inode, device = excluded.device,
+    mtime_ns = excluded.mtime_ns, inode = excluded.inode, device = excluded.device, host = :here,
     photo = excluded.photo, missing_since = NULL;
 
 -- name: replace_stamp
-UPDATE taggerd.files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
+UPDATE taggerd.files SET size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device,
+    host = :here
 WHERE stem = :stem AND suffix = :suffix
     AND folder = (SELECT id FROM taggerd.folders WHERE path = :folder);
 
@@ -118,7 +125,7 @@ DELETE FROM taggerd.files WHERE folder = :folder AND stem = :stem AND suffix = :
 UPDATE taggerd.photos SET folder = :folder, stem = :stem WHERE id = :photo;
 
 -- name: file_state
-SELECT size, mtime_ns, inode, device,
+SELECT {stamp},
     state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
     {awaits} AS held
 FROM taggerd.folders
@@ -127,7 +134,7 @@ JOIN taggerd.photos ON photos.id = files.photo
 WHERE folders.path = :folder;
 
 -- name: photo_state
-photos.id AS id, folders.path AS folder, files.stem AS stem, suffix, size, mtime_ns, inode, device,
+photos.id AS id, folders.path AS folder, files.stem AS stem, suffix, {stamp},
     state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
     {awaits} AS held,
     (SELECT digest FROM taggerd.contents WHERE contents.id = content) AS digest
