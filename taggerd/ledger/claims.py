@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from taggerd.ledger.port import Ending
-    from taggerd.ledger.queries import Database, Row
+    from taggerd.ledger.queries import Database, Row, Value
     from taggerd.photo import Answer, Sidecar
 
 log = get_logger(__name__)
@@ -79,15 +79,15 @@ def begin(  # noqa: PLR0913 - what a claim is made of
         most = most_attempts(max_attempts, slow=bool(row["slow"]))
         exhausted = why_exhausted(row["attempts"], row["crashes"], row["reason"], most)
         claim = _claim_of(database, row, exhausted, run)
-        database.do("claim", photo=claim.id, now=now)
         # Nobody reads the bytes of an exhausted photo: a crash now is not one of its own.
-        database.do(
-            "new_claim",
-            photo=claim.id,
-            owner=owner,
-            token=claim.token,
-            decoded=bool(exhausted),
-        )
+        new: dict[str, Value] = {
+            "owner": owner,
+            "token": claim.token,
+            "decoded": bool(exhausted),
+        }
+        if not database.do("claim", photo=claim.id, now=now, **new):
+            continue  # another claim has its sidecar
+        database.do("new_claim", photo=claim.id, **new)
         claims.append(claim)
     return claims
 

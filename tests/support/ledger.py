@@ -158,8 +158,8 @@ class PostgresState(State):
         assert isinstance(ledger, PostgresLedger)
         await ledger._abandon()
         self._server.execute(
-            "UPDATE taggerd.owners SET seen_at = now() - interval '1 hour' "  # noqa: S608 - ours
-            f"WHERE owner = '{ledger._me}'",
+            "UPDATE taggerd.procrastinate_workers SET last_heartbeat = now() - interval '1 hour' "  # noqa: S608 - ours
+            f"FROM taggerd.owners WHERE id = worker AND owner = '{ledger._me}'",
             database=name_in(self.url),
         )
 

@@ -393,6 +393,8 @@ ALLOWED = [
     ("house", "scripts/samples/landscapes.py", "one is drawn there"),
     ("turn", "taggerd/inference/completion.py", "`<start_of_turn>`, a token of Gemma's template"),
     ("job", "tests/support/observing.py", "`job_name`, a setting of Prometheus"),
+    ("job", "taggerd/ledger/postgres/*", "procrastinate's word, in its tables and functions"),
+    ("job", "tests/unit/ledger/test_jobs.py", "procrastinate's word"),
     ("yield", "taggerd/workers/cage.py", "`sched_yield`, a system call"),
     ("yield", "tests/attacks/test_cage.py", "`sched_yield`, a system call"),
 ]

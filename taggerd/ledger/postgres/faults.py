@@ -28,6 +28,9 @@ class Again(Exception):
 CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
 """Two transactions wanted the same; one of them was undone."""
 
+_LOCKS = "procrastinate_jobs_lock_idx_v1"
+"""Two programs claimed two photos with one sidecar at the same moment."""
+
 UNPREPARED = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
 """A pooler gave us another server process than the one that has prepared our statements."""
 
@@ -106,6 +109,8 @@ def mapped() -> Iterator[None]:
     except CONFLICTS as error:
         raise Again from error
     except psycopg.Error as error:
+        if error.diag.constraint_name == _LOCKS:
+            raise Again from error
         raise of(error) from None  # its context may quote the connection's address
 
 

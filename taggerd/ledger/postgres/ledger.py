@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import socket
@@ -10,13 +11,16 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from taggerd.errors import StorageError
 from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
 from taggerd.ledger.postgres import faults, opening
-from taggerd.ledger.postgres.database import PostgresDatabase
+from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
+from taggerd.ledger.postgres.jobs import DEAD_SECONDS
+from taggerd.ledger.postgres.listening import Listening
 from taggerd.ledger.rows import PLAIN
 from taggerd.ledger.sql import SqlLedger, in_thread
 from taggerd.logs import get_logger
@@ -25,16 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import psycopg
+
     from taggerd.ledger.port import Claim, Outgoing
+    from taggerd.ledger.queries import Row
     from taggerd.ledger.rows import Paths
 
 T = TypeVar("T")
 log = get_logger(__name__)
 
-BEAT_SECONDS = 10.0
-"""Between two signs of life of an owner."""
-DEAD_SECONDS = 30.0
-"""An owner that gave no sign of life for so long is dead, by the database's clock."""
+_FRESH_SECONDS = 5.0
+"""After so long without a sign of life one is given before anything of the user's is written."""
 _MOST_TRIES = 8
 """Of a transaction that another one undoes."""
 
@@ -76,7 +81,8 @@ class PostgresLedger(SqlLedger):
         self._ahead = skew or 0.0
         self._local = local
         self._closed = False
-        self._beating: asyncio.Task[None] | None = None
+        self._listening: Listening | None = None
+        self._alive_at = -math.inf
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
         database.connected = self._enter
@@ -134,7 +140,8 @@ class PostgresLedger(SqlLedger):
             await ledger.beat()
             await ledger.recover()
             undo.pop_all()
-        ledger._beating = asyncio.create_task(ledger._beat_on())
+        ledger._listening = Listening(partial(connect, url), ledger._sign_of_life)
+        ledger._listening.start()
         return ledger
 
     # The thread and the database.
@@ -170,7 +177,7 @@ class PostgresLedger(SqlLedger):
 
     def stamp(self) -> object:
         """See the port."""
-        return self._database.changes, time.monotonic() // BEAT_SECONDS
+        return self._database.changes, self._listening and self._listening.stamp()
 
     def daemon_pid(self) -> int | None:
         """Return the process id of the daemon on the state directory; None if none runs."""
@@ -178,45 +185,57 @@ class PostgresLedger(SqlLedger):
 
     # Owners.
 
+    @property
+    def _who(self) -> dict[str, str | int]:
+        return {"owner": self._me, "host": socket.gethostname(), "pid": os.getpid()}
+
     def _enter(self) -> None:
         """Be known as alive, on a new connection: we may have been taken for dead."""
-        self._database.rows("enter", owner=self._me, host=socket.gethostname(), pid=os.getpid())
+        since = self._local_clock(), _uptime()
+        self._was_alive(since, self._database.one("enter", **self._who))
 
     @in_thread
     def beat(self) -> None:
         """Give a sign of life, and learn the database's time."""
         self._enter()
-        if self._skew is None:
-            before = self._local_clock()
-            theirs: float = self._database.one("clock")["now"]
-            self._ahead = theirs - (before + self._local_clock()) / 2
 
-    async def _beat_on(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            with suppress(StorageError):  # whoever else asks it says so
-                await self.beat()
+    def _sign_of_life(self, connection: psycopg.Connection[Row]) -> int:
+        """Give one on the connection that listens; return what differs once photos were queued."""
+        since = self._local_clock(), _uptime()
+        row = connection.execute(statement("enter"), self._who).fetchone()
+        assert row is not None  # noqa: S101 - it always gives one
+        self._was_alive(since, row)
+        return int(row["jobs"])
+
+    def _was_alive(self, since: tuple[float, float], row: Row) -> None:
+        clock, self._alive_at = since
+        if self._skew is None:
+            self._ahead = row["now"] - (clock + self._local_clock()) / 2
+
+    @in_thread
+    def holds(self, claim: Claim) -> bool:
+        """See the port. Nobody gets the photo before :data:`DEAD_SECONDS` are over."""
+        if _uptime() - self._alive_at > _FRESH_SECONDS:
+            self._enter()  # in a statement of its own: the next one sees who took us for dead
+        return self._database.row("holds", photo=claim.id, token=claim.token) is not None
 
     @in_thread
     def recover(self) -> int:
         """See the port."""
+        dead = self._database.rows("dead_owners", seconds=DEAD_SECONDS)
+        if not dead and not self._database.rows("lost_owners"):
+            return 0  # the usual case, which needs no transaction
         recovered = 0
         with self._database.transaction():
-            for row in self._database.rows("dead_owners", seconds=DEAD_SECONDS):
-                if row["owner"] != self._me:
-                    recovered += self._end_owner(row["owner"], crashed=True)
+            dead = self._database.rows("dead_owners", seconds=DEAD_SECONDS)
+            for row in dead + self._database.rows("lost_owners"):
+                recovered += self._end_owner(row["owner"], crashed=True)
         return recovered
 
     def _end_owner(self, owner: str, *, crashed: bool) -> int:
         ended = claims.end_all(self._database, owner, now=self._clock(), crashed=crashed)
         self._database.do("bury", owner=owner)
         return ended
-
-    @in_thread
-    def holds(self, claim: Claim) -> bool:
-        """See the port."""
-        self._enter()
-        return self._database.row("holds", photo=claim.id, token=claim.token) is not None
 
     @in_thread
     def serve_notices(self) -> bool:
@@ -233,12 +252,15 @@ class PostgresLedger(SqlLedger):
         if self._closed:
             return
         self._closed = True
-        if self._beating is not None:
-            self._beating.cancel()
+        await self._fall_silent()
         # What cannot be put back now is recovered later, as that of a dead owner.
         with suppress(StorageError):
             await self._leave()
         await self._abandon()
+
+    async def _fall_silent(self) -> None:
+        if self._listening is not None:
+            await asyncio.to_thread(self._listening.close)
 
     @in_thread
     def _lend(self, limit: int, stream: str) -> list[Outgoing]:
@@ -257,9 +279,13 @@ class PostgresLedger(SqlLedger):
     async def _abandon(self) -> None:
         """Close the connection, and let go of nothing."""
         self._closed = True
-        if self._beating is not None:
-            self._beating.cancel()
+        await self._fall_silent()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
         self._thread.shutdown(wait=False)
         if self._local is not None:
             self._local.close()
+
+
+def _uptime() -> float:
+    """Return seconds that count on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

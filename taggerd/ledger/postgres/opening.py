@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 
 from taggerd.errors import StartError
-from taggerd.ledger.postgres import faults
+from taggerd.ledger.postgres import faults, jobs
 from taggerd.ledger.postgres.database import connect
 
 if TYPE_CHECKING:
@@ -142,13 +142,14 @@ def _take_steps(url: str, *, new: bool) -> bool:
         connection.execute(b"BEGIN")
         connection.execute(_LOCK)
         version = version_of(connection)
-        if version == newest_version():
+        if version == newest_version() and jobs.is_current(connection):
             return False
         if (version == 0) is not new or version > newest_version():
             refuse_other_version(version)
         if new:
             connection.execute(b"CREATE SCHEMA IF NOT EXISTS taggerd")
             connection.execute(_VERSIONS)
+        jobs.install(connection)
         for step in steps():
             if step.version > version:
                 connection.execute(step.script.encode())

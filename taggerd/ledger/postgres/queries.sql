@@ -31,10 +31,20 @@ photos.run = :run AND photos.released_by IS DISTINCT FROM :run
 -- name: in_run_within
 photos.released_by IS DISTINCT FROM :run AND {in_scope}
 
+-- name: job_free
+-- Nobody works on another photo with its sidecar.
+jobs.status = 'todo' AND NOT EXISTS (
+    SELECT FROM taggerd.procrastinate_jobs AS others
+    WHERE others.lock = jobs.lock AND others.status = 'doing'
+)
+
+-- name: queued
+photos.state = 'queued' AND photos.not_before = 0
+    AND (CAST(:slow AS boolean) IS NULL OR photos.slow = :slow)
+
 -- name: claimable
 taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
-WHERE photos.state = 'queued' AND photos.not_before = 0
-    AND (CAST(:slow AS boolean) IS NULL OR photos.slow = :slow) AND {in_run}
+WHERE {queued} AND {in_run}
 
 -- name: claimable_later
 taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
@@ -43,6 +53,9 @@ WHERE photos.state = 'queued' AND photos.not_before > 0
 
 -- name: held
 photos.token = :token AND photos.state = 'claimed'
+
+-- name: holds
+SELECT 1 FROM taggerd.photos WHERE id = :photo AND {held};
 
 -- name: awaits
 EXISTS (SELECT 1 FROM taggerd.held WHERE held.photo = photos.id AND NOT held.accepted)
@@ -196,8 +209,6 @@ WHERE id = :photo;
 
 -- name: queue_after_claim
 -- "queue" does it.
-UPDATE taggerd.photos SET requeue = requeue
-WHERE FALSE AND id = :photo AND :changed AND CAST(:asked_again_since AS double precision) IS NULL;
 
 -- name: request
 UPDATE taggerd.photos SET run = :run, run_owner = :owner WHERE id = :photo;
@@ -216,52 +227,99 @@ WHERE id = :photo AND state <> 'claimed' AND NOT EXISTS (
 -- ── Claims ───────────────────────────────────────────────────────────────────────────────────────
 
 -- name: candidate_columns
-SELECT photos.id, photos.stem, attempts, crashes, reason, recorded, changed, asked_again_since,
-    sidecars, slow,
+SELECT photos.id, photos.stem, photos.attempts, crashes, reason, recorded, changed,
+    asked_again_since, sidecars, slow,
     (SELECT digest FROM taggerd.contents WHERE contents.id = content) AS digest,
     (SELECT answers FROM taggerd.held WHERE held.photo = photos.id AND accepted) AS accepted
+
+-- name: candidates
+-- Claims take jobs as procrastinate_fetch_job_v2 does, in the same order of locks for all.
+{candidate_columns}
+FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
+JOIN taggerd.procrastinate_jobs AS jobs ON jobs.id = photos.job
+WHERE {job_free}
 
 -- name: is_due
 (not_before <= :now OR since > CAST(:now AS double precision) + 60)
 
 -- name: alone
 -- Those that another is claiming are left to it.
-LIMIT :limit FOR UPDATE OF photos SKIP LOCKED
+LIMIT :limit FOR UPDATE OF photos, jobs SKIP LOCKED
 
 -- name: newest
-{candidate_columns} FROM {claimable}
-ORDER BY queued_at DESC, photos.id DESC {alone};
+-- "oldest" is this without DESC (see database.py).
+{candidates} AND {queued} AND {in_run} ORDER BY queued_at DESC, photos.id DESC {alone};
 
--- name: oldest
-{candidate_columns} FROM {claimable}
-ORDER BY queued_at, photos.id {alone};
+-- name: newest_within
+-- First the head of the queue of each root that is meant; then, where it has too few, every folder
+-- that is meant, each by its own order. To go through the queue until one is found would take seconds
+-- for a folder at the end of a million photos.
+WITH near AS MATERIALIZED (
+    SELECT photos.id, photos.queued_at
+    FROM (
+        SELECT DISTINCT taggerd.queue_of(low) AS name
+        FROM unnest(CAST(:scope_lows AS bytea[])) AS s(low)
+    ) AS queues
+    CROSS JOIN LATERAL (
+        SELECT * FROM taggerd.photos WHERE photos.queue = queues.name AND {queued}
+        ORDER BY queued_at DESC, id DESC LIMIT 250
+    ) AS photos
+    JOIN taggerd.folders ON folders.id = photos.folder
+    WHERE {in_run}
+    ORDER BY queued_at DESC, photos.id DESC LIMIT :limit + 50
+), far AS MATERIALIZED (
+    SELECT photos.id, photos.queued_at
+    FROM unnest(CAST(:scope_lows AS bytea[]), CAST(:scope_highs AS bytea[])) AS s(low, high)
+    JOIN taggerd.folders ON folders.path >= s.low AND folders.path < s.high
+    CROSS JOIN LATERAL (
+        SELECT * FROM taggerd.photos
+        WHERE photos.folder = folders.id AND {queued} AND released_by IS DISTINCT FROM :run
+        ORDER BY queued_at DESC, id DESC LIMIT :limit + 50
+    ) AS photos
+    WHERE (SELECT count(*) FROM near) < :limit
+    ORDER BY queued_at DESC, photos.id DESC LIMIT :limit + 50
+), named AS MATERIALIZED (
+    SELECT photos.id
+    FROM unnest(CAST(:scope_parents AS bytea[]), CAST(:scope_stems AS bytea[]),
+        CAST(:scope_suffixes AS bytea[])) AS s(parent, stem, suffix)
+    JOIN taggerd.folders AS d ON d.path = s.parent
+    JOIN taggerd.files AS f ON f.folder = d.id AND f.stem = s.stem AND f.suffix = s.suffix
+    JOIN taggerd.photos ON photos.id = f.photo
+)
+{candidates} AND {queued} AND released_by IS DISTINCT FROM :run AND photos.id = ANY (ARRAY(
+    SELECT id FROM near UNION ALL SELECT id FROM far UNION ALL SELECT id FROM named
+))
+ORDER BY queued_at DESC, photos.id DESC {alone};
 
 -- name: deferred
 -- The longest due comes first: in the order of the queue the same few, which upset the backend every
 -- time, would be claimed again before any other.
-{candidate_columns} FROM {claimable_later} AND {is_due}
+{candidates} AND photos.state = 'queued' AND photos.not_before > 0
+    AND (CAST(:slow AS boolean) IS NULL OR photos.slow = :slow) AND {in_run} AND {is_due}
 ORDER BY not_before, photos.id {alone};
 
 -- name: slow
-{candidate_columns} FROM taggerd.photos JOIN taggerd.folders ON folders.id = photos.folder
-WHERE photos.state = 'queued' AND photos.slow AND {in_run} AND {is_due}
+{candidates} AND photos.state = 'queued' AND photos.slow AND {in_run} AND {is_due}
 ORDER BY not_before, CASE WHEN :newest THEN -queued_at ELSE queued_at END,
     CASE WHEN :newest THEN -photos.id ELSE photos.id END
 {alone};
 
 -- name: claim
-UPDATE taggerd.photos SET state = 'claimed', since = :now, attempts = attempts + 1
-WHERE id = :photo;
+-- Not if the one before it in this transaction has its sidecar.
+UPDATE taggerd.photos SET
+    state = 'claimed', since = :now, attempts = photos.attempts + 1,
+    owner = :owner, token = :token, decoded = :decoded
+FROM taggerd.procrastinate_jobs AS jobs
+WHERE photos.id = :photo AND jobs.id = photos.job AND {job_free};
 
 -- name: new_claim
-UPDATE taggerd.photos SET owner = :owner, token = :token, decoded = :decoded WHERE id = :photo;
+-- "claim" does it.
 
 -- name: decoded
 UPDATE taggerd.photos SET decoded = TRUE, crashes = 0 WHERE id = :photo AND {held};
 
 -- name: no_crashes
 -- "decoded" does it.
-UPDATE taggerd.photos SET crashes = 0 WHERE id = :photo AND crashes > 0 AND {held};
 
 -- name: finish
 UPDATE taggerd.photos SET
@@ -324,30 +382,59 @@ SELECT requeue > 0 AS changed FROM taggerd.photos WHERE id = :photo AND {held} F
 -- name: claims_of
 SELECT id AS photo, token, decoded FROM taggerd.photos WHERE state = 'claimed' AND owner = :owner;
 
--- name: holds
-SELECT 1 FROM taggerd.photos WHERE id = :photo AND {held};
-
 -- ── Owners ───────────────────────────────────────────────────────────────────────────────────────
 
 -- name: enter
-INSERT INTO taggerd.owners (owner, host, pid) VALUES (:owner, :host, :pid)
-ON CONFLICT (owner) DO UPDATE SET seen_at = now() RETURNING owner;
+-- A program is one of procrastinate's workers. One that was taken for dead becomes another.
+WITH known AS (
+    UPDATE taggerd.procrastinate_workers AS w SET last_heartbeat = now()
+    FROM taggerd.owners WHERE owners.owner = :owner AND w.id = owners.worker RETURNING w.id
+), new AS (
+    INSERT INTO taggerd.procrastinate_workers (last_heartbeat)
+    SELECT now() WHERE NOT EXISTS (SELECT FROM known) RETURNING id
+), made AS (
+    INSERT INTO taggerd.owners (owner, host, pid, worker)
+    SELECT :owner, :host, :pid, id FROM new RETURNING owner
+)
+SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now,
+    (SELECT last_value FROM taggerd.procrastinate_jobs_id_seq) AS jobs;
 
 -- name: dead_owners
--- Whoever else looks at the same moment passes over these.
-SELECT owner FROM taggerd.owners
-WHERE seen_at < now() - make_interval(secs => CAST(:seconds AS double precision))
-FOR UPDATE SKIP LOCKED;
+-- Whoever else looks at the same moment passes over these, and a late sign of life waits.
+SELECT owner FROM taggerd.owners JOIN taggerd.procrastinate_workers AS w ON w.id = worker
+WHERE last_heartbeat < now() - make_interval(secs => CAST(:seconds AS double precision))
+FOR UPDATE OF w SKIP LOCKED;
+
+-- name: lost_owners
+-- procrastinate's own workers remove those that are dead, without what they held. What a scan has asked
+-- for may be a million photos: of each owner one is looked at.
+WITH RECURSIVE runs AS (
+    SELECT min(run_owner) AS owner FROM taggerd.photos WHERE run_owner IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(run_owner) FROM taggerd.photos WHERE run_owner > runs.owner)
+    FROM runs WHERE runs.owner IS NOT NULL
+)
+SELECT owner FROM (
+    SELECT owner FROM taggerd.photos WHERE state = 'claimed'
+    UNION SELECT owner FROM runs
+    UNION SELECT owner FROM taggerd.outbox
+) AS holders
+WHERE owner IS NOT NULL AND owner NOT IN (SELECT owner FROM taggerd.owners);
 
 -- name: bury
-DELETE FROM taggerd.owners WHERE owner = :owner;
+-- With its row in owners.
+DELETE FROM taggerd.procrastinate_workers
+WHERE id = (SELECT worker FROM taggerd.owners WHERE owner = :owner);
 
 -- name: clock
 SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now;
 
 -- name: silence_dead
 UPDATE taggerd.owners SET notices = NULL
-WHERE notices AND seen_at < now() - make_interval(secs => CAST(:seconds AS double precision));
+WHERE notices AND worker IN (
+    SELECT id FROM taggerd.procrastinate_workers
+    WHERE last_heartbeat < now() - make_interval(secs => CAST(:seconds AS double precision))
+);
 
 -- name: serve_notices
 UPDATE taggerd.owners SET notices = TRUE WHERE owner = :owner AND NOT EXISTS (
@@ -531,7 +618,30 @@ SELECT reason, since, until FROM taggerd.pause WHERE until IS NULL OR until > :n
 SELECT coalesce(
         (SELECT not_before FROM {claimable} LIMIT 1), (SELECT min(not_before) FROM {claimable_later})
     ) AS due,
-    EXISTS (SELECT 1 FROM taggerd.photos WHERE state = 'claimed' AND owner = :owner) AS claimed;
+    EXISTS (SELECT FROM taggerd.photos WHERE state = 'claimed' AND owner = :owner) AS claimed;
+
+-- name: waiting_within
+SELECT coalesce(
+        (
+            SELECT 0 FROM unnest(CAST(:scope_lows AS bytea[]), CAST(:scope_highs AS bytea[])) AS s(low, high)
+            JOIN taggerd.folders ON folders.path >= s.low AND folders.path < s.high
+            WHERE EXISTS (
+                SELECT FROM taggerd.photos
+                WHERE photos.folder = folders.id AND {queued} AND released_by IS DISTINCT FROM :run
+            ) LIMIT 1
+        ),
+        (
+            SELECT 0
+            FROM unnest(CAST(:scope_parents AS bytea[]), CAST(:scope_stems AS bytea[]),
+                CAST(:scope_suffixes AS bytea[])) AS s(parent, stem, suffix)
+            JOIN taggerd.folders AS d ON d.path = s.parent
+            JOIN taggerd.files AS f ON f.folder = d.id AND f.stem = s.stem AND f.suffix = s.suffix
+            JOIN taggerd.photos ON photos.id = f.photo
+            WHERE {queued} AND released_by IS DISTINCT FROM :run LIMIT 1
+        ),
+        (SELECT min(not_before) FROM {claimable_later})
+    ) AS due,
+    EXISTS (SELECT FROM taggerd.photos WHERE state = 'claimed' AND owner = :owner) AS claimed;
 
 -- ── Notes ────────────────────────────────────────────────────────────────────────────────────────
 

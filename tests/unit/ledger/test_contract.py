@@ -111,7 +111,12 @@ async def test_grouping_does_not_depend_on_the_order_of_arrival(
         ledger = await state.open()
         for one in order:
             await ledger.admit([one])
-        assert {claim.photo.files for claim in await state.claim(ledger)} == want
+        made = set()
+        while claims := await state.claim(ledger):  # where hosts share it, one after the other
+            made |= {claim.photo.files for claim in claims}
+            for claim in claims:
+                await state.tag(ledger, claim)
+        assert made == want
         await ledger.close()
 
 
@@ -504,7 +509,7 @@ async def test_photos_that_become_one_while_claimed_lose_no_record(
     await ledger.admit([file("IMG_1.CR3")])
     for number, claim in enumerate(claims):
         assert await ledger.end(claim, Finished(DIGEST, record(number)))
-    assert len(await ledger.outbox(10)) == 2
+    assert len(await ledger.outbox(10)) == len(claims)
     claim = await state.claim_one(ledger)
     assert names(claim) == ["IMG_1.JPG", "IMG_1.PNG", "IMG_1.CR3"]
     assert claim.recorded
