@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 RECOVER_SECONDS = 60.0
+SHARED_RECOVER_SECONDS = 15.0
+"""Where hosts share the ledger: one that died is known after 30 s, and its photos wait on."""
 
 
 class Admission:
@@ -80,8 +82,9 @@ async def probe_backend(services: Services, runner: Runner, chance: Callable[[],
 
 async def recover(services: Services, runner: Runner, options: RunOptions) -> None:
     """Queue again what dead programs had claimed; end what was held for long enough."""
+    seconds = RECOVER_SECONDS if services.ledger.fleet is None else SHARED_RECOVER_SECONDS
     while True:
-        await asyncio.sleep(RECOVER_SECONDS)
+        await asyncio.sleep(seconds)
         try:
             recovered = await services.ledger.recover()
             if await end_long_holds(services, options.within):

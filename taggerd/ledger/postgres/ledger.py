@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from taggerd.ledger.fleet import Change
     from taggerd.ledger.port import Claim, Outgoing
     from taggerd.ledger.queries import Row
     from taggerd.ledger.rows import Paths
@@ -257,6 +258,11 @@ class PostgresLedger(SqlLedger):
         with suppress(StorageError):
             await self._leave()
         await self._abandon()
+
+    async def changed(self, seconds: float, of: Change | None = None) -> bool:
+        """See :meth:`taggerd.ledger.fleet.Fleet.changed`."""
+        assert self._listening is not None  # noqa: S101 - since it was opened
+        return await self._listening.changed(seconds, of)
 
     async def _fall_silent(self) -> None:
         if self._listening is not None:
