@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from taggerd import files, metadata
 from taggerd.arrivals import SidecarPhotos, Skip, complete_photos, find, work_below
 from taggerd.errors import WorkerLost
-from taggerd.ledger import Rewritten, has_ledger
-from taggerd.services import metadata_options, open_ledger, open_pools
+from taggerd.ledger import Rewritten
+from taggerd.services import has_ledger, metadata_options, open_ledger, open_pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +97,7 @@ async def undo_photos(
     sidecar_photos = SidecarPhotos()
     async with AsyncExitStack() as stack:
         ledger = None
-        if has_ledger(settings.state_directory) and not wanted.dry_run:
+        if has_ledger(settings) and not wanted.dry_run:
             ledger = await stack.enter_async_context(open_ledger(settings))
         sidecars = iter(found.sidecars.items())
         while batch := list(islice(sidecars, BATCH)):

@@ -17,10 +17,10 @@ from taggerd.attempt import RunOptions, text_of
 from taggerd.cli import interrupts, options
 from taggerd.cli.progress import Progress
 from taggerd.errors import ConfigurationError
-from taggerd.ledger import Correction, read_ledger
+from taggerd.ledger import Correction
 from taggerd.photo import printable
 from taggerd.scan import ScanRequest, scan_photos
-from taggerd.services import open_ledger
+from taggerd.services import open_ledger, read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def held_photos(
 
     With *unwritten* also those that were accepted by a program that has died since.
     """
-    held = read_ledger(settings.state_directory, lambda each: each.held(-1, unwritten=unwritten))
+    held = read_ledger(settings, lambda each: each.held(-1, unwritten=unwritten))
     held = held or []
     if within is None:
         return held

@@ -13,8 +13,8 @@ import typer
 
 from taggerd.daemon import instances
 from taggerd.errors import ConfigurationError
-from taggerd.ledger import has_ledger
 from taggerd.photo import printable
+from taggerd.services import has_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def target(
         return Target(settings, others)
     # Those of other users are named, but never stand in the way of one's own.
     fitting = tuple(each for each in others if each.writable) or others
-    if reads_only and not fitting[0].writable and has_ledger(settings.state_directory):
+    if reads_only and not fitting[0].writable and has_ledger(settings):
         return Target(settings, others)
     if len(fitting) > 1:
         raise ConfigurationError(_choice("several services run", others))

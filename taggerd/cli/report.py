@@ -50,7 +50,7 @@ def report(
         message = "name a day or --since, not both"
         raise ConfigurationError(message)
     loaded = load()
-    journal = make_journal(loaded.settings)
+    journal = make_journal(loaded.settings, whole=True)
     journal.open()
     days = journal.days()
     where = printable(journal.directory)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
 
     from taggerd.daemon.health import Problem
+    from taggerd.daemon.hosts import HostStatus
     from taggerd.daemon.status import DaemonStatus, EndpointStatus, ServiceStatus, Spent
 
 WIDTH = 80
@@ -54,7 +55,8 @@ def status(
 ) -> None:
     """Show the service's health, queue, backend, folders and today's counts.
 
-    It works whether the daemon runs or not. Other services that run are listed. Exit code 0:
+    It works whether the daemon runs or not. Other services that run are listed, and all hosts
+    that share the ledger: it tells of the whole, wherever it is asked. Exit code 0:
     healthy; 1: degraded, or waiting for the backend; 3: down.
     """
     at = instances.target(load, load(log_level="error"), instance, reads_only=True)
@@ -100,6 +102,8 @@ def _rows(status: ServiceStatus) -> Iterator[Row]:
     counts = status.counts
     yield from _problem_rows(status.health.problems)
     yield "daemon", _daemon(status)
+    for host in status.hosts:
+        yield "host", _host(host, status.host)
     if status.running and status.live:
         yield from _live_rows(status.live, {problem.subject for problem in status.health.grave})
     queue = f"{counts.queued} queued; {counts.claimed} in flight"
@@ -202,11 +206,35 @@ def _counted(key: str, number: int) -> str:
 
 def _daemon(status: ServiceStatus) -> str:
     if not status.running:
-        return f"not running (state: {_whole(status.state_directory)})"
+        state = f"(state: {_whole(status.state_directory)})"
+        if living := [host.name for host in status.hosts if host.alive]:
+            return f"not running on {status.host} {state}; it runs on {', '.join(living)}"
+        return f"not running {state}"
     live = status.live
     if not live:
         return "starting"
     return f"running since {_at(live.started_at)}, pid {live.pid}, version {live.version}"
+
+
+def _host(host: HostStatus, here: str) -> str:
+    """Return what there is to say of one of the hosts that share the ledger."""
+    name = f"{host.name} (this one)" if host.name == here else host.name
+    what = f"{name}: {', '.join(host.duties)}; version {host.version}"
+    seen = f"last sign of life {_ago(host.seen_seconds)}"
+    if not host.alive:
+        return f"{what}; not running, {seen}"
+    holds = [_whole(lease.partition(":")[2]) for lease in host.holds if lease != "journal"]
+    now = [f"watches {', '.join(holds)}"] if holds else []
+    now += ["writes the journal"] if "journal" in host.holds else []
+    doing = f"; now {' and '.join(now)}" if now else ""
+    speed = f"; {host.photos_an_hour:.0f} photos an hour" if host.photos_an_hour else ""
+    return f"{what}; {host.health or 'starting'}; {seen}{speed}{doing}"
+
+
+def _ago(seconds: float) -> str:
+    """Return how long ago something was."""
+    whole = max(0, round(seconds))
+    return f"{whole} s ago" if whole < 100 else f"{_spoken(seconds)} ago"  # noqa: PLR2004 - seconds
 
 
 def _at(moment: float) -> str:

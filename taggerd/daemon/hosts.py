@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taggerd import __version__
+from taggerd.daemon import health
 from taggerd.daemon.health import Problem
 from taggerd.errors import HostInUse, StorageError
 from taggerd.ledger.fleet import JOURNAL, RENEW_SECONDS, HostFacts, watch_lease
@@ -19,7 +21,7 @@ from taggerd.logs import described, get_logger
 from taggerd.runner.pause import why_nothing_starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.ledger import Fleet, Host
@@ -242,6 +244,58 @@ class Membership:
             await asyncio.gather(*waiting, return_exceptions=True)
             runner.told.set()
             await asyncio.sleep(SHORTEST_SECONDS)
+
+
+@health.described
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """One of the hosts that share the ledger."""
+
+    name: str
+    version: str
+    duties: tuple[str, ...]
+    """What it may do."""
+    holds: tuple[str, ...]
+    """What it does now that one host does alone: ``journal``, and ``watch:`` with a root's name."""
+    roots: tuple[str, ...]
+    """Names of its import folders; ``@HOST/path`` for one without a name."""
+    alive: bool
+    """It gave a sign of life in the last half minute, and did not end since."""
+    seen_seconds: float
+    """How long ago it gave the last one."""
+    photos_an_hour: float | None
+    """Photos that it tagged in the last hour; None: none."""
+    health: str
+    """Its own word."""
+
+
+def statuses_of(hosts: Iterable[Host], holders: Mapping[str, str]) -> tuple[HostStatus, ...]:
+    """Return the *hosts* with what each holds."""
+    held: defaultdict[str, list[str]] = defaultdict(list)
+    for lease, host in sorted(holders.items()):
+        held[host].append(lease)
+    return tuple(
+        HostStatus(
+            name=host.name,
+            version=host.version,
+            duties=host.duties,
+            holds=tuple(held[host.name]),
+            roots=host.roots,
+            alive=host.alive,
+            seen_seconds=round(host.seen_seconds, 1),
+            photos_an_hour=host.photos_an_hour,
+            health=host.health,
+        )
+        for host in hosts
+    )
+
+
+def problems_of_others(hosts: Iterable[Host], here: str) -> Iterator[Problem]:
+    """Yield what the living *hosts*, but the one that is *here*, say of themselves."""
+    for host in hosts:
+        if host.alive and host.name != here and host.health == "degraded":
+            text = f"{host.name} is degraded: taggerd status there says why"
+            yield Problem(kind="hosts", subject=host.name, text=text)
 
 
 class Idle:

@@ -27,17 +27,18 @@ from taggerd.daemon.health import (
     health_of,
     state_problem,
 )
+from taggerd.daemon.hosts import HostStatus, problems_of, problems_of_others, statuses_of
 from taggerd.daemon.instances import Instance, daemon_of
 from taggerd.daemon.publication import read_back, read_published
 from taggerd.errors import NotProbed, StorageError
 from taggerd.inference.budget import spent_message
-from taggerd.ledger import Counts, LedgerReader, Pause, read_ledger
+from taggerd.ledger import Counts, Host, LedgerReader, Pause
 from taggerd.photo import Usage, printable
 from taggerd.runner.pause import closed_reason
-from taggerd.services import local_now, make_journal
+from taggerd.services import local_now, make_journal, read_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from taggerd.arrivals import Arrivals, RootHealth
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SERVED = frozenset({"watching", "polling", "elsewhere"})
 """States of an import folder that nobody has to look at."""
+OF_HOSTS = frozenset({"hosts", "versions"})
+"""Kinds of problems of the hosts together."""
 LATE_SECONDS = 45.0
 """A daemon says at least every quarter of a minute that it lives."""
 FAILED_SHOWN = 20
@@ -216,6 +219,10 @@ class ServiceStatus:
     outputs: str
     others: tuple[Instance, ...] = ()
     """Other daemons that run on this machine."""
+    host: str = ""
+    """This host among those that share the ledger; empty where none does."""
+    hosts: tuple[HostStatus, ...] = ()
+    """The hosts that share it, alive or not."""
 
 
 async def daemon_status(  # noqa: PLR0913 - by name, but the parts
@@ -347,7 +354,7 @@ def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatu
     now, directory = local_now(), settings.state_directory
     live, problems = published(directory), list[Problem]()
     try:
-        in_ledger = read_ledger(directory, lambda ledger: _InLedger.of(ledger, now))
+        in_ledger = read_ledger(settings, lambda ledger: _InLedger.of(ledger, now))
     except StorageError as refused:
         in_ledger = None
         problems.append(state_problem(refused, directory))
@@ -361,20 +368,29 @@ def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatu
             quarantined=live.quarantined,
         )
     running = daemon_of(directory) is not None
+    hosts = in_ledger.hosts
+    living = [host for host in hosts if host.alive]
     problems += _disk_problems(settings)
+    problems += problems_of(hosts) if hosts else ()
+    problems += problems_of_others(hosts, settings.service.host_name if running else "")
     if running and live is not None:
         if now.timestamp() - live.updated_at > LATE_SECONDS:
             problems.append(_late(live))
-        health = health_of((*live.problems, *problems), backend_away=live.backend_away)
+        # Of the hosts the ledger has just told.
+        told_here = [p for p in live.problems if p.kind not in OF_HOSTS or not hosts]
+        health = health_of((*told_here, *problems), backend_away=live.backend_away)
     else:
-        health = health_of(problems, running=running)
+        away = [*_waiting(living)]
+        health = health_of(
+            (*problems, *away), running=running or bool(living), backend_away=bool(away)
+        )
     paused = closed_reason(in_ledger.pause, settings.schedule.hours, now)
     paused = paused or spent_message(settings.backend, in_ledger.spent, now)
     if foreign and running and live is not None:
         paused = live.paused
-    recent = make_journal(settings).recent(now)
+    recent = make_journal(settings, whole=bool(hosts)).recent(now)
     counts = in_ledger.counts
-    moves = (running or counts.claimed) and not paused and not health.grave
+    moves = (running or living or counts.claimed) and not paused and not health.grave
     return ServiceStatus(
         health=health,
         running=running,
@@ -389,7 +405,18 @@ def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatu
         seconds_left=seconds_left(counts, recent.photos_per_hour) if moves else None,
         state_directory=printable(directory),
         outputs=printable(settings.journal_directory),
+        host=settings.service.host_name if hosts else "",
+        hosts=statuses_of(hosts, in_ledger.holders),
     )
+
+
+def _waiting(living: Sequence[Host]) -> Iterator[Problem]:
+    """Yield the *living* hosts that wait for a backend, if all do that ask any."""
+    asking = [host for host in living if "tag" in host.duties]
+    if asking and all(host.health == "waiting for backend" for host in asking):
+        for host in asking:
+            text = f"{host.name} waits for the backend: taggerd status there says why"
+            yield Problem(kind="backend", subject=host.name, text=text)
 
 
 def seconds_left(counts: Counts, per_hour: float | None) -> float | None:
@@ -411,6 +438,8 @@ class _InLedger:
     failed: list[FailedPhoto] = field(default_factory=list)
     pause: Pause | None = None
     spent: dict[str, Usage] = field(default_factory=dict)
+    hosts: list[Host] = field(default_factory=list)
+    holders: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, ledger: LedgerReader, now: datetime) -> _InLedger:
@@ -420,7 +449,8 @@ class _InLedger:
             for each in ledger.quarantined(FAILED_READ)
         ]
         spent = dict(ledger.spent(f"{now:%Y-%m-%d}"))
-        return cls(ledger.counts(), failed, ledger.paused(now.timestamp()), spent)
+        pause = ledger.paused(now.timestamp())
+        return cls(ledger.counts(), failed, pause, spent, ledger.hosts(), ledger.holders())
 
 
 _VARYING = re.compile(r"""\d+(?:\.\d+)?|'[^']*'|"[^"]*\"""")

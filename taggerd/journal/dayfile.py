@@ -13,6 +13,7 @@ import time
 import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from taggerd import files
@@ -125,10 +126,13 @@ class DayFile:
             self._repair(descriptor)
             self._compress(descriptor)
 
-    def read(self) -> Iterator[Record | None]:
-        """Yield the day's records in the order they came, each id once; None for a damaged line."""
+    def read(self, elsewhere: Iterable[str] = ()) -> Iterator[Record | None]:
+        """Yield the day's records in the order they came, each id once; None for a damaged line.
+
+        The lines from *elsewhere* come first: they are those of all hosts.
+        """
         with failing_as_storage("read", self.path):
-            yield from _each_once(self._stored())
+            yield from _each_once(chain(map(encoded, elsewhere), self._stored()))
 
     def read_on(self, mark: str, most: int) -> tuple[list[Record], str]:
         """Return the records behind *mark*, *most* at once, and the mark behind them.

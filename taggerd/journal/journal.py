@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import replace as replace_fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd import files
 from taggerd.errors import ConfigurationError
@@ -78,6 +78,16 @@ class Recent(NamedTuple):
     """Over the last hour; None: no photo ended in it."""
 
 
+class Elsewhere(Protocol):
+    """What other hosts that share the ledger have journalled, in folders of their own."""
+
+    def days(self) -> Iterable[str]:
+        """Return the days that have records."""
+
+    def lines(self, day: str) -> Iterable[str]:
+        """Yield the records of *day* of all hosts, in the order they came."""
+
+
 class Journal:
     """The outputs folder. Threads and processes may share it.
 
@@ -86,14 +96,23 @@ class Journal:
     leaves files that were there as they were.
     """
 
-    def __init__(self, directory: Path, *, retention_days: int, compress_after_days: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        retention_days: int,
+        compress_after_days: int,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         """Name the folder; nothing is touched before :meth:`open`.
 
         Args:
             directory: the outputs folder.
             retention_days: day files older than this are deleted by :meth:`tidy`; 0: never.
             compress_after_days: JSONL older than this is compressed by :meth:`tidy`; 0: never.
+            elsewhere: has more records, which count like those in this folder.
         """
+        self._elsewhere = elsewhere
         directory = directory.absolute()
         files.work_below(directory)
         self.directory = directory
@@ -174,7 +193,8 @@ class Journal:
 
     def read(self, day: str) -> Day:
         """Return the records of *day*, which need not have any."""
-        return Day(day, DayFile(self.results, _checked(day)).read())
+        elsewhere = self._elsewhere.lines(_checked(day)) if self._elsewhere else ()
+        return Day(day, DayFile(self.results, _checked(day)).read(elsewhere))
 
     def summarise(self, day: str) -> Summary:
         """Write summary and metrics of *day* from its records alone, each file atomically.
@@ -201,7 +221,8 @@ class Journal:
     def days(self) -> list[str]:
         """Return the days that have records, oldest first."""
         found = _day_files(self.results)
-        return sorted({day for day, _, kind in found if kind in {"jsonl", "jsonl.gz"}})
+        here = {day for day, _, kind in found if kind in {"jsonl", "jsonl.gz"}}
+        return sorted(here.union(self._elsewhere.days() if self._elsewhere else ()))
 
     def read_on(self, marks: Mapping[str, str]) -> Iterator[tuple[str, list[Record], str]]:
         """Yield the records that came since *marks*, some thousand at once, oldest days first.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from taggerd.ledger.fleet import Host
     from taggerd.ledger.port import (
         Correction,
         Counts,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         PhotoState,
         Quarantined,
     )
+    from taggerd.ledger.queries import Database as Queries
     from taggerd.photo import PhotoFile, Usage
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ ATTEMPTS = 5
 class LedgerReader:
     """What can be asked of a ledger that is only read."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Queries) -> None:
         """Ask an open *database*."""
         self._database = database
 
@@ -73,12 +75,28 @@ class LedgerReader:
         """Return what was asked on a local *day*, by model."""
         return queue.spent(self._database, day)
 
+    def hosts(self) -> list[Host]:
+        """Return the hosts that share the ledger; empty: nobody does."""
+        return []
+
+    def holders(self) -> Mapping[str, str]:
+        """Return which of them holds each lease."""
+        return {}
+
     def recall(self, key: str) -> Json:
         """Return what was noted under *key*; None if nothing was."""
         return queue.recall(self._database, key)
 
     def copy_to(self, part: Path) -> None:
-        """Copy the whole ledger into the file *part*, and check it; may raise OSError."""
+        """Copy the whole ledger into the file *part*, and check it.
+
+        Raises:
+            OSError: the file cannot be written.
+            StartError: the ledger is in a database that several hosts share.
+        """
+        if not isinstance(self._database, Database):
+            message = "a shared ledger is backed up where its server is: pg_dump"
+            raise StartError(message)
         self._database.ask(lambda connection: write_copy(connection, part))
 
     def file_states(self, files: Iterable[PhotoFile]) -> Mapping[Path, FileState]:

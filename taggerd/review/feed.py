@@ -16,9 +16,8 @@ from taggerd.arrivals import reach
 from taggerd.arrivals.release import target_of
 from taggerd.catalogue import Entry, Query, key_of
 from taggerd.errors import StartError, StorageError
-from taggerd.ledger import read_ledger
 from taggerd.review.entries import with_photo, with_record, with_state
-from taggerd.services import make_journal
+from taggerd.services import make_journal, read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -215,7 +214,7 @@ class Feed:
         Raises:
             StorageError, StartError: it cannot be read.
         """
-        return read_ledger(self._settings.state_directory, work)
+        return read_ledger(self._settings, work)
 
     def _ledger_is(self) -> object:
         """Return what is another after each change of the ledger."""

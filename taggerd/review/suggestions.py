@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from taggerd import metadata
 from taggerd.errors import ConfigurationError
-from taggerd.ledger import read_ledger
 from taggerd.photo import printable
-from taggerd.services import open_ledger
+from taggerd.services import open_ledger, read_ledger
 from taggerd.settings import editing
 from taggerd.settings.sources import user_file
 
@@ -144,7 +143,7 @@ def suggestions(configuration: Configuration) -> list[Suggestion]:
             corrections += batch
         return corrections, _keys(ledger.recall(DISMISSED))
 
-    found = read_ledger(configuration.settings.state_directory, read)
+    found = read_ledger(configuration.settings, read)
     return suggested(found[0], configuration, found[1]) if found else []
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taggerd.errors import TaggerdError
-from taggerd.ledger import read_ledger
 from taggerd.photo import Usage
-from taggerd.services import local_now, make_inference, make_journal
+from taggerd.services import local_now, make_inference, make_journal, read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +59,7 @@ async def estimate_photos(configuration: Configuration, photos: int) -> Estimate
             async with asyncio.timeout(LISTING_SECONDS):
                 await inference.choose_models()
         spent = await asyncio.to_thread(
-            read_ledger, settings.state_directory, lambda ledger: ledger.spent(f"{now:%Y-%m-%d}")
+            read_ledger, settings, lambda ledger: ledger.spent(f"{now:%Y-%m-%d}")
         )
         return await asyncio.to_thread(
             estimate, photos, inference, make_journal(settings), settings, dict(spent or {}), now

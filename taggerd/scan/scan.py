@@ -22,7 +22,7 @@ from taggerd.arrivals import (
 from taggerd.attempt import outgoing
 from taggerd.errors import StorageError
 from taggerd.journal import Day, check_scan_file, read_lines, write_jsonl
-from taggerd.ledger import FileState, read_ledger
+from taggerd.ledger import FileState
 from taggerd.photo import extension, group, printable
 from taggerd.relay import write_scan_summary
 from taggerd.retry import SCAN_TIMEOUT_SECONDS
@@ -34,7 +34,7 @@ from taggerd.runner.runner import Runner
 from taggerd.scan.choice import needless, written_by
 from taggerd.scan.estimate import estimate_photos
 from taggerd.scan.request import Listing, Tally
-from taggerd.services import make_inference, open_services
+from taggerd.services import make_inference, open_services, read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -77,7 +77,7 @@ async def list_photos(configuration: Configuration, request: ScanRequest) -> Lis
 async def _file_states(settings: Settings, files: Sequence[PhotoFile]) -> Mapping[Path, FileState]:
     """Return the state of *files*; where there is no ledger, all are new and none is made."""
     states = await asyncio.to_thread(
-        read_ledger, settings.state_directory, lambda ledger: ledger.file_states(files)
+        read_ledger, settings, lambda ledger: ledger.file_states(files)
     )
     return {file.path: FileState("new") for file in files} if states is None else states
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
         check_settings,
         endpoint_settings,
         make_inference,
-        make_journal,
         metadata_options,
         read_registry,
     )
     from taggerd.services.pools import Disks, Pools, open_pools, read_embedded
+    from taggerd.services.reading import has_ledger, make_journal, read_ledger
     from taggerd.services.services import (
         Services,
         open_ledger,
@@ -28,10 +28,10 @@ else:
         {
             "clock": "local_now",
             "factories": (
-                "check_settings endpoint_settings make_inference make_journal metadata_options "
-                "read_registry"
+                "check_settings endpoint_settings make_inference metadata_options read_registry"
             ),
             "pools": "Disks Pools open_pools read_embedded",
+            "reading": "has_ledger make_journal read_ledger",
             "services": "Services open_ledger open_services",
         },
     )
@@ -42,6 +42,7 @@ __all__ = [
     "Services",
     "check_settings",
     "endpoint_settings",
+    "has_ledger",
     "local_now",
     "make_inference",
     "make_journal",
@@ -50,5 +51,6 @@ __all__ = [
     "open_pools",
     "open_services",
     "read_embedded",
+    "read_ledger",
     "read_registry",
 ]

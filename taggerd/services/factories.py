@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from taggerd import inference, metadata
 from taggerd.errors import ConfigurationError
-from taggerd.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,15 +134,6 @@ def check_settings(configuration: Configuration) -> None:
     read_profile(configuration)
     read_vocabulary(configuration.settings)
     endpoint_settings(configuration, read_registry(configuration).base_urls)
-
-
-def make_journal(settings: Settings) -> Journal:
-    """Make the journal; it touches nothing before it is opened."""
-    return Journal(
-        settings.journal_directory,
-        retention_days=settings.journal.retention_days,
-        compress_after_days=settings.journal.compress_after_days,
-    )
 
 
 def metadata_options(settings: Settings) -> Options:

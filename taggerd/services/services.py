@@ -18,11 +18,11 @@ from taggerd.relay import OutboxRelay
 from taggerd.services.clock import local_now
 from taggerd.services.factories import (
     make_inference,
-    make_journal,
     metadata_options,
     read_vocabulary,
 )
 from taggerd.services.pools import open_pools
+from taggerd.services.reading import make_journal
 from taggerd.services.settings_history import SettingsHistory, recall_history
 from taggerd.workers.build import RUNNING
 
@@ -198,6 +198,7 @@ async def _open_shared(
         order=settings.queue.order,
         clock=lambda: now().timestamp(),
         paths=Naming(settings.service.host_name, settings.arrivals.named),
+        host=settings.service.host_name,
     )
 
 

@@ -19,6 +19,7 @@ from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
 from taggerd.ledger.postgres import faults, opening
 from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
+from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
 from taggerd.ledger.postgres.jobs import DEAD_SECONDS
 from taggerd.ledger.postgres.listening import Listening
 from taggerd.ledger.rows import PLAIN
@@ -53,7 +54,7 @@ class PostgresLedger(SqlLedger):
     """
 
     _database: PostgresDatabase
-    fleet = None
+    fleet: PostgresFleet
     notices: tuple[str, ...] = ()
     migrated = ""
 
@@ -100,6 +101,7 @@ class PostgresLedger(SqlLedger):
         clock: Callable[[], float] = time.time,
         skew: float | None = None,
         paths: Paths = PLAIN,
+        host: str = "",
     ) -> Self:
         """Open the ledger in the database at *url*. What dead owners had claimed is queued again.
 
@@ -112,6 +114,7 @@ class PostgresLedger(SqlLedger):
             clock: this host's time, seconds since the epoch.
             skew: seconds that the database's clock is ahead of it; None: measured.
             paths: how this host's paths and stamps stand in it.
+            host: the name of this host; default: the machine's.
 
         Raises:
             StartError: the database holds no ledger of this version, or refuses us; the state
@@ -137,12 +140,21 @@ class PostgresLedger(SqlLedger):
                 skew=skew,
                 local=local,
             )
+            listening = Listening(partial(connect, url), ledger._sign_of_life)
+            ledger.fleet = PostgresFleet(
+                database,
+                ledger._run,
+                listening.changed,
+                host=host or socket.gethostname(),
+                program=ledger._me,
+                machine=machine_of(directory),
+            )
             undo.callback(database.close)
             await ledger.beat()
             await ledger.recover()
             undo.pop_all()
-        ledger._listening = Listening(partial(connect, url), ledger._sign_of_life)
-        ledger._listening.start()
+        ledger._listening = listening
+        listening.start()
         return ledger
 
     # The thread and the database.

@@ -38,7 +38,7 @@ OURS = "taggerd"
 """Our channel; what was changed is the payload."""
 _LISTEN = f"LISTEN {JOBS}; LISTEN {OURS}".encode()
 _RECONNECT_SECONDS = (1.0, 10.0)
-_CHANGES: tuple[Change, ...] = ("photos", "outbox", "fleet")
+_CHANGES: tuple[Change, ...] = ("photos", "outbox", "fleet", "endpoints")
 
 
 class Listening:

@@ -693,3 +693,70 @@ ON CONFLICT (day, model) DO UPDATE SET requests = s.requests + excluded.requests
 
 -- name: spent
 SELECT model, requests, prompt_tokens, completion_tokens FROM taggerd.spending WHERE day = :day;
+
+-- ── Hosts that share the ledger ────────────────────────────────────────────────────────────────────
+
+-- name: program_of_host
+SELECT program, machine, seen_at < now() - make_interval(secs => :seconds) AS silent
+FROM taggerd.hosts WHERE name = :host FOR UPDATE;
+
+-- name: beat_host
+INSERT INTO taggerd.hosts
+    (name, program, machine, version, duties, roots, photos_an_hour, health, seen_at)
+VALUES
+    (:host, :program, :machine, :version, :duties, :roots, :photos_an_hour, :health, now())
+ON CONFLICT (name) DO UPDATE SET
+    program = excluded.program, machine = excluded.machine, version = excluded.version,
+    duties = excluded.duties, roots = excluded.roots, photos_an_hour = excluded.photos_an_hour,
+    health = excluded.health, seen_at = excluded.seen_at;
+
+-- name: leave_host
+UPDATE taggerd.hosts SET program = '', seen_at = now() WHERE name = :host AND program = :program;
+
+-- name: hosts
+SELECT name, version, duties, roots, photos_an_hour, health,
+    extract(epoch FROM now() - seen_at)::float8 AS seen_seconds,
+    program <> '' AND seen_at >= now() - make_interval(secs => :seconds) AS alive
+FROM taggerd.hosts WHERE seen_at > now() - make_interval(days => :days) ORDER BY name;
+
+-- name: hold_lease
+INSERT INTO taggerd.leases AS held (name, program, host, until)
+VALUES (:lease, :program, :host, now() + make_interval(secs => :seconds))
+ON CONFLICT (name) DO UPDATE SET
+    program = excluded.program, host = excluded.host, until = excluded.until
+WHERE held.program = excluded.program OR held.until <= now();
+
+-- name: renew_leases
+UPDATE taggerd.leases SET until = now() + make_interval(secs => :seconds) WHERE program = :program;
+
+-- name: let_go_of_lease
+DELETE FROM taggerd.leases WHERE name = :lease AND program = :program;
+
+-- name: let_go_of_all
+DELETE FROM taggerd.leases WHERE program = :program;
+
+-- name: lease_holders
+SELECT name, host FROM taggerd.leases WHERE until > now();
+
+-- name: begin_agreement
+INSERT INTO taggerd.agreed (key, value) VALUES (:key, 'null') ON CONFLICT (key) DO NOTHING;
+
+-- name: agreement
+SELECT value, extract(epoch FROM clock_timestamp())::float8 AS now FROM taggerd.agreed
+WHERE key = :key FOR UPDATE;
+
+-- name: agree
+UPDATE taggerd.agreed SET value = :value WHERE key = :key;
+
+-- name: end_agreement
+DELETE FROM taggerd.agreed WHERE key = :key;
+
+-- name: tell
+SELECT pg_notify('taggerd', :change) IS NULL AS told;
+
+-- name: journalled
+SELECT number, id, day, line FROM taggerd.journalled
+WHERE day BETWEEN :since AND :until AND number > :behind ORDER BY number LIMIT :limit;
+
+-- name: journalled_days
+SELECT DISTINCT day FROM taggerd.journalled;

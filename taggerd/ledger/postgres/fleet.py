@@ -1,0 +1,204 @@
+"""The hosts that share a PostgreSQL ledger: :class:`taggerd.ledger.fleet.Fleet` in its tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from taggerd.errors import HostInUse
+from taggerd.ledger.fleet import LEASE_SECONDS, Host, Journalled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taggerd.ledger.fleet import Change, HostFacts, Json
+    from taggerd.ledger.queries import Database
+
+T = TypeVar("T")
+
+KNOWN_DAYS = 7
+"""A host that was not heard of for longer is forgotten."""
+_RECORDS = 500
+"""Read at once."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def machine_of(directory: Path | None) -> str:
+    """Return which boot of which machine this is, with which state *directory*.
+
+    Its daemon holds a lock there: another program that says the same of itself is dead. A clone of
+    a virtual machine has a boot of its own.
+    """
+    try:
+        boot = _BOOT.read_text("ascii").strip()
+        status = directory.stat() if directory is not None else None
+    except OSError:
+        return ""
+    return f"{boot} {status.st_dev}:{status.st_ino}" if status is not None else ""
+
+
+def hosts_in(database: Database) -> list[Host]:
+    """Return the hosts that were heard of, by name."""
+    rows = database.rows("hosts", seconds=LEASE_SECONDS, days=KNOWN_DAYS)
+    return [
+        Host(**row | {"duties": tuple(json.loads(row["duties"])), "roots": _texts(row["roots"])})
+        for row in rows
+    ]
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+def holders_in(database: Database) -> dict[str, str]:
+    """Return the host that holds each lease."""
+    return {row["name"]: row["host"] for row in database.rows("lease_holders")}
+
+
+def journalled_in(database: Database, since: str, until: str, behind: int) -> list[Journalled]:
+    """Return records that any host has journalled; see the port."""
+    days = {"since": since, "until": until}
+    rows = database.rows("journalled", **days, behind=behind, limit=_RECORDS)
+    return [Journalled(**row) for row in rows]
+
+
+class InThread(Protocol):
+    """Calls a function in the thread that owns the database."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        """Return what *work* returns, or raise what it raises."""
+
+
+class PostgresFleet:
+    """One host's view of the fleet; its program is an owner of the ledger."""
+
+    def __init__(  # noqa: PLR0913 - all by name but three
+        self,
+        database: Database,
+        in_thread: InThread,
+        changed: Callable[[float, Change | None], Awaitable[bool]],
+        *,
+        host: str,
+        program: str,
+        machine: str,
+    ) -> None:
+        """Use the ledger's *database*.
+
+        Args:
+            database: belongs to one thread.
+            in_thread: calls a function in that thread.
+            changed: waits for what other programs change.
+            host: the name of this host.
+            program: the owner that this program is.
+            machine: see :func:`machine_of`.
+        """
+        self.host = host
+        self._database = database
+        self._in_thread = in_thread
+        self._changed = changed
+        self._program = program
+        self._machine = machine
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Do *work* as one transaction, in the thread that owns the database."""
+
+        def in_transaction() -> T:
+            with self._database.transaction():
+                return work()
+
+        return await self._in_thread(in_transaction)
+
+    def _tell(self, change: Change) -> None:
+        self._database.rows("tell", change=change)
+
+    async def beat(self, about: HostFacts) -> None:
+        """See the port."""
+        await self._run(lambda: self._beat(about))
+
+    def _beat(self, about: HostFacts) -> None:
+        database, program = self._database, self._program
+        row = database.row("program_of_host", host=self.host, seconds=LEASE_SECONDS)
+        if row is not None and row["program"] not in {"", program}:
+            same_machine = bool(self._machine) and row["machine"] == self._machine
+            if not same_machine and not row["silent"]:
+                message = (
+                    f"another living host is called {self.host}: give each its own name, "
+                    "service.host"
+                )
+                raise HostInUse(message)
+            if same_machine:  # it was killed, and this program was started in its stead
+                database.do("let_go_of_all", program=row["program"])
+        database.do(
+            "beat_host",
+            host=self.host,
+            program=program,
+            machine=self._machine,
+            version=about.version,
+            duties=json.dumps(about.duties),
+            roots=json.dumps(about.roots),
+            photos_an_hour=about.photos_an_hour,
+            health=about.health,
+        )
+        database.do("renew_leases", program=program, seconds=LEASE_SECONDS)
+        if row is None or row["program"] != program:
+            self._tell("fleet")
+
+    async def leave(self) -> None:
+        """See the port."""
+
+        def work() -> None:
+            self._database.do("let_go_of_all", program=self._program)
+            self._database.do("leave_host", host=self.host, program=self._program)
+            self._tell("fleet")
+
+        await self._run(work)
+
+    async def hosts(self) -> list[Host]:
+        """See the port."""
+        return await self._run(lambda: hosts_in(self._database))
+
+    async def hold(self, lease: str) -> bool:
+        """See the port."""
+        held = {"lease": lease, "program": self._program, "host": self.host}
+        return await self._run(
+            lambda: self._database.do("hold_lease", **held, seconds=LEASE_SECONDS) > 0
+        )
+
+    async def let_go(self, lease: str) -> None:
+        """See the port."""
+
+        def work() -> None:
+            if self._database.do("let_go_of_lease", lease=lease, program=self._program):
+                self._tell("fleet")
+
+        await self._run(work)
+
+    async def holders(self) -> dict[str, str]:
+        """See the port."""
+        return await self._run(lambda: holders_in(self._database))
+
+    async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
+        """See the port."""
+
+        def work() -> None:
+            self._database.do("begin_agreement", key=key)
+            row = self._database.one("agreement", key=key)
+            value, told = change(json.loads(row["value"]), row["now"])
+            text = json.dumps(value)
+            if value is None:
+                self._database.do("end_agreement", key=key)
+            elif text != row["value"]:
+                self._database.do("agree", key=key, value=text)
+            if told:
+                self._tell("endpoints")
+
+        await self._run(work)
+
+    async def journalled(self, since: str, until: str, behind: int = 0) -> list[Journalled]:
+        """See the port."""
+        return await self._run(lambda: journalled_in(self._database, since, until, behind))
+
+    async def changed(self, seconds: float, *, of: Change | None = None) -> bool:
+        """See the port."""
+        return await self._changed(seconds, of)

@@ -1,0 +1,66 @@
+"""Reads a shared ledger as none of its owners: what commands use that only show something."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+from taggerd.ledger.postgres import opening
+from taggerd.ledger.postgres.database import PostgresDatabase
+from taggerd.ledger.postgres.fleet import holders_in, hosts_in, journalled_in
+from taggerd.ledger.reading import LedgerReader
+from taggerd.ledger.rows import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from taggerd.ledger.fleet import Host
+    from taggerd.ledger.rows import Paths
+
+T = TypeVar("T")
+
+
+class SharedLedgerReader(LedgerReader):
+    """What can be asked of a shared ledger that is only read."""
+
+    def hosts(self) -> list[Host]:
+        """See the base class."""
+        return hosts_in(self._database)
+
+    def holders(self) -> Mapping[str, str]:
+        """See the base class."""
+        return holders_in(self._database)
+
+
+def read_shared(url: str, work: Callable[[LedgerReader], T], *, paths: Paths = PLAIN) -> T:
+    """Return what *work* makes of the ledger in the database at *url*.
+
+    Raises:
+        StartError: there is no ledger of this version, or the server refuses us.
+        LedgerAway: the server cannot be used now.
+    """
+    opening.check(url)
+    with closing(PostgresDatabase(url, paths)) as database, database.transaction():
+        database.select(None)
+        return work(SharedLedgerReader(database))
+
+
+class SharedJournal:
+    """The records that all hosts have journalled: :class:`taggerd.journal.journal.Elsewhere`."""
+
+    def __init__(self, url: str) -> None:
+        """Ask the ledger at *url*."""
+        self._url = url
+
+    def days(self) -> list[str]:
+        """Return the days that have records; errors as :func:`read_shared`."""
+        with closing(PostgresDatabase(self._url)) as database:
+            return [row["day"] for row in database.rows("journalled_days")]
+
+    def lines(self, day: str) -> Iterator[str]:
+        """Yield the records of *day*, in the order they came; errors as :func:`read_shared`."""
+        with closing(PostgresDatabase(self._url)) as database:
+            behind = 0
+            while records := journalled_in(database, day, day, behind):
+                yield from (record.line for record in records)
+                behind = records[-1].number
