@@ -20,8 +20,8 @@ from taggerd.daemon.status import service_status
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
 
+    from taggerd.daemon.fleet import HostStatus
     from taggerd.daemon.health import Problem
-    from taggerd.daemon.hosts import HostStatus
     from taggerd.daemon.status import DaemonStatus, EndpointStatus, ServiceStatus, Spent
 
 WIDTH = 80

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taggerd import __version__
-from taggerd.daemon import health
+from taggerd.daemon.fleet import problems_of
 from taggerd.daemon.health import Problem
 from taggerd.errors import HostInUse, StorageError
 from taggerd.ledger.fleet import JOURNAL, RENEW_SECONDS, HostFacts, watch_lease
@@ -21,7 +20,7 @@ from taggerd.logs import described, get_logger
 from taggerd.runner.pause import why_nothing_starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from taggerd.ledger import Fleet, Host
@@ -246,78 +245,7 @@ class Membership:
             await asyncio.sleep(SHORTEST_SECONDS)
 
 
-@health.described
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostStatus:
-    """One of the hosts that share the ledger."""
-
-    name: str
-    version: str
-    duties: tuple[str, ...]
-    """What it may do."""
-    holds: tuple[str, ...]
-    """What it does now that one host does alone: ``journal``, and ``watch:`` with a root's name."""
-    roots: tuple[str, ...]
-    """Names of its import folders; ``@HOST/path`` for one without a name."""
-    alive: bool
-    """It gave a sign of life in the last half minute, and did not end since."""
-    seen_seconds: float
-    """How long ago it gave the last one."""
-    photos_an_hour: float | None
-    """Photos that it tagged in the last hour; None: none."""
-    health: str
-    """Its own word."""
-
-
-def statuses_of(hosts: Iterable[Host], holders: Mapping[str, str]) -> tuple[HostStatus, ...]:
-    """Return the *hosts* with what each holds."""
-    held: defaultdict[str, list[str]] = defaultdict(list)
-    for lease, host in sorted(holders.items()):
-        held[host].append(lease)
-    return tuple(
-        HostStatus(
-            name=host.name,
-            version=host.version,
-            duties=host.duties,
-            holds=tuple(held[host.name]),
-            roots=host.roots,
-            alive=host.alive,
-            seen_seconds=round(host.seen_seconds, 1),
-            photos_an_hour=host.photos_an_hour,
-            health=host.health,
-        )
-        for host in hosts
-    )
-
-
-def problems_of_others(hosts: Iterable[Host], here: str) -> Iterator[Problem]:
-    """Yield what the living *hosts*, but the one that is *here*, say of themselves."""
-    for host in hosts:
-        if host.alive and host.name != here and host.health == "degraded":
-            text = f"{host.name} is degraded: taggerd status there says why"
-            yield Problem(kind="hosts", subject=host.name, text=text)
-
-
 class Idle:
     """What the watchdog looks at on a host that does not tag."""
 
     still_seconds = 0.0
-
-
-def problems_of(hosts: Sequence[Host]) -> Iterator[Problem]:
-    """Yield what is wrong with the *hosts* that share a ledger: duties that nobody has."""
-    living = [host for host in hosts if host.alive]
-    have: dict[str, str] = {"tag": "photos wait", "journal": "records wait"}
-    for duty, waits in have.items():
-        if not any(duty in host.duties for host in living):
-            text = f"no living host has the duty {duty}: {waits}; start one, or set service.duties"
-            yield Problem(kind="hosts", subject=duty, text=text)
-    watched = {root for host in living if "watch" in host.duties for root in host.roots}
-    for root in sorted({root for host in hosts for root in host.roots} - watched):
-        text = f"no living host watches {root}: what arrives there waits"
-        yield Problem(kind="hosts", subject=root, text=text)
-    versions = sorted({host.version for host in living})
-    if len(versions) > 1:
-        named = ", ".join(f"{host.name} {host.version}" for host in living)
-        text = f"the hosts have different versions: {named}; they work together, update the others"
-        yield Problem(kind="versions", subject="versions", text=text)

@@ -18,6 +18,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from taggerd import __version__
+from taggerd.daemon.fleet import (
+    HostStatus,
+    problems_of,
+    problems_of_others,
+    statuses_of,
+    waiting_for_backend,
+)
 from taggerd.daemon.health import (
     KINDS,
     Health,
@@ -27,7 +34,6 @@ from taggerd.daemon.health import (
     health_of,
     state_problem,
 )
-from taggerd.daemon.hosts import HostStatus, problems_of, problems_of_others, statuses_of
 from taggerd.daemon.instances import Instance, daemon_of
 from taggerd.daemon.publication import read_back, read_published
 from taggerd.errors import NotProbed, StorageError
@@ -38,7 +44,7 @@ from taggerd.runner.pause import closed_reason
 from taggerd.services import local_now, make_journal, read_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from taggerd.arrivals import Arrivals, RootHealth
@@ -380,7 +386,7 @@ def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatu
         told_here = [p for p in live.problems if p.kind not in OF_HOSTS or not hosts]
         health = health_of((*told_here, *problems), backend_away=live.backend_away)
     else:
-        away = [*_waiting(living)]
+        away = [*waiting_for_backend(living)]
         health = health_of(
             (*problems, *away), running=running or bool(living), backend_away=bool(away)
         )
@@ -408,15 +414,6 @@ def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatu
         host=settings.service.host_name if hosts else "",
         hosts=statuses_of(hosts, in_ledger.holders),
     )
-
-
-def _waiting(living: Sequence[Host]) -> Iterator[Problem]:
-    """Yield the *living* hosts that wait for a backend, if all do that ask any."""
-    asking = [host for host in living if "tag" in host.duties]
-    if asking and all(host.health == "waiting for backend" for host in asking):
-        for host in asking:
-            text = f"{host.name} waits for the backend: taggerd status there says why"
-            yield Problem(kind="backend", subject=host.name, text=text)
 
 
 def seconds_left(counts: Counts, per_hour: float | None) -> float | None:

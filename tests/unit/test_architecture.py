@@ -231,6 +231,7 @@ NOT_BELOW_A_ROOT = {
     ("review/pictures.py", "file.stat"): "an open file",
     ("review/pictures.py", "os.utime"): "a descriptor",
     ("services/services.py", "SqliteLedger.open"): "the state directory",
+    ("services/services.py", "PostgresLedger.open"): "a database",
 }
 """Calls elsewhere that look as if they took a path below an import folder, and what they take."""
 OF_OS = re.compile(

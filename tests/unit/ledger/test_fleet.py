@@ -1,4 +1,4 @@
-"""What hosts that share a ledger promise each other; kept in memory, and by a PostgreSQL database."""
+"""What hosts that share a ledger promise each other: kept in memory, and in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -174,8 +174,13 @@ async def test_hosts_change_what_they_agree_on_one_after_the_other(hosts: Hosts)
 
     await asyncio.gather(*(fleet.agree("count", one_more) for fleet in fleets * 25))
     seen: list[Json] = []
-    await fleets[0].agree("count", lambda value, _now: (seen.append(value), (None, False))[1])
-    await fleets[0].agree("count", lambda value, _now: (seen.append(value), (None, False))[1])
+
+    def end(value: Json, _now: float) -> tuple[Json, bool]:
+        seen.append(value)
+        return None, False
+
+    await fleets[0].agree("count", end)
+    await fleets[0].agree("count", end)
     assert seen == [100, None]
 
 
