@@ -26,9 +26,11 @@ def read_ledger(settings: Settings, work: Callable[[LedgerReader], T]) -> T | No
     url = settings.ledger.url
     if url is None:
         return ledger.read_ledger(settings.state_directory, work)
+    from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - an extra
     from taggerd.ledger.postgres.reading import read_shared  # noqa: PLC0415 - an extra
 
-    return read_shared(url.get_secret_value(), work)
+    paths = Naming(settings.service.host_name, settings.arrivals.named)
+    return read_shared(url.get_secret_value(), work, paths=paths)
 
 
 def has_ledger(settings: Settings) -> bool:
