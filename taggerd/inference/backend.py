@@ -140,6 +140,20 @@ class Backend:
         """The form of requests by model, where it is not the usual one."""
         return {model: str(dialect) for model, dialect in self._capabilities.learnt().items()}
 
+    @property
+    def noted(self) -> int:
+        """How often something new about its models was noted."""
+        return self._capabilities.noted
+
+    @property
+    def more_to_ask(self) -> bool:
+        """Whether other photos wait than those in flight."""
+        return self._left is None
+
+    async def recall_again(self) -> None:
+        """Read what another host has learnt since."""
+        await self._capabilities.recall_again()
+
     def remember(self, memory: Memory) -> None:
         """Use what was learnt before the last restart, and keep more in *memory*."""
         self._capabilities = Capabilities(memory)

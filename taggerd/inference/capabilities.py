@@ -57,6 +57,8 @@ class Capabilities:
         self._recalling = asyncio.Lock()
         self._key = ""
         self._kept: Json = None
+        self.noted = 0
+        """How often something was noted."""
 
     def known(self, model: str) -> Dialect:
         """Return what *model* accepts, as far as is known."""
@@ -142,19 +144,28 @@ class Capabilities:
     async def recall(self, base_url: str) -> None:
         """Read, the first time, what was learnt earlier of the endpoint at *base_url*."""
         async with self._recalling:
-            if self.memory is None or self._key:
-                return
-            self._key = f"dialects {base_url}"
-            try:
-                kept = await self.memory.recall(self._key)
-            except StorageError:
-                return  # it is learnt again, at the price of some requests
+            if self.memory is not None and not self._key:
+                self._key = f"dialects {base_url}"
+                await self._read(self.memory)
+
+    async def recall_again(self) -> None:
+        """Read what another host has learnt since."""
+        async with self._recalling:
+            if self.memory is not None and self._key:
+                await self._read(self.memory)
+
+    async def _read(self, memory: Memory) -> None:
+        """Take over what was noted."""
+        try:
+            kept = await memory.recall(self._key)
+        except StorageError:
+            return  # it is learnt again, at the price of some requests
         if not isinstance(kept, dict) or not isinstance(models := kept.get("models"), dict):
             return
         self._server, self._kept = str(kept.get("server", "")), kept
         for model, value in models.items():
             if (dialect := Dialect.of_json(value)) is not None:
-                self._dialects.setdefault(model, dialect)
+                self._dialects[model] = dialect
 
     async def keep(self) -> None:
         """Note what is known if it has changed."""
@@ -168,6 +179,7 @@ class Capabilities:
             log.debug("what the server accepts cannot be saved", reason=str(error))
         else:
             self._kept = kept
+            self.noted += 1
 
     def server_is(self, fingerprint: str) -> None:
         """Note which server answers; if it has changed, begin to learn again."""

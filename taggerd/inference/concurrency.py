@@ -1,14 +1,11 @@
 """How many requests an endpoint gets at once: permits of this program, slots of this machine.
 
-:class:`Limit` adapts: additive increase, multiplicative decrease, as TCP does it (RFC 5681). A
-refusal (429, 503) or a timeout halves the limit, once for all requests in flight; an answer adds
-1/limit, which is one more a round. It begins at the largest limit, which is set by somebody who
-knows the machine. A number of requests that was refused is not tried again for a while
-(:mod:`taggerd.retry`). Latency teaches it nothing: servers that batch take longer for one request,
-and less for all of them, the more they have to do. Permits are given by :class:`Rank`: a photo that
-is begun is finished first. Asked in the order they came, as many photos as are in flight would end
-together, and slots would lie idle until the next ones are decoded; and a server that keeps what it
-read of a picture would have dropped it by the next question.
+:class:`Limit` adapts (:mod:`~taggerd.inference.throttle`). Where hosts share a ledger it is this
+program's share of the limit of all of them (:mod:`~taggerd.inference.sharing`). Permits are given
+by :class:`Rank`: a photo that is begun is finished first. Asked in the order they came, as many
+photos as are in flight would end together, and slots would lie idle until the next ones are
+decoded; and a server that keeps what it read of a picture would have dropped it by the next
+question.
 
 :class:`Slots` are file locks. All programs that ask one endpoint lock files of the same names in
 one folder, one file per slot. The kernel releases a lock when its process ends, however it ends.
@@ -37,12 +34,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from taggerd.errors import ConfigurationError
+from taggerd.inference.throttle import Throttle
 from taggerd.logs import get_logger
 from taggerd.photo import brief
-from taggerd.retry import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+
+    from taggerd.inference.throttle import Share
 
 COMMON = Path("/run/taggerd/slots")
 """The folder that the members of the group taggerd-slots share (systemd/tmpfiles.d)."""
@@ -97,11 +96,10 @@ class Limit:
         self.most = most
         self.in_flight = 0
         self._clock = clock
-        self._size = float(most)
-        self._ceiling = float(most)
-        self._refusals = 0
-        self._hold = CONCURRENCY.first
-        self._held_until = self._cut_at = float("-inf")
+        self._throttle = Throttle.of(most)
+        self._cut_at = float("-inf")
+        self.share: Share | None = None
+        """What this program may have of the limit of all hosts; None: it is alone."""
         self._lends = False
         self._reserves = False
         self._reserved = 0
@@ -110,8 +108,19 @@ class Limit:
 
     @property
     def size(self) -> int:
-        """Number of permits now."""
-        return int(self._size)
+        """Number of permits now; 0 only where this program has no share."""
+        return int(self._throttle.size) if self.share is None else self.share.permits
+
+    @property
+    def at_once(self) -> int:
+        """How many requests the endpoint may be sent by this program, as far as is known."""
+        return self.most if self.share is None else max(1, self.share.granted)
+
+    @property
+    def wanted(self) -> int:
+        """Number of permits that are held or waited for."""
+        ranks = Rank if self._lends else (Rank.BEGUN, Rank.NEW)
+        return self.in_flight + sum(len(self._waiting[rank]) for rank in ranks)
 
     @asynccontextmanager
     async def permit(self, waiter: Waiter | None = None) -> AsyncIterator[None]:
@@ -124,6 +133,7 @@ class Limit:
         else:
             granted = waiter.granted = asyncio.get_running_loop().create_future()
             self._waiting[waiter.rank].append(waiter)
+            self._tell()
             try:
                 await granted  # whoever wakes us has counted us already
             except asyncio.CancelledError:
@@ -138,7 +148,11 @@ class Limit:
         waiter.taken = waiter.rank if waiter.taken is None else waiter.taken
         waiter.rank = Rank.BEGUN  # should its question be asked again
         try:
-            yield
+            if self.share is None:
+                yield
+            else:
+                async with self.share.held():
+                    yield
         finally:
             if waiter.more and self._reserves:
                 self._reserved += 1
@@ -189,8 +203,10 @@ class Limit:
         """Note that a request was answered, while it still holds its permit."""
         full = self.in_flight >= self.size  # a limit that nobody needs says nothing of the server
         if full or self._waiting[Rank.BEGUN] or self._waiting[Rank.NEW]:
-            held = self._clock() < self._held_until
-            self._size = min(self._size + 1 / self._size, self._ceiling if held else self.most)
+            if self.share is not None:
+                self.share.answered()
+            else:
+                self._throttle.answered(1, self.most, self._clock())
         self._grant()
 
     def refused(self, begun_at: float) -> None:
@@ -198,20 +214,30 @@ class Limit:
 
         One that was alone was not refused for being one of too many.
         """
-        if begun_at < self._cut_at or self.in_flight <= 1:
+        if begun_at < self._cut_at or (self.in_flight <= 1 and self.share is None):
             return  # in flight when the limit was cut: the same news once more
-        now = self._clock()
-        again = now < self._held_until + self._hold
-        self._refusals = self._refusals + 1 if again else 1
-        self._hold = CONCURRENCY.seconds(self._refusals)
-        self._cut_at, self._held_until = now, now + self._hold
-        self._ceiling = max(1.0, min(self.in_flight, self.size) - 1.0)
-        self._size = max(1.0, self._size / 2)
+        self._cut_at = self._clock()
+        if self.share is not None:
+            self.share.refused()
+        else:
+            self._throttle.refused(self.in_flight, self._cut_at)
+
+    def resized(self, *, cut: bool = False) -> None:
+        """Note that the share is another now; *cut*: because too much was refused, to any host."""
+        if cut:
+            self._cut_at = self._clock()
+        self._grant()
 
     def _release(self) -> None:
         """Return a permit."""
         self.in_flight -= 1
         self._grant()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let the share follow what is wanted."""
+        if self.share is not None:
+            self.share.follow()
 
     def _grant(self) -> None:
         """Give free permits to those who wait."""
@@ -263,7 +289,7 @@ class Slots:
         Raises:
             ConfigurationError: *base_url* is no address.
         """
-        self.host = _host(base_url)
+        self.host = host_of(base_url)
         """Whose slots these are, for people: host and port."""
         self._folder = folder
         self._name = re.sub(r"[^a-z0-9.-]", "_", self.host)
@@ -462,7 +488,7 @@ def _locked(file: int) -> bool:
     return True
 
 
-def _host(base_url: str) -> str:
+def host_of(base_url: str) -> str:
     """Return host and port of an address: all paths share one GPU."""
     try:
         url = urlsplit(base_url)

@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import aclosing, nullcontext
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from taggerd.errors import (
     BackendBlind,
@@ -40,6 +40,13 @@ CONTROL_SIZE = (1024, 683)
 photo: a server short of memory fails on it as well."""
 
 
+class Shared(Protocol):
+    """An endpoint that other hosts ask as well."""
+
+    async def recover(self) -> None:
+        """Return once it is healthy: this host or another has probed it."""
+
+
 class Endpoint:
     """One backend as photos are asked about there: its health, and who pays for an error."""
 
@@ -52,6 +59,8 @@ class Endpoint:
         self.health.error = NotProbed()
         self.photos = 0
         """How many photos are being asked about here."""
+        self.shared: Shared | None = None
+        """What other hosts know of it; None: this one is alone."""
         self.warnings: tuple[str, ...] = ()
         """What works, but not as asked, as of the last preflight: another model answers."""
         self.control_question: Question | None = None
@@ -81,7 +90,7 @@ class Endpoint:
     @property
     def load(self) -> float:
         """Photos for each request that it takes at once."""
-        return self.photos / self.backend.limit.size
+        return self.photos / max(1, self.backend.limit.size)
 
     async def describe(
         self, picture: Picture, questions: Sequence[Question]
@@ -144,6 +153,13 @@ class Endpoint:
         if error and policy_of(error).probe == "control picture" and self.control_question:
             return await self.control()
         return await self._probe(self)
+
+    async def recover(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Wait and probe until the endpoint is healthy; of several hosts one does."""
+        if self.shared is None:
+            await self.health.recover(self.probe_again, sleep=sleep)
+        else:
+            await self.shared.recover()
 
     async def control(self) -> BackendError | None:
         """Ask a question about a picture that is known to be good; return the backend's fault.
@@ -267,7 +283,7 @@ class Recovery:
         """Probe what is not usable, unless paused."""
         for endpoint in self._endpoints if not self._paused else ():
             if not endpoint.usable and endpoint not in self._tasks:
-                recovery = endpoint.health.recover(endpoint.probe_again, sleep=self._sleep)
+                recovery = endpoint.recover(self._sleep)
                 task = asyncio.create_task(recovery, name=f"recover {endpoint.base_url}")
                 self._tasks[endpoint] = task
                 task.add_done_callback(partial(self._ended, endpoint))

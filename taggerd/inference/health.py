@@ -93,6 +93,8 @@ class Health:
         """Why no photo may be asked about; None: it may."""
         self.outages = 0
         """How often it could not be asked any more."""
+        self.answers = 0
+        """How many there were about photos."""
         self._name = name
         self._chance = chance
         self._failures = 0
@@ -136,6 +138,7 @@ class Health:
     def answered(self) -> None:
         """Note an answer: the next outage starts with a short wait again."""
         self._failures = self._refusals_left = 0
+        self.answers += 1
 
     async def recover(
         self,
@@ -146,12 +149,23 @@ class Health:
         """Wait and *probe* until the endpoint is healthy."""
         at_fault = not isinstance(self.error, NotProbed)
         while self.error is not None:
-            if backoff := policy_of(self.error).backoff:
-                self._failures += 1
-                asked = self.error.retry_after_seconds or 0.0
-                chance = self._chance()
-                await sleep(backoff.seconds(self._failures, asked=asked, chance=chance))
-            self.probed(await probe())
+            await self.probe_later(probe, sleep)
+        self.recovered(at_fault=at_fault)
+
+    async def probe_later(
+        self,
+        probe: Callable[[], Awaitable[BackendError | None]],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """Wait as long as the error asks for, longer each time, and *probe* once."""
+        if self.error is not None and (backoff := policy_of(self.error).backoff):
+            self._failures += 1
+            asked = self.error.retry_after_seconds or 0.0
+            await sleep(backoff.seconds(self._failures, asked=asked, chance=self._chance()))
+        self.probed(await probe())
+
+    def recovered(self, *, at_fault: bool) -> None:
+        """Note that a probe passed, here or at another host; *at_fault*: the endpoint had been."""
         self._refusals_left = REFUSALS_AFTER_PROBE if at_fault else 0
 
     # Requests about to be sent.

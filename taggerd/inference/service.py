@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from taggerd.inference.budget import Budget
 from taggerd.inference.endpoint import Endpoint, Recovery
 from taggerd.inference.profiles import ROLES
 from taggerd.inference.questions import offer, questions
+from taggerd.inference.sharing import Sharing
 from taggerd.inference.sizes import picture_edge
 from taggerd.logs import get_logger
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.profiles import Profile
     from taggerd.inference.questions import Question
+    from taggerd.inference.sharing import Fleet
     from taggerd.photo import Answer, Picture
     from taggerd.settings import Settings
 
@@ -82,6 +84,8 @@ class InferenceService:
         self._questions: tuple[Question, ...] = ()
         self._recovery = Recovery(self.endpoints, sleep=sleep)
         self._asked_at: dict[str, Endpoint] = {}
+        self.on_grown: Callable[[], None] = lambda: None
+        """Called when more may be sent at once than before: another host lends its share."""
         self.budget = Budget(settings.backend)
         for endpoint in self.endpoints:
             endpoint.backend.budget = self.budget
@@ -162,8 +166,8 @@ class InferenceService:
 
     @property
     def requests_at_once(self) -> int:
-        """How many requests all endpoints together may be sent at once."""
-        return sum(endpoint.backend.limit.most for endpoint in self.endpoints)
+        """How many requests this program may send to all endpoints together at once."""
+        return sum(endpoint.backend.limit.at_once for endpoint in self.endpoints)
 
     @property
     def error(self) -> BackendError | None:
@@ -185,6 +189,24 @@ class InferenceService:
         if not self._by_role:
             return self.endpoints
         return [self._by_role.get(role, self.endpoints[0])]
+
+    @asynccontextmanager
+    async def shared(self, fleet: Fleet | None) -> AsyncIterator[None]:
+        """Share limits and outages with the hosts of *fleet*; None: there are no others."""
+        if fleet is None:
+            yield
+            return
+        sharing = Sharing(
+            fleet,
+            self.endpoints,
+            grown=lambda: self.on_grown(),  # noqa: PLW0108 - set later
+            fell=self._recovery.start,
+        )
+        try:
+            yield
+        finally:
+            await self._recovery.close()
+            await sharing.close()
 
     def remember(self, memory: Memory) -> None:
         """Keep in *memory* what is learnt about the endpoints' models."""

@@ -107,6 +107,7 @@ class Runner:
         self._moved_at = clock()
         self._attempts = Attempts(services, options, ends=trouble_timeout is not None)
         self._blocked = BlockedFolders(options.within, clock)
+        services.inference.on_grown = self.wake
         self._bursts = Gathering(services.settings.burst, on_closed=self.wake)
         self._unended: list[tuple[Attempt, Verdict]] = []
         """Attempts whose end the ledger's full disk did not take."""

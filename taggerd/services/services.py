@@ -247,6 +247,7 @@ async def open_services(
             )
             trouble = await _opened(journal, may_wait=exclusive)
             inference.remember(ledger)
+            await stack.enter_async_context(inference.shared(ledger.fleet))
             inference.budget.count_in(ledger, now)
             history = await recall_history(ledger, settings, now().timestamp(), keep=not dry_run)
             if dry_run:

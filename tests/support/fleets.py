@@ -141,7 +141,9 @@ class InMemoryFleet:
     async def changed(self, seconds: float, *, of: Change | None = None) -> bool:
         """See the port."""
         try:
-            await asyncio.wait_for(self.news[of].wait(), seconds)
+            # Not wait_for(): until Python 3.12 it loses a cancellation that comes with the news.
+            async with asyncio.timeout(seconds):
+                await self.news[of].wait()
         except TimeoutError:
             return False
         self.news[of].clear()
