@@ -92,7 +92,7 @@ class Database:
         self._scope: tuple[Path, ...] | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, quick: bool = False) -> Iterator[None]:  # noqa: ARG002 - all are
         """Do everything inside, or nothing of it.
 
         A power cut may undo the last moments, in order, which only costs work. Where money was

@@ -29,8 +29,12 @@ class Database(Protocol):
     def paths(self) -> Paths:
         """How the paths and stamps of this host stand in it."""
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Do everything inside, or nothing of it."""
+    def transaction(self, *, quick: bool = False) -> AbstractContextManager[None]:
+        """Do everything inside, or nothing of it.
+
+        If *quick*, a power cut where the database lies may undo it: the caller waits for the disk
+        afterwards, or what it has done can be done again.
+        """
 
     def select(self, within: Sequence[Path] | None) -> None:
         """Say which folders and files the queries about photos in scope mean; None: all."""

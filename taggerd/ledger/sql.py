@@ -12,6 +12,7 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial, wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
@@ -108,6 +109,14 @@ class SqlLedger(ABC):
     @abstractmethod
     async def _on_disk(self) -> None:
         """Wait until everything committed so far is on the disk."""
+
+    def _kept(self, at: float) -> float:
+        """Return a time of this host's clock as the ledger keeps it."""
+        return at
+
+    def _told(self, at: float) -> float:
+        """Return a time that the ledger keeps by this host's clock."""
+        return at
 
     @in_thread
     def ping(self) -> int:
@@ -250,7 +259,7 @@ class SqlLedger(ABC):
         """See the port. Claims that a cancelled caller never sees are put back."""
         pausable = within is not None and not ignore_pause
         claiming = asyncio.ensure_future(
-            self._claim(limit, within, run, now, pausable=pausable, slow=slow)
+            self._claim(limit, within, run, self._kept(now), pausable=pausable, slow=slow)
         )
         try:
             return await asyncio.shield(claiming)
@@ -293,7 +302,7 @@ class SqlLedger(ABC):
 
     @in_thread
     def _decoded(self, claim: Claim, digest: str) -> list[Held]:
-        with self._database.transaction():
+        with self._database.transaction(quick=True):
             self._database.do("decoded", photo=claim.id, token=claim.token)
             self._database.do("no_crashes", photo=claim.id, token=claim.token)
             return claims.answers(self._database, digest)
@@ -316,7 +325,7 @@ class SqlLedger(ABC):
 
     @in_thread
     def _keep(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
-        with self._database.transaction():
+        with self._database.transaction(quick=True):
             for answer in answers:
                 claims.keep(self._database, digest, answer, self._clock())
             for (day, model), usage in (spent or {}).items():
@@ -330,11 +339,13 @@ class SqlLedger(ABC):
     @in_thread
     def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """See the port."""
-        with self._database.transaction():
+        with self._database.transaction(quick=True):
             claims.written(self._database, claim, digest, sidecars)
 
     async def end(self, claim: Claim, ending: Ending) -> bool:
         """See the port. What was paid for is on the disk when this returns."""
+        if isinstance(ending, Deferred):
+            ending = replace(ending, until=self._kept(ending.until))
         ended = await self._end(claim, ending)
         if not isinstance(ending, Deferred | Moved):
             await self._on_disk()
@@ -342,7 +353,8 @@ class SqlLedger(ABC):
 
     @in_thread
     def _end(self, claim: Claim, ending: Ending) -> bool:
-        with self._database.transaction():
+        quick = not isinstance(ending, Deferred | Moved)  # those are not waited for
+        with self._database.transaction(quick=quick):
             return claims.end(
                 self._database,
                 claim,
@@ -365,7 +377,7 @@ class SqlLedger(ABC):
         database = self._database
         if not queue.undelivered(database, self._me, limit, stream):
             return []  # the usual case, which needs no transaction
-        with database.transaction():
+        with database.transaction(quick=True):
             lines = queue.undelivered(database, self._me, limit, stream)
             for line in lines:
                 database.do("lend", record=line.id, owner=self._me)
@@ -400,25 +412,29 @@ class SqlLedger(ABC):
     @in_thread
     def due_notices(self, hook: str, limit: int, now: float) -> list[Notice]:
         """See the port."""
-        return queue.notices(self._database, hook, limit, now)
+        return queue.notices(self._database, hook, limit, self._kept(now))
 
     @in_thread
     def next_notice(self, hook: str) -> float | None:
         """See the port."""
         due: float | None = self._database.one("notices_due", hook=hook)["due"]
-        return due
+        return None if due is None else self._told(due)
 
     @in_thread
     def defer_notice(self, notice: Notice, until: float) -> None:
         """See the port."""
         with self._database.transaction():
-            self._database.do("defer_notice", hook=notice.hook, notice=notice.id, until=until)
+            self._database.do(
+                "defer_notice", hook=notice.hook, notice=notice.id, until=self._kept(until)
+            )
 
     @in_thread
     def drop_notices(self, hook: str, *, before: float, keep: int) -> int:
         """See the port."""
         with self._database.transaction():
-            return self._database.do("drop_notices", hook=hook, before=before, keep=keep)
+            return self._database.do(
+                "drop_notices", hook=hook, before=self._kept(before), keep=keep
+            )
 
     # Answers that wait until somebody accepts them.
 
@@ -442,14 +458,14 @@ class SqlLedger(ABC):
         self._database.select(within)
         terms = admission.Terms(self._clock(), run=run, owner=self._me)
         with self._database.transaction():
-            return queue.accept(self._database, before, terms)
+            return queue.accept(self._database, self._kept(before), terms)
 
     @in_thread
     def drop_held(self, within: Sequence[Path] | None, *, before: float = math.inf) -> int:
         """See the port."""
         self._database.select(within)
         with self._database.transaction():
-            return queue.drop_held(self._database, before, self._clock())
+            return queue.drop_held(self._database, self._kept(before), self._clock())
 
     # The queue as a whole.
 
@@ -498,18 +514,26 @@ class SqlLedger(ABC):
         """See the port."""
         self._database.select(within)
         now, requested = self._clock(), within is None
-        return queue.waiting(self._database, run, self._me, now, requested=requested, slow=slow)
+        left = queue.waiting(self._database, run, self._me, now, requested=requested, slow=slow)
+        return left if left.due is None else left._replace(due=self._told(left.due))
 
     @in_thread
     def pause(self, pause: Pause | None) -> None:
         """See the port."""
+        if pause is not None:
+            until = None if pause.until is None else self._kept(pause.until)
+            pause = replace(pause, since=self._kept(pause.since), until=until)
         with self._database.transaction():
             queue.set_pause(self._database, pause)
 
     @in_thread
     def paused(self, now: float) -> Pause | None:
         """See the port."""
-        return queue.paused(self._database, now)
+        pause = queue.paused(self._database, self._kept(now))
+        if pause is None:
+            return None
+        until = None if pause.until is None else self._told(pause.until)
+        return replace(pause, since=self._told(pause.since), until=until)
 
     @in_thread
     def note(self, key: str, value: Json) -> None:
@@ -526,7 +550,7 @@ class SqlLedger(ABC):
 
     @in_thread
     def _correct(self, made: Sequence[Correction]) -> None:
-        with self._database.transaction():
+        with self._database.transaction(quick=True):
             corrections.keep(self._database, made, self._clock())
 
     async def correct(self, corrections: Iterable[Correction]) -> None:

@@ -11,13 +11,14 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.adapt import Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
 
+from taggerd.errors import StartError
 from taggerd.ledger.postgres import faults
 from taggerd.ledger.queries import named
 from taggerd.ledger.rows import PLAIN
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from taggerd.ledger.queries import Row, Value
     from taggerd.ledger.rows import Paths
+
+T = TypeVar("T")
 
 PREPARED_AFTER = 3
 """Executions after which a statement is prepared, unless a pooler loses it."""
@@ -44,12 +47,11 @@ DEFAULTS = {
 """For what ``ledger.url`` does not say. A host that is cut off knows within 25 s, as its claims end
 after 30."""
 _SESSION = (
-    # What was paid for is waited for, together: see PostgresLedger._on_disk.
-    "SET synchronous_commit TO off",
     # A host that is cut off in a transaction would hold its locks for as long as TCP does.
     "SET idle_in_transaction_session_timeout TO '20s'",
     "SET lock_timeout TO '20s'",
 )
+_QUICK = b"BEGIN; SET LOCAL synchronous_commit TO off"
 _FLUSH = (
     "BEGIN; SET LOCAL synchronous_commit TO on; "
     "SELECT pg_logical_emit_message(true, 'taggerd', ''); COMMIT"
@@ -159,14 +161,14 @@ class PostgresDatabase:
         return self.connect().execute(statement, values)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, quick: bool = False) -> Iterator[None]:
         """Do everything inside, or nothing of it.
 
-        A crash of the server may undo the last moments, in order, which only costs work. Where
-        money was spent, :meth:`flush` is called in addition.
+        If *quick*, a crash of the server may undo it. Where money was spent, :meth:`flush` is
+        called in addition.
         """
         with faults.mapped():
-            self.execute(b"BEGIN")
+            self.execute(_QUICK if quick else b"BEGIN")
             self._in_transaction = True
             try:
                 yield
@@ -177,6 +179,23 @@ class PostgresDatabase:
                 raise
             finally:
                 self._in_transaction = False
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let all queries inside see the same moment."""
+        with faults.mapped():
+            self.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._in_transaction = True
+        try:
+            yield
+        finally:
+            self._in_transaction = False
+            self._roll_back()
+
+    def ask(self, work: Callable[[psycopg.Connection[Row]], T]) -> T:
+        """Return what *work* makes of the connection; errors as everywhere else."""
+        with faults.mapped():
+            return work(self.connect())
 
     def _roll_back(self) -> None:
         try:
@@ -264,16 +283,25 @@ def connect(url: str) -> psycopg.Connection[Row]:
     Raises:
         psycopg.Error: it cannot be reached, or refuses; the message names no password.
     """
-    address = make_conninfo(url, **{k: v for k, v in DEFAULTS.items() if k not in _said(url)})
+    said = parameters(url)
+    address = make_conninfo(url, **{k: v for k, v in DEFAULTS.items() if k not in said})
     connection = psycopg.connect(address, autocommit=True, row_factory=dict_row)
     connection.adapters.register_dumper(int, _Plain)
     connection.adapters.register_loader("numeric", _Whole)
     return connection
 
 
-def _said(url: str) -> frozenset[str]:
-    """Return which parameters *url* sets."""
-    return frozenset(conninfo_to_dict(url))
+def parameters(url: str) -> dict[str, Any]:
+    """Return what *url* says.
+
+    Raises:
+        StartError: it is no address of a database. libpq's own message may quote all of it.
+    """
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        message = "ledger.url is not understood: postgresql://USER@HOST:PORT/DATABASE?NAME=VALUE"
+        raise StartError(message) from None
 
 
 def storable(text: str) -> str:

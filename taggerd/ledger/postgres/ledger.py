@@ -176,6 +176,12 @@ class PostgresLedger(SqlLedger):
         message = "the ledger is busy: other transactions have undone one of ours over and over"
         raise StorageError(message)
 
+    def _kept(self, at: float) -> float:
+        return at + self._ahead
+
+    def _told(self, at: float) -> float:
+        return at - self._ahead
+
     async def _on_disk(self) -> None:
         # One that waits may have begun before the last commit.
         if self._next_flush is None:

@@ -33,15 +33,14 @@ class SharedLedgerReader(LedgerReader):
 
 
 def read_shared(url: str, work: Callable[[LedgerReader], T], *, paths: Paths = PLAIN) -> T:
-    """Return what *work* makes of the ledger in the database at *url*.
+    """Return what *work* makes of the ledger in the database at *url*, as it is at one moment.
 
     Raises:
         StartError: there is no ledger of this version, or the server refuses us.
         LedgerAway: the server cannot be used now.
     """
-    opening.check(url)
-    with closing(PostgresDatabase(url, paths)) as database, database.transaction():
-        database.select(None)
+    with closing(PostgresDatabase(url, paths)) as database, database.reading():
+        opening.refuse_other_version(database.ask(opening.version_of))
         return work(SharedLedgerReader(database))
 
 
