@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 TICK_SECONDS = 1.0
-"""Between looks at what is wanted."""
+"""Between two measurements of what is wanted."""
 RENEW_SECONDS = 2.0
 """Between renewals of a share that nothing changes."""
 SEND_SECONDS = 20.0
@@ -114,12 +114,12 @@ class SharedEndpoint:
         clock: Callable[[], float] = boot_clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Share *endpoint*; nothing may be sent before :meth:`look`.
+        """Share *endpoint*; nothing may be sent before :meth:`refresh`.
 
         Args:
             fleet: the other hosts.
             endpoint: as this program asks it.
-            wake: called when :meth:`look` should be.
+            wake: called when :meth:`refresh` should be.
             grown: called when more may be sent than before.
             fell: called when another host found the endpoint away.
             clock: seconds, monotonic, also while the machine sleeps.
@@ -139,7 +139,7 @@ class SharedEndpoint:
         """What was said when it was last asked for."""
         self._peak = 0
         self._loads: deque[int] = deque([0], maxlen=_TICKS)
-        self._asked_at = self._looked_at = self._send_until = -LEASE_SECONDS
+        self._asked_at = self._ticked_at = self._send_until = -LEASE_SECONDS
         self._news = False
         self._answers = self._cuts = self._noted = self._notes = 0
         self._refused = False
@@ -213,11 +213,11 @@ class SharedEndpoint:
         self._news = True
         self._heard.set()
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Ask for a share if there is a reason to."""
         now = self._clock()
-        if now - self._looked_at >= TICK_SECONDS:
-            self._looked_at = now
+        if now - self._ticked_at >= TICK_SECONDS:
+            self._ticked_at = now
             self._loads.append(self._peak)
             self._peak = self._limit.wanted
         idle = not (self._asked or self._used or self._limit.wanted)
@@ -437,7 +437,7 @@ class Sharing:
             if endpoint.base_url != "builtin:"
         ]  # fmt: skip
         self._tasks = [
-            asyncio.create_task(self._look(), name="shares"),
+            asyncio.create_task(self._refresh(), name="shares"),
             asyncio.create_task(self._listen(), name="news of other hosts"),
         ]
 
@@ -449,7 +449,7 @@ class Sharing:
         for shared in self._shared:
             await shared.close()
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         """Ask for shares as long as the program runs."""
         while True:
             with suppress(TimeoutError):
@@ -458,7 +458,7 @@ class Sharing:
             self._woken.clear()
             for shared in self._shared:
                 try:
-                    await shared.look()
+                    await shared.refresh()
                 except StorageError as error:
                     shared.failed(error)
                 except Exception:  # the other endpoints go on

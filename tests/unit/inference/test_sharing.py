@@ -18,11 +18,17 @@ from taggerd import settings
 from taggerd.errors import BackendError, LedgerAway
 from taggerd.inference import Backend, InferenceService, load_profile
 from taggerd.inference.sharing import shared_key
+from taggerd.ledger.postgres import opening
+from taggerd.ledger.postgres.ledger import PostgresLedger
 from taggerd.photo import Picture, Stamp
 from taggerd.testing import InMemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from support.postgres import PostgresServer
+
+    from taggerd.ledger import Fleet
 
 URL = "http://gpu.test/v1"
 SMALL = 10_000
@@ -138,14 +144,16 @@ class Machine:
         return self.service.endpoints[0].backend.limit.at_once
 
 
-class Room:
+class Network:
     """Hosts, their backend and what they share."""
 
-    def __init__(self) -> None:
-        """Begin without hosts."""
+    def __init__(self, url: str | None = None) -> None:
+        """Begin without hosts; *url*: of their database, else they share it in memory."""
         self.server = Server()
         self.server.may_answer.set()
         self.store = FleetStore()
+        self._url = url
+        self._ledgers: list[PostgresLedger] = []
         self.machines: list[Machine] = []
 
     async def join(self, name: str, most: int, *, cut: bool = False) -> Machine:
@@ -165,18 +173,31 @@ class Room:
         self.machines.append(machine)
         return machine
 
+    async def _fleet(self, name: str) -> Fleet:
+        if self._url is None:
+            return InMemoryFleet(self.store, name)
+        ledger = await PostgresLedger.open(self._url, host=name)
+        self._ledgers.append(ledger)
+        return ledger.fleet
+
     async def close(self) -> None:
         """Stop all hosts."""
         for machine in self.machines:
             await machine.rest()
             await machine.stack.aclose()
             await machine.service.close()
+        for ledger in self._ledgers:
+            await ledger.close()
 
 
 @pytest.fixture
-async def room() -> AsyncIterator[Room]:
+async def network(request: pytest.FixtureRequest) -> AsyncIterator[Network]:
     """Hosts that share a ledger."""
-    made = Room()
+    url = None
+    if getattr(request, "param", "memory") == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.prepared(opening.init)
+    made = Network(url)
     yield made
     await made.close()
 
@@ -188,46 +209,48 @@ async def until(what: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_four_busy_hosts_share_a_backend_fairly(room: Room) -> None:
+@pytest.mark.parametrize("network", ["memory", "postgres"], indirect=True)
+async def test_four_busy_hosts_share_a_backend_fairly(network: Network) -> None:
     """All that it does at once, never more, and each host gets its part."""
-    hosts = [await room.join(name, 8) for name in "abcd"]
+    hosts = [await network.join(name, 8) for name in "abcd"]
     for host in hosts:
         host.work(10)
     await until(lambda: [host.share for host in hosts] == [2, 2, 2, 2])
-    room.server.by_host.clear()
-    await until(lambda: room.server.by_host.total() > 400)
-    assert min(room.server.by_host[name] for name in "abcd") > 50
-    assert room.server.most == 8
+    network.server.by_host.clear()
+    await until(lambda: network.server.by_host.total() > 400)
+    assert min(network.server.by_host[name] for name in "abcd") > 50
+    assert network.server.most == 8
 
 
-async def test_a_lone_busy_host_has_all_and_lends_it_to_no_idle_one(room: Room) -> None:
+@pytest.mark.parametrize("network", ["memory", "postgres"], indirect=True)
+async def test_a_lone_busy_host_has_all_and_lends_it_to_no_idle_one(network: Network) -> None:
     """Shares follow what is wanted, both ways."""
-    one, two = [await room.join(name, 8) for name in "ab"]
+    one, two = [await network.join(name, 8) for name in "ab"]
     one.work(10)
-    await until(lambda: room.server.in_flight == 8)
+    await until(lambda: network.server.in_flight == 8)
     assert one.share == 8
     two.work(10)
     await until(lambda: (one.share, two.share) == (4, 4))
     await one.rest()
     await until(lambda: two.share == 8)
-    await until(lambda: room.server.in_flight == 8)
-    assert room.server.most == 8
+    await until(lambda: network.server.in_flight == 8)
+    assert network.server.most == 8
 
 
 async def test_a_limit_below_the_number_of_hosts(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One request at once: each host is served, none waits for ever."""
     monkeypatch.setattr("taggerd.inference.shares.ALONE_SECONDS", 0.2)
-    hosts = [await room.join(name, 1) for name in "abc"]
+    hosts = [await network.join(name, 1) for name in "abc"]
     for host in hosts:
         host.work(2)
-    await until(lambda: all(room.server.by_host[host.name] > 5 for host in hosts))
-    assert room.server.most == 1
+    await until(lambda: all(network.server.by_host[host.name] > 5 for host in hosts))
+    assert network.server.most == 1
 
 
 async def test_who_cannot_renew_its_share_stops_before_others_have_it(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No request begins some time before the lease ends, and none is in flight when it does."""
     monkeypatch.setattr("taggerd.inference.sharing.SEND_SECONDS", 0.5)
@@ -235,92 +258,95 @@ async def test_who_cannot_renew_its_share_stops_before_others_have_it(
     monkeypatch.setattr("taggerd.inference.sharing.RENEW_SECONDS", 0.1)
     monkeypatch.setattr("taggerd.inference.sharing.TICK_SECONDS", 0.1)
     monkeypatch.setattr("taggerd.inference.shares.LEASE_SECONDS", 1.5)
-    host = await room.join("a", 2)
+    host = await network.join("a", 2)
     host.work(3)
-    await until(lambda: room.server.by_host["a"] > 5)
-    room.server.may_answer.clear()
-    await until(lambda: room.server.in_flight == 2)
-    room.store.away = True
-    await until(lambda: room.server.in_flight == 0)
+    await until(lambda: network.server.by_host["a"] > 5)
+    network.server.may_answer.clear()
+    await until(lambda: network.server.in_flight == 2)
+    network.store.away = True
+    await until(lambda: network.server.in_flight == 0)
     assert host.failed == {"LedgerAway": 2}
-    room.server.may_answer.set()
-    asked = room.server.by_host["a"]
+    network.server.may_answer.set()
+    asked = network.server.by_host["a"]
     await asyncio.sleep(0)
-    assert room.server.by_host["a"] == asked
-    room.store.away = False
-    await until(lambda: room.server.by_host["a"] > asked + 5)
+    assert network.server.by_host["a"] == asked
+    network.store.away = False
+    await until(lambda: network.server.by_host["a"] > asked + 5)
 
 
-async def test_an_endpoint_that_is_away_is_away_for_all_and_probed_by_one(room: Room) -> None:
+@pytest.mark.parametrize("network", ["memory", "postgres"], indirect=True)
+async def test_an_endpoint_that_is_away_is_away_for_all_and_probed_by_one(network: Network) -> None:
     """The first success lets all go on."""
-    hosts = [await room.join(name, 8) for name in "abc"]
+    hosts = [await network.join(name, 8) for name in "abc"]
     for host in hosts[:2]:
         host.work(3)
     hosts[2].work(1)
-    await until(lambda: min(room.server.by_host[host.name] for host in hosts) > 3)
+    await until(lambda: min(network.server.by_host[host.name] for host in hosts) > 3)
     await hosts[2].rest()
-    room.server.probes.clear()
-    room.server.down = True
+    network.server.probes.clear()
+    network.server.down = True
     await until(lambda: all(host.service.error is not None for host in hosts))
     assert "found by" in str(hosts[2].service.error)
-    room.server.down = False
-    before = Counter(room.server.by_host)
+    network.server.down = False
+    before = Counter(network.server.by_host)
     await until(lambda: all(host.service.error is None for host in hosts))
-    assert room.server.probes.total() == 1
+    assert network.server.probes.total() == 1
     for host in hosts:
         host.work(1)
-    await until(lambda: all(room.server.by_host[h.name] > before[h.name] + 3 for h in hosts))
+    await until(lambda: all(network.server.by_host[h.name] > before[h.name] + 3 for h in hosts))
 
 
-async def test_a_host_whose_own_network_is_at_fault_stops_no_other_for_ever(room: Room) -> None:
+async def test_a_host_whose_own_network_is_at_fault_stops_no_other_for_ever(
+    network: Network,
+) -> None:
     """Others succeed, so it is alone with its fault; it goes on as soon as it has an answer."""
-    bad, good = await room.join("bad", 8), await room.join("good", 8)
+    bad, good = await network.join("bad", 8), await network.join("good", 8)
     bad.work(3)
     good.work(3)
-    await until(lambda: min(room.server.by_host[name] for name in ("bad", "good")) > 3)
+    await until(lambda: min(network.server.by_host[name] for name in ("bad", "good")) > 3)
     bad.cable.cut = True
     await until(lambda: bad.service.error is not None)
     health = good.service.endpoints[0].health
-    await until(lambda: good.service.error is None and room.server.probes["bad"] > 3)
+    await until(lambda: good.service.error is None and network.server.probes["bad"] > 3)
     told = health.outages
-    answered = room.server.by_host["good"]
-    room.server.probes.clear()
-    await until(lambda: room.server.probes["bad"] > 1)
+    answered = network.server.by_host["good"]
+    network.server.probes.clear()
+    await until(lambda: network.server.probes["bad"] > 1)
     assert health.outages == told <= 2
-    assert room.server.by_host["good"] > answered
+    assert network.server.by_host["good"] > answered
     bad.cable.cut = False
-    answered = room.server.by_host["bad"]
-    await until(lambda: room.server.by_host["bad"] > answered + 3)
+    answered = network.server.by_host["bad"]
+    await until(lambda: network.server.by_host["bad"] > answered + 3)
 
 
-async def test_what_a_backend_refuses_is_too_much_for_all_hosts_together(room: Room) -> None:
+async def test_what_a_backend_refuses_is_too_much_for_all_hosts_together(network: Network) -> None:
     """The limit that was learnt counts for the whole, and each host has its part of it."""
-    hosts = [await room.join(name, 8) for name in "ab"]
-    room.server.refuses_from = 7
+    hosts = [await network.join(name, 8) for name in "ab"]
+    network.server.refuses_from = 7
     for host in hosts:
         host.work(10)
-    await until(lambda: "throttle" in str(room.store.agreed) and _limit(room) < 7)
+    await until(lambda: "throttle" in str(network.store.agreed) and _limit(network) < 7)
     await until(lambda: all(host.service.error is None for host in hosts))
-    room.server.most = 0
-    answered = room.server.by_host.total()
-    await until(lambda: room.server.by_host.total() > answered + 100)
+    network.server.most = 0
+    answered = network.server.by_host.total()
+    await until(lambda: network.server.by_host.total() > answered + 100)
     assert sum(host.share for host in hosts) <= 7
-    assert room.server.most <= 7
+    assert network.server.most <= 7
 
 
-def _limit(room: Room) -> float:
-    (kept,) = room.store.agreed.values()
+def _limit(network: Network) -> float:
+    (kept,) = network.store.agreed.values()
     return float((json.loads(kept)["throttle"] or {"size": 99})["size"])
 
 
-async def test_what_one_host_learnt_of_a_backend_another_knows(room: Room) -> None:
+async def test_what_one_host_learnt_of_a_backend_another_knows(network: Network) -> None:
     """Without a restart, and without a request."""
     ledger = InMemoryLedger()
-    hosts = [await room.join(name, 8) for name in "ab"]
+    hosts = [await network.join(name, 8) for name in "ab"]
     for host in hosts:
         host.service.remember(ledger)
         host.work(1)
-    await until(lambda: min(room.server.by_host[host.name] for host in hosts) > 3)
+    await until(lambda: min(network.server.by_host[host.name] for host in hosts) > 3)
     one, two = [host.service.endpoints[0].backend for host in hosts]
     capabilities = one._capabilities
     capabilities._dialects["eye"] = replace(capabilities.known("eye"), combined=False)
@@ -328,23 +354,23 @@ async def test_what_one_host_learnt_of_a_backend_another_knows(room: Room) -> No
     assert one.learnt == two.learnt
 
 
-async def test_a_host_that_ends_gives_its_share_back(room: Room) -> None:
+async def test_a_host_that_ends_gives_its_share_back(network: Network) -> None:
     """Others need not wait until its lease ends."""
-    host = await room.join("a", 8)
+    host = await network.join("a", 8)
     host.work(10)
-    await until(lambda: room.server.in_flight == 8)
+    await until(lambda: network.server.in_flight == 8)
     await host.rest()
     await host.stack.aclose()
-    (kept,) = room.store.agreed.values()
+    (kept,) = network.store.agreed.values()
     assert json.loads(kept)["programs"] == {}
 
 
-async def test_an_idle_host_asks_nothing(room: Room) -> None:
-    """Whoever has nothing to send costs the database nothing."""
-    host = await room.join("a", 8)
+async def test_an_idle_host_costs_the_database_nothing(network: Network) -> None:
+    """Whoever has no photos needs no share."""
+    host = await network.join("a", 8)
     shared = host.service.endpoints[0].shared
     assert shared is not None
-    room.store.away = True  # whoever asks now fails
+    network.store.away = True  # whoever asks now fails
     with suppress(TimeoutError):
         async with asyncio.timeout(0.1):
             await asyncio.Event().wait()
