@@ -697,6 +697,11 @@ class InMemoryLedger:
         """See the port."""
         return None
 
+    @property
+    def troubles(self) -> Mapping[Path, str]:
+        """See the port."""
+        return {}
+
     async def ping(self) -> int:
         """See the port."""
         return threading.get_native_id()

@@ -316,6 +316,8 @@ def _problems(services: Services, arrivals: Arrivals, runner: Runner) -> Iterato
     if services.relay.trouble:
         outputs = printable(services.settings.journal_directory)
         yield Problem(kind="outputs", subject=outputs, text=services.relay.trouble)
+    for folder, trouble in services.ledger.troubles.items():
+        yield Problem(kind="root", subject=printable(folder), text=trouble)
     for root in arrivals.health():
         yield from _problems_of(root)
     for endpoint in () if runner.paused else services.endpoints:

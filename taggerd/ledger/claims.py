@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _OUT_OF_SIGHT = "this host does not see it as the host that found it did"
-_LOOK_AGAIN_SECONDS = 60.0
+_UNSEEN_SECONDS = 60.0
 
 
 # ── A claim begins ───────────────────────────────────────────────────────────────────────────────
@@ -207,7 +207,7 @@ def end(database: Database, claim: Claim, ending: Ending, *, now: float, max_att
             # The host that admitted it may see it: network file systems are a minute behind. If it
             # is gone, whoever watches the folder forgets it in time.
             ended = _put_back(
-                database, *held, now=now, reason=_OUT_OF_SIGHT, not_before=now + _LOOK_AGAIN_SECONDS
+                database, *held, now=now, reason=_OUT_OF_SIGHT, not_before=now + _UNSEEN_SECONDS
             )
         case Moved():
             _forget_files(database, claim, now)

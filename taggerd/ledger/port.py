@@ -489,6 +489,13 @@ class Ledger(Protocol):
     def stamp(self) -> object:
         """Return what differs once anybody has changed anything; wakes no thread."""
 
+    @property
+    def troubles(self) -> Mapping[Path, str]:
+        """What a person has to put right with import folders, by the folder; one line each.
+
+        Their names among several hosts; a folder that shows another tree than theirs.
+        """
+
     async def ping(self) -> int:
         """Return the native id of the thread that does the work, once it has time for that."""
 

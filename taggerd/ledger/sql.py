@@ -118,6 +118,11 @@ class SqlLedger(ABC):
         """Return a time that the ledger keeps by this host's clock."""
         return at
 
+    @property
+    def troubles(self) -> Mapping[Path, str]:
+        """See the port."""
+        return {}
+
     @in_thread
     def ping(self) -> int:
         """See the port."""

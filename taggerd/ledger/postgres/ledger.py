@@ -11,31 +11,36 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from taggerd.errors import StorageError
 from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
-from taggerd.ledger.postgres import faults, opening
+from taggerd.ledger.port import Deferred, Moved
+from taggerd.ledger.postgres import faults, opening, roots
 from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
 from taggerd.ledger.postgres.jobs import DEAD_SECONDS
 from taggerd.ledger.postgres.listening import Listening
+from taggerd.ledger.postgres.naming import Naming
+from taggerd.ledger.postgres.trees import Trees
 from taggerd.ledger.rows import PLAIN
 from taggerd.ledger.sql import SqlLedger, in_thread
 from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     import psycopg
 
     from taggerd.ledger.fleet import Change
-    from taggerd.ledger.port import Claim, Outgoing
+    from taggerd.ledger.port import Admitted, Claim, Ending, Outgoing, Waiting
     from taggerd.ledger.queries import Row
     from taggerd.ledger.rows import Paths
+    from taggerd.photo import PhotoFile
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -54,6 +59,7 @@ class PostgresLedger(SqlLedger):
     """
 
     _database: PostgresDatabase
+    _naming = Naming()
     fleet: PostgresFleet
     notices: tuple[str, ...] = ()
     migrated = ""
@@ -87,6 +93,7 @@ class PostgresLedger(SqlLedger):
         self._alive_at = -math.inf
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
+        self._trees: Trees | None = None
         database.connected = self._enter
 
     @classmethod
@@ -152,6 +159,8 @@ class PostgresLedger(SqlLedger):
             undo.callback(database.close)
             await ledger.beat()
             await ledger.recover()
+            if isinstance(paths, Naming):
+                await ledger._agree(paths, alone=exclusive)
             undo.pop_all()
         ledger._listening = listening
         listening.start()
@@ -206,7 +215,8 @@ class PostgresLedger(SqlLedger):
 
     @property
     def _who(self) -> dict[str, str | int]:
-        return {"owner": self._me, "host": socket.gethostname(), "pid": os.getpid()}
+        host = self._database.paths.host or socket.gethostname()
+        return {"owner": self._me, "host": host, "pid": os.getpid()}
 
     def _enter(self) -> None:
         """Be known as alive, on a new connection: we may have been taken for dead."""
@@ -266,11 +276,108 @@ class PostgresLedger(SqlLedger):
         except ValueError:  # another one has become it in the same moment
             return False
 
+    # Named roots.
+
+    @in_thread
+    def _agree(self, wanted: Naming, *, alone: bool) -> None:
+        """Name paths as the other hosts do; see :mod:`taggerd.ledger.postgres.roots`."""
+        agreed = roots.agree(self._database, wanted, self._me, alone=alone)
+        self._database.paths = self._naming = agreed.naming
+        self._trees = Trees(agreed, self._sample)
+
+    @in_thread
+    def _sample(self, root: str, device: int) -> Sequence[PhotoFile]:
+        return roots.sample(self._database, self._naming, root, device)
+
+    @property
+    def troubles(self) -> Mapping[Path, str]:
+        """See the port."""
+        return {} if self._trees is None else self._trees.troubles
+
+    async def _reachable(self, within: Sequence[Path] | None) -> Sequence[Path] | None:
+        """Return *within* without the roots that are out of sight, or show another tree."""
+        if self._trees is None or within is None:
+            return within
+        await self._trees.ready()
+        unusable = self._trees.unusable
+        return [
+            Path(os.fsdecode(low))
+            for each in within
+            for low, _ in self._naming.ranges(each, without=unusable)
+        ]
+
+    async def _refuse_another_tree(self, paths: Iterable[Path]) -> None:
+        if self._trees is not None:
+            await self._trees.ready()
+            self._trees.refuse_another(paths)
+
+    async def admit(
+        self,
+        files: Iterable[PhotoFile],
+        *,
+        again: bool = False,
+        sidecars: bool = True,
+        run: str | None = None,
+    ) -> Admitted:
+        """See the port. StorageError also where a root shows another tree."""
+        files = list(files)
+        await self._refuse_another_tree(dict.fromkeys(file.path.parent for file in files))
+        return await super().admit(files, again=again, sidecars=sidecars, run=run)
+
+    async def missing(
+        self, below: Path, paths: Collection[Path], *, grace_seconds: float
+    ) -> list[Path]:
+        """See the port. StorageError also where a root shows another tree."""
+        await self._refuse_another_tree([below])
+        return await super().missing(below, paths, grace_seconds=grace_seconds)
+
+    async def claim(  # noqa: PLR0913 - as the port
+        self,
+        limit: int,
+        *,
+        within: Sequence[Path] | None,
+        run: str,
+        now: float,
+        ignore_pause: bool = False,
+        slow: bool | None = None,
+    ) -> list[Claim]:
+        """See the port."""
+        within = await self._reachable(within)
+        return await super().claim(
+            limit, within=within, run=run, now=now, ignore_pause=ignore_pause, slow=slow
+        )
+
+    async def waiting(
+        self, within: Sequence[Path] | None, run: str, *, slow: bool | None = None
+    ) -> Waiting:
+        """See the port."""
+        return await super().waiting(await self._reachable(within), run, slow=slow)
+
+    async def end(self, claim: Claim, ending: Ending) -> bool:
+        """See the port. The record is kept with the names of roots."""
+        if (
+            self._trees is not None
+            and not isinstance(ending, Deferred | Moved)
+            and ending.record is not None
+        ):
+            line = self._naming.portable(ending.record.line)
+            ending = replace(ending, record=replace(ending.record, line=line))
+        return await super().end(claim, ending)
+
+    async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
+        """See the port. Paths are this host's, where it has them."""
+        lines = await super().outbox(limit, stream)
+        if self._trees is None:
+            return lines
+        return [replace(each, line=self._naming.readable(each.line)) for each in lines]
+
     async def close(self) -> None:
         """See the port."""
         if self._closed:
             return
         self._closed = True
+        if self._trees is not None:
+            self._trees.close()
         await self._fall_silent()
         # What cannot be put back now is recovered later, as that of a dead owner.
         with suppress(StorageError):

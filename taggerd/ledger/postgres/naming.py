@@ -11,6 +11,8 @@ a relative :class:`~pathlib.Path` that reads as it is kept, ``archive:/2025/06/I
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING
 from taggerd.ledger.rows import Paths, folder_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _OF_ROOT = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_-]*):/")
 
@@ -106,6 +108,14 @@ class Naming(Paths):
         """Say whether what is kept as *stored* has a path on this host."""
         return any(stored.startswith(kept) for _, kept in self._mounts)
 
+    def portable(self, line: str) -> str:
+        """Return a journal *line* of this host with its paths as they are kept."""
+        return _with_paths(line, self.stored)
+
+    def readable(self, line: str) -> str:
+        """Return a *line* that was kept with the paths of this host, where they have one."""
+        return _with_paths(line, lambda path: os.fsencode(self.path(os.fsencode(path))))
+
     @property
     def names(self) -> tuple[str, ...]:
         """The named roots that this host has, in the order of their names."""
@@ -137,6 +147,28 @@ def root_of(stored: bytes) -> str:
 def host_of(stored: bytes) -> str:
     """Return the host that alone has what is kept as *stored*; empty: any that has its root."""
     return stored[1:].partition(b"/")[0].decode() if stored.startswith(b"@") else ""
+
+
+_PATHS = ("files", "sidecars", "embedded")
+"""Where a record has lists of paths."""
+
+
+def _with_paths(line: str, translated: Callable[[Path], bytes]) -> str:
+    """Return the JSON of a record with its paths *translated*; any other line as it is."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    if not isinstance(said, dict) or not isinstance(said.get("image"), str):
+        return line
+    said["image"] = os.fsdecode(translated(Path(said["image"])))
+    if isinstance(exact := said.get("image_base64"), str):
+        path = translated(Path(os.fsdecode(base64.b64decode(exact))))
+        said["image_base64"] = base64.b64encode(path).decode()
+    for key in _PATHS:
+        if isinstance(paths := said.get(key), list):
+            said[key] = [os.fsdecode(translated(Path(str(each)))) for each in paths]
+    return json.dumps(said, ensure_ascii=False)
 
 
 def nestings(roots: Mapping[str, Path]) -> dict[str, tuple[str, bytes]]:

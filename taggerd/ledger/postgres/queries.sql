@@ -760,3 +760,83 @@ WHERE day BETWEEN :since AND :until AND number > :behind ORDER BY number LIMIT :
 
 -- name: journalled_days
 SELECT DISTINCT day FROM taggerd.journalled;
+
+-- ── Named roots ──────────────────────────────────────────────────────────────────────────────────
+
+-- name: lock_roots
+SELECT pg_advisory_xact_lock(hashtext('taggerd.roots'));
+
+-- name: living_hosts
+SELECT DISTINCT host FROM taggerd.owners WHERE owner <> :owner;
+
+-- name: roots
+SELECT name, marker, outside, below FROM taggerd.roots ORDER BY name;
+
+-- name: mounts
+SELECT root, host, path FROM taggerd.mounts ORDER BY since, host;
+
+-- name: new_root
+INSERT INTO taggerd.roots (name, marker) VALUES (:name, :marker) ON CONFLICT DO NOTHING;
+
+-- name: nest_root
+UPDATE taggerd.roots SET outside = :outside, below = :below WHERE name = :name;
+
+-- name: rename_root
+UPDATE taggerd.roots SET name = :new WHERE name = :old;
+
+-- name: rename_outside
+UPDATE taggerd.roots SET outside = :new WHERE outside = :old;
+
+-- name: put_mount
+INSERT INTO taggerd.mounts (root, host, path) VALUES (:root, :host, :path)
+ON CONFLICT (root, host) DO UPDATE SET path = excluded.path;
+
+-- name: drop_mount
+DELETE FROM taggerd.mounts WHERE root = :root AND host = :host;
+
+-- name: folders_between
+SELECT id, path FROM taggerd.folders WHERE path >= :low AND path < :high;
+
+-- name: rename_folders
+UPDATE taggerd.folders AS f
+SET path = CAST(:new AS bytea) || substring(f.path FROM CAST(:skip AS integer))
+WHERE f.path >= :low AND f.path < :high AND NOT EXISTS (
+    SELECT 1 FROM taggerd.folders AS o
+    WHERE o.path = CAST(:new AS bytea) || substring(f.path FROM CAST(:skip AS integer))
+);
+
+-- name: rename_corrections
+UPDATE taggerd.corrections
+SET photo = CAST(:new AS bytea) || substring(photo FROM CAST(:skip AS integer))
+WHERE photo >= :low AND photo < :high;
+
+-- name: stems
+SELECT DISTINCT stem FROM taggerd.files WHERE folder = :folder;
+
+-- name: stem_photos
+SELECT id, state, recorded OR state = 'quarantined' OR sidecars_written AS ahead
+FROM taggerd.photos WHERE folder = :folder AND stem = :stem;
+
+-- name: forget_stem
+WITH photos AS (DELETE FROM taggerd.photos WHERE folder = :folder AND stem = :stem)
+DELETE FROM taggerd.files WHERE folder = :folder AND stem = :stem;
+
+-- name: move_files
+UPDATE taggerd.files SET folder = :target WHERE folder = :folder AND stem = :stem;
+
+-- name: move_photos
+UPDATE taggerd.photos SET folder = :target WHERE folder = :folder AND stem = :stem;
+
+-- name: sample
+-- From folders chosen by chance: the newest files alone may not be seen everywhere yet.
+SELECT f.path AS folder, stem, suffix, size, mtime_ns, device
+FROM (
+    SELECT id, path FROM taggerd.folders WHERE path >= :low AND path < :high
+    ORDER BY random() LIMIT CAST(:limit AS integer)
+) AS f
+CROSS JOIN LATERAL (
+    SELECT stem, suffix, size, mtime_ns, device FROM taggerd.files
+    WHERE files.folder = f.id AND missing_since IS NULL AND host = ANY(string_to_array(:hosts, ','))
+    LIMIT CAST(:limit AS integer)
+) AS files
+ORDER BY random() LIMIT CAST(:limit AS integer);

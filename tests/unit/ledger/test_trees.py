@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd import files
-from taggerd.ledger.postgres.trees import MARKER, look
+from taggerd.ledger.postgres.trees import MARKER, compare
 from taggerd.photo import PhotoFile, Stamp
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def test_the_tree_is_known_by_its_files_wherever_it_is_mounted(tree: Path, tmp_p
     here = tmp_path / "mnt"
     shutil.copytree(tree, here)  # keeps times
     sample = known(tree, here)
-    assert look(here, ID, sample).state == "same"
+    assert compare(here, ID, sample).state == "same"
     for photo in sorted(here.rglob("*.jpg"))[:5]:
         photo.unlink()
-    assert look(here, ID, sample).state == "same"
-    assert look(here, ID, []).state == "unknown"
-    assert look(here, ID, []).usable
+    assert compare(here, ID, sample).state == "same"
+    assert compare(here, ID, []).state == "unknown"
+    assert compare(here, ID, []).usable
 
 
 def test_another_tree_is_told_with_what_was_seen(tree: Path, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_another_tree_is_told_with_what_was_seen(tree: Path, tmp_path: Path) -> 
     here = tmp_path / "mnt"
     (here / "2020").mkdir(parents=True)
     (here / "2020" / "IMG_0.jpg").write_bytes(b"another camera's")
-    seen = look(here, ID, known(tree, here))
+    seen = compare(here, ID, known(tree, here))
     assert (seen.state, seen.usable) == ("another", False)
     assert seen.text == ("of 10 photos known in it 9 are not there, 1 have another size or time")
 
@@ -73,20 +73,20 @@ def test_what_is_still_being_copied_is_another_tree_until_half_is_there(
     for file, photo in zip(sample, sorted(tree.rglob("*.jpg")), strict=True):
         file.path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(photo, file.path)
-        states.append(look(here, ID, sample).state)
+        states.append(compare(here, ID, sample).state)
     assert states == ["another"] * 4 + ["same"] * 6
 
 
 def test_what_is_not_mounted_is_away(tree: Path, tmp_path: Path) -> None:
     """No folder, an empty one, and one that is no folder are out of sight, and not another tree."""
     here = tmp_path / "mnt"
-    assert look(here, ID, known(tree, here)).state == "away"
+    assert compare(here, ID, known(tree, here)).state == "away"
     here.mkdir()
-    assert look(here, ID, known(tree, here)).text == "it is empty: is its disk mounted?"
-    assert look(here, ID, []).usable  # a new root
+    assert compare(here, ID, known(tree, here)).text == "it is empty: is its disk mounted?"
+    assert compare(here, ID, []).usable  # a new root
     here.rmdir()
     here.write_text("")
-    assert look(here, ID, known(tree, here)).state == "away"
+    assert compare(here, ID, known(tree, here)).state == "away"
 
 
 def test_a_marker_decides(tree: Path, tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_a_marker_decides(tree: Path, tmp_path: Path) -> None:
     here = tmp_path / "mnt"
     here.mkdir()
     (here / MARKER).write_text(f"{ID}\n")
-    assert look(here, ID, known(tree, here)).state == "same"
+    assert compare(here, ID, known(tree, here)).state == "same"
     (tree / MARKER).write_text("other")
-    seen = look(tree, ID, known(tree, tree))
+    seen = compare(tree, ID, known(tree, tree))
     assert seen.state == "another"
     assert seen.text == f"its {MARKER} holds 'other' and not {ID!r}"
     (tree / MARKER).write_text("")
-    assert look(tree, ID, known(tree, tree)).state == "same"
+    assert compare(tree, ID, known(tree, tree)).state == "same"

@@ -18,3 +18,20 @@ CREATE TABLE taggerd.mounts (
     since  timestamptz NOT NULL DEFAULT now(),     -- who came first shows the right tree
     PRIMARY KEY (root, host)
 );
+
+-- Photos wait in the queue of their root: one that gets another name takes them along.
+CREATE FUNCTION taggerd.folder_renamed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    now_in text := taggerd.queue_of(NEW.path);
+BEGIN
+    IF now_in <> taggerd.queue_of(OLD.path) THEN
+        UPDATE taggerd.photos SET queue = now_in WHERE folder = NEW.id;
+        UPDATE taggerd.procrastinate_jobs SET queue_name = now_in
+        WHERE id IN (SELECT job FROM taggerd.photos WHERE folder = NEW.id AND job IS NOT NULL);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER folder_renamed AFTER UPDATE OF path ON taggerd.folders
+    FOR EACH ROW EXECUTE FUNCTION taggerd.folder_renamed();
