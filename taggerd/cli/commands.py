@@ -78,7 +78,7 @@ COMMANDS = {
     ),
     "help": Command("topics:show_topic", "Show a chapter of the documentation."),
     "config": Command("config:app", "Write, show and check the settings."),
-    "ledger": Command("ledger:app", "Back up the queue and the answers."),
+    "ledger": Command("ledger:app", "Look after the queue and the answers: back up, share, move."),
     "service": Command("service:app", "Install, remove and look at the service that systemd runs."),
 }
 """In the order of ``taggerd --help``; groups last, as Typer has them."""

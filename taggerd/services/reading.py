@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from taggerd import ledger
-from taggerd.errors import StartError
 from taggerd.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from taggerd.ledger import LedgerReader
     from taggerd.settings import Settings
 
 T = TypeVar("T")
-
-
-@contextmanager
-def postgres_installed() -> Iterator[None]:
-    """Say what to install where an import inside fails.
-
-    Raises:
-        StartError: taggerd[postgres] is not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        message = (
-            f"ledger.url needs what is not installed ({error}): pip install 'taggerd[postgres]'"
-        )
-        raise StartError(message) from error
 
 
 def read_ledger(settings: Settings, work: Callable[[LedgerReader], T]) -> T | None:
@@ -44,9 +26,9 @@ def read_ledger(settings: Settings, work: Callable[[LedgerReader], T]) -> T | No
     url = settings.ledger.url
     if url is None:
         return ledger.read_ledger(settings.state_directory, work)
-    with postgres_installed():
-        from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - an extra
-        from taggerd.ledger.postgres.reading import read_shared  # noqa: PLC0415 - likewise
+    from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - an extra
+    from taggerd.ledger.postgres.reading import read_shared  # noqa: PLC0415 - likewise
+
     paths = Naming(settings.service.host_name, settings.arrivals.named)
     return read_shared(url.get_secret_value(), work, paths=paths)
 
@@ -63,8 +45,8 @@ def make_journal(settings: Settings, *, whole: bool = False) -> Journal:
     """
     url, elsewhere = settings.ledger.url, None
     if whole and url is not None:
-        with postgres_installed():
-            from taggerd.ledger.postgres.reading import SharedJournal  # noqa: PLC0415 - an extra
+        from taggerd.ledger.postgres.reading import SharedJournal  # noqa: PLC0415 - an extra
+
         elsewhere = SharedJournal(url.get_secret_value())
     return Journal(
         settings.journal_directory,

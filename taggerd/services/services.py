@@ -22,7 +22,7 @@ from taggerd.services.factories import (
     read_vocabulary,
 )
 from taggerd.services.pools import open_pools
-from taggerd.services.reading import make_journal, postgres_installed
+from taggerd.services.reading import make_journal
 from taggerd.services.settings_history import SettingsHistory, recall_history
 from taggerd.workers.build import RUNNING
 
@@ -181,9 +181,9 @@ async def _open_shared(
         StartError: taggerd[postgres] is not installed, or the ledger cannot be used.
         StorageError: the server cannot be used now.
     """
-    with postgres_installed():
-        from taggerd.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - an extra
-        from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - likewise
+    from taggerd.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - an extra
+    from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - likewise
+
     assert settings.ledger.url is not None  # noqa: S101 - for the type checker
     return await PostgresLedger.open(
         settings.ledger.url.get_secret_value(),

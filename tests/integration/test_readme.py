@@ -26,6 +26,8 @@ ELSEWHERE = {
     "taggerd setup": "tests/integration/test_setup.py",
     "taggerd web": "tests/browser",
     "rm -f ledger": "tests/integration/test_backup.py",
+    "taggerd ledger ": "tests/integration/test_ledger_commands.py, tests/faults/test_ledger_move.py",
+    "systemctl ": "tests/systemd/booted",
     "ollama ": "a person: the tests install no model of several gigabytes",
     "vllm ": "a person, likewise",
     "llama-server ": "a person, likewise",

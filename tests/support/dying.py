@@ -105,6 +105,31 @@ ACCEPTING = (
 )
 """From there to its sidecar."""
 
+MOVING_IN = (
+    "_refuse_others:after",
+    "_copy_in:before",
+    "_copy_in:after",
+    "keep:before",
+    "keep:after",
+    "write:before",
+    "write:after",
+    "_name_old:before",
+    "_name_old:after",
+    "remove:before",
+    "remove:after",
+)
+"""From the state directory into a database."""
+
+MOVING_OUT = (
+    "_copy_out:before",
+    "_copy_out:after",
+    "keep:before",
+    "keep:after",
+    "_name_new:before",
+    "_name_new:after",
+)
+"""And back."""
+
 BOUNDARIES = (*ADMITTED, *IN_AN_ATTEMPT, *TO_THE_JOURNAL)
 
 
@@ -259,6 +284,18 @@ def _wrap_release(fuse: _Fuse) -> None:
     _around(files, "rename_new", fuse)
 
 
+def _wrap_moving(fuse: _Fuse) -> None:
+    if fuse.where not in {*MOVING_IN, *MOVING_OUT}:
+        return
+    from taggerd.ledger.moved import Departure  # noqa: PLC0415 - only in the program that dies
+    from taggerd.ledger.postgres import move, moving  # noqa: PLC0415 - likewise
+
+    for name in ("_refuse_others", "_copy_in", "_name_old", "_copy_out", "_name_new"):
+        _around(move, name, fuse)
+    for owner, name in ((Departure, "write"), (moving.Move, "keep"), (moving.Move, "remove")):
+        _around(owner, name, fuse)
+
+
 def dying_call(
     where: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:  # noqa: ANN401 - the function's
@@ -325,11 +362,12 @@ def _wrap_replacing(point: str) -> None:
 def main() -> int:
     """Run the program until it comes to the boundary."""
     where, count, *arguments = sys.argv[1:]
-    if where not in {*BOUNDARIES, *FOLLOWING, *HOLDING, *ACCEPTING}:
+    if where not in {*BOUNDARIES, *FOLLOWING, *HOLDING, *ACCEPTING, *MOVING_IN, *MOVING_OUT}:
         sys.exit(f"no such boundary: {where}")
     fuse = _Fuse(where, int(count))
     for wrap in (_wrap_ledger, _wrap_workers, _wrap_journal, _wrap_pipeline, _wrap_release):
         wrap(fuse)
+    _wrap_moving(fuse)
     from taggerd import cli  # noqa: PLC0415 - after its functions are wrapped
 
     return cli.main(arguments)

@@ -6,6 +6,7 @@ user at most.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[Exception], str], .
     ),
     (
         (errors.DiskFull, errors.OutOfMemory, errors.IoError),
-        StorageError,
+        LedgerAway,
         "the ledger's server cannot write ({}): make room there",
     ),
     (
@@ -53,17 +54,17 @@ _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[Exception], str], .
     ),
     (
         (errors.InsufficientPrivilege,),
-        StorageError,
+        LedgerAway,
         "the ledger cannot be used ({}): give this role its rights",
     ),
     (
         (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
-        StorageError,
+        LedgerAway,
         "the database holds no ledger of this version ({}): taggerd ledger check",
     ),
     (
         (errors.QueryCanceled, errors.LockNotAvailable),
-        StorageError,
+        LedgerAway,
         "the ledger is busy ({})",
     ),
     (
@@ -78,6 +79,16 @@ _REFUSED = (
     errors.InvalidAuthorizationSpecification,
     errors.InvalidCatalogName,
 )
+
+_REFUSAL = re.compile(
+    "password authentication failed|no password supplied|no pg_hba.conf entry"
+    "|authentication failed for user|permission denied for"
+    "|certificate verify failed|does not match host name|root certificate file"
+    "|server does not support SSL|no encryption"
+    '|(database|role) ".*" does not exist|is not permitted to log in'
+    "|no such (user|database)"  # PgBouncer
+)
+"""Not a limit on connections, which names its role or database as well."""
 
 
 def described(error: psycopg.Error) -> str:
@@ -101,8 +112,9 @@ def mapped() -> Iterator[None]:
     Raises:
         Again: the transaction was undone, and is to be repeated.
         ValueError: the database does not take a value.
-        LedgerAway: the server cannot be reached, restarts, or takes no changes.
-        StorageError: its disk is full, or it refuses.
+        LedgerAway: the server cannot be reached, restarts, takes no changes, has a full disk, or
+            refuses us.
+        StorageError: what nobody foresaw.
     """
     try:
         yield
@@ -131,15 +143,4 @@ def _is_refusal(error: psycopg.OperationalError) -> bool:
     if isinstance(error, _REFUSED):
         return True
     said = str(error)
-    return any(
-        text in said
-        for text in (
-            "password authentication failed",
-            "no password supplied",
-            "no pg_hba.conf entry",
-            "certificate verify failed",
-            "does not match host name",
-            'database "',
-            'role "',
-        )
-    )
+    return _REFUSAL.search(said) is not None

@@ -15,6 +15,7 @@ import psycopg
 from taggerd.errors import StartError
 from taggerd.ledger.postgres import faults, jobs
 from taggerd.ledger.postgres.database import connect
+from taggerd.ledger.postgres.moving import refuse_moving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 SCHEMA = "taggerd"
 """Everything of ours lies in it."""
 _LOCK = b"SELECT pg_advisory_xact_lock(hashtext('taggerd.schema'))"
+LIVING = b"""
+SELECT DISTINCT host FROM taggerd.owners JOIN taggerd.procrastinate_workers AS w ON w.id = worker
+WHERE last_heartbeat > now() - interval '30 s' ORDER BY host
+"""
+"""The hosts on which a program gave a sign of life."""
 _VERSIONS = b"""
 CREATE TABLE IF NOT EXISTS taggerd.schema_versions (
     version  integer PRIMARY KEY,
@@ -105,12 +111,14 @@ def check(url: str) -> int:
     """Return the version of the schema, which is this taggerd's.
 
     Raises:
-        StartError: it is another one, there is none, or the server refuses us.
+        StartError: it is another one, there is none, its rows are being moved or were, or the
+            server refuses us.
         LedgerAway: it cannot be reached now.
     """
     with _connected(url) as connection:
         version = version_of(connection)
-    refuse_other_version(version)
+        refuse_other_version(version)
+        refuse_moving(connection)
     return version
 
 
@@ -136,18 +144,36 @@ def upgrade(url: str) -> bool:
     return _take_steps(url, new=False)
 
 
+def _has_schema(connection: psycopg.Connection[Row]) -> bool:
+    found = connection.execute(b"SELECT to_regnamespace('taggerd') AS schema").fetchone()
+    return found is not None and found["schema"] is not None
+
+
+def _refuse_living(connection: psycopg.Connection[Row]) -> None:
+    """Refuse to change tables under programs that know them as they are."""
+    rows = connection.execute(LIVING).fetchall()
+    if hosts := ", ".join(str(row["host"]) for row in rows):
+        message = f"taggerd runs with the older schema on {hosts}: stop it there, then upgrade"
+        raise StartError(message)
+
+
 def _take_steps(url: str, *, new: bool) -> bool:
     """Take the steps that are missing, all or none; return whether there were any."""
     with _connected(url) as connection:
         connection.execute(b"BEGIN")
         connection.execute(_LOCK)
+        # From here on no table is waited for longer: everybody else would wait behind us.
+        connection.execute(b"SET LOCAL lock_timeout = '5s'")
         version = version_of(connection)
         if version == newest_version() and jobs.is_current(connection):
             return False
         if (version == 0) is not new or version > newest_version():
             refuse_other_version(version)
+        if not new:
+            _refuse_living(connection)
         if new:
-            connection.execute(b"CREATE SCHEMA IF NOT EXISTS taggerd")
+            if not _has_schema(connection):  # IF NOT EXISTS wants the right to make it anyway
+                connection.execute(b"CREATE SCHEMA taggerd")
             connection.execute(_VERSIONS)
         jobs.install(connection)
         for step in steps():

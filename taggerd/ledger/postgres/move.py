@@ -1,0 +1,500 @@
+"""Moves a ledger from the state directory into a database, or back: whole or not at all.
+
+Rows are copied in one transaction, read back and compared. Until the step that decides (▶) the old
+ledger is in force and the new one refuses to be opened; from then on it is the other way round::
+
+      into a database                              into the state directory
+      ───────────────                              ────────────────────────
+      rows, and a note that they arrive            all rows in a file of another name
+    ▶ ledger.moved in the state directory        ▶ a note that the rows have left
+      ledger.sqlite gets another name              the file gets its name
+      the note is removed                          ledger.moved is removed
+
+Whatever was cut short, the same command again finishes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+import uuid
+from contextlib import closing, contextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from psycopg import sql
+from psycopg.rows import tuple_row
+from psycopg.types.numeric import IntDumper
+
+from taggerd.errors import StartError, StorageError
+from taggerd.files import fsync_folder
+from taggerd.ledger import claims
+from taggerd.ledger.database import connect_read_only, named_row
+from taggerd.ledger.moved import FILE, Departure
+from taggerd.ledger.opening import DATABASE, has_ledger, open_database, refuse_shared
+from taggerd.ledger.owners import Lock, daemon_pid
+from taggerd.ledger.postgres import faults, opening
+from taggerd.ledger.postgres.administration import connected
+from taggerd.ledger.postgres.moving import NOTE, Move
+from taggerd.ledger.schema import migrate
+from taggerd.photo import printable
+from taggerd.settings.permissions import open_own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from psycopg import Connection
+
+    from taggerd.ledger.postgres.naming import Naming
+
+TABLES = (
+    *("folders", "contents", "photos", "files", "answers", "held"),
+    *("outbox", "notices", "pause", "notes", "corrections", "spending"),
+)
+"""In the order in which they are filled: the photos' triggers read folders. Claims and requests
+belong to programs, all of which have ended."""
+_OF_PHOTOS = ("photos", "folders", "contents", "outbox", "corrections", "notices")
+"""A database with none of these rows is empty: a program that was merely started leaves notes."""
+SCHEMA = "taggerd"
+_STAMP = frozenset({"size", "mtime_ns", "inode", "device"})
+_INT64 = range(-(2**63), 2**63)
+
+
+class Moved(NamedTuple):
+    """What has moved."""
+
+    photos: int
+    answers: int
+    kept: str = ""
+    """The old file's name since."""
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Connection[Any]]:
+    """Connect to the database at *url*, which holds a ledger of this version; errors as ours.
+
+    Raises:
+        StartError: it does not, or the server refuses us.
+        LedgerAway: it cannot be reached now.
+    """
+    with connected(url) as connection, faults.mapped():
+        connection.row_factory = tuple_row  # type: ignore[assignment]
+        connection.adapters.register_dumper(int, IntDumper)  # FETCH takes no text for a number
+        yield connection
+
+
+# ── Into a database ──────────────────────────────────────────────────────────────────────────────
+
+
+def move_in(
+    directory: Path, connection: Connection[Any], naming: Naming, to: str, now: float
+) -> Moved:
+    """Move the ledger of the state *directory* into a database; see the module.
+
+    Args:
+        directory: nobody else may use it.
+        connection: to the database, in no transaction; it needs the rights of a service alone.
+        naming: how this host's paths are kept there.
+        to: the database's address, without a password.
+        now: seconds since the epoch.
+
+    Raises:
+        StartError: one of the two is in use, is not empty, or cannot be used.
+        StorageError: a disk is full or failing, or the database is away: run it again.
+    """
+    refuse_shared(directory)
+    with _alone(directory):
+        departure = Departure.of(directory)
+        move = Move.of(connection)
+        if departure is None:
+            departure = _fill(directory, connection, naming, to, now)
+        elif departure.to != to or (move is not None and move.id != departure.id):
+            message = (
+                f"the ledger of {printable(directory)} was moved to {departure.to} already: set "
+                "ledger.url to that"
+            )
+            raise StartError(message)
+        _name_old(directory, departure)
+    with connection.transaction():
+        photos, answers = (_count(connection, name) for name in ("photos", "answers"))
+        if (move := Move.of(connection)) is not None:
+            move.remove(connection)
+    return Moved(photos, answers, departure.kept)
+
+
+def _fill(
+    directory: Path, connection: Connection[Any], naming: Naming, to: str, now: float
+) -> Departure:
+    """Fill the database, and decide that it is the ledger from now on."""
+    if not has_ledger(directory):
+        message = f"there is no ledger in {printable(directory)}: nothing to move"
+        raise StartError(message)
+    move = Move(uuid.uuid4().hex, f"{naming.host}:{directory}", now, arrives=True)
+    with _opened(directory, now) as source, _disk(directory):
+        with _exclusively(connection):
+            _refuse_others(connection, move, to)
+            for name in reversed(TABLES):  # what was cut short, or has left
+                connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(name)))
+            for table in _tables(source):
+                _copy_in(table, source, connection, naming)
+            move.keep(connection)
+        departure = Departure(id=move.id, to=to, at=now, kept=_name_aside(directory, now))
+        departure.write(directory)
+    return departure
+
+
+def _refuse_others(connection: Connection[Any], move: Move, to: str) -> None:
+    """Refuse a database with rows that are a ledger, or that another *move* brings."""
+    before = Move.of(connection)
+    if before is None and any(_has_rows(connection, name) for name in _OF_PHOTOS):
+        message = f"{to} is not empty: a ledger is moved into an empty database only"
+        raise StartError(message)
+    if before is not None and before.arrives and before.other != move.other:
+        message = f"another ledger is being moved there, from {printable(before.other)}"
+        raise StartError(message)
+
+
+def _name_old(directory: Path, departure: Departure) -> None:
+    """Give the old ledger its other name, if it has not got it yet."""
+    with _disk(directory), suppress(FileNotFoundError):
+        (directory / DATABASE).rename(directory / departure.kept)
+        fsync_folder(directory)
+
+
+def _copy_in(
+    table: _Table, source: sqlite3.Connection, connection: Connection[Any], naming: Naming
+) -> None:
+    """Copy a table, and read it back.
+
+    Raises:
+        StorageError: another set of rows came back.
+    """
+    sent, kept = _Sum(), _Sum()
+    own = [naming.host] if table.name == "files" else []  # whose inodes they are
+    columns = "{columns}, host" if own else "{columns}"
+    copying = table.statement(f"COPY {{table}} ({columns}) FROM STDIN")
+    with connection.cursor() as cursor, cursor.copy(copying) as copy:
+        for row in source.execute(table.selection):
+            values = table.named(row, naming)
+            if not table.is_ours(values):
+                copy.write_row([*map(_storable, values), *own])
+                sent.add(values)
+    if "id" in table.columns:
+        connection.execute(
+            table.statement(
+                "SELECT setval(pg_get_serial_sequence({name}, 'id'), max(id)) FROM {table} "
+                "HAVING max(id) IS NOT NULL AND pg_get_serial_sequence({name}, 'id') IS NOT NULL"
+            )
+        )
+    for row in _rows(table, connection):
+        kept.add(row)
+    sent.compare(kept, table.name)
+
+
+def _storable(value: object) -> object:
+    """Return what PostgreSQL takes: its texts have no NUL."""
+    return value.replace("\x00", "\\u0000") if isinstance(value, str) else value
+
+
+# ── Into the state directory ─────────────────────────────────────────────────────────────────────
+
+
+def move_out(directory: Path, connection: Connection[Any], naming: Naming, now: float) -> Moved:
+    """Move the ledger of a database into the state *directory*; see the module.
+
+    Args:
+        directory: has no ledger, or the one that was moved to that database.
+        connection: to the database, in no transaction; it needs the rights of a service alone.
+        naming: where the folders that are kept there lie on this host.
+        now: seconds since the epoch.
+
+    Raises:
+        StartError: the database is in use, or holds photos that have no path on this host; or there
+            is a ledger in the directory.
+        StorageError: a disk is full or failing, or the database is away: run it again.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refuse_shared(directory)
+    here = f"{naming.host}:{directory}"
+    with _alone(directory), _disk(directory):
+        move = Move.of(connection)
+        if move is None:
+            if has_ledger(directory):
+                message = f"there is a ledger in {printable(directory)} already: move it away"
+                raise StartError(message)
+            move = _write_out(directory, connection, naming, now)
+        elif move.arrives or move.other != here:
+            raise StartError(move.message)
+        _name_new(directory, move)
+        (directory / FILE).unlink(missing_ok=True)
+        fsync_folder(directory)
+    with connection.transaction():
+        return Moved(_count(connection, "photos"), _count(connection, "answers"))
+
+
+def _name_new(directory: Path, move: Move) -> None:
+    """Give the new ledger its name, if it has not got it yet; nobody opens it before."""
+    with suppress(FileNotFoundError):
+        _part(directory, move.id).rename(directory / DATABASE)
+    fsync_folder(directory)
+
+
+def _write_out(directory: Path, connection: Connection[Any], naming: Naming, now: float) -> Move:
+    """Write all rows into a file, and decide that it is the ledger from now on."""
+    move = Move(uuid.uuid4().hex, f"{naming.host}:{directory}", now, arrives=False)
+    part = _part(directory, move.id)
+    for left in directory.glob(_part(directory, "*").name):
+        left.unlink()
+    os.close(open_own(part, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+    with _exclusively(connection):
+        _refuse_strangers(connection, naming)
+        with closing(sqlite3.connect(part, isolation_level=None)) as target:
+            target.row_factory = named_row
+            migrate(target, part)
+            target.execute("BEGIN")
+            for table in _tables(target):
+                _copy_out(table, connection, target, naming)
+            target.execute("COMMIT")
+        descriptor = open_own(part)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fsync_folder(directory)
+        move.keep(connection)
+    return move
+
+
+def _copy_out(
+    table: _Table, connection: Connection[Any], target: sqlite3.Connection, naming: Naming
+) -> None:
+    sent, kept = _Sum(), _Sum()
+    marks = ", ".join("?" * len(table.columns))
+    insertion = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({marks})"  # noqa: S608 - the schema's own
+    for row in _rows(table, connection):
+        if not table.is_ours(row):
+            sent.add(row)
+            values = table.unnamed(row, naming)
+            target.execute(insertion, [v if _fits(v) else str(v) for v in values])
+    for values in target.execute(table.selection):
+        kept.add(table.named(values, naming))
+    sent.compare(kept, table.name)
+
+
+def _fits(value: object) -> bool:
+    return not isinstance(value, int) or value in _INT64
+
+
+def _refuse_strangers(connection: Connection[Any], naming: Naming) -> None:
+    """Refuse a database with photos in folders that have no path on this host."""
+    rows = connection.execute("SELECT path FROM folders").fetchall()
+    paths = [bytes(path) for (path,) in rows]
+    strangers = [path for path in paths if not naming.is_here(path)]
+    if strangers:
+        first = printable(Path(os.fsdecode(min(strangers))))
+        message = (
+            f"{len(strangers)} folders have no path on this machine, the first is {first}: name "
+            "their roots in arrivals.roots, or move the ledger on a machine that has them all"
+        )
+        raise StartError(message)
+
+
+def _part(directory: Path, move: str) -> Path:
+    return directory / f".{DATABASE}.{move}.part"
+
+
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Table(NamedTuple):
+    """A table of both ledgers; its rows are those of SQLite, with the paths of the database."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    @property
+    def selection(self) -> str:
+        return f"SELECT {', '.join(self.columns)} FROM {self.name}"  # noqa: S608 - the schema's own
+
+    def statement(self, text: str) -> sql.Composed:
+        return sql.SQL(text).format(
+            table=_identifier(self.name),
+            name=sql.Literal(f"{SCHEMA}.{self.name}"),
+            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
+        )
+
+    def named(self, row: Sequence[Any], naming: Naming) -> list[Any]:
+        """Return a row of SQLite's as the database keeps it."""
+        return [self._named(column, v, naming) for column, v in zip(self.columns, row, strict=True)]
+
+    def _named(self, column: str, value: Any, naming: Naming) -> Any:  # noqa: ANN401 - a column's
+        if (self.name, column) == ("folders", "path"):
+            return naming.folder(_path(value))
+        if (self.name, column) == ("corrections", "photo"):
+            return naming.stored(_path(value))
+        if isinstance(value, str) and self.name == "files" and column in _STAMP:
+            return int(value)
+        return value
+
+    def unnamed(self, row: Sequence[Any], naming: Naming) -> list[Any]:
+        """Return a row of the database's as SQLite keeps it."""
+        values = list(row)
+        for index, column in enumerate(self.columns):
+            if (self.name, column) == ("folders", "path"):
+                folder = os.fsencode(naming.path(values[index]))
+                values[index] = folder if folder.endswith(b"/") else folder + b"/"
+            elif (self.name, column) == ("corrections", "photo"):
+                values[index] = os.fsencode(naming.path(values[index]))
+        return values
+
+    def is_ours(self, row: Sequence[Any]) -> bool:
+        """Say whether a row is about a move."""
+        return self.name == "notes" and row[self.columns.index("key")] == NOTE
+
+
+def _path(value: bytes) -> Path:
+    return Path(os.fsdecode(value))
+
+
+def _tables(source: sqlite3.Connection) -> list[_Table]:
+    """Return the tables that move, with the columns of SQLite's schema."""
+    tables = []
+    for name in TABLES:
+        rows = source.execute("SELECT name FROM pragma_table_info(?)", [name])
+        tables.append(_Table(name, tuple(row["name"] for row in _dicts(rows))))
+    source.row_factory = None
+    return tables
+
+
+def _dicts(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        yield row if isinstance(row, dict) else {"name": row[0]}
+
+
+def _rows(table: _Table, connection: Connection[Any]) -> Iterator[list[Any]]:
+    """Yield the rows of a table of the database's, as SQLite has values."""
+    with connection.cursor(name="moving") as cursor:
+        cursor.itersize = 5000
+        cursor.execute(table.statement("SELECT {columns} FROM {table}"))
+        for row in cursor:
+            yield [_plain(value) for value in row]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's
+    if isinstance(value, bool | Decimal):
+        return int(value)
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+class _Sum:
+    """Tells one set of rows from another, in any order."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._sum = 0
+
+    def add(self, row: Iterable[object]) -> None:
+        """Count *row* in."""
+        text = repr([_storable(value) for value in row]).encode("utf-8", "surrogatepass")
+        self._sum += int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
+        self._rows += 1
+
+    def compare(self, other: _Sum, table: str) -> None:
+        """Raise StorageError if *other* has other rows."""
+        if (self._rows, self._sum) != (other._rows, other._sum):
+            message = (
+                f"what came back of the table {table} is not what was sent ({self._rows} and "
+                f"{other._rows} rows): nothing has been moved"
+            )
+            raise StorageError(message)
+
+
+# ── Who else is there ────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep daemons from the state *directory*."""
+    try:
+        lock = Lock(directory / "daemon.lock")
+    except BlockingIOError:
+        pid = daemon_pid(directory)
+        message = (
+            f"the service runs on {printable(directory)}{f', pid {pid}' if pid else ''}: stop it"
+        )
+        raise StartError(message) from None
+    except OSError as error:
+        message = f"the state directory {printable(directory)} cannot be used: {error.strerror}"
+        raise StartError(message) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _opened(directory: Path, now: float) -> Iterator[sqlite3.Connection]:
+    """Open the ledger in the state *directory* for nobody else, with no claim left in it."""
+    opened = open_database(directory / DATABASE, now)
+    with closing(opened.database) as database:
+        if not database.exclude():
+            message = f"another taggerd uses {printable(directory)}, a scan or web: let it end"
+            raise StartError(message)
+        for owner in [row["owner"] for row in database.rows("owners")]:
+            with database.transaction():
+                claims.end_all(database, owner, now=now, crashed=True)
+        database.ask(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        with closing(connect_read_only(directory / DATABASE)) as connection:
+            yield connection
+
+
+@contextmanager
+def _exclusively(connection: Connection[Any]) -> Iterator[None]:
+    """Do everything inside in one transaction that keeps everybody else from the tables.
+
+    Raises:
+        StartError: another host uses the database.
+    """
+    names = sql.SQL(", ").join(map(_identifier, (*TABLES, "owners")))
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit TO on")
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+        if hosts := [str(host) for (host,) in connection.execute(opening.LIVING)]:
+            message = f"the database is in use by {', '.join(hosts)}: stop taggerd there"
+            raise StartError(message)
+        yield
+
+
+@contextmanager
+def _disk(directory: Path) -> Iterator[None]:
+    """Raise the errors of files as :class:`StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the state directory {printable(directory)}: {error.strerror}"
+        raise StorageError(message) from error
+
+
+def _name_aside(directory: Path, now: float) -> str:
+    """Return a name that nothing in *directory* has."""
+    name = f"{DATABASE}.moved-{time.strftime('%Y%m%dT%H%M%S', time.localtime(now))}"
+    names = (f"{name}{f'-{number}' if number > 1 else ''}" for number in range(1, 1000))
+    return next(each for each in names if not (directory / each).exists())
+
+
+def _identifier(name: str) -> sql.Identifier:
+    return sql.Identifier(SCHEMA, name)
+
+
+def _count(connection: Connection[Any], name: str) -> int:
+    cursor = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(_identifier(name)))
+    (count,) = cursor.fetchone()  # type: ignore[misc]  # one row, always
+    return int(count)
+
+
+def _has_rows(connection: Connection[Any], name: str) -> bool:
+    cursor = connection.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(_identifier(name)))
+    return cursor.fetchone() is not None
