@@ -262,6 +262,14 @@ class PostgresDatabase:
         self.changes += 1
         return number
 
+    def bulk(self, query: str, /, **values: object) -> list[Row]:
+        """Execute the named *query* with lists as values; return the rows that it gives."""
+        with faults.mapped():
+            cursor = self.execute(statement(query), {"here": self.paths.host, **values})
+            rows = cursor.fetchall() if cursor.description else []
+        self.changes += 1
+        return rows
+
     def _executed(self, query: str, values: Mapping[str, Value]) -> psycopg.Cursor[Row]:
         queries = _queries(
             everything=self._scope is None, requested=bool(values.get("requested", False))

@@ -20,7 +20,7 @@ from taggerd.errors import StorageError
 from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
 from taggerd.ledger.port import Deferred, Moved
-from taggerd.ledger.postgres import faults, opening, roots
+from taggerd.ledger.postgres import bulk, faults, opening, roots
 from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
 from taggerd.ledger.postgres.jobs import DEAD_SECONDS
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from taggerd.ledger.admission import Terms
     from taggerd.ledger.fleet import Change
     from taggerd.ledger.port import Admitted, Claim, Ending, Outgoing, Waiting
     from taggerd.ledger.queries import Row
@@ -392,6 +393,11 @@ class PostgresLedger(SqlLedger):
     async def _fall_silent(self) -> None:
         if self._listening is not None:
             await asyncio.to_thread(self._listening.close)
+
+    @in_thread
+    def _admit(self, files: Sequence[PhotoFile], terms: Terms) -> Admitted:
+        with self._database.transaction():
+            return bulk.admit(self._database, files, terms)
 
     @in_thread
     def _lend(self, limit: int, stream: str) -> list[Outgoing]:

@@ -181,6 +181,38 @@ WHERE photos.id = (
 INSERT INTO taggerd.photos (folder, stem, state, since, queued_at, asked_again_since)
 VALUES (:folder, :stem, 'queued', :now, :now, :asked_again_since) RETURNING id;
 
+-- Many at once (see bulk.py).
+
+-- name: new_folders
+INSERT INTO taggerd.folders (path)
+SELECT path FROM unnest(CAST(:paths AS bytea[])) WITH ORDINALITY AS new(path, number)
+ORDER BY number
+ON CONFLICT (path) DO UPDATE SET path = excluded.path RETURNING id, path;
+
+-- name: stems_known
+SELECT DISTINCT files.folder, files.stem
+FROM unnest(CAST(:folders AS bigint[]), CAST(:stems AS bytea[])) AS new(folder, stem)
+JOIN taggerd.files ON files.folder = new.folder AND files.stem = new.stem;
+
+-- name: photo_ids
+SELECT nextval(pg_get_serial_sequence('taggerd.photos', 'id')) AS id
+FROM generate_series(1, CAST(:count AS integer));
+
+-- name: new_photos
+INSERT INTO taggerd.photos
+    (id, folder, stem, state, since, queued_at, asked_again_since, run, run_owner)
+SELECT id, folder, stem, 'queued', :now, :now, :asked_again_since, :run, :run_owner
+FROM unnest(CAST(:ids AS bigint[]), CAST(:folders AS bigint[]), CAST(:stems AS bytea[]))
+    WITH ORDINALITY AS new(id, folder, stem, number)
+ORDER BY number;
+
+-- name: new_files
+INSERT INTO taggerd.files (photo, folder, stem, suffix, size, mtime_ns, inode, device, host)
+SELECT new.*, :here
+FROM unnest(CAST(:photos AS bigint[]), CAST(:folders AS bigint[]), CAST(:stems AS bytea[]),
+    CAST(:suffixes AS bytea[]), CAST(:sizes AS numeric[]), CAST(:mtimes AS numeric[]),
+    CAST(:inodes AS numeric[]), CAST(:devices AS numeric[])) AS new;
+
 -- name: photo
 SELECT state, sidecars_failed, undone, sidecars_written, asked_again_since, {awaits} AS held
 FROM taggerd.photos WHERE id = :photo FOR UPDATE;

@@ -15,11 +15,12 @@ from support.ledger import DIGEST, ROOT, PostgresState, answer, file
 from support.postgres import PostgresServer, name_in
 
 from taggerd.errors import LedgerAway, StartError, StorageError
-from taggerd.ledger import Counts, Deferred, Failed, Finished, LedgerReader
+from taggerd.ledger import Admitted, Counts, Deferred, Failed, Finished, LedgerReader
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.database import storable
 from taggerd.ledger.postgres.ledger import PostgresLedger
 from taggerd.ledger.postgres.reading import read_shared
+from taggerd.photo import PhotoFile, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -300,3 +301,28 @@ async def test_reading_changes_nothing(state: PostgresState) -> None:
     assert read_shared(state.url, LedgerReader.counts) == Counts(claimed=1)
     with psycopg.connect(state.url) as session:
         assert session.execute("SELECT count(*) FROM taggerd.owners").fetchone() == (1,)
+
+
+async def test_many_new_files_make_the_photos_that_few_would(state: PostgresState) -> None:
+    """Raw and JPEG are one photo, known stems are looked at, what is named twice counts once."""
+    ledger = await state.open()
+    await ledger.admit([file("IMG_3.JPG"), file("IMG_4.CR2")])
+    files = [file(f"IMG_{n}.{kind}") for n in range(20) for kind in ("CR2", "JPG")]
+    odd = PhotoFile(ROOT / "odd.JPG", Stamp(2**40, -(10**18), 2**64 - 1, 2**63 + 5))
+    again = await ledger.admit([*files, odd, files[0]])
+    assert again == Admitted(new=39, unchanged=3)
+    assert await ledger.counts() == Counts(queued=21)
+    claims = await state.claim(ledger, 100)
+    found = {each.path: each.stamp for claim in claims for each in claim.photo.files}
+    assert found == {each.path: each.stamp for each in [*files, odd]}
+    assert max(len(claim.photo.files) for claim in claims) == 2
+
+
+async def test_many_new_files_are_their_runs(state: PostgresState) -> None:
+    """What a scan admits at once it can claim alone."""
+    ledger = await state.open()
+    await ledger.admit([file(f"old_{n}.JPG") for n in range(30)])
+    await ledger.admit([file(f"IMG_{n}.JPG") for n in range(30)], run="scan")
+    claims = await ledger.claim(100, within=None, run="scan", now=state.now)
+    assert len(claims) == 30
+    assert all(claim.photo.primary.path.name.startswith("IMG") for claim in claims)
