@@ -28,7 +28,7 @@ def under(umask: int, program: Program, *arguments: object, code: int = 0) -> st
         cwd=program.home,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         umask=umask,
         check=False,
     )

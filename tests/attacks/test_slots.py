@@ -190,7 +190,7 @@ async def test_a_pipe_in_the_place_of_a_slot_stops_nothing(tmp_path: Path) -> No
     slot.unlink()
     os.mkfifo(slot)
     slots = Slots(tmp_path / "slots", URL, 1)
-    async with asyncio.timeout(30), slots.slot():
+    async with asyncio.timeout(180), slots.slot():
         pass
     slots.close()
 

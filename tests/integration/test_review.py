@@ -114,13 +114,13 @@ def test_an_edit_of_a_photo_that_is_being_tagged(
         reply = other_words(path, body)
         if reply is not None:
             asked.set()
-            go_on.wait(60)
+            go_on.wait(180)
         return reply
 
     backend.script = script
     path = photo(inbox / "a.jpg", 1)
     taggerd.start("--config", taggerd.home / "taggerd.toml")
-    assert asked.wait(60)
+    assert asked.wait(180)
     try:
         assert review(taggerd, lambda r: r.edit(path, Edit(caption=MINE)), target).changed
     finally:

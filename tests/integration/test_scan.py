@@ -406,7 +406,7 @@ def test_an_interrupted_overwrite_leaves_the_rest_tagged(
     def script(_path: str, body: bytes) -> None:
         if b'"system"' in body:
             begun.set()
-            go_on.wait(60)
+            go_on.wait(180)
 
     backend.script = script
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -415,9 +415,9 @@ def test_an_interrupted_overwrite_leaves_the_rest_tagged(
             env=taggerd.full_environment(),
             stdout=subprocess.DEVNULL,
         )
-        assert begun.wait(60)
+        assert begun.wait(180)
         scan.send_signal(number)
-        scan.wait(60)
+        scan.wait(180)
         begun.clear()
         assert "5 tagged before" in taggerd("scan", card).stdout
     go_on.set()
@@ -556,7 +556,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
     def script(_path: str, _body: bytes) -> None:
         if backend.photo_requests:
             asked.set()
-            answer.wait(60)
+            answer.wait(180)
 
     backend.script = script
     taggerd.base_url = backend.base_url
@@ -572,7 +572,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
         start_new_session=True,
     )
     try:
-        assert asked.wait(60)
+        assert asked.wait(180)
         said = ""
         if command == "run":
             os.killpg(process.pid, signal.SIGINT)
@@ -582,7 +582,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
             os.killpg(process.pid, signal.SIGINT)
             until(lambda: not _is_pending(process.pid, signal.SIGINT))  # two would be one
         os.killpg(process.pid, signal.SIGINT)
-        said += process.communicate(timeout=60)[1]  # photos in flight would have 300 seconds
+        said += process.communicate(timeout=180)[1]  # photos in flight would have 300 seconds
     finally:
         answer.set()
         process.kill()

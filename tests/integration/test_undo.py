@@ -80,7 +80,7 @@ def test_a_running_daemon_leaves_what_was_undone(
     photo(inbox / "second.jpg", 2)
     until((inbox / "second.jpg.xmp").exists)
     daemon.terminate()
-    daemon.wait(60)
+    daemon.wait(180)
     taggerd.start(*settings)
     photo(inbox / "third.jpg", 3)
     until((inbox / "third.jpg.xmp").exists)

@@ -76,7 +76,7 @@ def test_the_daemon_serves_once_there_is_a_password(
     assert set_password(taggerd).returncode == 0
     until(lambda: answer(address) == 200)
     until(lambda: not taggerd.problem("settings"))
-    with httpx.Client(base_url=address, trust_env=False) as client:
+    with httpx.Client(base_url=address, trust_env=False, timeout=SECONDS) as client:
         assert client.post("/login", data={"password": "wrong"}).status_code == 401
         until(lambda: client.post("/login", data={"password": WORDS}).status_code == 303)
         assert client.get("/").status_code == 200
