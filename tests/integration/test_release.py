@@ -68,6 +68,7 @@ def test_tagged_photos_move_with_their_sidecars(
     assert backend.photo_requests == asked
 
 
+@pytest.mark.long
 def test_a_folder_inside_the_import_folder_is_known_to_the_queue(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:

@@ -55,7 +55,7 @@ def texts(one: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["sidecar", "embed"])
+@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
 def test_an_edit_outlives_what_taggerd_does(
     taggerd: Program, card: Path, backend: CountingBackend, target: str
 ) -> None:
@@ -100,7 +100,7 @@ def test_an_edit_outlives_what_taggerd_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["sidecar", "embed"])
+@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
 def test_an_edit_of_a_photo_that_is_being_tagged(
     taggerd: Program, inbox: Path, backend: CountingBackend, target: str
 ) -> None:

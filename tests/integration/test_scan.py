@@ -148,6 +148,7 @@ def test_a_dry_run_asks_and_records_but_writes_no_sidecar(
     assert len(list(card.glob("*.xmp"))) == 5
 
 
+@pytest.mark.long
 def test_no_meta_records_once_without_the_mark(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -182,6 +183,7 @@ def test_list_sends_no_request_and_names_what_is_left_and_why(
     assert backend.requests.total() == requests
 
 
+@pytest.mark.long
 def test_list_counts_photos_and_other_files_apart_and_no_sidecars(
     taggerd: Program, card: Path
 ) -> None:
@@ -223,6 +225,7 @@ def test_the_first_sidecars_of_jpegs_say_which_programs_read_them(
     assert "Lightroom" not in second.stdout + second.stderr
 
 
+@pytest.mark.long
 def test_nobody_is_told_of_lightroom_where_it_sees_the_words(taggerd: Program, card: Path) -> None:
     """Tags in the photo itself, or sidecars of other formats, need no word about JPEG."""
     taggerd.environment["TAGGERD__METADATA__TARGET"] = "both"
@@ -250,6 +253,7 @@ def test_extensions_choose(taggerd: Program, card: Path) -> None:
     assert [p.name for p in card.glob("*.xmp")] == ["a.png.xmp"]
 
 
+@pytest.mark.long
 def test_not_recursive_stays_in_the_folder(taggerd: Program, card: Path) -> None:
     """--no-recursive leaves folders below alone; without it they are taken."""
     below = card / "below"
@@ -332,6 +336,7 @@ def test_named_output_files_hold_this_scan(taggerd: Program, card: Path, tmp_pat
     assert "IMG_0000.jpg" in summary.read_text()
 
 
+@pytest.mark.long
 def test_a_named_jsonl_is_added_to(taggerd: Program, card: Path, tmp_path: Path) -> None:
     """What an earlier scan wrote into the file stays, also when there is nothing to do."""
     jsonl = tmp_path / "out.jsonl"
@@ -341,6 +346,7 @@ def test_a_named_jsonl_is_added_to(taggerd: Program, card: Path, tmp_path: Path)
     assert len(jsonl.read_text().splitlines()) == 5
 
 
+@pytest.mark.long
 def test_named_output_files_are_made_when_there_is_nothing_to_do(
     taggerd: Program, card: Path, tmp_path: Path
 ) -> None:
@@ -353,6 +359,7 @@ def test_named_output_files_are_made_when_there_is_nothing_to_do(
     assert "0 photos" in summary.read_text()
 
 
+@pytest.mark.long
 def test_a_missing_path_of_several_is_said_and_the_others_are_scanned(
     taggerd: Program, card: Path, tmp_path: Path
 ) -> None:
@@ -395,6 +402,7 @@ def test_a_kill_between_sidecar_and_record_loses_no_record(
     assert backend.photo_requests == 6
 
 
+@pytest.mark.long
 def test_an_interrupted_overwrite_leaves_the_rest_tagged(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -423,6 +431,7 @@ def test_an_interrupted_overwrite_leaves_the_rest_tagged(
     go_on.set()
 
 
+@pytest.mark.long
 def test_the_daemon_leaves_an_overwrite_to_the_scan(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -435,6 +444,7 @@ def test_the_daemon_leaves_an_overwrite_to_the_scan(
     assert backend.photo_requests == 30
 
 
+@pytest.mark.long
 def test_a_dry_run_of_an_overwrite_changes_nothing(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -591,6 +601,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
     assert process.returncode == 130
 
 
+@pytest.mark.long
 def test_a_photo_without_its_last_rows_is_tagged_and_says_so(
     taggerd: Program, tmp_path: Path
 ) -> None:
