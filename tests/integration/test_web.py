@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from support.program import SECONDS, photo, until
+from support.program import SECONDS, free_port, photo, until
 
 from taggerd.cli.ending import INTERRUPTED
 
@@ -27,9 +27,7 @@ WORDS = "a heron by the weir"
 @pytest.fixture
 def address(taggerd: Program) -> str:
     """Return where the review is to be served."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     taggerd.environment["TAGGERD__WEB__LISTEN"] = f"127.0.0.1:{port}"
     return f"http://127.0.0.1:{port}"
 
