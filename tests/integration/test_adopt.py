@@ -104,6 +104,7 @@ def test_a_dry_run_lists(taggerd: Program, photo: Path, records: Path) -> None:
     assert beside.read_bytes() == before
 
 
+@pytest.mark.long
 def test_words_in_the_photo_itself(taggerd: Program, photo: Path, records: Path) -> None:
     """Imageworks writes into JPEGs: a new sidecar holds the words, and an undo removes that."""
     beside = photo.with_name(photo.name + ".xmp")

@@ -122,7 +122,7 @@ def test_what_is_dropped_is_left_alone_until_it_is_named(holding: Program, card:
     assert [r["usage"]["requests"] for r in holding.records()[5:]] == [0] * 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_new_words_of_a_tagged_photo_wait_beside_the_old_ones(
     holding: Program, backend: CountingBackend, card: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_name_that_is_taken_keeps_the_photo_where_it_is(
     assert taggerd.log().count("a.jpg is there already") == 1
 
 
+@pytest.mark.long
 def test_photos_that_were_tagged_before_are_released_as_well(
     taggerd: Program, inbox: Path, tmp_path: Path
 ) -> None:

@@ -238,6 +238,7 @@ def test_nobody_is_told_of_lightroom_where_it_sees_the_words(taggerd: Program, c
     assert "Lightroom" not in both.stderr + png.stderr
 
 
+@pytest.mark.long
 def test_one_named_photo_is_all_that_is_tagged(taggerd: Program, card: Path) -> None:
     """Naming a file tags that file, not its neighbours, also when those are waiting."""
     taggerd("scan", "--no-meta", card)
@@ -265,6 +266,7 @@ def test_not_recursive_stays_in_the_folder(taggerd: Program, card: Path) -> None
     assert list(below.glob("*.xmp"))
 
 
+@pytest.mark.long
 def test_the_older_tools_form_means_scan(taggerd: Program, card: Path) -> None:
     """``taggerd --input-dir DIR`` is ``taggerd scan --input-dir DIR``."""
     done = taggerd("--input-dir", card)
@@ -469,6 +471,7 @@ def test_json_tells_how_it_went(taggerd: Program, card: Path) -> None:
     assert told["failed"][0]["reason"]
 
 
+@pytest.mark.long
 def test_backups_keep_the_sidecar_as_it_was(taggerd: Program, card: Path) -> None:
     """--backup-originals keeps the bytes of a sidecar before it changes."""
     sidecar = card / "IMG_0000.jpg.xmp"
@@ -484,6 +487,7 @@ def test_backups_keep_the_sidecar_as_it_was(taggerd: Program, card: Path) -> Non
     assert backup.read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_registry_names_the_model_of_each_role(
     taggerd: Program, card: Path, tmp_path: Path, backend: CountingBackend
 ) -> None:
