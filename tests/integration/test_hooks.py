@@ -62,8 +62,12 @@ def test_a_webhook_is_told_over_kill_9_and_a_restart(
     try:
         taggerd.start("--input-dir", inbox)
         until(lambda: {n["data"]["photo"] for n in back.notices("photo.tagged")} == paths)
-        until(lambda: back.notices("batch.ended"))
-        assert sum(each["data"]["tagged"] for each in back.notices("batch.ended")) == 5
+
+        def told() -> int:
+            return sum(each["data"]["tagged"] for each in back.notices("batch.ended"))
+
+        until(lambda: told() >= 5)  # photos that come slowly are several batches
+        assert told() == 5
         for heard in back.heard:
             name, moment = heard.headers["webhook-id"], int(heard.headers["webhook-timestamp"])
             signed = heard.headers.get("webhook-signature")
