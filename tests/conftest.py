@@ -7,11 +7,14 @@ import os
 import shutil
 import signal
 import sys
+import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from hypothesis import settings
 from support import postgres
 from support.postgres import PostgresServer
 from support.program import LONGEST_LOG, CountingBackend, Program, photo
@@ -25,6 +28,15 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and each program of a test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # those inherit it
+    # It is noon when the tests begin, and the day that it is in UTC: none of them meets midnight.
+    os.environ["TZ"] = f"NOON{datetime.now(UTC).hour - 12:+}"
+    time.tzset()
+
+# A run says the same of the same code. What looks for new faults, by chance, says so itself.
+settings.register_profile("the same", derandomize=True)
+settings.load_profile("the same")
 
 
 @pytest.fixture(autouse=True)

@@ -170,7 +170,8 @@ class WatchedRoot:
     async def close(self) -> None:
         """Remove the watch; :meth:`run` must have ended."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._watch.remove(), timeout=1)
+            async with asyncio.timeout(1):
+                await self._watch.remove()
         self._executor.close()
 
     async def _supervise(self) -> None:

@@ -224,7 +224,8 @@ class Daemon:
         self._notifier.ready()
         self._notifier.status(f"degraded: {error}")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), DISK.first)
+            async with asyncio.timeout(DISK.first):
+                await self._stop.wait()
 
     async def _serve(self, services: Services) -> None:
         """Run the parts until it is time to stop or reload."""
@@ -345,7 +346,8 @@ class Daemon:
             log.warning("ends for a restart", reason=str(error))
             with suppress(TimeoutError):
                 # Half of an upgrade cannot be started.
-                await asyncio.wait_for(self._stop.wait(), UPGRADE_SECONDS)
+                async with asyncio.timeout(UPGRADE_SECONDS):
+                    await self._stop.wait()
             self._exit_code = error.exit_code
             self.stop()
 

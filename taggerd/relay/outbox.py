@@ -312,7 +312,8 @@ class OutboxRelay:
 async def _over(waiting: Awaitable[object], seconds: float) -> bool:
     """Wait so many *seconds* at most; say whether what was waited for has come."""
     try:
-        await asyncio.wait_for(waiting, seconds)
+        async with asyncio.timeout(seconds):
+            await waiting
     except TimeoutError:
         return False
     return True

@@ -397,7 +397,8 @@ class Runner:
             self._fatal = error
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), DISK.first)
+            async with asyncio.timeout(DISK.first):
+                await self._stop.wait()
 
     def _seconds_left(self) -> float | None:
         """Return how long trouble may still last, seconds; None: for ever."""

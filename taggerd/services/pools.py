@@ -76,7 +76,7 @@ DECODING = (
 """What decoders are forked with. Modules alone: nothing is called before the cage is closed."""
 WRITING = (
     *("taggerd.settings.tree", "taggerd.context", "taggerd.metadata.sidecars"),
-    *("taggerd.metadata.inspection", "taggerd.metadata.preview", "taggerd.metadata.undo.files"),
+    *("taggerd.metadata.inspection", "taggerd.metadata.previews", "taggerd.metadata.undo.files"),
     "taggerd.metadata.keywords.normalise:load_rules",
 )
 """Likewise for those that write: with the rules of English plurals."""

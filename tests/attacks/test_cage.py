@@ -371,7 +371,7 @@ def in_a_process(
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -469,7 +469,7 @@ def test_the_program_is_hidden_from_others_of_its_user(*, hides: bool) -> None:
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -480,7 +480,7 @@ def test_every_command_hides_itself() -> None:
     """The keys are in the settings, which every command may read."""
     code = "from taggerd.cli import main; main(['--version'])"
     seen = "import ctypes; raise SystemExit(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
-    done = subprocess.run([sys.executable, "-c", f"{code}; {seen}"], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", f"{code}; {seen}"], check=False, timeout=180)
     assert done.returncode == 0
 
 
@@ -503,7 +503,7 @@ def test_what_is_missing_is_said_by_config_check(tmp_path: Path) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, done.stderr

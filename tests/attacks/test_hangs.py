@@ -17,7 +17,7 @@ from support.program import CountingBackend, Program, photo, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-END_SECONDS = 30
+END_SECONDS = 180
 """Far more than a program whose time to drain is one second takes to end."""
 
 

@@ -85,7 +85,7 @@ def _check(taggerd: Program, folder: Path, photos: dict[Path, bytes], said: str)
     print(json.dumps(reasons.most_common(12)))  # noqa: T201 - to be judged
 
 
-@_counts(120, ALL)
+@_counts(60, ALL)
 def test_a_scan_of_damaged_files(taggerd: Program, tmp_path: Path, count: int) -> None:
     """It ends, changes no photo, and says of each what became of it."""
     folder = tmp_path / "card"
@@ -100,7 +100,7 @@ def test_a_scan_of_damaged_files(taggerd: Program, tmp_path: Path, count: int) -
     assert [line for line in owed if "/sidecars/" not in line] == []  # those wait for their sidecar
 
 
-@_counts(120, ALL)
+@_counts(60, ALL)
 def test_embedding_into_damaged_files(taggerd: Program, tmp_path: Path, count: int) -> None:
     """A photo that failed has every byte that it had; an undo gives good ones theirs back.
 

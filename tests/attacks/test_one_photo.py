@@ -200,7 +200,7 @@ async def tag_all(services: Services, site: Site, *listeners: Callable[[Outcome]
     """Tag what is in the folder, until nothing is left."""
     options = RunOptions(run="r", within=(site.folder,))
     runner = Runner(services, options, on_outcome=listeners, more_to_come=lambda: False)
-    await asyncio.wait_for(runner.work(drain_seconds=0), 60)
+    await asyncio.wait_for(runner.work(drain_seconds=0), 180)
 
 
 async def test_a_photo_whose_end_the_queue_cannot_take_once_is_given_up(
@@ -250,7 +250,7 @@ async def test_lone_surrogates_that_nobody_cleaned_end_nothing(tmp_path: Path) -
             on_outcome=[heard.append],
             more_to_come=lambda: False,
         )
-        await asyncio.wait_for(runner.work(drain_seconds=0), 60)
+        await asyncio.wait_for(runner.work(drain_seconds=0), 180)
         await services.relay.finish()
         (day,) = services.journal.days()
         lines = (services.journal.results / f"{day}.jsonl").read_text(encoding="utf-8")
@@ -280,7 +280,7 @@ async def test_an_error_in_claiming_pauses_the_run_and_does_not_end_it(
         monkeypatch.setattr("taggerd.runner.runner.DISK", replace(DISK, first=0.0))
         options = RunOptions(run="r", within=(site.folder,))
         runner = Runner(services, options, on_outcome=[heard.append], more_to_come=lambda: False)
-        await asyncio.wait_for(runner.work(drain_seconds=0), 60)
+        await asyncio.wait_for(runner.work(drain_seconds=0), 180)
     assert [outcome.kind for outcome in heard] == ["tagged"] * len(NAMES)
     assert "RecursionError" in troubles[0]
     assert isinstance(site.ledger, InMemoryLedger)

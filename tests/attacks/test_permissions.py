@@ -28,7 +28,7 @@ def under(umask: int, program: Program, *arguments: object, code: int = 0) -> st
         cwd=program.home,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         umask=umask,
         check=False,
     )
@@ -49,7 +49,9 @@ def modes(folder: Path) -> dict[Path, int]:
     return {path: stat.S_IMODE(path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+@pytest.mark.parametrize(
+    "umask", [0o000, 0o002, *(pytest.param(u, marks=pytest.mark.long) for u in (0o022, 0o077))]
+)
 def test_state_is_private_and_outputs_are_not_everybodys(
     taggerd: Program, card: Path, umask: int
 ) -> None:
@@ -111,7 +113,9 @@ def test_a_settings_file_for_a_service_is_read_by_its_group(taggerd: Program) ->
     assert (made.st_mode & 0o777, made.st_gid) == (0o640, 4321)
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777, 0o702])
+@pytest.mark.parametrize(
+    "mode", [0o777, 0o770, *(pytest.param(m, marks=pytest.mark.long) for m in (0o1777, 0o702))]
+)
 def test_a_state_directory_that_others_may_write_is_refused(
     taggerd: Program, card: Path, mode: int
 ) -> None:

@@ -54,7 +54,9 @@ KINDS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=["pipes", *(pytest.param(k, marks=pytest.mark.long) for k in ("sockets", "devices"))]
+)
 def hostile(request: pytest.FixtureRequest, inbox: Path) -> Path:
     """Return an import folder of three photos and an archive, and of other things than files."""
     make = KINDS[request.param]

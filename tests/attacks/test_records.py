@@ -94,7 +94,7 @@ async def test_a_day_whose_page_cannot_be_made_does_not_stop_the_relay(
         await site.arrive("a.jpg")
         await tag(site, services)
         services.relay.wake()
-        await asyncio.wait_for(begun.wait(), 60)
+        await asyncio.wait_for(begun.wait(), 180)
         stop.set()
         await relaying
         await site.arrive("b.jpg")
@@ -124,7 +124,7 @@ async def test_whatever_the_outbox_raises_the_relay_goes_on(
         await site.arrive("a.jpg")
         await tag(site, services)
         relaying = asyncio.create_task(services.relay.run(stop))
-        await asyncio.wait_for(read.wait(), 60)
+        await asyncio.wait_for(read.wait(), 180)
         stop.set()
         await relaying
         assert services.relay.trouble == ""

@@ -362,7 +362,7 @@ threading.Thread(target=speak, daemon=True).start()
         loop.add_reader(ended, gone.set)
         try:
             await workers.run(exec, TAKEN_OVER + later, {})
-            await asyncio.wait_for(gone.wait(), 60)
+            await asyncio.wait_for(gone.wait(), 180)
         finally:
             loop.remove_reader(ended)
             os.close(ended)

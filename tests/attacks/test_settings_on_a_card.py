@@ -56,7 +56,7 @@ def in_folder(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == code, done.stderr
@@ -70,8 +70,15 @@ def plant(folder: Path, address: str, more: str = "") -> None:
     )
 
 
-@pytest.mark.parametrize("above", [False, True])
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    ("above", "own"),
+    [
+        (False, True),
+        (True, False),
+        pytest.param(True, True, marks=pytest.mark.long),
+        pytest.param(False, False, marks=pytest.mark.long),
+    ],
+)
 def test_a_card_redirects_neither_photos_nor_the_key(
     victim: Program, thief: CountingBackend, card: Path, *, above: bool, own: bool
 ) -> None:
@@ -255,7 +262,15 @@ def test_a_relative_home_is_not_on_the_card(
     assert re.match(r'state_directory = "/', done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("path", [":", ".:", "/usr/bin:", "bin:"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ":",
+        "bin:",
+        pytest.param(".:", marks=pytest.mark.long),
+        pytest.param("/usr/bin:", marks=pytest.mark.long),
+    ],
+)
 def test_no_program_of_the_card_is_run(victim: Program, card: Path, path: str) -> None:
     """Exiftool is looked for in ``PATH`` alone, and not in what it says of the folder one is in."""
     (card / "bin").mkdir()

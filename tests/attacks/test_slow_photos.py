@@ -81,7 +81,7 @@ async def test_slow_photos_are_decoded_one_at_a_time_while_the_others_go_on(
         services.slow_decoder = slow = Patient(site.settings.workers, may_end=good_ended)
         options = RunOptions(run="r", within=(site.folder,))
         runner = Runner(services, options, on_outcome=[listen], more_to_come=lambda: False)
-        await asyncio.wait_for(runner.work(drain_seconds=0), 60)
+        await asyncio.wait_for(runner.work(drain_seconds=0), 180)
     tagged = [outcome.photo.name for outcome in heard if outcome.kind == "tagged"]
     assert {*tagged[: len(GOOD)]} == {*GOOD}
     assert {*tagged[len(GOOD) :]} == {*SLOW}
@@ -105,7 +105,7 @@ async def test_a_slow_photo_has_two_attempts_in_all(tmp_path: Path) -> None:
             runner = Runner(
                 services, options, on_outcome=[heard.append], more_to_come=lambda: False
             )
-            await asyncio.wait_for(runner.work(drain_seconds=0), 60)
+            await asyncio.wait_for(runner.work(drain_seconds=0), 180)
         failed = [each.record for each in heard if each.kind == "failed" and each.record]
         assert [record.attempts for record in failed] == [attempts] * 2
         assert [record.error_kind for record in failed] == [kind.__name__] * 2

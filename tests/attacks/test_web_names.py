@@ -43,7 +43,7 @@ def test_every_photo_is_shown_and_edited_whatever_its_name(
     site.tag()
     site.start()
     try:
-        with httpx.Client(follow_redirects=True, trust_env=False, timeout=60) as client:
+        with httpx.Client(follow_redirects=True, trust_env=False, timeout=180) as client:
             client.get(site.link())
             photos = _photos(client, site)
             assert len(photos) == len(NAMES)

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -71,6 +72,12 @@ def fill(top: Path, folders: int, files: int) -> None:
             (top / f"{folder:03}" / f"{number:04}.jpg").touch()
 
 
+def overflow(most: int, files: list[Path]) -> None:
+    """Make more events than *most*, that are not one and the same to the kernel."""
+    for number in range(most + 1000):
+        files[number % len(files)].open("wb").close()
+
+
 async def shell(command: str, cwd: Path) -> None:
     """Run a line of shell."""
     done = await asyncio.to_thread(
@@ -79,18 +86,28 @@ async def shell(command: str, cwd: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.alone
-async def test_a_burst_that_overflows_the_kernel_s_queue(
-    root: Path, tmp_path: Path, limit: Callable[[str, int], None]
-) -> None:
-    """Of 20,000 files in 200 folders through a queue of 64 events each is queued exactly once."""
-    limit("max_queued_events", 64)
+async def test_a_burst_that_overflows_the_kernel_s_queue(root: Path, tmp_path: Path) -> None:
+    """Of 20,000 files in 200 folders each is queued once, though nobody was told of a folder."""
+    most = int((INOTIFY / "max_queued_events").read_text())
+    if most > 200_000:
+        pytest.skip(f"the kernel's queue holds {most} events")
+    noise = [root / "one.txt", root / "two.txt"]
     async with Arriving(tmp_path / "state", root) as service:
-        await asyncio.to_thread(fill, root, 200, 100)
         watching = service.root._watch._watcher
         assert watching is not None
+        assert watching._observer is not None
+        inotify, may_read = watching._observer.inotify, threading.Event()
+        look = inotify._check_inotify_fd
+
+        def late() -> bool:
+            may_read.wait(180)
+            return look()
+
+        inotify._check_inotify_fd = late  # type: ignore[method-assign]  # a thread that is late
+        await asyncio.to_thread(overflow, most, noise)
+        await asyncio.to_thread(fill, root, 200, 100)
+        may_read.set()
         await service.until(lambda: watching.overflows > 0)
-        await service.reconcile()
         await service.until(lambda: len(service.admitted) >= 20_000, 300)
         assert await service.missed() == set()
         assert (await service.ledger.counts()).queued == 20_000
@@ -137,9 +154,10 @@ async def test_trees_that_come_at_once(root: Path, tmp_path: Path, burst: str) -
         (tmp_path / "source" / str(folder)).mkdir(parents=True)
         for number in range(50):
             (tmp_path / "source" / str(folder) / f"{number}.jpg").write_bytes(b"x" * number)
-    async with Arriving(tmp_path / "state", root) as service:
+    # A busy machine may let a copier wait in the middle of a file.
+    async with Arriving(tmp_path / "state", root, settle_seconds=2.0) as service:
         await shell(burst, root)
-        await service.until(lambda: len({path for path, _ in service.admitted}) >= 3_000, 120)
+        await service.until(lambda: len({path for path, _ in service.admitted}) >= 3_000)
         await service.until_none_is_missed()
         here = on_disk(root)
         of_these = [n for (path, _), n in service.admitted.items() if path in here]
@@ -244,7 +262,7 @@ async def test_names_that_lead_astray(root: Path, tmp_path: Path, at: str) -> No
             if at == "later":
                 make()
             await service.until(lambda: len(service.admitted) == 3)
-            await asyncio.wait_for(service.reconcile(), 60)
+            await asyncio.wait_for(service.reconcile(), 180)
             names = {os.fsencode(path.name) for path, _ in service.admitted}
             assert names == {b"one.jpg", b"two.jpg", b"r\xe9union \xff.jpg"}
             assert set(service.admitted.values()) == {1}
@@ -294,7 +312,7 @@ async def test_a_thread_killed_by_an_error(
             (root / "000" / "during.jpg").touch()
             if by == "a walk":
                 service.root.dirty.everything()
-            await asyncio.wait_for(died.wait(), 60)
+            await asyncio.wait_for(died.wait(), 180)
             if method != "_note":  # the one that cannot raise: nothing is to be restarted
                 await service.until(lambda: service.health.state == "degraded")
         await service.until_none_is_missed()
@@ -323,5 +341,5 @@ async def test_a_walk_cut_short_does_not_count_as_done(
             return step(self)
 
         monkeypatch.setattr(Reconciler, "_next_of_the_whole", fails_halfway)
-        await asyncio.wait_for(service.reconcile(), 60)
+        await asyncio.wait_for(service.reconcile(), 180)
         assert calls >= 150 + 300

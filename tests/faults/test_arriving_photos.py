@@ -166,7 +166,8 @@ def test_files_that_are_written_in_odd_ways(
 ) -> None:
     """Each is asked about once, when it is whole, also where the service starts meanwhile."""
     taggerd.base_url = backend.base_url
-    taggerd.environment["TAGGERD__ARRIVALS__SETTLE_SECONDS"] = "2"
+    # Far more than between two steps of a writer, and less than each takes: a machine may be busy.
+    taggerd.environment["TAGGERD__ARRIVALS__SETTLE_SECONDS"] = "5"
     arguments = ("--input-dir", inbox)
     daemon = taggerd.start(*arguments) if running else None
     files = Files(inbox, tmp_path / "source")

@@ -48,30 +48,29 @@ def test_an_empty_folder(taggerd: Program, tmp_path: Path) -> None:
     assert "no photos found" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("text.jpg", lambda path: path.write_text("I am no picture\n" * 40)),
-        ("truncated.jpg", lambda path: path.write_bytes(photo(path, 9).read_bytes()[:1500])),
-        ("zero.jpg", lambda path: path.touch()),
-    ],
-    ids=["text", "truncated", "zero"],
-)
-def test_a_file_that_is_no_whole_picture(taggerd: Program, card: Path, name: str, make) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a lambda of the table
-    """It is named with a reason, exit 1; it keeps its bytes; every other photo is tagged."""
-    make(card / name)
-    before = (card / name).read_bytes()
+def test_files_that_are_no_whole_pictures(taggerd: Program, card: Path) -> None:
+    """Each is named with a reason, exit 1; it keeps its bytes; every other photo is tagged."""
+    whole = photo(card.parent / "whole.jpg", 9).read_bytes()
+    bad = {
+        card / "text.jpg": b"I am no picture\n" * 40,
+        card / "truncated.jpg": whole[:1500],
+        card / "zero.jpg": b"",
+    }
+    for path, content in bad.items():
+        path.write_bytes(content)
     done = taggerd("scan", card)
     assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("failed")]
-    assert name in line
-    assert "tagged 5 of 6 photos; 1 failed" in done.stdout
-    assert (card / name).read_bytes() == before
-    assert not (card / f"{name}.xmp").exists()
-    assert [r["error"] != "" for r in taggerd.records() if name in r["image"]] == [True]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("failed")]
+    assert len(lines) == len(bad)
+    assert "tagged 5 of 8 photos; 3 failed" in done.stdout
+    for path, content in bad.items():
+        assert sum(path.name in line for line in lines) == 1
+        assert path.read_bytes() == content
+        assert not path.with_name(f"{path.name}.xmp").exists()
+        assert [r["error"] != "" for r in taggerd.records() if path.name in r["image"]] == [True]
     again = taggerd("scan", card)
     assert again.returncode == 1
-    assert "failed before" in again.stdout
+    assert again.stdout.count("failed before") >= 1
 
 
 def test_a_bad_file_that_is_replaced_is_tagged(taggerd: Program, card: Path) -> None:
@@ -88,6 +87,8 @@ def test_a_file_that_grows_is_tagged_once_and_whole(taggerd: Program, tmp_path: 
     inbox = tmp_path / "import"
     inbox.mkdir()
     whole = photo(tmp_path / "whole.jpg", 5, (2000, 1500)).read_bytes()
+    # A busy machine may let this process wait between two pieces for longer than they are apart.
+    taggerd.environment["TAGGERD__ARRIVALS__SETTLE_SECONDS"] = "2"
     daemon = taggerd.start("--input-dir", inbox)
     pieces, size = 20, len(whole) // 20 + 1
     pause = threading.Event()
@@ -95,7 +96,7 @@ def test_a_file_that_grows_is_tagged_once_and_whole(taggerd: Program, tmp_path: 
         for number in range(pieces):
             out.write(whole[number * size : (number + 1) * size])
             out.flush()
-            pause.wait(0.15)  # half a settle time: that the file grows is the point
+            pause.wait(0.2)  # that the file grows is the point
     until((inbox / "grows.jpg.xmp").exists)
     taggerd.stop(daemon)
     assert [record["error"] for record in taggerd.records()] == [""]
@@ -109,31 +110,26 @@ def test_a_backend_that_is_down(taggerd: Program, card: Path) -> None:
     assert "tagged 5 of 5 photos" in taggerd("scan", card).stdout
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "words"),
-    [
-        (401, b'{"error": {"message": "bad key"}}', ["key"]),
-        (404, b'{"error": {"message": "model not found"}}', ["model"]),
-        (200, b"<html><body>Welcome to nginx</body></html>", ["web page"]),
-        (200, b"", []),
-        (500, b"oops", []),
-    ],
-    ids=["wrong key", "wrong model", "HTML", "nothing", "broken"],
-)
-def test_a_backend_that_cannot_be_used(
-    taggerd: Program,
-    card: Path,
-    backend: CountingBackend,
-    status: int,
-    body: bytes,
-    words: list[str],
+UNUSABLE: list[tuple[int, bytes, list[str]]] = [
+    (401, b'{"error": {"message": "bad key"}}', ["key"]),
+    (404, b'{"error": {"message": "model not found"}}', ["model"]),
+    (200, b"<html><body>Welcome to nginx</body></html>", ["web page"]),
+    (200, b"", []),
+    (500, b"oops", []),
+]
+
+
+def test_backends_that_cannot_be_used(
+    taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
     """Each is told in one line, exit 3, and no photo loses its position."""
-    backend.script = lambda path, _body: (
-        (status, {}, body) if "chat" in path or status != 404 else None
-    )
     taggerd.base_url = backend.base_url
-    one_line(taggerd("scan", card), 3, backend.base_url.removesuffix("/v1"), *words)
+    for status, body, words in UNUSABLE:
+        reply: Reply = (status, {}, body)
+        backend.script = lambda path, _body, reply=reply: (  # type: ignore[misc]  # mypy infers no default
+            reply if "chat" in path or reply[0] != 404 else None
+        )
+        one_line(taggerd("scan", card), 3, backend.base_url.removesuffix("/v1"), *words)
     backend.script = lambda _path, _body: None
     assert "tagged 5 of 5 photos" in taggerd("scan", card).stdout
     assert {record["attempts"] for record in taggerd.records()} == {1}
@@ -147,7 +143,7 @@ def test_a_backend_that_says_nothing(
 
     def script(path: str, _body: bytes) -> None:
         if "chat" in path:
-            silence.wait(30)
+            silence.wait(180)
 
     backend.script = script
     taggerd.base_url = backend.base_url
@@ -270,19 +266,22 @@ def test_a_read_only_import_folder(
     assert backend.photo_requests == asked
 
 
-@pytest.mark.parametrize(
-    "name",
-    [b"two words.jpg", "fjäll 🌄.jpg".encode(), b"two\nlines.jpg", b"latin-\xe9.jpg", b"-rf.jpg"],
-    ids=["space", "emoji", "newline", "not UTF-8", "dash"],
-)
-def test_a_strange_name(taggerd: Program, card: Path, name: bytes) -> None:
+STRANGE = [
+    *(b"two words.jpg", "fjäll 🌄.jpg".encode(), b"two\nlines.jpg"),
+    *(b"latin-\xe9.jpg", b"-rf.jpg"),
+]
+
+
+def test_strange_names(taggerd: Program, card: Path) -> None:
     """Any name the disk can hold is tagged, and every output stays valid text."""
-    path = os.fsencode(card) + b"/" + name
-    shutil.copy(card / "IMG_0000.jpg", os.fsdecode(path))
+    paths = [os.fsencode(card) + b"/" + name for name in STRANGE]
+    for path in paths:
+        shutil.copy(card / "IMG_0000.jpg", os.fsdecode(path))
     done = taggerd("scan", card)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert os.path.exists(path + b".xmp")  # noqa: PTH110 - the name is bytes
-    assert len(taggerd.records()) == 6
+    for path in paths:
+        assert os.path.exists(path + b".xmp"), path  # noqa: PTH110 - the name is bytes
+    assert len(taggerd.records()) == 5 + len(STRANGE)
     for summary in (taggerd.outputs / "summaries").iterdir():
         summary.read_text(encoding="utf-8")
 

@@ -58,7 +58,8 @@ def test_one_of_two_backends_dies_in_the_middle(
 
     def dies(path: str, _body: bytes) -> None:
         if "chat" in path and backend.photo_requests > 20:
-            used_before.append(other.photo_requests)
+            # On a busy machine it may have been found well later than this one.
+            used_before.append(until(lambda: other.photo_requests > 3 and other.photo_requests))
             backend.die()
             raise ConnectionAbortedError
 
@@ -194,7 +195,7 @@ def test_three_programs_share_the_slots_of_one_backend(
         )
         for p in programs
     ]
-    assert [scan.wait(60) for scan in scans] == [0, 0, 0]
+    assert [scan.wait(180) for scan in scans] == [0, 0, 0]
     assert backend.most_at_once == 2
     assert backend.photo_requests == 3 * 4 * 3
 
@@ -235,7 +236,7 @@ def test_another_program_runs_within_the_same_limit(
     assert not backend.requests
     tool.communicate(b"\n")
     assert tool.returncode == 7
-    assert scan.wait(60) == 0
+    assert scan.wait(180) == 0
     assert len(taggerd.records()) == 5
 
 

@@ -79,7 +79,7 @@ async def test_an_accepted_photo_is_written_with_what_was_edited_while_it_waited
     assert "not accepted before" in taggerd("scan", inbox).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_new_words_of_a_tagged_photo_are_edited_while_they_wait(
     held: Configuration, taggerd: Program, backend: CountingBackend, inbox: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_dry_run_lists(taggerd: Program, photo: Path, records: Path) -> None:
     assert beside.read_bytes() == before
 
 
+@pytest.mark.long
 def test_words_in_the_photo_itself(taggerd: Program, photo: Path, records: Path) -> None:
     """Imageworks writes into JPEGs: a new sidecar holds the words, and an undo removes that."""
     beside = photo.with_name(photo.name + ".xmp")
@@ -129,7 +130,7 @@ def test_words_in_the_photo_itself(taggerd: Program, photo: Path, records: Path)
     [
         (["--marked", "AI"], {}),
         (["--all-words-before", "2999-01-01"], {}),
-        (["--all-words-before", "2001-01-01"], None),
+        pytest.param(["--all-words-before", "2001-01-01"], None, marks=pytest.mark.long),
         (["--marked", "other"], None),
     ],
 )
@@ -147,6 +148,7 @@ def test_a_mark_or_a_date(
     assert _words(beside) == (before if left is None else left)
 
 
+@pytest.mark.long
 def test_the_date_that_the_sidecar_says(taggerd: Program, photo: Path) -> None:
     """It counts before the file's own, which a copy changes."""
     beside = photo.with_name(photo.name + ".xmp")
@@ -157,6 +159,7 @@ def test_the_date_that_the_sidecar_says(taggerd: Program, photo: Path) -> None:
     assert done.stdout == "would adopt words in 0 sidecars\n"
 
 
+@pytest.mark.long
 def test_keywords_below_a_mark(taggerd: Program, photo: Path) -> None:
     """As LrGeniusAI and digiKam write them: only those and the mark itself are adopted."""
     beside = photo.with_name(photo.name + ".xmp")

@@ -47,7 +47,7 @@ def words(sidecar: Path, field: str) -> tuple[str, ...]:
     return Document.load(sidecar.read_bytes()).texts(named(field))
 
 
-@pytest.mark.parametrize("mode", ["inotify", "poll"])
+@pytest.mark.parametrize("mode", ["inotify", pytest.param("poll", marks=pytest.mark.long)])
 def test_an_archive_that_arrives_is_unpacked_and_tagged(
     unpacking: Program, card: Path, inbox: Path, mode: str
 ) -> None:
@@ -193,6 +193,7 @@ def test_a_killed_run_leaves_nothing_behind_and_nothing_twice(
     assert len(list((inbox / "big").glob("*.jpg"))) == 1500
 
 
+@pytest.mark.long
 def test_a_scan_and_the_daemon_unpack_it_once(unpacking: Program, card: Path, inbox: Path) -> None:
     """Whoever comes second finds it done, also when the ledger was lost."""
     archive = zipped(card, inbox / "a.zip")

@@ -69,6 +69,7 @@ def test_the_daemon_does_not_take_its_own_write_for_a_new_photo(
     assert "4 tagged before" in embedding("scan", inbox).stdout
 
 
+@pytest.mark.long
 def test_a_new_answer_replaces_the_old_one_in_the_photo(
     embedding: Program, backend: CountingBackend, card: Path
 ) -> None:

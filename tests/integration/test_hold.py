@@ -122,7 +122,7 @@ def test_what_is_dropped_is_left_alone_until_it_is_named(holding: Program, card:
     assert [r["usage"]["requests"] for r in holding.records()[5:]] == [0] * 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_new_words_of_a_tagged_photo_wait_beside_the_old_ones(
     holding: Program, backend: CountingBackend, card: Path
 ) -> None:
@@ -143,7 +143,7 @@ def test_new_words_of_a_tagged_photo_wait_beside_the_old_ones(
     assert "nothing to tag; 5 tagged before" in holding("scan", card).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_embedded_target(holding: Program, card: Path) -> None:
     """The photo stays as it is until then; after that it is the same photo to the queue."""
     holding.environment["TAGGERD__METADATA__TARGET"] = "embed"
@@ -157,7 +157,7 @@ def test_an_embedded_target(holding: Program, card: Path) -> None:
     assert {path.name: path.read_bytes() for path in card.iterdir()} == photos
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_photo_that_changes_is_asked_about_again(
     holding: Program, backend: CountingBackend, card: Path
 ) -> None:
@@ -206,7 +206,9 @@ def test_the_daemon_goes_on_and_writes_what_is_accepted(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("after", "written"), [("write", 2), ("drop", 0)])
+@pytest.mark.parametrize(
+    ("after", "written"), [("write", 2), pytest.param("drop", 0, marks=pytest.mark.long)]
+)
 def test_what_nobody_accepts_is_written_or_dropped_after_some_days(
     holding: Program, inbox: Path, after: str, written: int
 ) -> None:
@@ -229,6 +231,7 @@ def test_what_nobody_accepts_is_written_or_dropped_after_some_days(
     until(lambda: counts(holding) == ({"recorded": 2} if written else {"unwritten": 2}))
 
 
+@pytest.mark.long
 def test_a_scan_ends_long_holds_as_well(holding: Program, card: Path) -> None:
     """For those who run no daemon."""
     holding("scan", card)

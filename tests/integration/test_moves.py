@@ -49,8 +49,15 @@ def on_record(program: Program, *, gone: bool = False) -> int:
     return count
 
 
-@pytest.mark.parametrize("running", [True, False])
-@pytest.mark.parametrize("takes_sidecar", [True, False])
+@pytest.mark.parametrize(
+    ("running", "takes_sidecar"),
+    [
+        (True, True),
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.long),
+        pytest.param(False, True, marks=pytest.mark.long),
+    ],
+)
 def test_a_renamed_photo_keeps_its_tags(
     counted: Program, inbox: Path, backend: CountingBackend, *, running: bool, takes_sidecar: bool
 ) -> None:
@@ -93,7 +100,7 @@ def test_a_photo_may_move_to_another_root(
     assert backend.photo_requests == ASKED
 
 
-@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize("copied", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_photo_that_comes_back_within_the_grace_time_is_as_it_was(
     counted: Program, inbox: Path, tmp_path: Path, backend: CountingBackend, *, copied: bool
 ) -> None:
@@ -132,6 +139,7 @@ def test_a_deleted_photo_is_forgotten_after_the_grace_time(
     assert backend.photo_requests == 2 * ASKED
 
 
+@pytest.mark.long
 def test_scans_forget_as_the_daemon_does(
     counted: Program, inbox: Path, backend: CountingBackend
 ) -> None:

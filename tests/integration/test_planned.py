@@ -60,6 +60,7 @@ def test_a_dry_run_shows_old_and_new_of_each_field(
     assert "kept dc:title: a human wrote it" in again.stdout
 
 
+@pytest.mark.long
 def test_a_sample_is_the_same_photos_each_time(
     taggerd: Program, many: Path, backend: CountingBackend
 ) -> None:

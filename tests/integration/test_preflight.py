@@ -61,7 +61,7 @@ def test_a_probe_that_fails_tells_how_long_it_took(
 
     def script(path: str, _body: bytes) -> None:
         if "chat" in path:
-            over.wait(60)
+            over.wait(180)
 
     backend.script = script
     taggerd.base_url = backend.base_url
@@ -83,7 +83,7 @@ def test_a_backend_that_hangs_keeps_nothing_from_arriving(
     over = threading.Event()
 
     def script(_path: str, _body: bytes) -> None:
-        over.wait(60)
+        over.wait(180)
 
     backend.script = script
     taggerd.base_url = backend.base_url

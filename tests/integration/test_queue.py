@@ -62,6 +62,7 @@ def test_retry_failed_takes_what_has_no_sidecar(taggerd: Program, card: Path) ->
     assert taggerd.status()["counts"]["queued"] == 1
 
 
+@pytest.mark.long
 def test_a_photo_that_the_program_always_died_of_is_journalled_once(
     taggerd: Program, card: Path
 ) -> None:

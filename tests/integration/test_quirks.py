@@ -347,7 +347,7 @@ async def test_no_photo_is_lost_and_none_pays(
     await services.ledger.admit(files, run=quirk.name)
     options = RunOptions(run=quirk.name, within=(tmp_path,))
     runner = Runner(services, options, on_outcome=[outcomes.append], more_to_come=lambda: False)
-    await asyncio.wait_for(runner.work(drain_seconds=0), 50)
+    await asyncio.wait_for(runner.work(drain_seconds=0), 180)
     await service.close()
     server.close()
     for connection in served.connections:

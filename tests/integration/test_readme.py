@@ -61,7 +61,14 @@ def run(program: Program, line: str) -> subprocess.CompletedProcess[str]:
     return program(*(word.replace("~", str(program.home)) for word in words))
 
 
-@pytest.mark.parametrize("name", [name for name, text in DOCUMENTS.items() if commands(text)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if text is README else pytest.mark.long)
+        for name, text in DOCUMENTS.items()
+        if commands(text)
+    ],
+)
 def test_the_commands_run_as_printed(home: Program, name: str) -> None:
     """One after the other, as a reader would type them, each ends well."""
     for line in commands(DOCUMENTS[name]):
@@ -73,6 +80,7 @@ def test_the_commands_run_as_printed(home: Program, name: str) -> None:
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.long
 def test_the_scan_in_the_readme_tags(home: Program) -> None:
     """Whoever types the first recipe has sidecars."""
     for line in commands(README):

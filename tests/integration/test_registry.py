@@ -157,6 +157,7 @@ def test_the_loader_maps_the_names_of_roles_to_what_is_served(
     ]
 
 
+@pytest.mark.long
 def test_base_url_wins_over_the_registry(
     taggerd: Program, registry: Path, card: Path, backend: CountingBackend
 ) -> None:

@@ -68,6 +68,7 @@ def test_tagged_photos_move_with_their_sidecars(
     assert backend.photo_requests == asked
 
 
+@pytest.mark.long
 def test_a_folder_inside_the_import_folder_is_known_to_the_queue(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_name_that_is_taken_keeps_the_photo_where_it_is(
     assert taggerd.log().count("a.jpg is there already") == 1
 
 
+@pytest.mark.long
 def test_photos_that_were_tagged_before_are_released_as_well(
     taggerd: Program, inbox: Path, tmp_path: Path
 ) -> None:

@@ -55,7 +55,7 @@ def texts(one: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["sidecar", "embed"])
+@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
 def test_an_edit_outlives_what_taggerd_does(
     taggerd: Program, card: Path, backend: CountingBackend, target: str
 ) -> None:
@@ -100,7 +100,7 @@ def test_an_edit_outlives_what_taggerd_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["sidecar", "embed"])
+@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
 def test_an_edit_of_a_photo_that_is_being_tagged(
     taggerd: Program, inbox: Path, backend: CountingBackend, target: str
 ) -> None:
@@ -114,13 +114,13 @@ def test_an_edit_of_a_photo_that_is_being_tagged(
         reply = other_words(path, body)
         if reply is not None:
             asked.set()
-            go_on.wait(60)
+            go_on.wait(180)
         return reply
 
     backend.script = script
     path = photo(inbox / "a.jpg", 1)
     taggerd.start("--config", taggerd.home / "taggerd.toml")
-    assert asked.wait(60)
+    assert asked.wait(180)
     try:
         assert review(taggerd, lambda r: r.edit(path, Edit(caption=MINE)), target).changed
     finally:

@@ -66,6 +66,7 @@ def test_tags_are_embedded_after_the_fact(
     assert files(card) == photos
 
 
+@pytest.mark.long
 def test_a_scan_says_that_settings_have_changed(
     tagged: Program, card: Path, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_scan_says_that_settings_have_changed(
     assert NOTE in tagged("scan", card, "--dry-run").stderr
 
 
+@pytest.mark.long
 def test_a_parent_keyword_is_added(tagged: Program, card: Path) -> None:
     """The hierarchical lists repeat the machine keywords below it, and an undo removes them."""
     tagged.environment["TAGGERD__OWNERSHIP__KEYWORD"] = "Robot"
@@ -93,6 +95,7 @@ def test_a_parent_keyword_is_added(tagged: Program, card: Path) -> None:
     assert not list(card.glob("*.xmp"))
 
 
+@pytest.mark.long
 def test_a_field_is_added(tagged: Program, card: Path) -> None:
     """A property that takes the description now gets it; a human's words stay."""
     sidecar = next(card.glob("*.xmp"))
@@ -138,6 +141,7 @@ def test_a_human_keeps_the_last_word(tagged: Program, card: Path) -> None:
     assert "My own words" in text
 
 
+@pytest.mark.long
 def test_a_photo_without_held_answers_is_left(
     taggerd: Program, backend: CountingBackend, card: Path
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_photo_without_held_answers_is_left(
     assert "tagged 1 of 1 photo;" in taggerd("scan", card).stdout
 
 
+@pytest.mark.long
 def test_a_sidecar_keeps_its_name(tagged: Program, card: Path) -> None:
     """Other programs know it by that name; so a scan does not promise another one."""
     before = files(card).keys()
@@ -176,7 +181,7 @@ def test_undone_photos_stay_undone(tagged: Program, card: Path) -> None:
     assert files(card) == before
 
 
-@pytest.mark.parametrize("target", ["sidecar", "embed"])
+@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
 def test_a_trial_is_not_written(
     taggerd: Program, backend: CountingBackend, card: Path, target: str
 ) -> None:

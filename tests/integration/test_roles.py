@@ -117,6 +117,7 @@ def test_own_roles_are_asked_written_recorded_and_shown(
     assert text_in(sidecar, EXTENDED) == said["alt_text"]
 
 
+@pytest.mark.long
 def test_the_same_bytes_elsewhere_cost_nothing_whatever_is_told_of_them(
     program: Program, backend: CountingBackend
 ) -> None:
@@ -212,6 +213,7 @@ def test_a_role_that_cannot_be_costs_nothing(program: Program, backend: Counting
     assert not backend.requests
 
 
+@pytest.mark.long
 def test_an_own_role_comes_from_the_environment_too(program: Program) -> None:
     """As any other setting; ``config show`` names every value's place."""
     program.environment["TAGGERD__ROLES__ALT__PROMPT"] = "Again: {caption}"

@@ -38,6 +38,7 @@ def test_photos_that_are_there_and_photos_that_arrive_are_tagged(
     assert list((taggerd.outputs / "summaries").glob("*.html"))
 
 
+@pytest.mark.long
 def test_run_and_scan_write_the_same_sidecar(
     taggerd: Program, card: Path, inbox: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_second_daemon_on_the_same_state_is_refused(taggerd: Program, inbox: P
     assert first.poll() is None
 
 
+@pytest.mark.long
 def test_a_scan_beside_the_daemon_shares_its_ledger(
     taggerd: Program, card: Path, inbox: Path, backend: CountingBackend
 ) -> None:

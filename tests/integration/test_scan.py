@@ -148,6 +148,7 @@ def test_a_dry_run_asks_and_records_but_writes_no_sidecar(
     assert len(list(card.glob("*.xmp"))) == 5
 
 
+@pytest.mark.long
 def test_no_meta_records_once_without_the_mark(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -182,6 +183,7 @@ def test_list_sends_no_request_and_names_what_is_left_and_why(
     assert backend.requests.total() == requests
 
 
+@pytest.mark.long
 def test_list_counts_photos_and_other_files_apart_and_no_sidecars(
     taggerd: Program, card: Path
 ) -> None:
@@ -223,6 +225,7 @@ def test_the_first_sidecars_of_jpegs_say_which_programs_read_them(
     assert "Lightroom" not in second.stdout + second.stderr
 
 
+@pytest.mark.long
 def test_nobody_is_told_of_lightroom_where_it_sees_the_words(taggerd: Program, card: Path) -> None:
     """Tags in the photo itself, or sidecars of other formats, need no word about JPEG."""
     taggerd.environment["TAGGERD__METADATA__TARGET"] = "both"
@@ -235,6 +238,7 @@ def test_nobody_is_told_of_lightroom_where_it_sees_the_words(taggerd: Program, c
     assert "Lightroom" not in both.stderr + png.stderr
 
 
+@pytest.mark.long
 def test_one_named_photo_is_all_that_is_tagged(taggerd: Program, card: Path) -> None:
     """Naming a file tags that file, not its neighbours, also when those are waiting."""
     taggerd("scan", "--no-meta", card)
@@ -250,6 +254,7 @@ def test_extensions_choose(taggerd: Program, card: Path) -> None:
     assert [p.name for p in card.glob("*.xmp")] == ["a.png.xmp"]
 
 
+@pytest.mark.long
 def test_not_recursive_stays_in_the_folder(taggerd: Program, card: Path) -> None:
     """--no-recursive leaves folders below alone; without it they are taken."""
     below = card / "below"
@@ -261,6 +266,7 @@ def test_not_recursive_stays_in_the_folder(taggerd: Program, card: Path) -> None
     assert list(below.glob("*.xmp"))
 
 
+@pytest.mark.long
 def test_the_older_tools_form_means_scan(taggerd: Program, card: Path) -> None:
     """``taggerd --input-dir DIR`` is ``taggerd scan --input-dir DIR``."""
     done = taggerd("--input-dir", card)
@@ -332,6 +338,7 @@ def test_named_output_files_hold_this_scan(taggerd: Program, card: Path, tmp_pat
     assert "IMG_0000.jpg" in summary.read_text()
 
 
+@pytest.mark.long
 def test_a_named_jsonl_is_added_to(taggerd: Program, card: Path, tmp_path: Path) -> None:
     """What an earlier scan wrote into the file stays, also when there is nothing to do."""
     jsonl = tmp_path / "out.jsonl"
@@ -341,6 +348,7 @@ def test_a_named_jsonl_is_added_to(taggerd: Program, card: Path, tmp_path: Path)
     assert len(jsonl.read_text().splitlines()) == 5
 
 
+@pytest.mark.long
 def test_named_output_files_are_made_when_there_is_nothing_to_do(
     taggerd: Program, card: Path, tmp_path: Path
 ) -> None:
@@ -353,6 +361,7 @@ def test_named_output_files_are_made_when_there_is_nothing_to_do(
     assert "0 photos" in summary.read_text()
 
 
+@pytest.mark.long
 def test_a_missing_path_of_several_is_said_and_the_others_are_scanned(
     taggerd: Program, card: Path, tmp_path: Path
 ) -> None:
@@ -395,6 +404,7 @@ def test_a_kill_between_sidecar_and_record_loses_no_record(
     assert backend.photo_requests == 6
 
 
+@pytest.mark.long
 def test_an_interrupted_overwrite_leaves_the_rest_tagged(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -406,7 +416,7 @@ def test_an_interrupted_overwrite_leaves_the_rest_tagged(
     def script(_path: str, body: bytes) -> None:
         if b'"system"' in body:
             begun.set()
-            go_on.wait(60)
+            go_on.wait(180)
 
     backend.script = script
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -415,14 +425,15 @@ def test_an_interrupted_overwrite_leaves_the_rest_tagged(
             env=taggerd.full_environment(),
             stdout=subprocess.DEVNULL,
         )
-        assert begun.wait(60)
+        assert begun.wait(180)
         scan.send_signal(number)
-        scan.wait(60)
+        scan.wait(180)
         begun.clear()
         assert "5 tagged before" in taggerd("scan", card).stdout
     go_on.set()
 
 
+@pytest.mark.long
 def test_the_daemon_leaves_an_overwrite_to_the_scan(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -435,6 +446,7 @@ def test_the_daemon_leaves_an_overwrite_to_the_scan(
     assert backend.photo_requests == 30
 
 
+@pytest.mark.long
 def test_a_dry_run_of_an_overwrite_changes_nothing(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -459,6 +471,7 @@ def test_json_tells_how_it_went(taggerd: Program, card: Path) -> None:
     assert told["failed"][0]["reason"]
 
 
+@pytest.mark.long
 def test_backups_keep_the_sidecar_as_it_was(taggerd: Program, card: Path) -> None:
     """--backup-originals keeps the bytes of a sidecar before it changes."""
     sidecar = card / "IMG_0000.jpg.xmp"
@@ -474,6 +487,7 @@ def test_backups_keep_the_sidecar_as_it_was(taggerd: Program, card: Path) -> Non
     assert backup.read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_registry_names_the_model_of_each_role(
     taggerd: Program, card: Path, tmp_path: Path, backend: CountingBackend
 ) -> None:
@@ -556,7 +570,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
     def script(_path: str, _body: bytes) -> None:
         if backend.photo_requests:
             asked.set()
-            answer.wait(60)
+            answer.wait(180)
 
     backend.script = script
     taggerd.base_url = backend.base_url
@@ -572,7 +586,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
         start_new_session=True,
     )
     try:
-        assert asked.wait(60)
+        assert asked.wait(180)
         said = ""
         if command == "run":
             os.killpg(process.pid, signal.SIGINT)
@@ -582,7 +596,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
             os.killpg(process.pid, signal.SIGINT)
             until(lambda: not _is_pending(process.pid, signal.SIGINT))  # two would be one
         os.killpg(process.pid, signal.SIGINT)
-        said += process.communicate(timeout=60)[1]  # photos in flight would have 300 seconds
+        said += process.communicate(timeout=180)[1]  # photos in flight would have 300 seconds
     finally:
         answer.set()
         process.kill()
@@ -591,6 +605,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
     assert process.returncode == 130
 
 
+@pytest.mark.long
 def test_a_photo_without_its_last_rows_is_tagged_and_says_so(
     taggerd: Program, tmp_path: Path
 ) -> None:

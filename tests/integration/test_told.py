@@ -76,6 +76,7 @@ def test_the_same_question_is_not_paid_for_twice(
     assert len(list(card.glob("*.xmp"))) == 5
 
 
+@pytest.mark.long
 def test_another_model_answers_what_it_is_asked_after_an_undo(
     taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
 ) -> None:
@@ -96,6 +97,7 @@ def test_another_model_answers_what_it_is_asked_after_an_undo(
     }
 
 
+@pytest.mark.long
 def test_a_backend_named_for_a_scan_is_asked_itself(
     taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_backend_named_for_a_scan_is_asked_itself(
     assert taggerd.records()[-1]["backend"] == other.base_url
 
 
+@pytest.mark.long
 def test_answers_are_reused_where_somebody_says_so_and_keep_their_names(
     taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
 ) -> None:
@@ -127,6 +130,7 @@ def test_answers_are_reused_where_somebody_says_so_and_keep_their_names(
     assert "<taggerd:reused>" in first.read_text()
 
 
+@pytest.mark.long
 def test_a_model_s_path_stays_on_this_machine(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -159,6 +163,7 @@ def test_a_dry_run_leaves_no_trace_on_the_queue(
     assert [record["dry_run"] for record in taggerd.records()].count(True) == 12
 
 
+@pytest.mark.long
 def test_a_dry_run_changes_nothing_for_photos_that_wait(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -204,6 +209,7 @@ def test_the_describer_says_what_it_is(
     assert taggerd.log().count(line) == 1
 
 
+@pytest.mark.long
 def test_a_photo_that_failed_under_one_model_is_tried_with_another(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:

@@ -80,7 +80,7 @@ def test_a_running_daemon_leaves_what_was_undone(
     photo(inbox / "second.jpg", 2)
     until((inbox / "second.jpg.xmp").exists)
     daemon.terminate()
-    daemon.wait(60)
+    daemon.wait(180)
     taggerd.start(*settings)
     photo(inbox / "third.jpg", 3)
     until((inbox / "third.jpg.xmp").exists)
@@ -196,6 +196,7 @@ def test_show_is_readable_at_80_columns(taggerd: Program, card: Path) -> None:
     assert shows["digiKam"]["keywords"] == one["sidecars"][0]["keywords"]["machine"]
 
 
+@pytest.mark.long
 def test_show_says_in_a_line_what_a_program_shows_of_a_folder(taggerd: Program, card: Path) -> None:
     """Whose words each photo carries stays; per program there is one line a folder."""
     (card / "more").mkdir()
@@ -218,6 +219,7 @@ def test_show_says_in_a_line_what_a_program_shows_of_a_folder(taggerd: Program, 
     assert done.stdout.count("IMG_0000.jpg.xmp: made by taggerd") == 1
 
 
+@pytest.mark.long
 def test_a_list_that_may_shadow_is_reported_once(taggerd: Program, inbox: Path) -> None:
     """In the log once a run, in the record of every photo; the list itself is left alone."""
     name = "MicrosoftPhoto:LastKeywordXMP"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from support.program import SECONDS, photo, until
+from support.program import SECONDS, free_port, photo, until
 
 from taggerd.cli.ending import INTERRUPTED
 
@@ -27,9 +27,7 @@ WORDS = "a heron by the weir"
 @pytest.fixture
 def address(taggerd: Program) -> str:
     """Return where the review is to be served."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     taggerd.environment["TAGGERD__WEB__LISTEN"] = f"127.0.0.1:{port}"
     return f"http://127.0.0.1:{port}"
 
@@ -76,7 +74,7 @@ def test_the_daemon_serves_once_there_is_a_password(
     assert set_password(taggerd).returncode == 0
     until(lambda: answer(address) == 200)
     until(lambda: not taggerd.problem("settings"))
-    with httpx.Client(base_url=address, trust_env=False) as client:
+    with httpx.Client(base_url=address, trust_env=False, timeout=SECONDS) as client:
         assert client.post("/login", data={"password": "wrong"}).status_code == 401
         until(lambda: client.post("/login", data={"password": WORDS}).status_code == 303)
         assert client.get("/").status_code == 200

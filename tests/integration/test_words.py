@@ -64,6 +64,7 @@ def test_a_scan_writes_words_in_their_places(program: Program) -> None:
     assert record["keywords"] == [{"keyword": "Reds", "score": None}]
 
 
+@pytest.mark.long
 def test_the_describer_s_english_is_not_marked_as_another_language(program: Program) -> None:
     """It speaks English whatever it is asked for."""
     picture = photo(program.home / "photos" / "a.jpg", 0)

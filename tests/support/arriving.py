@@ -215,14 +215,14 @@ class Arriving:
         disk = await asyncio.to_thread(lambda: [on_disk(root) for root in self.roots])
         return {p for part in disk for p, stamp in part.items() if known.get(p) != stamp}
 
-    async def until(self, true: Callable[[], bool], seconds: float = 60) -> None:
+    async def until(self, true: Callable[[], bool], seconds: float = 180) -> None:
         """Wait until *true*."""
         end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end, (self.health, len(self.admitted))
             await asyncio.sleep(0.02)
 
-    async def until_none_is_missed(self, seconds: float = 60) -> None:
+    async def until_none_is_missed(self, seconds: float = 180) -> None:
         """Wait until the ledger knows every photo on the disk as it is."""
         end = time.monotonic() + seconds
         while missed := await self.missed():

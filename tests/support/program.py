@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -57,6 +58,19 @@ def until(what: Callable[[], T | Literal[False] | None], seconds: float = SECOND
         threading.Event().wait(0.05)
     message = f"{what} is not so after {seconds:g} s"
     raise AssertionError(message)
+
+
+def free_port() -> int:
+    """Return a free port for a server that starts later, or again.
+
+    The kernel gives it to no client meanwhile: it is below those that clients get.
+    """
+    clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, clients)  # noqa: S311 - no secret
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
 def records_in(outputs: Path) -> list[dict[str, Any]]:

@@ -83,8 +83,9 @@ class Terminal:
 
     def _more(self) -> bool:
         """Read what is there; False: nothing will come any more."""
+        ended = self._program.poll() is not None  # first: what it said last is there by now
         if not select.select([self._master], [], [], 0.2)[0]:
-            return self._program.poll() is None
+            return not ended
         try:
             read = os.read(self._master, 65536)
         except OSError:  # Linux says so of a terminal that nobody has open any more

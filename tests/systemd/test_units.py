@@ -53,7 +53,7 @@ def verified(folder: Path, *, user: bool = False) -> str:
         command,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
     )
@@ -102,7 +102,7 @@ def security_of(unit: Path, folder: Path, *options: str) -> subprocess.Completed
         ["systemd-analyze", "security", "--offline=true", *options, str(copy)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -280,7 +280,7 @@ def test_the_user_is_made(tmp_path: Path) -> None:
         ["systemd-sysusers", f"--root={tmp_path}", "--dry-run", str(conf)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert f"Creating user '{user}'" in result.stdout + result.stderr

@@ -222,4 +222,5 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
                     continue
                 if isinstance(result, files.OpenFile):
                     result.close()
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+    # Fewer: a server of an earlier test has closed a connection meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - as above

@@ -62,7 +62,7 @@ def test_man_shows_it(page: str) -> None:
         command,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
         env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8", "MANROFFSEQ": ""},
     )
@@ -83,7 +83,7 @@ def test_bash_completes() -> None:
         ["bash", "-eu", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
         env={**os.environ, "PATH": path},
     )

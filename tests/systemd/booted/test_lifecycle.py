@@ -73,7 +73,7 @@ def test_a_stop_may_take_as_long_as_the_settings_say(machine: Machine) -> None:
 
     def script(_path: str, body: bytes) -> Reply | None:
         if b'"system"' in body:
-            done.wait(60)
+            done.wait(180)
         return None
 
     with machine.network():

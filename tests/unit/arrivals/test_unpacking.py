@@ -109,7 +109,7 @@ async def test_a_reload_does_not_lock_an_archive_out(
 
     def slow(path: Path) -> tuple[OpenFile | None, bool]:
         begun.set()
-        go_on.wait(30)
+        go_on.wait(180)
         try:
             return lock(path)
         finally:
@@ -117,13 +117,13 @@ async def test_a_reload_does_not_lock_an_archive_out(
 
     monkeypatch.setattr(unpacking, "_lock", slow)
     cancelled = asyncio.create_task(machine.unpacking.unpack(file))
-    await asyncio.to_thread(begun.wait, 30)
+    await asyncio.to_thread(begun.wait, 180)
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
     go_on.set()
-    await asyncio.to_thread(locked.wait, 30)
+    await asyncio.to_thread(locked.wait, 180)
     monkeypatch.setattr(unpacking, "_lock", lock)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         while (done := await machine.restarted().unpack(file)).reason:
             pass  # the thread's end is not known here yet
     assert done.folder == machine.folder / "a"
@@ -221,10 +221,10 @@ async def test_no_archive_ends_the_service(machine: Machine) -> None:
     machine.unpacking.put([first])
     assert await machine.knows(first)
     running = asyncio.create_task(machine.unpacking.run())
-    await asyncio.wait_for(machine.workers.called.wait(), 60)
+    await asyncio.wait_for(machine.workers.called.wait(), 180)
     machine.workers.failure = None
     machine.unpacking.put([second])
-    await asyncio.wait_for(machine.unpacked.wait(), 60)
+    await asyncio.wait_for(machine.unpacked.wait(), 180)
     assert (machine.folder / "second").is_dir()
     running.cancel()
     with suppress(asyncio.CancelledError):

@@ -30,7 +30,7 @@ def outcome(first: str, then: str) -> tuple[int, str, str]:
     """Run a command that is sent *first* and does *then* in its clean-up."""
     program = PROGRAM.format(first=first, then=then)
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -70,7 +70,7 @@ async def command():
 interrupts.run(command(), drain_seconds=0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 130
     assert done.stdout.startswith("worked\n")
@@ -93,7 +93,7 @@ async def command():
 interrupts.run(command(), drain_seconds=600)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False
     )
     assert (done.returncode, done.stderr) == (130, "")
 
@@ -126,4 +126,4 @@ except BrokenPipeError:
         assert process.stderr
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == 7
+        assert process.wait(180) == 7

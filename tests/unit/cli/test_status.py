@@ -227,7 +227,7 @@ async def test_watching_ends_in_order_also_while_it_looks(monkeypatch: pytest.Mo
     def found(*_: object, **__: object) -> ServiceStatus:
         if next(blocks):
             looked.set()
-            go_on.wait(30)
+            go_on.wait(180)
         return replace(STATUS, health=AWAY_HEALTH, live=LIVE)
 
     async def sleep(_seconds: float) -> None:
@@ -236,7 +236,7 @@ async def test_watching_ends_in_order_also_while_it_looks(monkeypatch: pytest.Mo
     monkeypatch.setattr("taggerd.cli.status.service_status", found)
     screen = Console(file=StringIO(), force_terminal=True, width=80, highlight=False)
     watching = asyncio.create_task(watched(Target(Settings()), sleep, screen))
-    await asyncio.to_thread(looked.wait, 30)
+    await asyncio.to_thread(looked.wait, 180)
     watching.cancel()
     last = await asyncio.gather(watching, return_exceptions=True)
     go_on.set()

@@ -74,7 +74,7 @@ def _answering(
     def statvfs(path: Path) -> os.statvfs_result:
         asked[path] += 1
         if path == hung:
-            release.wait(60)
+            release.wait(180)
         return os.statvfs_result((4096, 4096, 100, 50, 40, 9, 9, 9, 0, 255))
 
     monkeypatch.setattr(os, "statvfs", statvfs)

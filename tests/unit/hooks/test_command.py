@@ -17,7 +17,7 @@ def has_ended(pid: int) -> bool:
     """Say whether a process is gone, or waits for nothing but its parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # also while it is read
         return True
 
 

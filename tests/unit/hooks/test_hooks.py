@@ -336,7 +336,7 @@ async def test_a_scan_ends_its_batch_whatever_is_looked_at_meanwhile(
         return found
 
     monkeypatch.setattr(stage.ledger, "due_notices", slow)
-    async with asyncio.timeout(30), running(hooks):
+    async with asyncio.timeout(180), running(hooks):
         await looked.wait()
         await stage.record(1)
         ending = asyncio.create_task(hooks.finish())

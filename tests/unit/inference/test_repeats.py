@@ -87,7 +87,7 @@ async def test_the_same_caption_for_every_picture_is_held_back(
         await _said(service, picture, "another")
     assert isinstance(await service.probe(), BackendBlind)
     mended = True
-    await asyncio.wait_for(service.wait_usable(), 30)
+    await asyncio.wait_for(service.wait_usable(), 180)
     assert await _said(service, picture, "another") == ["A person standing outside"]
 
 

@@ -103,7 +103,7 @@ def test_processes_share_a_day(journal: Journal) -> None:
     """Three processes that deliver the same entries at once leave each of them once, unmixed."""
     command = [sys.executable, "-c", WRITER, str(journal.directory)]
     writers = [subprocess.Popen(command) for _ in range(3)]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(180) for writer in writers] == [0, 0, 0]
     assert sorted(ids(journal)) == sorted(f"r{number}" for number in range(60))
 
 
@@ -244,7 +244,7 @@ def test_a_record_delivered_while_packing_is_kept(journal: Journal, entry: Makes
         while not has_open(late.pid, file.path):
             assert late.poll() is None
         file._compress(held)
-    assert late.wait(60) == 0
+    assert late.wait(180) == 0
     assert [line.id for line in file.read() if line] == ["record-1", "late"]
 
 

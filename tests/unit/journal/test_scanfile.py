@@ -70,7 +70,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
     reader.start()
     write_jsonl(pipe, ["{}"])
-    reader.join(60)
+    reader.join(180)
     assert got == ["{}\n"]
     assert pipe.is_fifo()
 

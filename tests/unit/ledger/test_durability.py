@@ -40,6 +40,13 @@ class Slow(Durability):
         super()._sync()
 
 
+async def syncs(disk: Slow, times: int) -> None:
+    """Wait until the disk has begun to sync so many *times*; threads do it, when they get to it."""
+    async with asyncio.timeout(180):
+        while disk.begun < times:  # noqa: ASYNC110 - a thread counts
+            await asyncio.sleep(0.005)
+
+
 async def settle() -> None:
     """Let everything that can go on go on."""
     for _ in range(20):
@@ -50,10 +57,11 @@ async def test_whoever_comes_during_a_sync_waits_for_the_next(tmp_path: Path) ->
     """It may have begun before their commit; all of them share the next one."""
     disk = Slow(tmp_path / "x.sqlite")
     first = asyncio.create_task(disk.reached())
-    await settle()
+    await syncs(disk, 1)
     later = [asyncio.create_task(disk.reached()) for _ in range(5)]
     disk.go.release()
     await first
+    await syncs(disk, 2)
     await settle()
     assert not any(task.done() for task in later)
     disk.go.release()
@@ -66,7 +74,7 @@ async def test_one_who_gives_up_waiting_does_not_spoil_it_for_others(tmp_path: P
     """A cancelled photo ends its own wait alone."""
     disk = Slow(tmp_path / "x.sqlite")
     waiting = [asyncio.create_task(disk.reached()) for _ in range(2)]
-    await settle()
+    await syncs(disk, 1)
     waiting[0].cancel()
     await settle()
     disk.go.release()
@@ -106,6 +114,7 @@ async def test_a_paid_step_ends_when_it_is_on_the_platter(
         "outbox": lambda: ledger.outbox(9),
     }
     doing = asyncio.ensure_future(steps[step]())
+    await syncs(disk, 1)
     await settle()
     assert disk.begun == 1
     assert not doing.done()

@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -291,11 +292,17 @@ def seen(claim: Claim) -> Claim:
     return replace(claim, id=0, token="")
 
 
+class ForLong(LedgerMachine):
+    """The same, over many more."""
+
+
 LedgerMachine.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
+ForLong.TestCase.settings = settings(LedgerMachine.TestCase.settings, max_examples=200)
 TestLedger = LedgerMachine.TestCase
+TestLedgerForLong = pytest.mark.long(ForLong.TestCase)

@@ -294,7 +294,7 @@ async def main(directory, name, stop_after):
         for claim in claims:
             if done == stop_after:
                 print("here", flush=True)
-                await asyncio.sleep(60)
+                await asyncio.sleep(600)
             record = Outgoing(f"{claim.photo.name}/{claim.attempt}", "2025-06-30", name)
             await ledger.end(claim, Finished("ab" * 32, record))
             done += 1
@@ -333,7 +333,7 @@ async def test_two_processes_share_the_queue(ledger: SqliteLedger, state: Sqlite
     both = [claimer(state, name) for name in ("one", "two")]
     await go(*both)
     for process in both:
-        assert await asyncio.to_thread(process.wait, 60) == 0
+        assert await asyncio.to_thread(process.wait, 180) == 0
     lines = await ledger.outbox(photos)
     assert sorted(line.id for line in lines) == sorted(f"{n}.JPG/1" for n in range(photos))
     assert {line.line for line in lines} == {"one", "two"}
@@ -350,7 +350,7 @@ async def test_a_killed_process_loses_no_photo(ledger: SqliteLedger, state: Sqli
     assert await ledger.recover() == 0
     assert await ledger.counts() == Counts(queued=4, claimed=2, recorded=4)
     process.send_signal(signal.SIGKILL)
-    await asyncio.to_thread(process.wait, 60)
+    await asyncio.to_thread(process.wait, 180)
     assert await ledger.recover() == 2
     claims = await state.claim(ledger)
     assert sorted(claim.attempt for claim in claims) == [1] * 6

@@ -34,7 +34,7 @@ from taggerd.settings import Metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-SECONDS = 30.0
+SECONDS = 180.0
 ON = Metrics(listen="127.0.0.1:0")
 
 

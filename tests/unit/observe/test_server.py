@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from taggerd.observe.server import Pages
 
-SECONDS = 30.0
+SECONDS = 180.0
 """Longest wait for what is there at once."""
 LOCAL = Address("127.0.0.1", 0)
 

@@ -107,7 +107,7 @@ async def test_records_are_delivered_meanwhile(
     def held_up(journal: Journal, day: str, _has_time: object) -> list[Path]:
         made = publish_day(journal, day)
         loop.call_soon_threadsafe(begun.set)
-        go_on.wait(60)
+        go_on.wait(180)
         return made
 
     monkeypatch.setattr(reports, "publish_day", held_up)
@@ -115,7 +115,7 @@ async def test_records_are_delivered_meanwhile(
     machine.now += QUIET
     task = machine.relay.publish_if_due()
     assert task is not None
-    await asyncio.wait_for(begun.wait(), 60)
+    await asyncio.wait_for(begun.wait(), 180)
     await machine.record(2)
     assert len(machine.journal.read(DAY).records) == 2
     assert machine.relay.publish_if_due() is task

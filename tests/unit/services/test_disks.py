@@ -91,7 +91,7 @@ async def test_a_disk_that_hangs_holds_up_no_other(
     """While forty photos of a share wait for it, photos elsewhere are opened."""
     disks = Disks(answer_seconds=600)
     hung = [asyncio.create_task(_open(disks, share / "a.jpg")) for _ in range(40)]
-    assert await asyncio.to_thread(hangs.wait, 60)
+    assert await asyncio.to_thread(hangs.wait, 180)
     async with disks.opened(card / "a.jpg") as file:
         assert os.read(file.descriptor, 9) == b"content"
     assert not any(task.done() for task in hung)
@@ -112,16 +112,17 @@ async def test_a_disk_that_hangs_is_at_fault_itself(share: Path) -> None:
 async def test_what_is_opened_too_late_is_closed(share: Path, answers: threading.Event) -> None:
     """A file that nobody waits for any more, after a timeout or a cancellation, is closed."""
     disks = Disks(answer_seconds=0.1)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
     late = [asyncio.create_task(_open(disks, share / "a.jpg")) for _ in range(10)]
     given_up = asyncio.create_task(_open(disks, share / "a.jpg"))
     await asyncio.sleep(0)
     given_up.cancel()
     await asyncio.gather(*late, given_up, return_exceptions=True)
     answers.set()
+    disks._answer_seconds = 600  # a machine that is busy is not a disk that hangs
     await _open(disks, share / "a.jpg")  # after the others: one thread, one after the other
     await asyncio.sleep(0)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - a count
+    assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - names alone
     disks.close()
 
 

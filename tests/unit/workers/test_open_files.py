@@ -46,10 +46,10 @@ def descriptors() -> set[str]:
 
 @pytest.fixture(autouse=True)
 async def _nothing_stays_open() -> AsyncIterator[None]:
-    """Whatever a test does, this process has as many descriptors afterwards as before."""
+    """Whatever a test does, this process has no more descriptors afterwards than before."""
     before = descriptors()
     yield
-    assert descriptors() == before
+    assert descriptors() <= before  # a server of an earlier test may have closed one meanwhile
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import contextlib
 import os
 import select
 import signal
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -134,6 +136,14 @@ async def test_the_first_photo_imports_nothing(tmp_path: Path) -> None:
         assert await workers.run(eval, modules) == before
     finally:
         await workers.close()
+
+
+@pytest.mark.parametrize("name", [*DECODING, *WRITING])
+def test_all_that_it_loads_is_there(name: str) -> None:
+    """What cannot be imported is left to each worker, and nobody is told."""
+    module, _, function = name.partition(":")
+    assert find_spec(module) is not None
+    assert not function or callable(getattr(import_module(module), function))
 
 
 def test_that_of_decoders_calls_nothing() -> None:
