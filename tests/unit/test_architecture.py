@@ -230,7 +230,6 @@ NOT_BELOW_A_ROOT = {
     ("review/feed.py", "stat"): "the ledger",
     ("review/pictures.py", "file.stat"): "an open file",
     ("review/pictures.py", "os.utime"): "a descriptor",
-    ("services/services.py", "PostgresLedger.open"): "a server",
     ("services/services.py", "SqliteLedger.open"): "the state directory",
     ("services/services.py", "PostgresLedger.open"): "a database",
 }
