@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
 from taggerd.errors import StorageError
 from taggerd.ledger import claims, queue
@@ -22,6 +22,7 @@ from taggerd.ledger.local_state import LocalState
 from taggerd.ledger.port import Deferred, Moved
 from taggerd.ledger.postgres import bulk, faults, opening, roots
 from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
+from taggerd.ledger.postgres.doubt import Doubts
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
 from taggerd.ledger.postgres.jobs import DEAD_SECONDS
 from taggerd.ledger.postgres.listening import Listening
@@ -96,6 +97,8 @@ class PostgresLedger(SqlLedger):
         self._next_flush: asyncio.Task[None] | None = None
         self._trees: Trees | None = None
         database.connected = self._enter
+        database.owner = self._me
+        self._doubts = Doubts(database)
 
     @classmethod
     async def open(  # noqa: PLR0913 - all by name but one
@@ -175,13 +178,19 @@ class PostgresLedger(SqlLedger):
 
     def _worked(self, work: Callable[[], T]) -> T:
         """Do *work*, again if another transaction undid it."""
+        if (before := self._doubts.told(work)) is not None:
+            return cast("T", before.result)
         for tries in range(_MOST_TRIES):
             try:
                 done = work()
+            except faults.InDoubt as error:
+                self._doubts.in_doubt(work, error.number)
+                raise
             except faults.Again:
                 # Two that undo each other would do so again if they came back together.
                 time.sleep(random.uniform(0, 0.01) * 2**tries)  # noqa: S311 - no secret
             else:
+                self._doubts.done(work, done)
                 return done
         message = "the ledger is busy: other transactions have undone one of ours over and over"
         raise StorageError(message)
@@ -202,7 +211,7 @@ class PostgresLedger(SqlLedger):
         async with self._flushing:
             self._next_flush = None
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._database.flush)
+            await loop.run_in_executor(self._thread, self._doubts.flush)
 
     def stamp(self) -> object:
         """See the port."""
@@ -412,6 +421,7 @@ class PostgresLedger(SqlLedger):
     def _leave(self) -> None:
         with self._database.transaction():
             self._end_owner(self._me, crashed=False)
+            self._database.do("forget_commits", owner=self._me)
 
     async def _abandon(self) -> None:
         """Close the connection, and let go of nothing."""

@@ -424,6 +424,8 @@ WITH known AS (
 ), new AS (
     INSERT INTO taggerd.procrastinate_workers (last_heartbeat)
     SELECT now() WHERE NOT EXISTS (SELECT FROM known) RETURNING id
+), counted AS (
+    INSERT INTO taggerd.commits (owner) VALUES (:owner) ON CONFLICT DO NOTHING
 ), made AS (
     INSERT INTO taggerd.owners (owner, host, pid, worker)
     SELECT :owner, :host, :pid, id FROM new RETURNING owner
@@ -457,6 +459,20 @@ WHERE owner IS NOT NULL AND owner NOT IN (SELECT owner FROM taggerd.owners);
 -- With its row in owners.
 DELETE FROM taggerd.procrastinate_workers
 WHERE id = (SELECT worker FROM taggerd.owners WHERE owner = :owner);
+
+-- name: hang_up
+-- What another connection of ours still does ends before we ask what it did.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = :pid AND usename = current_user AND datname = current_database()
+    AND pid <> pg_backend_pid();
+
+-- name: committed
+-- Waits for the transaction that has the row.
+SELECT number FROM taggerd.commits WHERE owner = :owner FOR UPDATE;
+
+-- name: forget_commits
+DELETE FROM taggerd.commits WHERE owner = :owner
+    OR at < now() - interval '7 days' AND owner NOT IN (SELECT owner FROM taggerd.owners);
 
 -- name: clock
 SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now;
