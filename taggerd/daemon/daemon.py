@@ -236,7 +236,8 @@ class Daemon:
             hold=settings.review.hold,
         )
 
-        member = Membership(services.ledger.fleet, settings, self._speed)
+        ledger = services.ledger
+        member = Membership(ledger.fleet, settings, self._speed, unusable=ledger.unusable)
         await member.join(waits=self._notifier.extend)
         try:
             await self._serve_as(member, services, options)

@@ -60,7 +60,8 @@ def journalled_in(database: Database, since: str, until: str, behind: int) -> li
     """Return records that any host has journalled; see the port."""
     days = {"since": since, "until": until}
     rows = database.rows("journalled", **days, behind=behind, limit=_RECORDS)
-    return [Journalled(**row) for row in rows]
+    readable = database.paths.readable
+    return [Journalled(**row | {"line": readable(row["line"])}) for row in rows]
 
 
 class InThread(Protocol):

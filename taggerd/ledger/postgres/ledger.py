@@ -304,6 +304,13 @@ class PostgresLedger(SqlLedger):
         """See the port."""
         return {} if self._trees is None else self._trees.troubles
 
+    async def unusable(self) -> Collection[Path]:
+        """See the port."""
+        if self._trees is None:
+            return ()
+        await self._trees.ready()
+        return self._trees.left_to_others
+
     async def _reachable(self, within: Sequence[Path] | None) -> Sequence[Path] | None:
         """Return *within* without the roots that are out of sight, or show another tree."""
         if self._trees is None or within is None:
