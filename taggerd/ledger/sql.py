@@ -334,6 +334,9 @@ class SqlLedger(ABC):
 
     @in_thread
     def _keep(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
+        self._keep_all(digest, answers, spent)
+
+    def _keep_all(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
         with self._database.transaction(quick=True):
             for answer in answers:
                 claims.keep(self._database, digest, answer, self._clock())
@@ -362,6 +365,9 @@ class SqlLedger(ABC):
 
     @in_thread
     def _end(self, claim: Claim, ending: Ending) -> bool:
+        return self._end_any(claim, ending)
+
+    def _end_any(self, claim: Claim, ending: Ending) -> bool:
         quick = not isinstance(ending, Deferred | Moved)  # those are not waited for
         with self._database.transaction(quick=quick):
             return claims.end(

@@ -52,11 +52,13 @@ DEFAULTS = {
 """For what ``ledger.url`` does not say. A host that is cut off knows within 25 s, as its claims end
 after 30."""
 _SESSION = (
+    # For the steps of a claim; see transaction().
+    "SET synchronous_commit TO off",
     # A host that is cut off in a transaction would hold its locks for as long as TCP does.
     "SET idle_in_transaction_session_timeout TO '20s'",
     "SET lock_timeout TO '20s'",
 )
-_QUICK = b"BEGIN; SET LOCAL synchronous_commit TO off"
+_LASTING = b"BEGIN; SET LOCAL synchronous_commit TO on"
 _FLUSH = (
     "BEGIN; SET LOCAL synchronous_commit TO on; "
     "SELECT pg_logical_emit_message(true, 'taggerd', ''); COMMIT"
@@ -112,6 +114,8 @@ class PostgresDatabase:
         self._prepare_after: int | None = PREPARED_AFTER
         self._scope: dict[str, list[bytes]] | None = None
         self._in_transaction = False
+        self.contents: dict[str, int] = {}
+        """Digests and the numbers of their contents, as this connection has seen them."""
         self.changes = 0
         """Counts what this program has changed."""
         self.owner = ""
@@ -130,6 +134,7 @@ class PostgresDatabase:
         if self._connection is not None and not self._connection.closed:
             return self._connection
         self._connection = connection = connect(self._url)
+        self.contents.clear()  # a crash of the server may have undone what we have seen
         connection.prepare_threshold = self._prepare_after
         connection.prepared_max = MOST_PREPARED
         connection.execute("; ".join(_SESSION).encode())
@@ -198,7 +203,7 @@ class PostgresDatabase:
         called in addition.
         """
         with faults.mapped():
-            self.execute(_QUICK if quick else b"BEGIN")
+            self.execute(b"BEGIN" if quick else _LASTING)
             self._in_transaction = True
             before = self.changes
             try:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 from taggerd.errors import StorageError
 from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
-from taggerd.ledger.port import Deferred, Moved
-from taggerd.ledger.postgres import bulk, faults, opening, roots
+from taggerd.ledger.port import Deferred, Finished, Moved
+from taggerd.ledger.postgres import brisk, bulk, faults, opening, roots
 from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
 from taggerd.ledger.postgres.doubt import Doubts
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from taggerd.ledger.admission import Terms
     from taggerd.ledger.fleet import Change
-    from taggerd.ledger.port import Admitted, Claim, Ending, Outgoing, Waiting
+    from taggerd.ledger.port import Admitted, Claim, Ending, Held, Outgoing, Waiting
     from taggerd.ledger.queries import Row
     from taggerd.ledger.rows import Paths
-    from taggerd.photo import PhotoFile
+    from taggerd.photo import Answer, PhotoFile, Sidecar, Spending
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -414,6 +414,33 @@ class PostgresLedger(SqlLedger):
     def _admit(self, files: Sequence[PhotoFile], terms: Terms) -> Admitted:
         with self._database.transaction():
             return bulk.admit(self._database, files, terms)
+
+    @in_thread
+    def _decoded(self, claim: Claim, digest: str) -> list[Held]:
+        return brisk.decoded(self._database, claim, digest)
+
+    @in_thread
+    def _keep(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
+        if len(answers) == 1 and digest and len(spent or {}) <= 1:
+            brisk.keep(self._database, digest, answers[0], spent, self._clock())
+        else:
+            self._keep_all(digest, answers, spent)
+
+    @in_thread
+    def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
+        """See the port."""
+        sidecars = list(sidecars)
+        if any(sidecar.stamp is not None for sidecar in sidecars):
+            with self._database.transaction(quick=True):
+                claims.written(self._database, claim, digest, sidecars)
+        else:
+            brisk.written(self._database, claim, digest, sidecars)
+
+    @in_thread
+    def _end(self, claim: Claim, ending: Ending) -> bool:
+        if isinstance(ending, Finished) and not ending.held:
+            return brisk.finish(self._database, claim, ending, self._clock())
+        return self._end_any(claim, ending)
 
     @in_thread
     def _lend(self, limit: int, stream: str) -> list[Outgoing]:

@@ -503,6 +503,10 @@ SELECT role, question, at, answer
 FROM taggerd.contents JOIN taggerd.answers ON answers.content = contents.id
 WHERE digest = :digest ORDER BY at, role, question;
 
+-- name: decoded_answers
+WITH noted AS ({decoded})
+{answers};
+
 -- name: put_answer
 INSERT INTO taggerd.answers (content, role, question, at, answer)
 VALUES (:content, :role, :question, :at, :answer)
@@ -556,6 +560,20 @@ UPDATE taggerd.photos SET undone = CASE WHEN sidecars_written THEN undone ELSE 2
 WHERE id = :photo;
 
 -- ── The outbox ───────────────────────────────────────────────────────────────────────────────────
+
+-- name: finish_and_send
+WITH done AS ({finish} RETURNING photos.id, photos.folder, photos.stem),
+let_go AS (DELETE FROM taggerd.held USING done WHERE held.photo = done.id),
+sent AS (
+    INSERT INTO taggerd.outbox (record, day, line, stream)
+    SELECT :record, :day, :line, :stream FROM done WHERE CAST(:record AS text) IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT NOT EXISTS (
+    SELECT FROM taggerd.files
+    WHERE files.folder = done.folder AND files.stem = done.stem AND files.photo = done.id
+) AS fileless
+FROM done;
 
 -- name: send
 INSERT INTO taggerd.outbox (record, day, line, stream) VALUES (:record, :day, :line, :stream)
@@ -738,6 +756,10 @@ VALUES (:day, :model, :requests, :prompt_tokens, :completion_tokens)
 ON CONFLICT (day, model) DO UPDATE SET requests = s.requests + excluded.requests,
     prompt_tokens = s.prompt_tokens + excluded.prompt_tokens,
     completion_tokens = s.completion_tokens + excluded.completion_tokens;
+
+-- name: put_answer_and_spend
+WITH spent AS ({spend})
+{put_answer};
 
 -- name: spent
 SELECT model, requests, prompt_tokens, completion_tokens FROM taggerd.spending WHERE day = :day;
