@@ -766,6 +766,18 @@ SELECT model, requests, prompt_tokens, completion_tokens FROM taggerd.spending W
 
 -- ── Hosts that share the ledger ────────────────────────────────────────────────────────────────────
 
+-- name: beat_again
+WITH alive AS (
+    UPDATE taggerd.hosts SET
+        version = :version, duties = :duties, roots = :roots, photos_an_hour = :photos_an_hour,
+        health = :health, seen_at = now()
+    WHERE name = :host AND program = :program RETURNING name
+), renewed AS (
+    UPDATE taggerd.leases SET until = now() + make_interval(secs => :seconds)
+    WHERE program = :program
+)
+SELECT name FROM alive;
+
 -- name: program_of_host
 SELECT program, machine, seen_at < now() - make_interval(secs => :seconds) AS silent
 FROM taggerd.hosts WHERE name = :host FOR UPDATE;
@@ -795,9 +807,6 @@ VALUES (:lease, :program, :host, now() + make_interval(secs => :seconds))
 ON CONFLICT (name) DO UPDATE SET
     program = excluded.program, host = excluded.host, until = excluded.until
 WHERE held.program = excluded.program OR held.until <= now();
-
--- name: renew_leases
-UPDATE taggerd.leases SET until = now() + make_interval(secs => :seconds) WHERE program = :program;
 
 -- name: let_go_of_lease
 DELETE FROM taggerd.leases WHERE name = :lease AND program = :program;
