@@ -243,7 +243,7 @@ def end_all(database: Database, owner: str, *, now: float, crashed: bool) -> int
     # A scan's photos that it did not get to ask about again are tagged as they were.
     database.do("end_requests", owner=owner)
     database.do("drop_requests", owner=owner)
-    database.do("end_lending", owner=owner)
+    database.do("end_lending", owner=owner, crashed=int(crashed))
     return len(rows)
 
 

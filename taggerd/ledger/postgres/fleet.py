@@ -145,6 +145,7 @@ class PostgresFleet:
                 raise HostInUse(message)
             if same_machine:  # it was killed, and this program was started in its stead
                 database.do("let_go_of_all", program=row["program"])
+                database.do("adopt_lent", program=program, killed=row["program"])
         database.do("beat_host", **facts, machine=self._machine)
         self._tell("fleet")
 
@@ -181,6 +182,13 @@ class PostgresFleet:
     async def holders(self) -> dict[str, str]:
         """See the port."""
         return await self._in_thread(lambda: holders_in(self._database))
+
+    async def lent(self) -> list[Journalled]:
+        """See the port."""
+        rows = await self._in_thread(
+            lambda: self._database.rows("lent", owner=self._program, limit=_RECORDS)
+        )
+        return [Journalled(0, row["record"], row["day"], row["line"]) for row in rows]
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """See the port."""

@@ -581,7 +581,12 @@ ON CONFLICT DO NOTHING;
 
 -- name: undelivered
 SELECT record, day, line, stream FROM taggerd.outbox
-WHERE stream = :stream AND (owner IS NULL OR owner = :owner) ORDER BY id LIMIT :limit;
+WHERE stream = :stream AND (
+    owner IS NULL OR owner = :owner OR (
+        lent_at < now() - interval '10 minutes'
+        AND NOT EXISTS (SELECT FROM taggerd.owners WHERE owners.owner = outbox.owner)
+    )
+) ORDER BY id LIMIT :limit;
 
 -- name: lend
 UPDATE taggerd.outbox SET owner = :owner WHERE record = :record;
@@ -590,16 +595,30 @@ UPDATE taggerd.outbox SET owner = :owner WHERE record = :record;
 -- In order also among those who ask: whoever comes second waits for what the first one takes.
 WITH lent AS (
     SELECT id FROM taggerd.outbox
-    WHERE stream = :stream AND (owner IS NULL OR owner = :owner)
+    WHERE stream = :stream AND (
+        owner IS NULL OR owner = :owner OR (
+            lent_at < now() - interval '10 minutes'
+            AND NOT EXISTS (SELECT FROM taggerd.owners WHERE owners.owner = outbox.owner)
+        )
+    )
     ORDER BY id LIMIT :limit FOR UPDATE
 ), taken AS (
-    UPDATE taggerd.outbox SET owner = :owner FROM lent
-    WHERE outbox.id = lent.id AND outbox.owner IS NULL
+    UPDATE taggerd.outbox SET owner = :owner, lent_at = now() FROM lent
+    WHERE outbox.id = lent.id AND outbox.owner IS DISTINCT FROM :owner
 )
 SELECT record, day, line, stream FROM taggerd.outbox JOIN lent USING (id) ORDER BY id;
 
 -- name: end_lending
-UPDATE taggerd.outbox SET owner = NULL WHERE owner = :owner;
+-- A record that was lent to a program that was killed may be in a day file: its own host knows, and
+-- has ten minutes to say so. Otherwise it would stand in those of two hosts.
+UPDATE taggerd.outbox SET owner = NULL WHERE owner = :owner AND (:crashed = 0 OR stream <> '');
+
+-- name: lent
+SELECT record, day, line, stream FROM taggerd.outbox WHERE owner = :owner AND stream = ''
+ORDER BY id LIMIT :limit;
+
+-- name: adopt_lent
+UPDATE taggerd.outbox SET owner = :program, lent_at = now() WHERE owner = :killed AND stream = '';
 
 -- name: delivered
 DELETE FROM taggerd.outbox WHERE record = :record;
