@@ -702,6 +702,10 @@ class InMemoryLedger:
         """See the port."""
         return {}
 
+    async def unusable(self) -> Collection[Path]:
+        """See the port."""
+        return ()
+
     async def ping(self) -> int:
         """See the port."""
         return threading.get_native_id()
@@ -825,11 +829,11 @@ class InMemoryLedger:
         pause = self._store.pause
         return pause if pause and (pause.until is None or pause.until > now) else None
 
-    async def note(self, key: str, value: Json) -> None:
+    async def note(self, key: str, value: Json, *, here: bool = False) -> None:  # noqa: ARG002
         """See the port."""
         self._store.notes[key] = json.dumps(value)
 
-    async def recall(self, key: str) -> Json:
+    async def recall(self, key: str, *, here: bool = False) -> Json:  # noqa: ARG002
         """See the port."""
         value: Json = json.loads(self._store.notes.get(key, "null"))
         return value

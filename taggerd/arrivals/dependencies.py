@@ -55,11 +55,11 @@ class Record(Protocol):
     ) -> Sequence[Path]:
         """Note that of the files below *below* just *paths* are missing; return the forgotten."""
 
-    async def note(self, key: str, value: Json) -> None:
-        """Keep *value* under *key*."""
+    async def note(self, key: str, value: Json, *, here: bool = False) -> None:
+        """Keep *value* under *key*; *here*: for this host alone."""
 
-    async def recall(self, key: str) -> Json:
-        """Return what was noted under *key*; None if nothing was."""
+    async def recall(self, key: str, *, here: bool = False) -> Json:
+        """Return what was noted under *key*; None if nothing was. *here*: as in :meth:`note`."""
 
 
 class KnownFiles(Protocol):

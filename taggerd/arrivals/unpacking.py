@@ -258,7 +258,7 @@ class _Memory:
 
     async def entries(self, folder: Path) -> dict[str, _Entry]:
         """Return what is remembered of the archives in *folder* itself, by name."""
-        noted = await self._record.recall(_key(folder))
+        noted = await self._record.recall(_key(folder), here=True)
         entries: dict[str, _Entry] = {}
         for name, entry in (noted if isinstance(noted, dict) else {}).items():
             if isinstance(entry, dict) and isinstance(stamp := entry.get("stamp"), list):
@@ -274,11 +274,11 @@ class _Memory:
         noted: Json = {
             name: {**entry._asdict(), "stamp": list(entry.stamp)} for name, entry in entries.items()
         }
-        await self._record.note(_key(file.path.parent), noted)
+        await self._record.note(_key(file.path.parent), noted, here=True)
 
     async def in_flight(self) -> dict[Path, Path]:
         """Return the archives that are being unpacked, by their hidden folders."""
-        noted = await self._record.recall(_IN_FLIGHT)
+        noted = await self._record.recall(_IN_FLIGHT, here=True)
         pairs = (noted if isinstance(noted, dict) else {}).items()
         return {Path(scratch): Path(str(archive)) for scratch, archive in pairs}
 
@@ -289,7 +289,7 @@ class _Memory:
         if archive is not None:
             in_flight[scratch] = archive
         noted: Json = {str(folder): str(path) for folder, path in in_flight.items()}
-        await self._record.note(_IN_FLIGHT, noted)
+        await self._record.note(_IN_FLIGHT, noted, here=True)
 
 
 async def keywords_of_archive(photo: Photo, arrivals: Arrivals) -> tuple[Keyword, ...]:

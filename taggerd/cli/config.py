@@ -114,6 +114,8 @@ def check(
     for root in loaded.settings.arrivals.roots:
         if warning := warning_about(root.path):
             typer.echo(f"taggerd: warning: {warning}", err=True)
+    if "tag" not in loaded.settings.service.duties:
+        return
     for lacking in interrupts.run(_lacking(loaded.settings)):
         typer.echo(f"taggerd: warning: decoders are not confined by {lacking}", err=True)
     for warning in [] if allow_offline else interrupts.run(_missing_backends(loaded)):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from taggerd.daemon.status import published
+from taggerd.services import read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from taggerd.cli.instances import Target
     from taggerd.daemon.status import DaemonStatus
+    from taggerd.settings import Settings
 
 ANSWER_SECONDS = 12.0
 """A daemon looks for a pause every five seconds and publishes its status every five."""
@@ -53,13 +55,19 @@ async def await_answer(
         await sleep(POLL_SECONDS)
 
 
+def hosts_alive(settings: Settings) -> bool:
+    """Say whether another host that shares the ledger runs: it hears by itself."""
+    return bool(read_ledger(settings, lambda ledger: any(host.alive for host in ledger.hosts())))
+
+
 async def confirm(
     at: Target, wanted: Callable[[DaemonStatus], bool], since: float, *, nobody: str
 ) -> None:
     """Wait for the daemon's answer, and say on stderr if there is none; *nobody*: if none runs."""
     pid = at.pid
     if pid is None:
-        typer.echo(nobody, err=True)
+        if not hosts_alive(at.settings):
+            typer.echo(nobody, err=True)
     elif not await await_answer(wanted, at.settings.state_directory, since=since):
         message = f"the running taggerd, pid {pid}, has not confirmed it: see taggerd status"
         typer.echo(message, err=True)

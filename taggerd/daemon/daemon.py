@@ -37,6 +37,7 @@ from taggerd.daemon.web import Web
 from taggerd.errors import (
     BuildChanged,
     ConfigurationError,
+    HostInUse,
     LedgerAway,
     LedgerDamaged,
     RootInUse,
@@ -140,6 +141,8 @@ class Daemon:
         """What was published last."""
         self._started_at = time.time()
         self._served = False
+        self._joined = False
+        """Whether this host has had its name once."""
         self._waits_for = ""
         """Why the services cannot be opened; empty once they are."""
         self._speed = Speed()
@@ -206,6 +209,8 @@ class Daemon:
                 if wanted is not in_force:
                     self._refuse(error)
                     wanted = in_force
+                elif isinstance(error, HostInUse) and not self._joined:
+                    raise
                 elif self._served or (isinstance(error, RootInUse) and self._notifier.is_heard):
                     await self._wait_for_disk(error)  # nobody stands there to start it again
                 else:
@@ -237,8 +242,10 @@ class Daemon:
             hold=settings.review.hold,
         )
 
-        member = Membership(services.ledger.fleet, settings, self._speed)
+        ledger = services.ledger
+        member = Membership(ledger.fleet, settings, self._speed, unusable=ledger.unusable)
         await member.join(waits=self._notifier.extend)
+        self._joined = True
         try:
             await self._serve_as(member, services, options)
         finally:

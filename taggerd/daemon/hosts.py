@@ -20,7 +20,7 @@ from taggerd.logs import described, get_logger
 from taggerd.runner.pause import why_nothing_starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
     from pathlib import Path
 
     from taggerd.ledger import Fleet, Host
@@ -69,6 +69,7 @@ class Membership:
         settings: Settings,
         speed: Speed,
         *,
+        unusable: Callable[[], Awaitable[Collection[Path]]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to join.
@@ -77,12 +78,16 @@ class Membership:
             fleet: None: nobody shares the ledger.
             settings: name the host, its duties and its roots.
             speed: of this host.
+            unusable: says which of its roots are to be watched by other hosts.
             clock: seconds, monotonic.
         """
         self._fleet = fleet
         self._service = settings.service
         self._roots = settings.arrivals.roots
         self._speed = speed
+        self._unusable = unusable
+        self._left: Collection[Path] = ()
+        """Roots that others are to watch."""
         self._clock = clock
         self._held: set[str] = set()
         self._holders: dict[str, str] = {}
@@ -162,7 +167,11 @@ class Membership:
 
     async def _refresh(self, fleet: Fleet) -> None:
         await fleet.beat(self._facts())
+        self._left = await self._unusable() if self._unusable else ()
         holders = dict(await fleet.holders())
+        for lease in self._held - set(self._wanted()):
+            await fleet.let_go(lease)
+            holders.pop(lease, None)
         held = set()
         for lease in self._wanted():
             mine = holders.get(lease) == fleet.host
@@ -195,7 +204,8 @@ class Membership:
     def _wanted(self) -> Iterator[str]:
         """Yield the leases that this host is to hold, where no other does."""
         if "watch" in self._service.duties:
-            yield from (watch_lease(self._name(root)) for root in self._roots)
+            usable = (root for root in self._roots if root.path not in self._left)
+            yield from (watch_lease(self._name(root)) for root in usable)
         if "journal" in self._service.duties:
             yield JOURNAL
 

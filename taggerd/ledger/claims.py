@@ -139,8 +139,13 @@ def photo_of(database: Database, number: int) -> Photo:
 
 def answers(database: Database, digest: str) -> list[Held]:
     """Return the answers held; damaged ones are as good as none: they are asked for again."""
+    return held_in(database.rows("answers", digest=digest_bytes(digest)), digest)
+
+
+def held_in(rows: Iterable[Row], digest: str) -> list[Held]:
+    """Return the answers in *rows*, which are held for *digest*, but the damaged ones."""
     held: list[Held] = []
-    for row in database.rows("answers", digest=digest_bytes(digest)):
+    for row in rows:
         try:
             held.append(held_of(row))
         except ValueError as error:
@@ -152,7 +157,7 @@ def keep(database: Database, digest: str, answer: Answer, now: float) -> None:
     """Keep an answer; see :meth:`taggerd.ledger.port.Ledger.checkpoint`."""
     database.do(
         "put_answer",
-        content=_content(database, digest),
+        content=content_of(database, digest),
         role=answer.role,
         question=answer.question,
         at=now,
@@ -176,12 +181,12 @@ def written(database: Database, claim: Claim, digest: str, sidecars: Iterable[Si
         "written",
         photo=claim.id,
         token=claim.token,
-        content=_content(database, digest),
+        content=content_of(database, digest),
         sidecars=sidecars_json(claim.photo.folder, known, database.paths) if known else None,
     )
 
 
-def _content(database: Database, digest: str) -> int | None:
+def content_of(database: Database, digest: str) -> int | None:
     """Return the number of the content with *digest*, making it if need be."""
     known = digest_bytes(digest)
     if not known:
@@ -238,7 +243,7 @@ def end_all(database: Database, owner: str, *, now: float, crashed: bool) -> int
     # A scan's photos that it did not get to ask about again are tagged as they were.
     database.do("end_requests", owner=owner)
     database.do("drop_requests", owner=owner)
-    database.do("end_lending", owner=owner)
+    database.do("end_lending", owner=owner, crashed=int(crashed))
     return len(rows)
 
 
@@ -248,7 +253,7 @@ def _finish(database: Database, claim: Claim, ending: Finished, now: float) -> b
         photo=claim.id,
         token=claim.token,
         now=now,
-        content=_content(database, ending.digest),
+        content=content_of(database, ending.digest),
         sidecars_written=ending.sidecars_written,
         held=bool(ending.held),
         asked_again_since=claim.asked_again_since,

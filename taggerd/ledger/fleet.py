@@ -61,10 +61,10 @@ class Host:
 
 
 class Journalled(NamedTuple):
-    """A record that is in the day files of some host."""
+    """A record that is in the day files of some host, or will be."""
 
     number: int
-    """Grows."""
+    """Grows; 0 while it is not journalled."""
     id: str
     day: str
     """As in the journal: local to the host that made it."""
@@ -111,6 +111,12 @@ class Fleet(Protocol):
 
         Some hundred at once, in the order they came; the next ones are *behind* the last one's
         number.
+        """
+
+    async def lent(self) -> list[Journalled]:
+        """Return records that this host, and no other, is to journal, whoever does now.
+
+        This program began to, or one that was killed here: they may be in its day files already.
         """
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:

@@ -496,6 +496,12 @@ class Ledger(Protocol):
         Their names among several hosts; a folder that shows another tree than theirs.
         """
 
+    async def unusable(self) -> Collection[Path]:
+        """Return the import folders of which other hosts see more than this one does now.
+
+        They show another tree here than there, or are out of sight: another host is to watch them.
+        """
+
     async def ping(self) -> int:
         """Return the native id of the thread that does the work, once it has time for that."""
 
@@ -580,11 +586,11 @@ class Ledger(Protocol):
 
     # Small values that other packages need after a restart.
 
-    async def note(self, key: str, value: Json) -> None:
-        """Keep *value* under *key*."""
+    async def note(self, key: str, value: Json, *, here: bool = False) -> None:
+        """Keep *value* under *key*; *here*: for this host alone, as it names paths or stamps."""
 
-    async def recall(self, key: str) -> Json:
-        """Return what was noted under *key*; None if nothing was."""
+    async def recall(self, key: str, *, here: bool = False) -> Json:
+        """Return what was noted under *key*; None if nothing was. *here*: as in :meth:`note`."""
 
     # What people did with tagged photos.
 

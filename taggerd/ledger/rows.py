@@ -37,6 +37,10 @@ class Paths:
         """Return what is kept of the path of a *folder*, with its final ``/``."""
         return folder_bytes(folder)
 
+    def readable(self, line: str) -> str:
+        """Return a journal *line* that was kept with the paths of this host."""
+        return line
+
     def ranges(self, below: Path) -> Sequence[tuple[bytes, bytes]]:
         """Return the ranges, each without its end, of the kept paths of the folders *below* it."""
         return [folder_range(below)]

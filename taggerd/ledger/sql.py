@@ -123,6 +123,10 @@ class SqlLedger(ABC):
         """See the port."""
         return {}
 
+    async def unusable(self) -> Collection[Path]:
+        """See the port."""
+        return ()
+
     @in_thread
     def ping(self) -> int:
         """See the port."""
@@ -330,6 +334,9 @@ class SqlLedger(ABC):
 
     @in_thread
     def _keep(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
+        self._keep_all(digest, answers, spent)
+
+    def _keep_all(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
         with self._database.transaction(quick=True):
             for answer in answers:
                 claims.keep(self._database, digest, answer, self._clock())
@@ -358,6 +365,9 @@ class SqlLedger(ABC):
 
     @in_thread
     def _end(self, claim: Claim, ending: Ending) -> bool:
+        return self._end_any(claim, ending)
+
+    def _end_any(self, claim: Claim, ending: Ending) -> bool:
         quick = not isinstance(ending, Deferred | Moved)  # those are not waited for
         with self._database.transaction(quick=quick):
             return claims.end(
@@ -541,15 +551,20 @@ class SqlLedger(ABC):
         return replace(pause, since=self._told(pause.since), until=until)
 
     @in_thread
-    def note(self, key: str, value: Json) -> None:
+    def note(self, key: str, value: Json, *, here: bool = False) -> None:
         """See the port."""
+        key = self._key(key, here=here)
         with self._database.transaction():
             self._database.do("note", key=key, value=json.dumps(value))
 
+    def _key(self, key: str, *, here: bool) -> str:
+        host = self._database.paths.host
+        return f"{key} @{host}" if here and host else key
+
     @in_thread
-    def recall(self, key: str) -> Json:
+    def recall(self, key: str, *, here: bool = False) -> Json:
         """See the port."""
-        return queue.recall(self._database, key)
+        return queue.recall(self._database, self._key(key, here=here))
 
     # What people did.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from taggerd.errors import StorageError
 from taggerd.journal import Entry
+from taggerd.ledger import Outgoing
 from taggerd.logs import described, get_logger
 from taggerd.photo import Notice, printable
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taggerd.journal import Journal
-    from taggerd.ledger import Ledger, Outgoing
+    from taggerd.ledger import Ledger
 
 log = get_logger(__name__)
 
@@ -36,6 +37,32 @@ QUIET_SECONDS = 60.0
 """Between polls of an outbox that nobody has said anything about."""
 
 
+class Record(Protocol):
+    """A record on its way into a day file."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def day(self) -> str:
+        """Its day."""
+
+    @property
+    def line(self) -> str:
+        """It, as JSON."""
+
+
+class Lease(Protocol):
+    """Decides which of several programs writes the journal."""
+
+    async def hold(self) -> bool:
+        """Say whether this one does, for the next :data:`WRITE_SECONDS` at least."""
+
+    async def lent(self) -> Sequence[Record]:
+        """Return records that this program alone may write, whoever holds the lease."""
+
+
 class OutboxRelay:
     """Delivers records exactly once and derives summaries, pages and metrics from them."""
 
@@ -47,7 +74,7 @@ class OutboxRelay:
         now: Callable[[], datetime],
         trouble: str = "",
         notices_for: str = "",
-        may_write: Callable[[], Awaitable[bool]] | None = None,
+        lease: Lease | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Move records.
@@ -58,12 +85,13 @@ class OutboxRelay:
             now: the local time, aware.
             trouble: why *journal* could not be opened; empty if it is open.
             notices_for: who gets a notice of each record in the same step; empty: nobody.
-            may_write: says whether this program, of several that share the ledger, writes the
-                journal for the next :data:`WRITE_SECONDS`; None: it does.
+            lease: that of the journal, where several programs share the ledger.
             clock: seconds, monotonic.
         """
         self._clock = clock
-        self._may_write = may_write
+        self._lease = lease
+        self._begun = True
+        """Whether records may be lent to this program that no day file holds for certain."""
         self._opened = not trouble
         self._ledger = ledger
         self._journal = journal
@@ -96,27 +124,38 @@ class OutboxRelay:
         if not self._opened:
             await asyncio.to_thread(self._journal.open)
             self._opened = True
+        if self._lease is not None and self._begun:
+            # They are nobody else's, whoever writes the journal now.
+            while lent := await self._lease.lent():
+                await self._deliver([Outgoing(line.id, line.day, line.line) for line in lent])
+            self._begun = False
         while await self._writes() and (lines := await self._ledger.outbox(BATCH)):
+            self._begun = True
             if self._late():
                 continue  # another program may have them by now
-            entries = [Entry(line.id, line.day, line.line) for line in lines]
-            try:
-                await asyncio.to_thread(self._journal.deliver, entries)
-            except StorageError:
-                raise
-            except Exception:
-                log.exception("records are delivered one by one")
-                for entry in entries:
-                    await self._deliver_or_reject(entry)
-            else:
-                self._changed(line.day for line in lines)
-            await self._ledger.delivered([line.id for line in lines], self._notices_of(lines))
-            self.on_delivered()
+            await self._deliver(lines)
+            self._begun = False
+
+    async def _deliver(self, lines: Sequence[Outgoing]) -> None:
+        """Deliver these *lines*; errors as :meth:`deliver`."""
+        entries = [Entry(line.id, line.day, line.line) for line in lines]
+        try:
+            await asyncio.to_thread(self._journal.deliver, entries)
+        except StorageError:
+            raise
+        except Exception:
+            log.exception("records are delivered one by one")
+            for entry in entries:
+                await self._deliver_or_reject(entry)
+        else:
+            self._changed(line.day for line in lines)
+        await self._ledger.delivered([line.id for line in lines], self._notices_of(lines))
+        self.on_delivered()
 
     async def _writes(self) -> bool:
         """Say whether this program writes the journal."""
         self._write_until = time.clock_gettime(time.CLOCK_BOOTTIME) + WRITE_SECONDS
-        return self._may_write is None or await self._may_write()
+        return self._lease is None or await self._lease.hold()
 
     def _late(self) -> bool:
         """Say whether so much time has passed that another program may write the journal now.
@@ -124,7 +163,7 @@ class OutboxRelay:
         By a clock that goes on while the machine sleeps: it may have slept since it asked.
         """
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        return self._may_write is not None and now >= self._write_until
+        return self._lease is not None and now >= self._write_until
 
     def _changed(self, days: Iterable[str]) -> None:
         for day in days:

@@ -126,7 +126,7 @@ class Releases:
 
     async def _resume(self) -> Mapping[str, str]:
         """Carry out the moves that were interrupted; return what they were."""
-        noted = await self._services.ledger.recall(_NOTE)
+        noted = await self._services.ledger.recall(_NOTE, here=True)
         if not isinstance(noted, list):
             return {}
         moves = [_move_of(each) for each in noted]
@@ -149,7 +149,7 @@ class Releases:
             try:
                 moves = await self._plan(photo, target.parent)
                 note: Json = [_noted(move) for move in moves]
-                await self._services.ledger.note(_NOTE, note)
+                await self._services.ledger.note(_NOTE, note, here=True)
                 return await self._carry_out(moves)
             except StorageError:
                 raise
@@ -190,7 +190,7 @@ class Releases:
         try:
             await asyncio.to_thread(release.carry_out, moves)
         except release.NotReleased as error:
-            await ledger.note(_NOTE, None)
+            await ledger.note(_NOTE, None, here=True)
             self._stays(photos[0].source, str(error))
             return {}
         stamps = await asyncio.to_thread(_stamps, [move.target for move in photos])
@@ -201,7 +201,7 @@ class Releases:
             for move in photos
         }
         await ledger.relocated(moved)
-        await ledger.note(_NOTE, None)
+        await ledger.note(_NOTE, None, here=True)
         log.info("released", photo=printable(photos[-1].source), to=printable(photos[-1].target))
         return {str(move.source): str(move.target) for move in moves}
 

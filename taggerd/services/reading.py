@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taggerd.ledger import LedgerReader
+    from taggerd.ledger.rows import Paths
     from taggerd.settings import Settings
 
 T = TypeVar("T")
@@ -26,11 +27,16 @@ def read_ledger(settings: Settings, work: Callable[[LedgerReader], T]) -> T | No
     url = settings.ledger.url
     if url is None:
         return ledger.read_ledger(settings.state_directory, work)
-    from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - an extra
-    from taggerd.ledger.postgres.reading import read_shared  # noqa: PLC0415 - likewise
+    from taggerd.ledger.postgres.reading import read_shared  # noqa: PLC0415 - an extra
 
-    paths = Naming(settings.service.host_name, settings.arrivals.named)
-    return read_shared(url.get_secret_value(), work, paths=paths)
+    return read_shared(url.get_secret_value(), work, paths=_paths(settings))
+
+
+def _paths(settings: Settings) -> Paths:
+    """Return how the shared ledger keeps the paths of this host."""
+    from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - an extra
+
+    return Naming(settings.service.host_name, settings.arrivals.named)
 
 
 def has_ledger(settings: Settings) -> bool:
@@ -47,7 +53,7 @@ def make_journal(settings: Settings, *, whole: bool = False) -> Journal:
     if whole and url is not None:
         from taggerd.ledger.postgres.reading import SharedJournal  # noqa: PLC0415 - an extra
 
-        elsewhere = SharedJournal(url.get_secret_value())
+        elsewhere = SharedJournal(url.get_secret_value(), _paths(settings))
     return Journal(
         settings.journal_directory,
         retention_days=settings.journal.retention_days,

@@ -27,13 +27,13 @@ from taggerd.services.settings_history import SettingsHistory, recall_history
 from taggerd.workers.build import RUNNING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from datetime import datetime
 
     from taggerd.inference import InferenceService
     from taggerd.inference.endpoint import Endpoint
     from taggerd.journal import Journal
-    from taggerd.ledger import Claim, Ledger
+    from taggerd.ledger import Claim, Fleet, Ledger
     from taggerd.ledger.postgres.ledger import PostgresLedger
     from taggerd.metadata import Options, Vocabulary
     from taggerd.photo import Sidecar
@@ -123,19 +123,18 @@ class Services:
                     log.warning(metadata.shadowing_note(name), first=printable(sidecar.path))
 
 
-def journal_lease(ledger: Ledger, settings: Settings) -> Callable[[], Awaitable[bool]] | None:
-    """Return what takes the lease of the journal, or renews it, and says whether it is held.
+class JournalLease:
+    """The lease of the journal, for the relay of one program."""
 
-    None where no other host shares the *ledger*.
-    """
-    fleet = ledger.fleet
-    if fleet is None:
-        return None
+    def __init__(self, fleet: Fleet, duties: Sequence[str]) -> None:
+        """Hold it only if that is one of the host's *duties*."""
+        self._fleet = fleet
+        self._may = "journal" in duties
+        self.lent = fleet.lent
 
-    async def may_write() -> bool:
-        return "journal" in settings.service.duties and await fleet.hold(JOURNAL)
-
-    return may_write
+    async def hold(self) -> bool:
+        """Take it, or renew it, if no other program holds it."""
+        return self._may and await self._fleet.hold(JOURNAL)
 
 
 @asynccontextmanager
@@ -269,7 +268,11 @@ async def open_services(
                     now=now,
                     trouble=trouble,
                     notices_for=PHOTOS if settings.follows_records and not dry_run else "",
-                    may_write=journal_lease(ledger, settings),
+                    lease=(
+                        JournalLease(ledger.fleet, settings.service.duties)
+                        if ledger.fleet is not None
+                        else None
+                    ),
                 ),
                 now=now,
                 metadata_options=metadata_options(settings),

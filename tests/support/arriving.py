@@ -116,11 +116,11 @@ class Records:
         self.told_missing.append(set(paths))
         return []
 
-    async def note(self, key: str, value: Json) -> None:
+    async def note(self, key: str, value: Json, *, here: bool = False) -> None:  # noqa: ARG002
         """Keep *value*."""
         self.notes[key] = value
 
-    async def recall(self, key: str) -> Json:
+    async def recall(self, key: str, *, here: bool = False) -> Json:  # noqa: ARG002
         """Return what was noted."""
         return self.notes.get(key)
 

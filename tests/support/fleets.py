@@ -127,6 +127,10 @@ class InMemoryFleet:
             if each.number > behind and since <= each.day <= until
         ]
 
+    async def lent(self) -> list[Journalled]:
+        """See the port."""
+        return []
+
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """See the port."""
         if self._store.away:

@@ -7,6 +7,7 @@ the next transaction.
 from __future__ import annotations
 
 import re
+import time
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -36,6 +37,10 @@ T = TypeVar("T")
 PREPARED_AFTER = 3
 """Executions after which a statement is prepared, unless a pooler loses it."""
 MOST_PREPARED = 500
+DOUBT_SECONDS = 8.0
+"""How long the server is waited for that did not answer a COMMIT."""
+_COMMIT = "UPDATE taggerd.commits SET number = {}, at = now() WHERE owner = '{}'; COMMIT"
+"""One statement, and one answer: with two, the second might be lost alone."""
 DEFAULTS = {
     "application_name": "taggerd",
     "connect_timeout": "10",
@@ -47,11 +52,13 @@ DEFAULTS = {
 """For what ``ledger.url`` does not say. A host that is cut off knows within 25 s, as its claims end
 after 30."""
 _SESSION = (
+    # For the steps of a claim; see transaction().
+    "SET synchronous_commit TO off",
     # A host that is cut off in a transaction would hold its locks for as long as TCP does.
     "SET idle_in_transaction_session_timeout TO '20s'",
     "SET lock_timeout TO '20s'",
 )
-_QUICK = b"BEGIN; SET LOCAL synchronous_commit TO off"
+_LASTING = b"BEGIN; SET LOCAL synchronous_commit TO on"
 _FLUSH = (
     "BEGIN; SET LOCAL synchronous_commit TO on; "
     "SELECT pg_logical_emit_message(true, 'taggerd', ''); COMMIT"
@@ -107,8 +114,16 @@ class PostgresDatabase:
         self._prepare_after: int | None = PREPARED_AFTER
         self._scope: dict[str, list[bytes]] | None = None
         self._in_transaction = False
+        self.contents: dict[str, int] = {}
+        """Digests and the numbers of their contents, as this connection has seen them."""
         self.changes = 0
         """Counts what this program has changed."""
+        self.owner = ""
+        """Whose transactions are counted in the database."""
+        self.number = 0
+        """Of the last transaction that has changed anything."""
+        self._undone: list[range] = []
+        self._pid = 0
         self.connected: Callable[[], None] = lambda: None
         """Called after each connection is made."""
 
@@ -119,11 +134,31 @@ class PostgresDatabase:
         if self._connection is not None and not self._connection.closed:
             return self._connection
         self._connection = connection = connect(self._url)
+        self.contents.clear()  # a crash of the server may have undone what we have seen
         connection.prepare_threshold = self._prepare_after
         connection.prepared_max = MOST_PREPARED
         connection.execute("; ".join(_SESSION).encode())
-        self.connected()
+        try:
+            self.connected()
+            if self.owner and self.number:
+                self._learn_what_is_committed(connection)
+        except BaseException:
+            self.close()
+            raise
+        self._pid = connection.info.backend_pid
         return connection
+
+    def _learn_what_is_committed(self, connection: psycopg.Connection[Row]) -> None:
+        """Find out which of our last transactions are there, before any other begins."""
+        connection.execute(statement("hang_up"), {"pid": self._pid})
+        row = connection.execute(statement("committed"), {"owner": self.owner}).fetchone()
+        there = row["number"] if row is not None else 0
+        if there < self.number:
+            self._undone.append(range(there + 1, self.number + 1))
+
+    def is_undone(self, number: int) -> bool:
+        """Say whether a transaction is not in the database, as far as the last connection told."""
+        return any(number in undone for undone in self._undone)
 
     def _lost(self, error: psycopg.Error) -> bool:
         """Say whether *error* ended the connection."""
@@ -168,11 +203,12 @@ class PostgresDatabase:
         called in addition.
         """
         with faults.mapped():
-            self.execute(_QUICK if quick else b"BEGIN")
+            self.execute(b"BEGIN" if quick else _LASTING)
             self._in_transaction = True
+            before = self.changes
             try:
                 yield
-                self.connect().execute(b"COMMIT")
+                self._commit(changed=self.changes > before)
             except BaseException as error:
                 if not (isinstance(error, psycopg.Error) and self._lost(error)):
                     self._roll_back()
@@ -197,6 +233,38 @@ class PostgresDatabase:
         with faults.mapped():
             return work(self.connect())
 
+    def _commit(self, *, changed: bool) -> None:
+        if self._connection is None:  # another one would have nothing to commit
+            message = "the connection was lost"
+            raise psycopg.OperationalError(message)
+        if not (changed and self.owner):
+            self._connection.execute(b"COMMIT")
+            return
+        self.number += 1
+        try:
+            self._connection.execute(_COMMIT.format(self.number, self.owner).encode())
+        except psycopg.Error as error:
+            if not self._lost(error) or not self._is_committed(self.number):
+                raise
+
+    def _is_committed(self, number: int) -> bool:
+        """Say how a transaction ended whose COMMIT nobody answered, once the server can be asked.
+
+        Raises:
+            InDoubt: it cannot, for longer than anybody should wait.
+        """
+        until = time.monotonic() + DOUBT_SECONDS
+        while True:
+            try:
+                self.connect()
+            except psycopg.Error as error:
+                self.close()
+                if time.monotonic() > until:
+                    raise faults.InDoubt(faults.described(error), number) from None
+                time.sleep(0.2)
+            else:
+                return not self.is_undone(number)
+
     def _roll_back(self) -> None:
         try:
             if self._connection is not None:
@@ -208,6 +276,11 @@ class PostgresDatabase:
         """Wait until everything committed so far is on the server's disk."""
         with faults.mapped():
             self.execute(_FLUSH.encode())
+
+    def reach(self) -> None:
+        """Be connected, and know what is committed. Raises StorageError."""
+        with faults.mapped():
+            self.execute(b"SELECT")
 
     # Queries.
 

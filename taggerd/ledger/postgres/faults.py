@@ -26,6 +26,15 @@ class Again(Exception):
     """Nothing of a transaction has happened, and it is to be done once more."""
 
 
+class InDoubt(LedgerAway):
+    """Nobody knows yet whether a transaction was committed."""
+
+    def __init__(self, said: str, number: int) -> None:
+        """Say what the server said last, and the *number* of the transaction."""
+        super().__init__(f"the ledger's server cannot be used now: {said}")
+        self.number = number
+
+
 CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
 """Two transactions wanted the same; one of them was undone."""
 

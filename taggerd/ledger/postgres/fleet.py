@@ -10,7 +10,7 @@ from taggerd.errors import HostInUse
 from taggerd.ledger.fleet import LEASE_SECONDS, Host, Journalled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from taggerd.ledger.fleet import Change, HostFacts, Json
     from taggerd.ledger.queries import Database
@@ -60,7 +60,8 @@ def journalled_in(database: Database, since: str, until: str, behind: int) -> li
     """Return records that any host has journalled; see the port."""
     days = {"since": since, "until": until}
     rows = database.rows("journalled", **days, behind=behind, limit=_RECORDS)
-    return [Journalled(**row) for row in rows]
+    readable = database.paths.readable
+    return [Journalled(**row | {"line": readable(row["line"])}) for row in rows]
 
 
 class InThread(Protocol):
@@ -114,9 +115,24 @@ class PostgresFleet:
 
     async def beat(self, about: HostFacts) -> None:
         """See the port."""
-        await self._run(lambda: self._beat(about))
+        facts = {
+            "host": self.host,
+            "program": self._program,
+            "version": about.version,
+            "duties": json.dumps(about.duties),
+            "roots": json.dumps(about.roots),
+            "photos_an_hour": about.photos_an_hour,
+            "health": about.health,
+        }
+        # The usual case is one statement: hosts say this day and night.
+        again = await self._in_thread(
+            lambda: self._database.row("beat_again", **facts, seconds=LEASE_SECONDS)
+        )
+        if again is None:
+            await self._run(lambda: self._enter(facts))
 
-    def _beat(self, about: HostFacts) -> None:
+    def _enter(self, facts: Mapping[str, str | float | None]) -> None:
+        """Begin to live as this host."""
         database, program = self._database, self._program
         row = database.row("program_of_host", host=self.host, seconds=LEASE_SECONDS)
         if row is not None and row["program"] not in {"", program}:
@@ -129,20 +145,9 @@ class PostgresFleet:
                 raise HostInUse(message)
             if same_machine:  # it was killed, and this program was started in its stead
                 database.do("let_go_of_all", program=row["program"])
-        database.do(
-            "beat_host",
-            host=self.host,
-            program=program,
-            machine=self._machine,
-            version=about.version,
-            duties=json.dumps(about.duties),
-            roots=json.dumps(about.roots),
-            photos_an_hour=about.photos_an_hour,
-            health=about.health,
-        )
-        database.do("renew_leases", program=program, seconds=LEASE_SECONDS)
-        if row is None or row["program"] != program:
-            self._tell("fleet")
+                database.do("adopt_lent", program=program, killed=row["program"])
+        database.do("beat_host", **facts, machine=self._machine)
+        self._tell("fleet")
 
     async def leave(self) -> None:
         """See the port."""
@@ -156,12 +161,12 @@ class PostgresFleet:
 
     async def hosts(self) -> list[Host]:
         """See the port."""
-        return await self._run(lambda: hosts_in(self._database))
+        return await self._in_thread(lambda: hosts_in(self._database))
 
     async def hold(self, lease: str) -> bool:
         """See the port."""
         held = {"lease": lease, "program": self._program, "host": self.host}
-        return await self._run(
+        return await self._in_thread(
             lambda: self._database.do("hold_lease", **held, seconds=LEASE_SECONDS) > 0
         )
 
@@ -176,7 +181,14 @@ class PostgresFleet:
 
     async def holders(self) -> dict[str, str]:
         """See the port."""
-        return await self._run(lambda: holders_in(self._database))
+        return await self._in_thread(lambda: holders_in(self._database))
+
+    async def lent(self) -> list[Journalled]:
+        """See the port."""
+        rows = await self._in_thread(
+            lambda: self._database.rows("lent", owner=self._program, limit=_RECORDS)
+        )
+        return [Journalled(0, row["record"], row["day"], row["line"]) for row in rows]
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """See the port."""
@@ -197,7 +209,7 @@ class PostgresFleet:
 
     async def journalled(self, since: str, until: str, behind: int = 0) -> list[Journalled]:
         """See the port."""
-        return await self._run(lambda: journalled_in(self._database, since, until, behind))
+        return await self._in_thread(lambda: journalled_in(self._database, since, until, behind))
 
     async def changed(self, seconds: float, *, of: Change | None = None) -> bool:
         """See the port."""

@@ -14,14 +14,15 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
 from taggerd.errors import StorageError
 from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
-from taggerd.ledger.port import Deferred, Moved
-from taggerd.ledger.postgres import bulk, faults, opening, roots
+from taggerd.ledger.port import Deferred, Finished, Moved
+from taggerd.ledger.postgres import brisk, bulk, faults, opening, roots
 from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
+from taggerd.ledger.postgres.doubt import Doubts
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
 from taggerd.ledger.postgres.jobs import DEAD_SECONDS
 from taggerd.ledger.postgres.listening import Listening
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 
     from taggerd.ledger.admission import Terms
     from taggerd.ledger.fleet import Change
-    from taggerd.ledger.port import Admitted, Claim, Ending, Outgoing, Waiting
+    from taggerd.ledger.port import Admitted, Claim, Ending, Held, Outgoing, Waiting
     from taggerd.ledger.queries import Row
     from taggerd.ledger.rows import Paths
-    from taggerd.photo import PhotoFile
+    from taggerd.photo import Answer, PhotoFile, Sidecar, Spending
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -96,6 +97,8 @@ class PostgresLedger(SqlLedger):
         self._next_flush: asyncio.Task[None] | None = None
         self._trees: Trees | None = None
         database.connected = self._enter
+        database.owner = self._me
+        self._doubts = Doubts(database)
 
     @classmethod
     async def open(  # noqa: PLR0913 - all by name but one
@@ -175,13 +178,19 @@ class PostgresLedger(SqlLedger):
 
     def _worked(self, work: Callable[[], T]) -> T:
         """Do *work*, again if another transaction undid it."""
+        if (before := self._doubts.told(work)) is not None:
+            return cast("T", before.result)
         for tries in range(_MOST_TRIES):
             try:
                 done = work()
+            except faults.InDoubt as error:
+                self._doubts.in_doubt(work, error.number)
+                raise
             except faults.Again:
                 # Two that undo each other would do so again if they came back together.
                 time.sleep(random.uniform(0, 0.01) * 2**tries)  # noqa: S311 - no secret
             else:
+                self._doubts.done(work, done)
                 return done
         message = "the ledger is busy: other transactions have undone one of ours over and over"
         raise StorageError(message)
@@ -202,7 +211,7 @@ class PostgresLedger(SqlLedger):
         async with self._flushing:
             self._next_flush = None
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._database.flush)
+            await loop.run_in_executor(self._thread, self._doubts.flush)
 
     def stamp(self) -> object:
         """See the port."""
@@ -294,6 +303,13 @@ class PostgresLedger(SqlLedger):
     def troubles(self) -> Mapping[Path, str]:
         """See the port."""
         return {} if self._trees is None else self._trees.troubles
+
+    async def unusable(self) -> Collection[Path]:
+        """See the port."""
+        if self._trees is None:
+            return ()
+        await self._trees.ready()
+        return self._trees.left_to_others
 
     async def _reachable(self, within: Sequence[Path] | None) -> Sequence[Path] | None:
         """Return *within* without the roots that are out of sight, or show another tree."""
@@ -400,6 +416,33 @@ class PostgresLedger(SqlLedger):
             return bulk.admit(self._database, files, terms)
 
     @in_thread
+    def _decoded(self, claim: Claim, digest: str) -> list[Held]:
+        return brisk.decoded(self._database, claim, digest)
+
+    @in_thread
+    def _keep(self, digest: str, answers: Sequence[Answer], spent: Spending | None) -> None:
+        if len(answers) == 1 and digest and len(spent or {}) <= 1:
+            brisk.keep(self._database, digest, answers[0], spent, self._clock())
+        else:
+            self._keep_all(digest, answers, spent)
+
+    @in_thread
+    def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
+        """See the port."""
+        sidecars = list(sidecars)
+        if any(sidecar.stamp is not None for sidecar in sidecars):
+            with self._database.transaction(quick=True):
+                claims.written(self._database, claim, digest, sidecars)
+        else:
+            brisk.written(self._database, claim, digest, sidecars)
+
+    @in_thread
+    def _end(self, claim: Claim, ending: Ending) -> bool:
+        if isinstance(ending, Finished) and not ending.held:
+            return brisk.finish(self._database, claim, ending, self._clock())
+        return self._end_any(claim, ending)
+
+    @in_thread
     def _lend(self, limit: int, stream: str) -> list[Outgoing]:
         """Lend lines in one statement: two that look at the same moment get different ones."""
         if not queue.undelivered(self._database, self._me, 1, stream):
@@ -412,6 +455,7 @@ class PostgresLedger(SqlLedger):
     def _leave(self) -> None:
         with self._database.transaction():
             self._end_owner(self._me, crashed=False)
+            self._database.do("forget_commits", owner=self._me)
 
     async def _abandon(self) -> None:
         """Close the connection, and let go of nothing."""

@@ -424,6 +424,8 @@ WITH known AS (
 ), new AS (
     INSERT INTO taggerd.procrastinate_workers (last_heartbeat)
     SELECT now() WHERE NOT EXISTS (SELECT FROM known) RETURNING id
+), counted AS (
+    INSERT INTO taggerd.commits (owner) VALUES (:owner) ON CONFLICT DO NOTHING
 ), made AS (
     INSERT INTO taggerd.owners (owner, host, pid, worker)
     SELECT :owner, :host, :pid, id FROM new RETURNING owner
@@ -458,6 +460,20 @@ WHERE owner IS NOT NULL AND owner NOT IN (SELECT owner FROM taggerd.owners);
 DELETE FROM taggerd.procrastinate_workers
 WHERE id = (SELECT worker FROM taggerd.owners WHERE owner = :owner);
 
+-- name: hang_up
+-- What another connection of ours still does ends before we ask what it did.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = :pid AND usename = current_user AND datname = current_database()
+    AND pid <> pg_backend_pid();
+
+-- name: committed
+-- Waits for the transaction that has the row.
+SELECT number FROM taggerd.commits WHERE owner = :owner FOR UPDATE;
+
+-- name: forget_commits
+DELETE FROM taggerd.commits WHERE owner = :owner
+    OR at < now() - interval '7 days' AND owner NOT IN (SELECT owner FROM taggerd.owners);
+
 -- name: clock
 SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now;
 
@@ -486,6 +502,10 @@ ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING id;
 SELECT role, question, at, answer
 FROM taggerd.contents JOIN taggerd.answers ON answers.content = contents.id
 WHERE digest = :digest ORDER BY at, role, question;
+
+-- name: decoded_answers
+WITH noted AS ({decoded})
+{answers};
 
 -- name: put_answer
 INSERT INTO taggerd.answers (content, role, question, at, answer)
@@ -541,13 +561,32 @@ WHERE id = :photo;
 
 -- ── The outbox ───────────────────────────────────────────────────────────────────────────────────
 
+-- name: finish_and_send
+WITH done AS ({finish} RETURNING photos.id, photos.folder, photos.stem),
+let_go AS (DELETE FROM taggerd.held USING done WHERE held.photo = done.id),
+sent AS (
+    INSERT INTO taggerd.outbox (record, day, line, stream)
+    SELECT :record, :day, :line, :stream FROM done WHERE CAST(:record AS text) IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT NOT EXISTS (
+    SELECT FROM taggerd.files
+    WHERE files.folder = done.folder AND files.stem = done.stem AND files.photo = done.id
+) AS fileless
+FROM done;
+
 -- name: send
 INSERT INTO taggerd.outbox (record, day, line, stream) VALUES (:record, :day, :line, :stream)
 ON CONFLICT DO NOTHING;
 
 -- name: undelivered
 SELECT record, day, line, stream FROM taggerd.outbox
-WHERE stream = :stream AND (owner IS NULL OR owner = :owner) ORDER BY id LIMIT :limit;
+WHERE stream = :stream AND (
+    owner IS NULL OR owner = :owner OR (
+        lent_at < now() - interval '10 minutes'
+        AND NOT EXISTS (SELECT FROM taggerd.owners WHERE owners.owner = outbox.owner)
+    )
+) ORDER BY id LIMIT :limit;
 
 -- name: lend
 UPDATE taggerd.outbox SET owner = :owner WHERE record = :record;
@@ -556,16 +595,30 @@ UPDATE taggerd.outbox SET owner = :owner WHERE record = :record;
 -- In order also among those who ask: whoever comes second waits for what the first one takes.
 WITH lent AS (
     SELECT id FROM taggerd.outbox
-    WHERE stream = :stream AND (owner IS NULL OR owner = :owner)
+    WHERE stream = :stream AND (
+        owner IS NULL OR owner = :owner OR (
+            lent_at < now() - interval '10 minutes'
+            AND NOT EXISTS (SELECT FROM taggerd.owners WHERE owners.owner = outbox.owner)
+        )
+    )
     ORDER BY id LIMIT :limit FOR UPDATE
 ), taken AS (
-    UPDATE taggerd.outbox SET owner = :owner FROM lent
-    WHERE outbox.id = lent.id AND outbox.owner IS NULL
+    UPDATE taggerd.outbox SET owner = :owner, lent_at = now() FROM lent
+    WHERE outbox.id = lent.id AND outbox.owner IS DISTINCT FROM :owner
 )
 SELECT record, day, line, stream FROM taggerd.outbox JOIN lent USING (id) ORDER BY id;
 
 -- name: end_lending
-UPDATE taggerd.outbox SET owner = NULL WHERE owner = :owner;
+-- A record that was lent to a program that was killed may be in a day file: its own host knows, and
+-- has ten minutes to say so. Otherwise it would stand in those of two hosts.
+UPDATE taggerd.outbox SET owner = NULL WHERE owner = :owner AND (:crashed = 0 OR stream <> '');
+
+-- name: lent
+SELECT record, day, line, stream FROM taggerd.outbox WHERE owner = :owner AND stream = ''
+ORDER BY id LIMIT :limit;
+
+-- name: adopt_lent
+UPDATE taggerd.outbox SET owner = :program, lent_at = now() WHERE owner = :killed AND stream = '';
 
 -- name: delivered
 DELETE FROM taggerd.outbox WHERE record = :record;
@@ -723,10 +776,26 @@ ON CONFLICT (day, model) DO UPDATE SET requests = s.requests + excluded.requests
     prompt_tokens = s.prompt_tokens + excluded.prompt_tokens,
     completion_tokens = s.completion_tokens + excluded.completion_tokens;
 
+-- name: put_answer_and_spend
+WITH spent AS ({spend})
+{put_answer};
+
 -- name: spent
 SELECT model, requests, prompt_tokens, completion_tokens FROM taggerd.spending WHERE day = :day;
 
 -- ── Hosts that share the ledger ────────────────────────────────────────────────────────────────────
+
+-- name: beat_again
+WITH alive AS (
+    UPDATE taggerd.hosts SET
+        version = :version, duties = :duties, roots = :roots, photos_an_hour = :photos_an_hour,
+        health = :health, seen_at = now()
+    WHERE name = :host AND program = :program RETURNING name
+), renewed AS (
+    UPDATE taggerd.leases SET until = now() + make_interval(secs => :seconds)
+    WHERE program = :program
+)
+SELECT name FROM alive;
 
 -- name: program_of_host
 SELECT program, machine, seen_at < now() - make_interval(secs => :seconds) AS silent
@@ -757,9 +826,6 @@ VALUES (:lease, :program, :host, now() + make_interval(secs => :seconds))
 ON CONFLICT (name) DO UPDATE SET
     program = excluded.program, host = excluded.host, until = excluded.until
 WHERE held.program = excluded.program OR held.until <= now();
-
--- name: renew_leases
-UPDATE taggerd.leases SET until = now() + make_interval(secs => :seconds) WHERE program = :program;
 
 -- name: let_go_of_lease
 DELETE FROM taggerd.leases WHERE name = :lease AND program = :program;

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.database import PostgresDatabase
 from taggerd.ledger.postgres.fleet import holders_in, hosts_in, journalled_in
+from taggerd.ledger.postgres.roots import as_agreed
 from taggerd.ledger.reading import LedgerReader
 from taggerd.ledger.rows import PLAIN
 
@@ -41,15 +42,17 @@ def read_shared(url: str, work: Callable[[LedgerReader], T], *, paths: Paths = P
     """
     with closing(PostgresDatabase(url, paths)) as database, database.reading():
         opening.refuse_other_version(database.ask(opening.version_of))
+        database.paths = as_agreed(database, paths)
         return work(SharedLedgerReader(database))
 
 
 class SharedJournal:
     """The records that all hosts have journalled: :class:`taggerd.journal.journal.Elsewhere`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, paths: Paths = PLAIN) -> None:
         """Ask the ledger at *url*."""
         self._url = url
+        self._paths = paths
 
     def days(self) -> list[str]:
         """Return the days that have records; errors as :func:`read_shared`."""
@@ -58,7 +61,8 @@ class SharedJournal:
 
     def lines(self, day: str) -> Iterator[str]:
         """Yield the records of *day*, in the order they came; errors as :func:`read_shared`."""
-        with closing(PostgresDatabase(self._url)) as database:
+        with closing(PostgresDatabase(self._url, self._paths)) as database:
+            database.paths = as_agreed(database, self._paths)
             behind = 0
             while records := journalled_in(database, day, day, behind):
                 yield from (record.line for record in records)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taggerd.ledger.postgres.naming import Naming, nestings, range_of
-from taggerd.ledger.rows import folder_bytes
+from taggerd.ledger.rows import Paths, folder_bytes
 from taggerd.photo import PhotoFile, Stamp
 
 if TYPE_CHECKING:
@@ -85,6 +85,15 @@ def agree(database: Database, wanted: Naming, me: str, *, alone: bool) -> Agreed
         agreed = _agreed(database, wanted.host, roots, troubles)
         _adopt(database, agreed.naming, mounts)
         return agreed
+
+
+def as_agreed(database: Database, wanted: Paths) -> Paths:
+    """Return how this host names its paths, as its programs have agreed; changes nothing."""
+    if not isinstance(wanted, Naming):
+        return wanted
+    mounts = [m for m in database.rows("mounts") if m["host"] == wanted.host]
+    own = {m["root"]: _path(m) for m in mounts} or wanted.roots
+    return _agreed(database, wanted.host, own, {}).naming
 
 
 def _path(mount: Row) -> Path:

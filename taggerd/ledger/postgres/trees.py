@@ -187,6 +187,15 @@ class Trees:
         roots = self._agreed.roots
         return frozenset(n for n in roots if n not in self._seen or not self._seen[n].usable)
 
+    @property
+    def left_to_others(self) -> frozenset[Path]:
+        """The folders that other hosts have as well, and that are not to be used here now."""
+        roots, unusable = self._agreed.roots, self.unusable
+        shown = {
+            name for name in unusable if name in self._seen and self._seen[name].state == "another"
+        }
+        return frozenset(roots[n].path for n in unusable if n in shown or roots[n].others)
+
     def refuse_another(self, paths: Iterable[Path]) -> None:
         """Refuse what lies in a root that shows another tree.
 

@@ -61,7 +61,7 @@ def procrastinates(state: PostgresState) -> Iterator[JobManager]:
 def jobs(state: PostgresState) -> dict[int, str]:
     """Return the status of the job of each photo."""
     with procrastinates(state) as manager:
-        found = [(job.task_kwargs["photo"], job.status) for job in manager.list_jobs()]
+        found = [(int(str(j.task_kwargs["photo"])), str(j.status)) for j in manager.list_jobs()]
     assert len(dict(found)) == len(found), "a photo has one job"
     return dict(found)
 

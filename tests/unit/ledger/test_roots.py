@@ -266,3 +266,26 @@ async def test_a_root_that_is_not_mounted_gives_no_photos(hosts: Hosts) -> None:
         assert await claimed(two, folder) == []
         assert two.troubles == {}
     assert len(await claimed(one, nas)) == 1
+
+
+async def test_another_host_watches_what_one_does_not_see_as_it_is(hosts: Hosts) -> None:
+    """A root that shows another tree, or that only this host cannot reach, is left to others."""
+    nas = hosts.folder_of("nas", *(f"{number}.jpg" for number in range(10)))
+    other, away = hosts.folder_of("other", "holiday.jpg"), hosts.folder / "away"
+    one = await hosts.open("nas", archive=nas, cards=away)
+    await one.admit(found(nas))
+    two = await hosts.open("station", archive=other)
+    three = await hosts.open("office", archive=away)
+    assert await one.unusable() == set()
+    assert await two.unusable() == {other}
+    assert await three.unusable() == {away}
+
+
+async def test_what_names_paths_is_noted_for_one_host(hosts: Hosts) -> None:
+    """Moves and archives that are under way are those of the host that began them."""
+    one, two = await hosts.open("nas"), await hosts.open("station")
+    await one.note("moves", ["/tank/a.jpg"], here=True)
+    await one.note("all", 1)
+    assert await one.recall("moves", here=True) == ["/tank/a.jpg"]
+    assert await two.recall("moves", here=True) is None
+    assert await two.recall("all") == 1

@@ -23,6 +23,14 @@ ALTER TABLE taggerd.owners DROP COLUMN seen_at;
 ALTER TABLE taggerd.owners ADD COLUMN worker bigint NOT NULL UNIQUE
     REFERENCES taggerd.procrastinate_workers ON DELETE CASCADE;
 
+-- The last transaction of each program that is committed: tells it how one ended whose COMMIT nobody
+-- answered, and what a crash of the server has undone.
+CREATE TABLE taggerd.commits (
+    owner   text PRIMARY KEY,
+    number  bigint NOT NULL DEFAULT 0,
+    at      timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+
 -- "archive" of archive:/2025/06/; below no named root: "photos".
 CREATE FUNCTION taggerd.queue_of(path bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE

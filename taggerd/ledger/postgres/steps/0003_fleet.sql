@@ -36,6 +36,9 @@ CREATE TABLE taggerd.journalled (
     line    TEXT NOT NULL
 );
 
+-- When a record was lent to the owner that writes it.
+ALTER TABLE taggerd.outbox ADD COLUMN lent_at TIMESTAMPTZ;
+
 CREATE INDEX journalled_days ON taggerd.journalled (day, number);
 
 -- A record of one to two kilobytes would be kept as it is: from here on it is compressed.

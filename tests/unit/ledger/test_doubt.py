@@ -1,0 +1,148 @@
+"""What a server that goes away behind a commit has done is neither lost nor done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from support.ledger import DIGEST, PostgresState, answer, file
+from support.postgres import name_in
+
+from taggerd.errors import StorageError
+from taggerd.ledger import Finished, Outgoing
+from taggerd.ledger.postgres.ledger import PostgresLedger
+from taggerd.photo import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from support.postgres import PostgresServer
+
+
+@pytest.fixture
+async def state(postgres_server: PostgresServer) -> AsyncIterator[PostgresState]:
+    """A database of its own; whoever is still there at the end is closed."""
+    made = PostgresState(postgres_server)
+    yield made
+    for ledger in made.opened:
+        await ledger.close()
+    made.close()
+
+
+def ask(state: PostgresState, statement: str) -> None:
+    """Execute a statement in the ledger's database."""
+    state._server.execute(statement, database=name_in(state.url))
+
+
+class Cut:
+    """A relay before the server that can lose one answer: the one to the next commit."""
+
+    def __init__(self, folder: Path, server: Path) -> None:
+        """Listen in *folder* for what goes to the socket *server*."""
+        self.folder = folder
+        self._server = server
+        self.cut_next = False
+        self.cuts = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        socket = self.folder / ".s.PGSQL.5432"
+        self._listener = await asyncio.start_unix_server(self._serve, socket)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End."""
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, mine = await asyncio.open_unix_connection(self._server)
+        cutting = asyncio.Event()
+
+        async def forward() -> None:
+            try:
+                while data := await reader.read(65536):
+                    if self.cut_next and b"COMMIT" in data:
+                        self.cut_next = False
+                        cutting.set()
+                    mine.write(data)
+            finally:
+                mine.close()
+
+        async def back() -> None:
+            try:
+                while data := await theirs.read(65536):
+                    if cutting.is_set():
+                        self.cuts += 1
+                        break
+                    writer.write(data)
+            finally:
+                writer.close()
+                mine.close()
+
+        for way in (forward(), back()):
+            task = asyncio.create_task(way)
+            self._tasks.add(task)
+
+
+@pytest.fixture
+async def cut(state: PostgresState) -> AsyncIterator[Cut]:
+    """A way to the state's database that can be cut."""
+    with tempfile.TemporaryDirectory(prefix="taggerd-cut-", dir="/tmp") as folder:
+        async with Cut(Path(folder), state._server.folder / ".s.PGSQL.5432") as relay:
+            yield relay
+
+
+async def open_through(cut: Cut, state: PostgresState) -> PostgresLedger:
+    """Open the ledger behind the relay."""
+    url = state.url.replace(str(state._server.folder), str(cut.folder))
+    ledger = await PostgresLedger.open(url, clock=lambda: state.now, skew=0.0)
+    state.opened.append(ledger)
+    return ledger
+
+
+async def test_what_was_committed_and_not_answered_is_done_once(
+    state: PostgresState, cut: Cut
+) -> None:
+    """Whether the answer to a commit is lost at an end, at an answer or at spending."""
+    ledger = await open_through(cut, state)
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    usage = Usage(1, 100, 10)
+    cut.cut_next = True
+    await ledger.checkpoint(claim, DIGEST, answer(), spent={("2025-06-30", "m"): usage})
+    assert cut.cuts == 1
+    cut.cut_next = True
+    await ledger.spend("2025-06-30", "m", usage)
+    assert cut.cuts == 2
+    assert await ledger.spent("2025-06-30") == {"m": Usage(2, 200, 20)}
+    cut.cut_next = True
+    assert await ledger.end(claim, Finished(DIGEST, Outgoing("1", "2025-06-30", "{}")))
+    assert cut.cuts == 3
+    assert len(await ledger.outbox(9)) == 1
+    assert (await ledger.counts()).recorded == 1
+
+
+async def test_what_a_crash_of_the_server_undid_is_done_again(state: PostgresState) -> None:
+    """It is told as not done, also if the server is back before anybody waits for its disk."""
+    ledger = await state.open()
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    usage = Usage(1, 100, 10)
+    spent = {("2025-06-30", "m"): usage}
+    await ledger._keep(DIGEST, (answer(),), spent)
+    ask(state, "UPDATE taggerd.commits SET number = number - 1")
+    ask(state, "DELETE FROM taggerd.spending")
+    ask(state, "DELETE FROM taggerd.answers")
+    state._server.hang_up(state.url)
+    with pytest.raises(StorageError):
+        await ledger._on_disk()
+    await ledger.checkpoint(claim, DIGEST, answer(), spent=spent)
+    assert await ledger.spent("2025-06-30") == {"m": usage}
+    assert len(await ledger.answers(DIGEST)) == 1
