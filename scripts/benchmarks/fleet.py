@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import figures, hosts
+from benchmarks import figures, hosts, shared
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -20,6 +20,8 @@ PARTS: dict[str, Callable[[Namespace], Iterator[Figure]]] = {
     "throughput": lambda options: hosts.throughput(options.photos),
     "takeover": lambda _options: hosts.takeover(),
     "idle": lambda options: hosts.idle(options.seconds),
+    "ledger": lambda options: shared.costs(options.admitted, options.lifecycles),
+    "claims": lambda options: shared.claims(options.queued),
 }
 
 
@@ -35,6 +37,9 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PARTS, help="one part")
     parser.add_argument("--photos", type=int, default=1200, help="that four hosts tag")
     parser.add_argument("--seconds", type=float, default=hosts.IDLE_SECONDS, help="of idling")
+    parser.add_argument("--admitted", type=int, default=100_000, help="photos admitted at once")
+    parser.add_argument("--lifecycles", type=int, default=2000, help="photos of the ledger alone")
+    parser.add_argument("--queued", type=int, default=1_000_000, help="photos that wait")
     options = parser.parse_args()
     return figures.say(measured(options), options)
 

@@ -1,0 +1,162 @@
+# ruff: noqa: S101 - what a part takes for granted is asserted
+"""What the shared queue costs: the ledger's own work on PostgreSQL, with the server beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.postgres import PostgresServer, name_in
+
+from benchmarks.figures import Figure
+from benchmarks.ledger import AT_ONCE, answers, photos, record
+from taggerd.ledger import Finished
+from taggerd.ledger.postgres import opening
+from taggerd.ledger.postgres.ledger import PostgresLedger
+from taggerd.photo import Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taggerd.ledger import Claim
+
+ROOT = Path("/srv/import")
+CLAIMS = 200
+FILLED = """
+ALTER TABLE taggerd.procrastinate_jobs DISABLE TRIGGER USER;
+INSERT INTO taggerd.folders (path)
+SELECT convert_to('/srv/' || (n % 2) || '/' || n || '/', 'UTF8')
+FROM generate_series(1, {folders}) n;
+INSERT INTO taggerd.photos (folder, stem, state, since, queued_at, run)
+SELECT 1 + n / 500, convert_to('IMG_' || n % 500, 'UTF8'), 'queued', 1.7e9, 1.7e9 + n / 7.0,
+    CASE WHEN n % 2 = 0 THEN 'scan' END
+FROM generate_series(0, {photos} - 1) n;
+INSERT INTO taggerd.files (folder, photo, size, mtime_ns, inode, device, stem, suffix)
+SELECT folder, id, 5000000, 1700000000000000000, id, 66306, stem, '.JPG' FROM taggerd.photos;
+ALTER TABLE taggerd.procrastinate_jobs ENABLE TRIGGER USER
+"""
+"""A long queue: what bulk statements make in minutes. Every second photo is a scan's."""
+
+
+@contextmanager
+def _server() -> Iterator[PostgresServer]:
+    server = PostgresServer(durable=True)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def costs(photos_admitted: int, lifecycles: int) -> Iterator[Figure]:
+    """Measure admission, whole lives of photos, and what stays of them."""
+    with _server() as server:
+        yield asyncio.run(_admission(server, photos_admitted))
+        yield from asyncio.run(_lifecycles(server, lifecycles))
+
+
+async def _admission(server: PostgresServer, count: int) -> Figure:
+    ledger = await PostgresLedger.open(server.prepared(opening.init))
+    files = list(photos(ROOT, count))
+    began = time.perf_counter()
+    admitted = await ledger.admit(files)
+    seconds = time.perf_counter() - began
+    assert admitted.new == count
+    await ledger.close()
+    return Figure(f"admit {count:,} photos to PostgreSQL", seconds, "s", 30)
+
+
+async def _lifecycles(server: PostgresServer, count: int) -> list[Figure]:
+    """Take photos their whole way, as the embedded ledger's benchmark does."""
+    url = server.prepared(opening.init)
+    ledger = await PostgresLedger.open(url)
+    chance = random.Random(2)  # noqa: S311 - not a secret
+    await ledger.admit(photos(ROOT, count))
+
+    async def whole_attempt(claim: Claim) -> None:
+        digest = chance.randbytes(32).hex()
+        assert not await ledger.decoded(claim, digest)
+        for answer in answers(chance):
+            await ledger.checkpoint(claim, digest, answer)
+        assert await ledger.holds(claim)
+        path = claim.photo.primary.path.with_suffix(".xmp")
+        written = Sidecar(path=path, written=True, digest=chance.randbytes(32).hex())
+        await ledger.written(claim, digest, [written])
+        await ledger.end(claim, Finished(digest, record(claim, 0)))
+
+    async def worker() -> None:
+        while got := await ledger.claim(1, within=[ROOT], run="bench", now=time.time()):
+            await whole_attempt(got[0])
+
+    began = time.perf_counter()
+    working = asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    while not working.done():
+        await asyncio.wait([working], timeout=0.25)
+        await ledger.delivered([line.id for line in await ledger.outbox(500)])
+    await working
+    rate = count / (time.perf_counter() - began)
+    while lines := await ledger.outbox(500):
+        await ledger.delivered([line.id for line in lines])
+    assert (await ledger.counts()).recorded == count
+    await ledger.close()
+    what = f"photo lifecycles a second on PostgreSQL, {AT_ONCE} at once"
+    return [
+        Figure(what, rate, at_least=150),
+        Figure(
+            f"PostgreSQL, a photo after {count:,} lifecycles", _size(server, url, count), "B", 3000
+        ),
+    ]
+
+
+def _size(server: PostgresServer, url: str, count: int) -> float:
+    """Return bytes a photo of all tables and indexes, once dead rows are cleared away."""
+    server.execute("VACUUM FULL", database=name_in(url))
+    ((size,),) = server.execute(
+        "SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class "
+        "WHERE relkind = 'r' AND relnamespace = 'taggerd'::regnamespace",
+        database=name_in(url),
+    )
+    assert isinstance(size, int)
+    return size / count
+
+
+def claims(count: int) -> Iterator[Figure]:
+    """Claim single photos of a long queue: from all of it, one folder at its end, a scan's."""
+    with _server() as server:
+        url = server.prepared(opening.init)
+        for statement in FILLED.format(photos=count, folders=count // 500).split(";\n"):
+            server.execute(statement, database=name_in(url))
+        server.execute("VACUUM ANALYZE", database=name_in(url))
+        size = _size(server, url, count)
+        yield Figure(f"PostgreSQL, a photo of {count:,} that wait", size, "B", 3000)
+        yield from asyncio.run(_claimed(url, count))
+
+
+async def _claimed(url: str, count: int) -> list[Figure]:
+    ledger = await PostgresLedger.open(url)
+    found: list[Figure] = []
+    for what, within, run in (
+        ("all folders", [Path("/srv/0"), Path("/srv/1")], "bench"),
+        ("one folder of the oldest photos", [Path("/srv/1/1")], "bench"),
+        ("what a scan asked for", None, "scan"),
+    ):
+        seconds: list[float] = []
+        for _ in range(CLAIMS):
+            began = time.perf_counter()
+            (claim,) = await ledger.claim(1, within=within, run=run, now=time.time(), slow=False)
+            seconds.append(time.perf_counter() - began)
+            await ledger.end(
+                claim, Finished(claim.photo.primary.path.name.encode().hex().zfill(64))
+            )
+        middle, most = statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
+        named = f"a claim among {count:,} photos that wait, {what}"
+        found += [
+            Figure(named, 1000 * middle, "ms", 5),
+            Figure(f"{named}, of 95 in 100 at most", 1000 * most, "ms", 5),
+        ]
+    await ledger.close()
+    return found
