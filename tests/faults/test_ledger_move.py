@@ -184,6 +184,6 @@ def test_photos_that_have_no_path_here_stay_in_the_database(
     archive.environment["TAGGERD__ARRIVALS__ROOTS"] = "[]"
     refused = shared(archive, empty_database, "ledger", "move", "--to", "embedded")
     assert refused.returncode == 2
-    assert "2 folders have no path on this machine, the first is archive:/" in refused.stderr
+    assert "2 folders have no path on this machine, archive:/2025 is one" in refused.stderr
     assert dict(rows(empty_database, STATES)) == EXPECTED
     assert not list(archive.state.glob(".ledger.sqlite*"))

@@ -6,7 +6,9 @@ the next transaction.
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import time
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg import errors
 from psycopg.adapt import Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
@@ -36,6 +39,9 @@ T = TypeVar("T")
 
 PREPARED_AFTER = 3
 """Executions after which a statement is prepared, unless a pooler loses it."""
+REST_SECONDS = 1.0
+"""After a connection could not be made; who asks meanwhile is told at once. Without this a dozen
+who wait for a server that is away would each wait for it to not answer, one after the other."""
 MOST_PREPARED = 500
 DOUBT_SECONDS = 8.0
 """How long the server is waited for that did not answer a COMMIT."""
@@ -116,6 +122,10 @@ class PostgresDatabase:
         self._in_transaction = False
         self.contents: dict[str, int] = {}
         """Digests and the numbers of their contents, as this connection has seen them."""
+        self._refusal: psycopg.Error | None = None
+        """Why no connection could be made last."""
+        self._next_try = 0.0
+        self._waiting_since: float | None = None
         self.changes = 0
         """Counts what this program has changed."""
         self.owner = ""
@@ -133,18 +143,23 @@ class PostgresDatabase:
         """Return the open connection, making it if need be; may raise psycopg.Error."""
         if self._connection is not None and not self._connection.closed:
             return self._connection
-        self._connection = connection = connect(self._url)
-        self.contents.clear()  # a crash of the server may have undone what we have seen
-        connection.prepare_threshold = self._prepare_after
-        connection.prepared_max = MOST_PREPARED
-        connection.execute("; ".join(_SESSION).encode())
+        if self._refusal is not None and time.monotonic() < self._next_try:
+            raise self._refusal.with_traceback(None)
         try:
+            self._connection = connection = connect(self._url)
+            self.contents.clear()  # a crash of the server may have undone what we have seen
+            connection.prepare_threshold = self._prepare_after
+            connection.prepared_max = MOST_PREPARED
+            connection.execute("; ".join(_SESSION).encode())
             self.connected()
             if self.owner and self.number:
                 self._learn_what_is_committed(connection)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, psycopg.Error):
+                self._refusal, self._next_try = error, time.monotonic() + REST_SECONDS
             raise
+        self._refusal = None
         self._pid = connection.info.backend_pid
         return connection
 
@@ -160,10 +175,32 @@ class PostgresDatabase:
         """Say whether a transaction is not in the database, as far as the last connection told."""
         return any(number in undone for undone in self._undone)
 
+    @property
+    def waiting_seconds(self) -> float:
+        """How long an answer has been waited for; 0: none is. From any thread."""
+        since = self._waiting_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def is_answered(self) -> bool:
+        """Say whether the server answers somebody who connects now. From any thread."""
+        try:
+            connect(self._url).close()
+        except psycopg.Error:
+            return False
+        return True
+
+    def hang_up(self) -> None:
+        """Cut the connection: whoever waits for its answer fails at once. From any thread."""
+        with suppress(OSError, psycopg.Error, AttributeError):  # it is gone already
+            mine = os.dup(self._connection.pgconn.socket)  # type: ignore[union-attr]
+            with socket.socket(fileno=mine) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
     def _lost(self, error: psycopg.Error) -> bool:
         """Say whether *error* ended the connection."""
         lost = self._connection is None or self._connection.broken or self._connection.closed
-        if lost or isinstance(error, psycopg.errors.AdminShutdown):
+        # A standby may stand where the server was: the address may lead to the new one by now.
+        if lost or isinstance(error, (errors.AdminShutdown, errors.ReadOnlySqlTransaction)):
             self.close()
             return True
         return False
@@ -184,16 +221,29 @@ class PostgresDatabase:
         has happened, or it changes nothing.
         """
         try:
-            return self.connect().execute(statement, values)
+            return self._answer(statement, values)
         except faults.UNPREPARED as error:
             # From now on without: see PgBouncer's pool_mode = transaction.
             self._prepare_after = None
             self.close()
             raise faults.Again from error
         except psycopg.Error as error:
-            if not self._lost(error) or self._in_transaction:
+            if not self._lost(error) or self._in_transaction or error is self._refusal:
                 raise
-        return self.connect().execute(statement, values)
+        return self._answer(statement, values)
+
+    def _answer(
+        self, statement: bytes, values: Mapping[str, Any] | None = None
+    ) -> psycopg.Cursor[Row]:
+        if self._in_transaction and (self._connection is None or self._connection.closed):
+            message = "the connection was lost"  # another one would do the rest by itself
+            raise psycopg.OperationalError(message)
+        connection = self.connect()
+        self._waiting_since = time.monotonic()
+        try:
+            return connection.execute(statement, values)
+        finally:
+            self._waiting_since = None
 
     @contextmanager
     def transaction(self, *, quick: bool = False) -> Iterator[None]:
@@ -234,15 +284,12 @@ class PostgresDatabase:
             return work(self.connect())
 
     def _commit(self, *, changed: bool) -> None:
-        if self._connection is None:  # another one would have nothing to commit
-            message = "the connection was lost"
-            raise psycopg.OperationalError(message)
         if not (changed and self.owner):
-            self._connection.execute(b"COMMIT")
+            self._answer(b"COMMIT")
             return
         self.number += 1
         try:
-            self._connection.execute(_COMMIT.format(self.number, self.owner).encode())
+            self._answer(_COMMIT.format(self.number, self.owner).encode())
         except psycopg.Error as error:
             if not self._lost(error) or not self._is_committed(self.number):
                 raise

@@ -49,6 +49,12 @@ log = get_logger(__name__)
 
 _FRESH_SECONDS = 5.0
 """After so long without a sign of life one is given before anything of the user's is written."""
+GUARD_SECONDS = 5.0
+"""Between two checks of how long the server has not answered."""
+SILENT_SECONDS = 30.0
+"""A statement that takes longer is given up if the server answers nobody."""
+LONGEST_SECONDS = 300.0
+"""No statement takes longer."""
 _MOST_TRIES = 8
 """Of a transaction that another one undoes."""
 
@@ -92,6 +98,7 @@ class PostgresLedger(SqlLedger):
         self._local = local
         self._closed = False
         self._listening: Listening | None = None
+        self._guarding: asyncio.Task[None] | None = None
         self._alive_at = -math.inf
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
@@ -168,6 +175,7 @@ class PostgresLedger(SqlLedger):
             undo.pop_all()
         ledger._listening = listening
         listening.start()
+        ledger._guarding = asyncio.create_task(ledger._guard(), name="ledger's server")
         return ledger
 
     # The thread and the database.
@@ -175,6 +183,21 @@ class PostgresLedger(SqlLedger):
     async def _run(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._worked, work)
+
+    async def _guard(self) -> None:
+        """Give a connection up on which no answer comes, unless others get theirs.
+
+        The kernel knows nothing of a server that is stopped or a proxy that hangs, and the one
+        thread would wait for it for ever.
+        """
+        database = self._database
+        while True:
+            await asyncio.sleep(GUARD_SECONDS)
+            waiting = database.waiting_seconds
+            if waiting > SILENT_SECONDS and (
+                waiting > LONGEST_SECONDS or not await asyncio.to_thread(database.is_answered)
+            ):
+                database.hang_up()
 
     def _worked(self, work: Callable[[], T]) -> T:
         """Do *work*, again if another transaction undid it."""
@@ -407,6 +430,8 @@ class PostgresLedger(SqlLedger):
         return await self._listening.changed(seconds, of)
 
     async def _fall_silent(self) -> None:
+        if self._guarding is not None:
+            self._guarding.cancel()
         if self._listening is not None:
             await asyncio.to_thread(self._listening.close)
 

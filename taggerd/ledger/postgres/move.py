@@ -294,9 +294,9 @@ def _refuse_strangers(connection: Connection[Any], naming: Naming) -> None:
     paths = [bytes(path) for (path,) in rows]
     strangers = [path for path in paths if not naming.is_here(path)]
     if strangers:
-        first = printable(Path(os.fsdecode(min(strangers))))
+        one = printable(Path(os.fsdecode(max(strangers))))
         message = (
-            f"{len(strangers)} folders have no path on this machine, the first is {first}: name "
+            f"{len(strangers)} folders have no path on this machine, {one} is one: name "
             "their roots in arrivals.roots, or move the ledger on a machine that has them all"
         )
         raise StartError(message)
