@@ -95,7 +95,7 @@ class WatchedRoot:
     def waits(self, error: StorageError) -> None:
         """Note that :meth:`run` ended because the record cannot be asked; the watch goes on."""
         self._moved_at = None
-        self._failure = f"what is new there is queued once the ledger can be asked: {error}"
+        self._failure = f"what is new there is queued later: {error}"
 
     def health(self) -> RootHealth:
         """Say how the root is doing."""

@@ -123,7 +123,7 @@ class PostgresDatabase:
         self.contents: dict[str, int] = {}
         """Digests and the numbers of their contents, as this connection has seen them."""
         self._refusal: psycopg.Error | None = None
-        """Why no connection could be made last."""
+        """Why no connection can be made, as it was first said."""
         self._next_try = 0.0
         self._waiting_since: float | None = None
         self.changes = 0
@@ -156,9 +156,13 @@ class PostgresDatabase:
                 self._learn_what_is_committed(connection)
         except BaseException as error:
             self.close()
-            if isinstance(error, psycopg.Error):
-                self._refusal, self._next_try = error, time.monotonic() + REST_SECONDS
-            raise
+            if not isinstance(error, psycopg.Error):
+                raise
+            self._next_try = time.monotonic() + REST_SECONDS
+            # A server that is refused, then starts, then recovers is away once, and said once.
+            if self._refusal is None or faults.is_refusal(error):
+                self._refusal = error
+            raise self._refusal.with_traceback(None) from None
         self._refusal = None
         self._pid = connection.info.backend_pid
         return connection

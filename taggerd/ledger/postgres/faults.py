@@ -137,14 +137,14 @@ def mapped() -> Iterator[None]:
 
 def when_starting(error: psycopg.Error) -> Exception:
     """Return why a program cannot start with the database; what passes by itself stays so."""
-    if isinstance(error, psycopg.OperationalError) and _is_refusal(error):
+    if isinstance(error, psycopg.OperationalError) and is_refusal(error):
         return StartError(f"the ledger's server refuses us: {described(error)}")
     if isinstance(error, psycopg.ProgrammingError):
         return StartError(f"ledger.url cannot be used: {described(error)}")
     return of(error)
 
 
-def _is_refusal(error: psycopg.OperationalError) -> bool:
+def is_refusal(error: psycopg.Error) -> bool:
     """Say whether waiting helps nobody: a wrong password, a database that is not there.
 
     psycopg has no SQLSTATE for what goes wrong while it connects; libpq's text is all there is.
