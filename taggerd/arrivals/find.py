@@ -59,8 +59,11 @@ def reach(path: Path, settings: Settings) -> None:
     """Let this process touch the photo at *path*, whose name was kept from before. Blocks.
 
     It lies in an import folder, or was tagged on request. Nobody names its folder now: where that
-    has become a link below an import folder, it is not followed.
+    has become a link below an import folder, it is not followed. A photo that another host alone
+    can reach has no absolute path.
     """
+    if not path.is_absolute():
+        return
     if not _is_declared(path):
         work_below([], settings)
     if not _is_declared(path):

@@ -10,6 +10,7 @@ from support.postgres import name_in
 from taggerd.ledger import Claim, Finished, Outgoing, SqliteLedger
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.ledger import PostgresLedger
+from taggerd.ledger.postgres.naming import Naming
 from taggerd.photo import Answer, Keyword, PhotoFile, Stamp
 from taggerd.testing import InMemoryLedger, InMemoryStore
 
@@ -148,7 +149,12 @@ class PostgresState(State):
     ) -> PostgresLedger:
         """Open the ledger as one more owner."""
         ledger = await PostgresLedger.open(
-            self.url, max_attempts=max_attempts, order=order, clock=lambda: self.now, skew=0.0
+            self.url,
+            max_attempts=max_attempts,
+            order=order,
+            clock=lambda: self.now,
+            skew=0.0,
+            paths=Naming("here"),
         )
         self.opened.append(ledger)
         return ledger

@@ -393,6 +393,21 @@ class PostgresLedger(SqlLedger):
         """See the port."""
         return await super().waiting(await self._reachable(within), run, slow=slow)
 
+    async def accept(
+        self,
+        within: Sequence[Path] | None,
+        *,
+        before: float = math.inf,
+        run: str | None = None,
+    ) -> int:
+        """See the port. *run* is given what this host can reach; others write the rest."""
+        accepted = 0
+        if within is None and run is not None and self._trees is not None:
+            here = await self._reachable([Path("/")])
+            accepted = await super().accept(here, before=before, run=run)
+            run = None
+        return accepted + await super().accept(within, before=before, run=run)
+
     async def end(self, claim: Claim, ending: Ending) -> bool:
         """See the port. The record is kept with the names of roots."""
         if (

@@ -289,3 +289,19 @@ async def test_what_names_paths_is_noted_for_one_host(hosts: Hosts) -> None:
     assert await one.recall("moves", here=True) == ["/tank/a.jpg"]
     assert await two.recall("moves", here=True) is None
     assert await two.recall("all") == 1
+
+
+async def test_who_accepts_all_writes_what_it_can_reach(hosts: Hosts) -> None:
+    """Held photos of another host's folders are accepted as well, and are left to that host."""
+    nas, card = hosts.folder_of("nas", "a.jpg"), hosts.folder_of("card", "b.jpg")
+    one = await hosts.open("nas", archive=nas)
+    await one.admit([*found(nas), *found(card)])
+    for claim in await claimed(one, Path("/")):
+        await one.end(claim, Finished(DIGEST, held=(answer(),)))
+    two = await hosts.open("station", archive=hosts.mounted(nas, "station"))
+    assert await two.accept(None, run="mine") == 2
+    mine = await two.claim(9, within=None, run="mine", now=hosts.state.now)
+    assert [claim.photo.primary.path for claim in mine] == [hosts.folder / "station/a.jpg"]
+    rest = await claimed(one, Path("/"))
+    assert [claim.photo.primary.path for claim in rest] == [card / "b.jpg"]
+    assert rest[0].accepted
