@@ -53,7 +53,7 @@ from taggerd.retry import DISK
 from taggerd.runner.following import Following
 from taggerd.runner.hold import end_long_holds
 from taggerd.runner.outcome import Outcome, log_outcome
-from taggerd.runner.pause import why_nothing_starts
+from taggerd.runner.pause import share_hours, why_nothing_starts
 from taggerd.runner.runner import Runner
 from taggerd.services import check_settings, open_services
 
@@ -258,6 +258,7 @@ class Daemon:
             asked_as = services.inference.asked_as
             await services.ledger.retry(options.within, unless_asked_as=asked_as)
         await end_long_holds(services, options.within)
+        await share_hours(services)
         runner = Runner(
             services,
             options,

@@ -394,7 +394,8 @@ def service_status(settings: Settings, *, foreign: bool = False) -> ServiceStatu
         )
     paused = closed_reason(in_ledger.pause, settings.schedule.hours, now)
     paused = paused or spent_message(settings.backend, in_ledger.spent, now)
-    if foreign and running and live is not None:
+    shared = settings.ledger.url is not None and not paused  # by another host's schedule
+    if (foreign or shared) and running and live is not None:
         paused = live.paused
     recent = make_journal(settings, whole=bool(hosts)).recent(now)
     counts = in_ledger.counts

@@ -12,6 +12,7 @@ from taggerd.lazy import import_the_rest
 from taggerd.logs import described, get_logger
 from taggerd.retry import DISK
 from taggerd.runner.hold import end_long_holds
+from taggerd.runner.pause import share_hours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,6 +87,7 @@ async def recover(services: Services, runner: Runner, options: RunOptions) -> No
     while True:
         await asyncio.sleep(seconds)
         try:
+            await share_hours(services)
             recovered = await services.ledger.recover()
             if await end_long_holds(services, options.within):
                 runner.wake()

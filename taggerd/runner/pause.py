@@ -13,9 +13,11 @@ from taggerd.errors import ConfigurationError
 from taggerd.settings.hours import Hours, minutes_of, spoken
 
 if TYPE_CHECKING:
-    from taggerd.ledger import Ledger, Pause
+    from taggerd.ledger import Json, Ledger, Pause
     from taggerd.services import Services
 
+_SCHEDULE = "schedule"
+"""Key of the note: which windows were set last, and by which host."""
 _LENGTH = re.compile(
     r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})(?:m|min))?(?:(\d{1,7})s)?", re.IGNORECASE
 )
@@ -53,9 +55,38 @@ async def why_nothing_starts(services: Services) -> str:
         StorageError: the ledger cannot be read.
 
     """
-    hours = services.settings.schedule.hours
-    reason = await pause_reason(services.ledger, hours, services.now())
+    reason = await pause_reason(services.ledger, services.hours, services.now())
     return reason or await services.inference.budget.reason()
+
+
+async def share_hours(services: Services) -> None:
+    """Keep to the schedule of another host, where this one has none and they share a ledger.
+
+    The one that was set last counts, until its host has none any more.
+
+    Raises:
+        StorageError: the ledger cannot be used.
+
+    """
+    ledger, own = services.ledger, services.settings.schedule.active
+    if ledger.fleet is None:
+        return
+    kept = await ledger.recall(_SCHEDULE)
+    host, active = "", list[str]()
+    match kept:
+        case {"host": str() as host, "active": [*texts]}:
+            active = [text for text in texts if isinstance(text, str)]
+    if own or host == ledger.fleet.host:
+        services.hours = services.settings.schedule.hours
+        value: Json = {"host": ledger.fleet.host, "active": [*own]} if own else None
+        if value != kept and (value is None or not services.hours_noted):
+            await ledger.note(_SCHEDULE, value)
+        services.hours_noted = True
+        return
+    try:
+        services.hours = Hours.of(active)
+    except ValueError:  # another version's
+        services.hours = Hours()
 
 
 def closed_reason(pause: Pause | None, hours: Hours, now: datetime) -> str:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from taggerd.services.pools import Disks
     from taggerd.settings import Image, Settings
     from taggerd.settings.configuration import Configuration
+    from taggerd.settings.hours import Hours
     from taggerd.workers.pool import Workers
 
 log = get_logger(__name__)
@@ -73,10 +74,15 @@ class Services:
     """When the settings for sidecars changed."""
     remarked: set[str] = field(default_factory=set)
     """Keyword lists that have been warned about in this run."""
+    hours: Hours = field(init=False)
+    """When requests may be sent: by this host's schedule, or by that of all."""
+    hours_noted: bool = False
+    """Whether other hosts were told of this host's schedule."""
     _decoding: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with no photo being decoded."""
+        self.hours = self.settings.schedule.hours
         self._decoding = asyncio.Semaphore(self.settings.workers.processes)
 
     @asynccontextmanager

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from support.fleets import FleetStore, InMemoryFleet
 
 from taggerd.errors import ConfigurationError
 from taggerd.ledger import Pause, SqliteLedger
-from taggerd.runner.pause import end_of_pause, pause_reason
+from taggerd.ledger.postgres import opening
+from taggerd.ledger.postgres.ledger import PostgresLedger
+from taggerd.runner.pause import end_of_pause, pause_reason, share_hours, why_nothing_starts
+from taggerd.settings import Settings
 from taggerd.settings.hours import Hours
+from taggerd.testing import InMemoryLedger, InMemoryStore, stand_in_services
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.postgres import PostgresServer
+
+    from taggerd.services import Services
 
 NOON = datetime(2025, 6, 2, 12).astimezone()
 ALWAYS = Hours()
@@ -94,3 +105,54 @@ def test_one_end_is_enough() -> None:
     """Two ends contradict each other."""
     with pytest.raises(ConfigurationError, match="one of the two"):
         end_of_pause("2h", "22:00", NOON)
+
+
+async def test_hosts_that_share_a_ledger_keep_to_one_schedule(tmp_path: Path) -> None:
+    """One that has none keeps to the one that another has set, until that has none any more."""
+    store, fleets = InMemoryStore(), FleetStore()
+
+    async def started(stack: AsyncExitStack, host: str, *active: str) -> Services:
+        settings = Settings.model_validate(
+            {
+                "state_directory": tmp_path / host,
+                "backend": {"base_url": "builtin:"},
+                "schedule": {"active": active},
+            }
+        )
+        ledger = InMemoryLedger(store, fleet=InMemoryFleet(fleets, host))
+        services = await stack.enter_async_context(
+            stand_in_services(settings, ledger, now=lambda: NOON)
+        )
+        await share_hours(services)
+        return services
+
+    async with AsyncExitStack() as stack:
+        first = await started(stack, "nas")
+        assert await why_nothing_starts(first) == ""
+        second = await started(stack, "gpu", "22:00-07:00")
+        await share_hours(first)
+        assert await why_nothing_starts(first) == "off schedule until 22:00"
+        assert await why_nothing_starts(second) == "off schedule until 22:00"
+        third = await started(stack, "desk", "11:00-13:00")
+        assert await why_nothing_starts(third) == "", "its own counts there"
+        assert await why_nothing_starts(second) == "off schedule until 22:00"
+        await started(stack, "desk")
+        await share_hours(first)
+        assert await why_nothing_starts(first) == ""
+
+
+async def test_a_pause_ends_for_all_hosts_at_once(postgres_server: PostgresServer) -> None:
+    """Whatever their clocks say: one is ten minutes ahead, and pauses for an hour."""
+    url = postgres_server.prepared(opening.init)
+    ahead = await PostgresLedger.open(url, host="a", clock=lambda: time.time() + 600)
+    right = await PostgresLedger.open(url, host="b")
+    begun = time.time() + 600
+    await ahead.pause(Pause("", begun, begun + 3600))
+    seen = await right.paused(time.time())
+    assert seen is not None
+    assert seen.until == pytest.approx(begun - 600 + 3600, abs=60)
+    same = await ahead.paused(time.time() + 600)
+    assert same is not None
+    assert same.until == pytest.approx(begun + 3600, abs=60)
+    await ahead.close()
+    await right.close()
