@@ -19,6 +19,7 @@ from support.postgres import PostgresServer
 from benchmarks.figures import Figure
 from benchmarks.program import cpu_seconds, until
 from benchmarks.serving import backend
+from taggerd.ledger.postgres import opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,7 @@ def _photos(folder: Path, count: int) -> Path:
 
 def rate(server: PostgresServer, served: Backend, photos: int, *, most: int, count: int) -> float:
     """Return the requests a second of so many hosts, from the first request to the last answer."""
-    with running(server.empty(), served, most=most, count=count) as (hosts, folder):
+    with running(server.prepared(opening.init), served, most=most, count=count) as (hosts, folder):
         served.stats()
         hosts.arrive(_photos(folder / "card", photos))
         until(lambda: hosts.sidecars() == photos)
@@ -145,7 +146,7 @@ def takeover() -> Iterator[Figure]:
     with (
         _database() as server,
         backend(FEW, SECONDS) as served,
-        running(server.empty(), served, most=FEW, count=2) as (hosts, folder),
+        running(server.prepared(opening.init), served, most=FEW, count=2) as (hosts, folder),
     ):
         served.answer(0)
         hosts.arrive(_photos(folder / "card", photos := 2 * FEW))
@@ -172,7 +173,7 @@ def idle(seconds: float = IDLE_SECONDS) -> Iterator[Figure]:
     with (
         _database(log_statement="all") as server,
         backend(FEW, 0.0) as served,
-        running(server.empty(), served, most=FEW, count=2) as (hosts, _),
+        running(server.prepared(opening.init), served, most=FEW, count=2) as (hosts, _),
     ):
         log = server.folder / "log"
         began, size = time.monotonic(), log.stat().st_size
