@@ -27,10 +27,12 @@ from taggerd.daemon.systemd import Notifier
 from taggerd.daemon.tasks import (
     Admission,
     deliver_the_rest,
+    heartbeat_due,
     import_all,
     probe_backend,
     recover,
     start_decoder,
+    until_watched,
 )
 from taggerd.daemon.watchdog import Parts, Watchdog
 from taggerd.daemon.web import Web
@@ -72,9 +74,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-HEARTBEAT_SECONDS = 5.0
-QUIET_SECONDS = 15.0
-"""Between heartbeats while nothing changes: ``taggerd status`` trusts half a minute."""
 CLOSE_SECONDS = 1.0
 """How long after the time to drain the ledger is closed, though something still uses it."""
 END_SECONDS = 30.0
@@ -287,7 +286,7 @@ class Daemon:
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             watching = parts.create_task(arrivals.run(), name="arrivals")
-            await self._watched(arrivals)
+            await until_watched(arrivals, self._notifier, END_SECONDS)
             self._notifier.ready()
             if (warning := services.inference.warning) and member.tags:
                 log.warning(warning)
@@ -332,17 +331,6 @@ class Daemon:
             keeping[0].cancel()  # the disk of the outputs hangs
         await deliver_the_rest(services, PAGE_SECONDS)
 
-    async def _watched(self, arrivals: Arrivals) -> None:
-        """Wait until the watches stand, and ask for the time that takes: they are made one by one.
-
-        A folder that does not answer is not waited for, so this ends.
-        """
-        while not arrivals.ready.is_set():
-            self._notifier.extend(END_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(END_SECONDS / 3):
-                    await arrivals.ready.wait()
-
     async def _work(self, runner: Runner, settings: Settings) -> None:
         """Tag photos; where another version lies in place of our files, stop to be started again.
 
@@ -377,11 +365,7 @@ class Daemon:
     # What is told of all this.
 
     async def _status(
-        self,
-        services: Services,
-        arrivals: Arrivals,
-        runner: Runner,
-        member: Membership,
+        self, services: Services, arrivals: Arrivals, runner: Runner, member: Membership
     ) -> DaemonStatus:
         """Return the status of this moment. Raises StorageError."""
         counts = await self._count_photos(services)
@@ -395,15 +379,9 @@ class Daemon:
         ]
         outside = filter(None, [self._ledger_error, self._admission.error, self._refused, *shown])
         return await status.daemon_status(
-            services,
-            arrivals,
-            runner,
-            member,
-            self._started_at,
-            outside=outside,
-            before=self._live,
-            counts=counts,
-        )
+            services, arrivals, runner, member, self._started_at,
+            outside=outside, before=self._live, counts=counts,
+        )  # fmt: skip
 
     async def _count_photos(self, services: Services) -> Counts:
         """Return the counts; while the ledger's server is away, which is noted, those read last."""
@@ -460,20 +438,7 @@ class Daemon:
                 if described(error) != trouble:
                     log.exception("the status cannot be published")
                 trouble = described(error)
-            await self._heartbeat_due(runner)
-
-    async def _heartbeat_due(self, runner: Runner) -> None:
-        """Wait for the next heartbeat; it comes at once when another program waits for it.
-
-        An idle service wakes no thread and no disk to say again what it has said.
-        """
-        live = self._live
-        unsettled = live is None or live.problems or any(e.error for e in live.endpoints)
-        busy = runner.in_flight or runner.paused or unsettled
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HEARTBEAT_SECONDS if busy else QUIET_SECONDS):
-                await runner.told.wait()
-        runner.told.clear()
+            await heartbeat_due(self._live, runner)
 
     def _count(self, outcome: Outcome, arrivals: Arrivals) -> None:
         if outcome.kind == "moved":

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
-from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from taggerd import __version__
+from taggerd.daemon.causes import Cause, FailedPhoto, causes_of
 from taggerd.daemon.fleet import (
     HostStatus,
     problems_of,
@@ -46,6 +44,7 @@ from taggerd.services import local_now, make_journal, read_ledger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from taggerd.arrivals import Arrivals, RootHealth
     from taggerd.daemon.health import Kind
@@ -144,28 +143,6 @@ class DaemonStatus:
         told = "; ".join([", ".join(parts), *(problem.text for problem in health.grave[:1])])
         more = f" (and {len(health.grave) - 1} more)" if health.grave[1:] else ""
         return f"{health.word}: {told}{more}"
-
-
-@described
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedPhoto:
-    """A photo that taggerd gave up on."""
-
-    path: str
-    reason: str
-
-
-@described
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """Why photos failed."""
-
-    reason: str
-    """As it was said of the example."""
-    count: int
-    """How many photos failed for this reason."""
-    example: str
-    """Path of the latest one."""
 
 
 @described
@@ -451,25 +428,6 @@ class _InLedger:
         spent = dict(ledger.spent(f"{now:%Y-%m-%d}"))
         pause = ledger.paused(now.timestamp())
         return cls(ledger.counts(), failed, pause, spent, ledger.hosts(), ledger.holders())
-
-
-_VARYING = re.compile(r"""\d+(?:\.\d+)?|'[^']*'|"[^"]*\"""")
-"""What differs between two photos that failed for one reason: numbers, and what a model said."""
-
-
-def causes_of(failed: Iterable[FailedPhoto]) -> tuple[Cause, ...]:
-    """Group *failed*, latest first, by why they failed; the most frequent cause comes first."""
-    alike: defaultdict[str, list[FailedPhoto]] = defaultdict(list)
-    for photo in failed:
-        path = Path(photo.path)
-        reason = photo.reason.replace(photo.path, "…").replace(path.name, "…")
-        reason = re.sub(rf"\b{re.escape(path.stem)}\b", "…", reason)  # the sidecar of a raw file
-        alike[_VARYING.sub("#", reason)].append(photo)
-    groups = sorted(alike.values(), key=len, reverse=True)
-    return tuple(
-        Cause(reason=photos[0].reason, count=len(photos), example=photos[0].path)
-        for photos in groups
-    )
 
 
 def _late(live: DaemonStatus) -> Problem:

@@ -17,8 +17,11 @@ from taggerd.runner.pause import share_hours
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from taggerd.arrivals import Arrivals
     from taggerd.attempt import RunOptions
     from taggerd.daemon.health import Problem
+    from taggerd.daemon.status import DaemonStatus
+    from taggerd.daemon.systemd import Notifier
     from taggerd.photo import PhotoFile
     from taggerd.runner.runner import Runner
     from taggerd.services import Services
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 RECOVER_SECONDS = 60.0
+HEARTBEAT_SECONDS = 5.0
+QUIET_SECONDS = 15.0
+"""Between heartbeats while nothing changes: ``taggerd status`` trusts half a minute."""
 SHARED_RECOVER_SECONDS = 15.0
 """Where hosts share the ledger: one that died is known after 30 s, and its photos wait on."""
 
@@ -110,3 +116,29 @@ async def deliver_the_rest(services: Services, page_seconds: float) -> None:
         log.error("the last records stay in the ledger", reason=str(error))
     except Exception:
         log.exception("the last records stay in the ledger")
+
+
+async def heartbeat_due(live: DaemonStatus | None, runner: Runner) -> None:
+    """Wait for the next heartbeat; it comes at once when another program waits for it.
+
+    An idle service wakes no thread and no disk to say again what it has said.
+    """
+    unsettled = live is None or live.problems or any(e.error for e in live.endpoints)
+    busy = runner.in_flight or runner.paused or unsettled
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEARTBEAT_SECONDS if busy else QUIET_SECONDS):
+            await runner.told.wait()
+    runner.told.clear()
+
+
+async def until_watched(arrivals: Arrivals, notifier: Notifier, seconds: float) -> None:
+    """Wait until the watches stand, and ask for the time that takes: they are made one by one.
+
+    A folder that does not answer is not waited for, so this ends. Another *seconds* are asked for
+    as long as it does not.
+    """
+    while not arrivals.ready.is_set():
+        notifier.extend(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds / 3):
+                await arrivals.ready.wait()

@@ -53,7 +53,7 @@ _SIDE, _COLUMNS = 24, 4
 _PICTURE = re.compile(rb"base64,([A-Za-z0-9+/=]+)")
 _SERIAL = re.compile(r"pier (\d+)")
 _NOTHING_LEFT = (
-    b"SELECT count(*) FROM claims",
+    b"SELECT count(*) FROM photos WHERE state = 'claimed'",
     b"SELECT count(*) FROM outbox",
     b"SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
 )
