@@ -2,7 +2,7 @@
 
 A call of the ledger that raises StorageError says that nothing of it has happened. Where the server
 goes away behind a commit, before it has answered or before the disk has it, that is known only once
-it is back. Then what has happened after all is taken back, or the repetition is told its result.
+it is back. Then what has happened after all is undone, or the repetition is told its result.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Doubts:
             raise LedgerAway(_UNDONE)
 
     def told(self, work: Callable[[], object]) -> Done | None:
-        """Return what *work* came to, if it was done already; take back what will be repeated.
+        """Return what *work* came to, if it was done already; undo what will be repeated.
 
         Raises StorageError while nobody knows.
         """

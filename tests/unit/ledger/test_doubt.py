@@ -86,8 +86,8 @@ class Cut:
                 writer.close()
                 mine.close()
 
-        for way in (forward(), back()):
-            task = asyncio.create_task(way)
+        for copying in (forward(), back()):
+            task = asyncio.create_task(copying)
             self._tasks.add(task)
 
 
@@ -130,7 +130,7 @@ async def test_what_was_committed_and_not_answered_is_done_once(
 
 
 async def test_what_a_crash_of_the_server_undid_is_done_again(state: PostgresState) -> None:
-    """It is told as not done, also if the server is back before anybody waits for its disk."""
+    """It counts as not done, also if the server is back before anybody waits for its disk."""
     ledger = await state.open()
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
