@@ -657,3 +657,25 @@ async def test_a_stop_that_comes_with_an_event_is_heard(root: Path, ticks: int) 
         ended, _ = await asyncio.wait({service.task}, timeout=30)
         assert ended
         service.task = asyncio.create_task(asyncio.sleep(9))
+
+
+async def test_a_root_that_another_host_watches_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is admitted from it; once it is this host's, what came meanwhile is found."""
+    service = Service(tmp_path)
+    service.arrivals.leave_to_others({tmp_path: "nas watches it"})
+    (tmp_path / "before.jpg").write_bytes(b"1")
+    async with service:
+        assert (service.state(), service.health.detail) == ("elsewhere", "nas watches it")
+        assert service.health.watches == 0
+        service.arrivals.leave_to_others({})
+        await service.until(lambda: len(service.records.admitted) == 1)
+        assert service.state() == "watching"
+        service.arrivals.leave_to_others({tmp_path: "nas watches it again"})
+        await service.until(lambda: service.health.watches == 0)
+        (tmp_path / "meanwhile.jpg").write_bytes(b"2")
+        await asyncio.sleep(0)
+        assert len(service.records.admitted) == 1
+        service.arrivals.leave_to_others({})
+        await service.until(lambda: len(service.records.admitted) == 2)
+        (tmp_path / "after.jpg").write_bytes(b"3")
+        await service.until(lambda: len(service.records.admitted) == 3)
