@@ -85,6 +85,19 @@ def test_an_unmounted_disk_is_not_a_deletion(root: Path) -> None:
     assert gone(root, on_record(root.parent) | known) == set()
 
 
+def test_what_another_host_found_is_gone_where_its_folder_can_be_read(root: Path) -> None:
+    """Its device says nothing here: a file that is not there is gone, one out of sight is not."""
+    known = {
+        folder: {path: stamp._replace(inode=0, device=0) for path, stamp in stamps.items()}
+        for folder, stamps in on_record(root).items()
+    }
+    assert gone(root, known) == set()
+    (root / "a" / "1.jpg").unlink()
+    assert names(gone(root, known)) == ["1.jpg"]
+    shutil.rmtree(root)
+    assert gone(root, known) == set()
+
+
 @pytest.mark.parametrize("failure", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
 def test_what_cannot_be_read_is_not_gone(
     root: Path, monkeypatch: pytest.MonkeyPatch, failure: int
