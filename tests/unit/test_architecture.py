@@ -72,7 +72,9 @@ HOMES = {
     "PIL": ("imaging/", "inference/describer/"),  # the describer sees nothing but our own JPEG
     "pillow_heif": ("imaging/",),
     "pillow_jxl": ("imaging/",),
+    "procrastinate": ("ledger/postgres/",),
     "prometheus_client": ("observe/metrics.py",),
+    "psycopg": ("ledger/postgres/",),
     "pydantic_settings": ("settings/",),
     "pyexiv2": ("metadata/",),  # it reads EXIF and IPTC, in a decoder process
     "pyvips": ("imaging/",),

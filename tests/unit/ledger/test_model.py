@@ -1,4 +1,4 @@
-"""The ledger in SQLite against the one in memory: whatever happens, both say the same."""
+"""The ledgers in databases against the one in memory: whatever happens, both say the same."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ import tempfile
 from dataclasses import astuple, replace
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from support.ledger import DIGEST, ROOT, MemoryState, SqliteState, answer, file, record
+from support.ledger import (
+    DIGEST,
+    ROOT,
+    MemoryState,
+    PostgresState,
+    SqliteState,
+    answer,
+    file,
+    record,
+)
 
 from taggerd.ledger import (
     Deferred,
@@ -29,6 +38,9 @@ from taggerd.photo import Sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from support.ledger import State
+    from support.postgres import PostgresServer
 
     from taggerd.ledger import Claim, Ending, Ledger, Outgoing
 
@@ -49,12 +61,23 @@ order: st.SearchStrategy[Literal["newest", "oldest"]] = st.sampled_from(("newest
 class LedgerMachine(RuleBasedStateMachine):
     """Does the same to both, and compares every answer."""
 
+    apart: frozenset[str] = frozenset()
+    """Names that are left out."""
+
+    def made(self) -> State:
+        """Return the empty ledger that is compared."""
+        return SqliteState(Path(self.folder.name) / "state")
+
+    def kept(self, names: list[str]) -> list[str]:
+        """Return the *names* that are not left out."""
+        return [name for name in names if name not in self.apart]
+
     @initialize(order=order)
     def start(self, order: Literal["newest", "oldest"]) -> None:
         """Open both, empty, for two owners."""
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.states = (SqliteState(Path(self.folder.name) / "state"), MemoryState())
+        self.states = (self.made(), MemoryState())
         self.order = order
         self.owners = [self.opened(), self.opened()]
         self.claims: list[tuple[int, tuple[Claim, Claim]]] = []
@@ -84,6 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.compare()
             for ledger in itertools.chain(*self.owners):
                 self.do(ledger.close())
+            self.states[0].close()
             self.folder.cleanup()
             self.loop.close()
 
@@ -106,7 +130,7 @@ class LedgerMachine(RuleBasedStateMachine):
         sidecars: bool,
     ) -> None:
         """Files arrive, new, changed or as they were."""
-        files = [file(name, size=size) for name in names]
+        files = [file(name, size=size) for name in self.kept(names)]
         admitted = self.same(
             owner, lambda ledger: ledger.admit(files, again=again, sidecars=sidecars, run=run)
         )
@@ -115,14 +139,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(owner=owner, names=names, grace=st.sampled_from([0, 10]))
     def missing(self, owner: int, names: list[str], grace: int) -> None:
         """Files are gone."""
-        paths = [ROOT / name for name in names]
+        paths = [ROOT / name for name in self.kept(names)]
         for ledger in self.owners[owner]:
             self.do(ledger.missing(ROOT, paths, grace_seconds=grace))
 
     @rule(owner=owner, names=names, size=st.integers(1, 2), rewritten=st.booleans())
     def undo(self, owner: int, names: list[str], size: int, *, rewritten: bool) -> None:
         """Tags are undone, in sidecars or in the photos themselves."""
-        paths = [ROOT / name for name in names]
+        paths = [ROOT / name for name in self.kept(names)]
         before, after = file(size=size).stamp, file(size=3 - size).stamp
         changed = [Rewritten(path, before, after) for path in paths] if rewritten else []
         self.same(owner, lambda ledger: ledger.mark_undone(paths, changed))
@@ -292,6 +316,23 @@ def seen(claim: Claim) -> Claim:
     return replace(claim, id=0, token="")
 
 
+class OnServer(LedgerMachine):
+    """The same with the ledger in PostgreSQL, which claims no two photos of one sidecar at once."""
+
+    apart = frozenset({"A.HEIC", "A.DNG"})
+    server: ClassVar[PostgresServer]
+
+    def made(self) -> State:
+        """Return a database of its own."""
+        return PostgresState(self.server)
+
+
+@pytest.fixture(autouse=True)
+def _server(request: pytest.FixtureRequest) -> None:
+    if "Server" in request.node.nodeid:
+        OnServer.server = request.getfixturevalue("postgres_server")
+
+
 class ForLong(LedgerMachine):
     """The same, over many more."""
 
@@ -306,3 +347,6 @@ LedgerMachine.TestCase.settings = settings(
 ForLong.TestCase.settings = settings(LedgerMachine.TestCase.settings, max_examples=200)
 TestLedger = LedgerMachine.TestCase
 TestLedgerForLong = pytest.mark.long(ForLong.TestCase)
+
+OnServer.TestCase.settings = settings(LedgerMachine.TestCase.settings, max_examples=8)
+TestLedgersOnServer = pytest.mark.slow(OnServer.TestCase)
