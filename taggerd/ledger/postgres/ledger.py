@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
-from taggerd.errors import StorageError
+from taggerd.errors import LedgerAway, StartError, StorageError
 from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
 from taggerd.ledger.port import Deferred, Finished, Moved
@@ -103,7 +103,7 @@ class PostgresLedger(SqlLedger):
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
         self._trees: Trees | None = None
-        database.connected = self._enter
+        database.connected = self._connected
         database.owner = self._me
         self._doubts = Doubts(database)
 
@@ -250,6 +250,18 @@ class PostgresLedger(SqlLedger):
     def _who(self) -> dict[str, str | int]:
         host = self._database.paths.host or socket.gethostname()
         return {"owner": self._me, "host": host, "pid": os.getpid()}
+
+    def _connected(self) -> None:
+        """Refuse a ledger that was upgraded or moved while we were cut off, or be known as alive.
+
+        Raises:
+            LedgerAway: it was.
+        """
+        try:
+            self._database.ask(opening.refuse_changed)
+        except StartError as error:
+            raise LedgerAway(str(error)) from error
+        self._enter()
 
     def _enter(self) -> None:
         """Be known as alive, on a new connection: we may have been taken for dead."""

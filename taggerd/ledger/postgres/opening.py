@@ -116,10 +116,18 @@ def check(url: str) -> int:
         LedgerAway: it cannot be reached now.
     """
     with _connected(url) as connection:
-        version = version_of(connection)
-        refuse_other_version(version)
-        refuse_moving(connection)
-    return version
+        refuse_changed(connection)
+        return version_of(connection)
+
+
+def refuse_changed(connection: psycopg.Connection[Row]) -> None:
+    """Refuse a database whose rows are not a ledger of this version.
+
+    Raises:
+        StartError: they are not.
+    """
+    refuse_other_version(version_of(connection))
+    refuse_moving(connection)
 
 
 def init(url: str) -> bool:
