@@ -60,7 +60,7 @@ after 30."""
 _SESSION = (
     # For the steps of a claim; see transaction().
     "SET synchronous_commit TO off",
-    # Each query is planned once. Left to itself the server plans a claim anew each time: 4 ms of 5.
+    # Each query is planned once. Left to itself the server plans each claim again: 4 ms of 5.
     "SET plan_cache_mode TO force_generic_plan",
     # A host that is cut off in a transaction would hold its locks for as long as TCP does.
     "SET idle_in_transaction_session_timeout TO '20s'",
