@@ -398,6 +398,7 @@ ALLOWED = [
     ("job", "tests/support/observing.py", "`job_name`, a setting of Prometheus"),
     ("job", "taggerd/ledger/postgres/*", "procrastinate's word, in its tables and functions"),
     ("job", "tests/unit/ledger/test_jobs.py", "procrastinate's word"),
+    ("job", "scripts/benchmarks/shared.py", "procrastinate's word"),
     ("job", "tests/support/hosts.py", "procrastinate's word"),
     ("yield", "taggerd/workers/cage.py", "`sched_yield`, a system call"),
     ("yield", "tests/attacks/test_cage.py", "`sched_yield`, a system call"),
