@@ -66,7 +66,7 @@ _SESSION = (
     "SET idle_in_transaction_session_timeout TO '20s'",
     "SET lock_timeout TO '20s'",
 )
-_LASTING = b"BEGIN; SET LOCAL synchronous_commit TO on"
+_ON_DISK = b"BEGIN; SET LOCAL synchronous_commit TO on"
 _FLUSH = (
     "BEGIN; SET LOCAL synchronous_commit TO on; "
     "SELECT pg_logical_emit_message(true, 'taggerd', ''); COMMIT"
@@ -259,7 +259,7 @@ class PostgresDatabase:
         called in addition.
         """
         with faults.mapped():
-            self.execute(b"BEGIN" if quick else _LASTING)
+            self.execute(b"BEGIN" if quick else _ON_DISK)
             self._in_transaction = True
             before = self.changes
             try:
