@@ -41,10 +41,10 @@ def keep(
         "answer": answer_json(answer),
     }
     if not spent:
-        database.do("put_answer", **kept)
+        database.once("put_answer_once", **kept)
         return
     (((day, model), usage),) = spent.items()
-    database.do("put_answer_and_spend", **kept, day=day, model=model, **usage._asdict())
+    database.once("put_answer_and_spend", **kept, day=day, model=model, **usage._asdict())
 
 
 def written(
@@ -68,7 +68,7 @@ def written(
 def finish(database: PostgresDatabase, claim: Claim, ending: Finished, now: float) -> bool:
     """End *claim*, with nothing held; see :meth:`taggerd.ledger.port.Ledger.end`."""
     line = ending.record
-    row = database.row(
+    rows = database.once(
         "finish_and_send",
         photo=claim.id,
         token=claim.token,
@@ -82,10 +82,10 @@ def finish(database: PostgresDatabase, claim: Claim, ending: Finished, now: floa
         line=line.line if line else None,
         stream=line.stream if line else None,
     )
-    if row is None or row["fileless"]:
+    if not rows or rows[0]["fileless"]:
         # Its files went while it was worked on; or the claim was lost, and was the last of it.
         admission.drop_if_fileless(database, claim.id)
-    return row is not None
+    return rows is None or bool(rows)
 
 
 def _content(database: PostgresDatabase, digest: str) -> int | None:

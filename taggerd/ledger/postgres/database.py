@@ -300,6 +300,30 @@ class PostgresDatabase:
             if not self._lost(error) or not self._is_committed(self.number):
                 raise
 
+    def once(self, query: str, /, **values: Value) -> list[Row] | None:
+        """Execute the named *query*, a transaction by itself that sets its number (``{counted}``).
+
+        Returns its rows; None if it was done, and its answer was lost.
+        """
+        with faults.mapped():
+            self.connect()
+            self.number += 1
+            values |= {"owner": self.owner, "number": self.number}
+            rows: list[Row] | None = None
+            self._in_transaction = True  # not again, before we know
+            try:
+                rows = self._executed(query, values).fetchall()
+            except psycopg.Error as error:
+                if not self._lost(error):
+                    raise
+                self._in_transaction = False
+                if not self._is_committed(self.number):
+                    raise faults.Again from error
+            finally:
+                self._in_transaction = False
+        self.changes += 1
+        return rows
+
     def _is_committed(self, number: int) -> bool:
         """Say how a transaction ended whose COMMIT nobody answered, once the server can be asked.
 

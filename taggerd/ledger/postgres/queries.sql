@@ -561,8 +561,12 @@ WHERE id = :photo;
 
 -- ── The outbox ───────────────────────────────────────────────────────────────────────────────────
 
+-- name: counted
+-- See PostgresDatabase.once().
+counted AS (UPDATE taggerd.commits SET number = :number, at = now() WHERE owner = :owner)
+
 -- name: finish_and_send
-WITH done AS ({finish} RETURNING photos.id, photos.folder, photos.stem),
+WITH {counted}, done AS ({finish} RETURNING photos.id, photos.folder, photos.stem),
 let_go AS (DELETE FROM taggerd.held USING done WHERE held.photo = done.id),
 sent AS (
     INSERT INTO taggerd.outbox (record, day, line, stream)
@@ -776,9 +780,12 @@ ON CONFLICT (day, model) DO UPDATE SET requests = s.requests + excluded.requests
     prompt_tokens = s.prompt_tokens + excluded.prompt_tokens,
     completion_tokens = s.completion_tokens + excluded.completion_tokens;
 
+-- name: put_answer_once
+WITH {counted} {put_answer} RETURNING content;
+
 -- name: put_answer_and_spend
-WITH spent AS ({spend})
-{put_answer};
+WITH {counted}, spent AS ({spend})
+{put_answer} RETURNING content;
 
 -- name: spent
 SELECT model, requests, prompt_tokens, completion_tokens FROM taggerd.spending WHERE day = :day;

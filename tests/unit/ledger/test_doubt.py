@@ -38,13 +38,14 @@ def ask(state: PostgresState, statement: str) -> None:
 
 
 class Cut:
-    """A relay before the server that can lose one answer: the one to the next commit."""
+    """A relay before the server that can lose one answer."""
 
     def __init__(self, folder: Path, server: Path) -> None:
         """Listen in *folder* for what goes to the socket *server*."""
         self.folder = folder
         self._server = server
-        self.cut_next = False
+        self.behind = b""
+        """The answer to the next statement with this text is lost."""
         self.cuts = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -68,8 +69,8 @@ class Cut:
         async def forward() -> None:
             try:
                 while data := await reader.read(65536):
-                    if self.cut_next and b"COMMIT" in data:
-                        self.cut_next = False
+                    if self.behind and self.behind in data:
+                        self.behind = b""
                         cutting.set()
                     mine.write(data)
             finally:
@@ -115,18 +116,23 @@ async def test_what_was_committed_and_not_answered_is_done_once(
     await ledger.admit([file()])
     claim = await state.claim_one(ledger)
     usage = Usage(1, 100, 10)
-    cut.cut_next = True
-    await ledger.checkpoint(claim, DIGEST, answer(), spent={("2025-06-30", "m"): usage})
+    spent = {("2025-06-30", "m"): usage}
+    cut.behind = b"INTO taggerd.answers"
+    await ledger.checkpoint(claim, DIGEST, answer(), spent=spent)
     assert cut.cuts == 1
-    cut.cut_next = True
-    await ledger.spend("2025-06-30", "m", usage)
+    cut.behind = b"COMMIT"
+    await ledger.checkpoint(claim, DIGEST, answer("keywords"), answer(), spent=spent)
     assert cut.cuts == 2
-    assert await ledger.spent("2025-06-30") == {"m": Usage(2, 200, 20)}
-    cut.cut_next = True
-    assert await ledger.end(claim, Finished(DIGEST, Outgoing("1", "2025-06-30", "{}")))
+    cut.behind = b"COMMIT"
+    await ledger.spend("2025-06-30", "m", usage)
     assert cut.cuts == 3
+    assert await ledger.spent("2025-06-30") == {"m": Usage(3, 300, 30)}
+    cut.behind = b"INTO taggerd.outbox"
+    assert await ledger.end(claim, Finished(DIGEST, Outgoing("1", "2025-06-30", "{}")))
+    assert cut.cuts == 4
     assert len(await ledger.outbox(9)) == 1
     assert (await ledger.counts()).recorded == 1
+    assert not await ledger.end(claim, Finished(DIGEST))
 
 
 async def test_what_a_crash_of_the_server_undid_is_done_again(state: PostgresState) -> None:
