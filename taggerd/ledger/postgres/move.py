@@ -248,9 +248,9 @@ def _write_out(directory: Path, connection: Connection[Any], naming: Naming, now
     part = _part(directory, move.id)
     for left in directory.glob(_part(directory, "*").name):
         left.unlink()
-    os.close(open_own(part, os.O_RDWR | os.O_CREAT | os.O_EXCL))
     with _exclusively(connection):
         _refuse_strangers(connection, naming)
+        os.close(open_own(part, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         with closing(sqlite3.connect(part, isolation_level=None)) as target:
             target.row_factory = named_row
             migrate(target, part)
