@@ -158,6 +158,6 @@ def test_every_part_is_named_by_the_script() -> None:
     said = (REPOSITORY / "scripts" / "bench").read_text()
     modules = {path.stem for path in (REPOSITORY / "scripts" / "benchmarks").glob("[a-z]*.py")}
     assert set(bench.PARTS) == modules - {
-        "comparison", "figures", "hosts", "pictures", "program", "report", "serving"
+        "comparison", "figures", "hosts", "pictures", "program", "report", "serving", "shared"
     }  # fmt: skip
     assert not [part for part in bench.PARTS if f" {part}" not in said]
