@@ -15,12 +15,11 @@ from rich.console import Console
 from taggerd.cli.instances import Target
 from taggerd.cli.live import watched
 from taggerd.cli.status import lines
+from taggerd.daemon.causes import Cause, FailedPhoto
 from taggerd.daemon.health import Health, Problem, health_of
 from taggerd.daemon.status import (
-    Cause,
     DaemonStatus,
     EndpointStatus,
-    FailedPhoto,
     RootStatus,
     ServiceStatus,
     Spent,

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taggerd.daemon import status
+from taggerd.daemon.causes import FailedPhoto, causes_of
 from taggerd.daemon.health import Problem
 from taggerd.daemon.instances import STATUS
 from taggerd.daemon.publication import Publisher
 from taggerd.daemon.status import (
     DaemonStatus,
     EndpointStatus,
-    FailedPhoto,
     RootStatus,
-    causes_of,
     publish,
     seconds_left,
     service_status,
