@@ -26,7 +26,7 @@ ELSEWHERE = {
     "taggerd setup": "tests/integration/test_setup.py",
     "taggerd web": "tests/browser",
     "rm -f ledger": "tests/integration/test_backup.py",
-    "taggerd ledger ": "tests/integration/test_ledger_commands.py and tests/faults",
+    "taggerd ledger ": "tests/fleet",
     "systemctl ": "tests/systemd/booted",
     "ollama ": "a person: the tests install no model of several gigabytes",
     "vllm ": "a person, likewise",
