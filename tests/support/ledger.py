@@ -160,14 +160,17 @@ class PostgresState(State):
         return ledger
 
     async def kill(self, ledger: Ledger) -> None:
-        """Let it give no more signs of life, and have given the last one long ago."""
+        """Let it give no more signs of life, and have done all that it did long ago."""
         assert isinstance(ledger, PostgresLedger)
         await ledger._abandon()
-        self._server.execute(
-            "UPDATE taggerd.procrastinate_workers SET last_heartbeat = now() - interval '1 hour' "  # noqa: S608 - ours
-            f"FROM taggerd.owners WHERE id = worker AND owner = '{ledger._me}'",
-            database=name_in(self.url),
-        )
+        past = "now() - interval '1 hour'"
+        beat = f"SET last_heartbeat = {past} FROM taggerd.owners WHERE id = worker"
+        lent = f"SET lent_at = {past} WHERE true"
+        for table, change in (("procrastinate_workers", beat), ("outbox", lent)):
+            self._server.execute(
+                f"UPDATE taggerd.{table} {change} AND owner = '{ledger._me}'",
+                database=name_in(self.url),
+            )
 
     def renew(self) -> None:
         """Go to another database."""

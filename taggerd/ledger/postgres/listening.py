@@ -150,6 +150,8 @@ class Listening:
                 if self._jobs not in (None, jobs):
                     self._heard({"photos"})
                 self._jobs = jobs
+                # What came with the answer makes nothing readable: it was heard with the next one.
+                self._heard(_changes(connection))
                 due = time.monotonic() + self._seconds
                 continue
             # Not in notifies() alone: nothing would end that but its time.
