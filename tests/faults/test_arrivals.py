@@ -97,11 +97,11 @@ async def test_a_burst_that_overflows_the_kernel_s_queue(root: Path, tmp_path: P
         assert watching is not None
         assert watching._observer is not None
         inotify, may_read = watching._observer.inotify, threading.Event()
-        look = inotify._check_inotify_fd
+        check = inotify._check_inotify_fd
 
         def late() -> bool:
             may_read.wait(180)
-            return look()
+            return check()
 
         inotify._check_inotify_fd = late  # type: ignore[method-assign]  # a thread that is late
         await asyncio.to_thread(overflow, most, noise)
