@@ -122,6 +122,7 @@ def test_both_are_tagged_again(embedding: Program, backend: CountingBackend, car
     assert _tree(card) == before
 
 
+@pytest.mark.long
 def test_an_undo_gives_the_photos_back(
     embedding: Program, backend: CountingBackend, card: Path
 ) -> None:

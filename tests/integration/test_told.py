@@ -144,6 +144,7 @@ def test_a_model_s_path_stays_on_this_machine(
         assert "somebody" not in sidecar.read_text()
 
 
+@pytest.mark.long
 def test_a_dry_run_leaves_no_trace_on_the_queue(
     taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
 ) -> None:
