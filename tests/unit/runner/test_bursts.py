@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 ROLES = 3
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a burst wait for its photos for as long as a busy machine decodes them."""
+    monkeypatch.setattr("taggerd.burst.gathering.LONGEST_WAIT_SECONDS", 600.0)
+
+
 async def tagged(site: Site, *, burst: bool = True, **options: bool) -> dict[str, Record]:
     """Run until nothing is left; return the records by photo."""
     tables = site.settings.model_dump() | {"burst": {"enabled": burst}}
