@@ -122,6 +122,7 @@ class PostgresDatabase:
         self._prepare_after: int | None = PREPARED_AFTER
         self._scope: dict[str, list[bytes]] | None = None
         self._in_transaction = False
+        self._connecting = False
         self.contents: dict[str, int] = {}
         """Digests and the numbers of their contents, as this connection has seen them."""
         self._refusal: psycopg.Error | None = None
@@ -147,6 +148,7 @@ class PostgresDatabase:
             return self._connection
         if self._refusal is not None and time.monotonic() < self._next_try:
             raise self._refusal.with_traceback(None)
+        self._connecting = True
         try:
             self._connection = connection = connect(self._url)
             self.contents.clear()  # a crash of the server may have undone what we have seen
@@ -165,6 +167,8 @@ class PostgresDatabase:
             if self._refusal is None or faults.is_refusal(error):
                 self._refusal = error
             raise self._refusal.with_traceback(None) from None
+        finally:
+            self._connecting = False
         self._refusal = None
         self._pid = connection.info.backend_pid
         return connection
@@ -236,6 +240,8 @@ class PostgresDatabase:
         except psycopg.Error as error:
             if not self._lost(error) or self._in_transaction or error is self._refusal:
                 raise
+            if self._connecting:
+                raise  # a standby that only reads was connected to within itself, without an end
         return self._answer(statement, values)
 
     def _answer(
@@ -314,7 +320,7 @@ class PostgresDatabase:
             try:
                 rows = self._executed(query, values).fetchall()
             except psycopg.Error as error:
-                if not self._lost(error):
+                if not self._lost(error) or isinstance(error, errors.ReadOnlySqlTransaction):
                     raise
                 self._in_transaction = False
                 if not self._is_committed(self.number):
