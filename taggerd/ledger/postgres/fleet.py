@@ -188,7 +188,8 @@ class PostgresFleet:
         rows = await self._in_thread(
             lambda: self._database.rows("lent", owner=self._program, limit=_RECORDS)
         )
-        return [Journalled(0, row["record"], row["day"], row["line"]) for row in rows]
+        readable = self._database.paths.readable
+        return [Journalled(0, row["record"], row["day"], readable(row["line"])) for row in rows]
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """See the port."""

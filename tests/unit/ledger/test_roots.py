@@ -158,6 +158,9 @@ async def test_a_record_is_read_with_the_paths_of_whoever_writes_it(hosts: Hosts
         "id": "r", "image": here, "files": [here], "sidecars": [f"{here}.xmp"],
         "caption": f"/not/a {path}",
     }  # fmt: skip
+    assert one.fleet is not None
+    (lent,) = await one.fleet.lent()  # as it would be settled after a kill
+    assert lent.line == told.line
     await one.close()
     (told,) = await (await hosts.open("office")).outbox(9)
     assert json.loads(told.line)["image"] == "archive:/2025/a.jpg"
