@@ -285,14 +285,17 @@ def test_no_program_of_the_card_is_run(victim: Program, card: Path, path: str) -
 
 
 def test_no_setting_that_says_where_photos_go_is_taken_from_a_project() -> None:
-    """A new setting of the backend is not either, until somebody lists it; of hooks none is."""
+    """A new setting of the backend is not either, until somebody lists it; of others none."""
     words = ("url", "api_key", "proxy", "endpoint", "registry_path", "use_")
     sends = {keys for keys, _ in leaves(Settings) if any(word in keys[-1] for word in words)}
     assert sends >= {("backend", "base_url"), ("backend", "api_key"), ("backend", "endpoints")}
-    assert {keys[0] for keys in sends} == {"backend", "hooks"}
-    table = {"tool": {"taggerd": {"hooks": {"after_photo": {"url": "http://thief"}}}}}
+    assert {keys[0] for keys in sends} == {"backend", "hooks", "ledger"}
+    hooks, ledger = {"after_photo": {"url": "http://thief"}}, {"url": "postgresql://thief/queue"}
+    table = {"tool": {"taggerd": {"hooks": hooks, "ledger": ledger}}}
     layer, notice = project_layer(Path("/card/pyproject.toml"), "card", table)
     assert layer is not None
     assert "hooks" not in layer.values
-    assert "hooks ignored" in notice
+    assert "ledger" not in layer.values
+    assert "hooks" in notice
+    assert "ledger" in notice
     assert not PROJECT_KEYS & {keys[-1] for keys in sends}
