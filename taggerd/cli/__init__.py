@@ -6,6 +6,7 @@ Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 the ba
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import signal
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except (Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, end_at_once)  # while Python ends its threads
+        # After them Python hears no signals: another Ctrl-C killed it, with another exit code.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         return INTERRUPTED
     except BaseExceptionGroup as group:
         return _several(group, verbose=verbose)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import textwrap
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +15,11 @@ from rich.prompt import Confirm, Prompt
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rich.text import TextType
+
 _INDENT = "   "
+_DEAF_SECONDS = 0.2
+"""Until a Ctrl-C is heard that comes in the instant before an answer is waited for."""
 
 
 class Dialogue:
@@ -23,7 +28,7 @@ class Dialogue:
     def __init__(self, *, asks: bool) -> None:
         """Begin; *asks*: there is somebody to answer."""
         self.asks = asks
-        self._console = Console(highlight=False, emoji=False)
+        self._console = _Console(highlight=False, emoji=False)
         self._width = min(self._console.width, 80)
 
     def head(self, text: str) -> None:
@@ -97,6 +102,21 @@ class Dialogue:
     def stopped(self, text: str) -> None:
         """Say that it was stopped, below the ``^C`` of the terminal."""
         sys.stdout.write(f"\n\n{text}\n")
+
+
+class _Console(Console):
+    """Hears Ctrl-C at each question, whenever it comes.
+
+    Python hears a signal between two of its steps. One that comes after the last step before
+    ``input()`` waits is not heard until a line is typed.
+    """
+
+    def input(self, prompt: TextType = "", *, password: bool = False, **options: Any) -> str:  # noqa: ANN401 - rich's
+        """See rich. What is hidden is not waited for here: it would be shown meanwhile."""
+        self.print(prompt, end="")
+        while not password and not select.select([sys.stdin], [], [], _DEAF_SECONDS)[0]:
+            pass
+        return super().input(password=password, **options)
 
 
 class _Confirm(Confirm):

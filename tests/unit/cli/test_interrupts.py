@@ -127,3 +127,27 @@ except BrokenPipeError:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(180) == 7
+
+
+def test_one_that_comes_while_python_ends_changes_nothing() -> None:
+    """Python hears no signal any more when it clears its modules: the exit code is 130 still."""
+    program = """
+import os, signal, sys
+from taggerd import cli
+
+class Late:
+    def __del__(self, write=os.write, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):
+        write(1, b"late\\n")
+        kill(pid, number)
+
+def program(*, whole):
+    signal.raise_signal(signal.SIGINT)
+
+late = Late()
+cli.program = program
+sys.exit(cli.main(["status"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "late\n", "")
