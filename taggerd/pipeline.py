@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from taggerd import imaging, metadata
@@ -221,6 +222,12 @@ async def _still_ours(claim: Claim, services: Services) -> None:
         raise ClaimLost
 
 
+async def _not_lost(claim: Claim, services: Services) -> None:
+    """Check the same before money is spent, where it may be so: this machine may have slept."""
+    if await services.ledger.lost(claim):
+        raise ClaimLost
+
+
 async def _held(claim: Claim, picture: Picture, services: Services) -> list[Held]:
     """Note that the photo is decoded; return the answers for its bytes.
 
@@ -302,7 +309,8 @@ async def ask(
         ready = [q.ready(texts, context) for q in waiting if not q.waits_for(roles)]
         attempt.answers |= recall(held, ready, attempt.claim, options, services.backends)
         unasked = [question for question in ready if question.role not in attempt.answers]
-        async for answer in services.inference.describe(picture, unasked):
+        check = partial(_not_lost, attempt.claim, services)
+        async for answer in services.inference.describe(picture, unasked, check):
             yield answer
         waiting = [q for q in waiting if q.role not in attempt.answers]
 

@@ -549,6 +549,10 @@ class InMemoryLedger:
         """See the port."""
         return self._held(claim) is not None
 
+    async def lost(self, claim: Claim) -> bool:
+        """See the port."""
+        return self._held(claim) is None
+
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """See the port."""
         if not (photo := self._held(claim)):

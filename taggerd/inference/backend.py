@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from taggerd.inference.budget import Budget
     from taggerd.inference.capabilities import Memory
     from taggerd.inference.completion import Completion
+    from taggerd.inference.concurrency import Check
     from taggerd.inference.connection import Exchange
     from taggerd.inference.dialect import Dialect
     from taggerd.inference.questions import Question
@@ -172,7 +173,11 @@ class Backend:
         return self.model
 
     async def describe(
-        self, picture: Picture, questions: Sequence[Question], judge: Judge | None = None
+        self,
+        picture: Picture,
+        questions: Sequence[Question],
+        judge: Judge | None = None,
+        check: Check | None = None,
     ) -> AsyncGenerator[Answer]:
         """Ask *questions* about *picture* one after the other; yield each answer as it comes.
 
@@ -181,7 +186,8 @@ class Backend:
         so. If an answer cannot be used, its question is asked once more, alone.
 
         What is raised for a question is what *judge* makes of it. It is called before any other
-        request can be sent, so that those who wait do not meet a fault that is known.
+        request can be sent, so that those who wait do not meet a fault that is known. *check* is
+        called before each request is.
 
         Raises:
             AnswerError: the second answer cannot be used either.
@@ -193,7 +199,8 @@ class Backend:
         answered: set[str] = set()
         refused: set[str] = set()
         # Who was told answers of this photo was asked about it before.
-        waiter = Waiter(Rank.BEGUN if any(q.unfilled for q in questions) else Rank.NEW)
+        rank = Rank.BEGUN if any(q.unfilled for q in questions) else Rank.NEW
+        waiter = Waiter(rank, check=check)
         for group in combinable(questions) if self._options.request_mode == "combined" else ():
             answers = await _judged(self._together(group, image, waiter), group[0], judge)
             refused |= {group[0].role} if answers is None else set()
@@ -361,7 +368,7 @@ class Backend:
             asking = asyncio.create_task(answer)
             waiting[asking] = waiter
             waiter.more = question is not questions[-1]
-            waiter = Waiter(Rank.SPARE)
+            waiter = Waiter(Rank.SPARE, check=waiter.check)
         failed: Exception | None = None
         try:
             while waiting:

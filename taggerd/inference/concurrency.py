@@ -30,7 +30,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from taggerd.errors import ConfigurationError
@@ -64,6 +64,10 @@ _PORTS = {"http": 80, "https": 443}
 log = get_logger(__name__)
 
 
+Check: TypeAlias = "Callable[[], Awaitable[object]]"
+"""Raises what is to be raised instead of a request."""
+
+
 class Rank(IntEnum):
     """Which of the requests that wait for a permit go first."""
 
@@ -86,6 +90,8 @@ class Waiter:
     """The rank that it had when it first got a permit; None: it has had none."""
     more: bool = False
     """Whether another question about its photo follows."""
+    check: Check | None = None
+    """Called before it is sent."""
 
 
 class Limit:

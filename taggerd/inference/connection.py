@@ -150,10 +150,13 @@ class Connection:
         *body* is called only then, so that those who wait hold no copy of their picture.
 
         Raises:
-            BackendError: no reply came, or the endpoint was found to be at fault meanwhile.
+            BackendError: no reply came, or the endpoint was found to be at fault meanwhile; or what
+                the check of *waiter* raises.
         """
         client = await self.client()
         async with self._admitted(waiter):
+            if waiter is not None and waiter.check is not None:
+                await waiter.check()
             begun = self._clock()
             try:
                 reply = await client.send("/chat/completions", body())

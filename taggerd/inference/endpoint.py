@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from taggerd.inference.backend import Backend
+    from taggerd.inference.concurrency import Check
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.questions import Question
     from taggerd.photo import Answer
@@ -93,7 +94,7 @@ class Endpoint:
         return self.photos / max(1, self.backend.limit.size)
 
     async def describe(
-        self, picture: Picture, questions: Sequence[Question]
+        self, picture: Picture, questions: Sequence[Question], check: Check | None = None
     ) -> AsyncGenerator[Answer]:
         """Ask about *picture*; see :meth:`Backend.describe`.
 
@@ -109,7 +110,8 @@ class Endpoint:
         asked = {question.role: question for question in questions}
         judge = partial(self._judged, picture)
         try:
-            async with aclosing(self.backend.describe(picture, questions, judge)) as answers:
+            asking = self.backend.describe(picture, questions, judge, check)
+            async with aclosing(asking) as answers:
                 async for answer in answers:
                     # "Indoors or out?" is rightly answered alike: the user's own roles prove
                     # nothing.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from taggerd.inference.backend import Backend
     from taggerd.inference.capabilities import Memory
+    from taggerd.inference.concurrency import Check
     from taggerd.inference.preflight import PreflightReport
     from taggerd.inference.profiles import Profile
     from taggerd.inference.questions import Question
@@ -213,11 +214,14 @@ class InferenceService:
         for endpoint in self.endpoints:
             endpoint.backend.remember(memory)
 
-    async def describe(self, picture: Picture, asked: Sequence[Question]) -> AsyncIterator[Answer]:
+    async def describe(
+        self, picture: Picture, asked: Sequence[Question], check: Check | None = None
+    ) -> AsyncIterator[Answer]:
         """Ask about *picture*, all questions at one endpoint where that is possible.
 
         Its cache holds the picture then. If it fails on the way, the photo goes back into the
-        queue, and what is not answered yet is asked at another.
+        queue, and what is not answered yet is asked at another. *check* is called before each
+        request; what it raises is raised.
 
         Raises:
             FailsOnThisPhoto: the endpoint fails on this photo and answers others.
@@ -235,7 +239,7 @@ class InferenceService:
             left = {question.role for question in sent}
             await self.budget.check()
             try:
-                async with aclosing(endpoint.describe(picture, sent)) as answers:
+                async with aclosing(endpoint.describe(picture, sent, check)) as answers:
                     async for answer in answers:
                         # To the ledger it is the same question wherever it was asked.
                         identity = identities.get(answer.question, answer.question)

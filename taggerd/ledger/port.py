@@ -423,6 +423,13 @@ class Ledger(Protocol):
         photo in the next seconds.
         """
 
+    async def lost(self, claim: Claim) -> bool:
+        """Say whether another owner may have the photo by now; to be asked before each request.
+
+        Asks nobody while that cannot be: where owners share one host, or this one gave a sign of
+        life in the last seconds.
+        """
+
     async def written(self, claim: Claim, digest: str, sidecars: Iterable[Sidecar]) -> None:
         """Keep which *sidecars* now hold the tags of *digest*.
 

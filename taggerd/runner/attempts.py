@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from taggerd.attempt import bare_record, record_of
 from taggerd.errors import (
     BuildChanged,
+    ClaimLost,
     PhotoError,
     PhotosDiskReadOnly,
     ProgramFault,
@@ -44,6 +45,8 @@ class Attempts:
         self._judge = Judge(lambda: services.now().timestamp())
         self.cancelling = False
         """Whether photos in flight are being cancelled."""
+        self._working: dict[asyncio.Task[object], Attempt] = {}
+        self._dropped: set[asyncio.Task[object]] = set()
         self.abandoned = False
         """Whether the queue could not be told how some attempt ended; its claim stays held."""
 
@@ -51,8 +54,33 @@ class Attempts:
         """See :meth:`Judge.forget`."""
         self._judge.forget(claim)
 
+    async def drop_lost(self) -> None:
+        """Cancel the attempts at photos that another host may have by now. Raises StorageError."""
+        if self._services.ledger.fleet is None:
+            return
+        for task, attempt in list(self._working.items()):
+            lost = task not in self._dropped and await self._services.ledger.lost(attempt.claim)
+            if lost and task in self._working:
+                self._dropped.add(task)
+                task.cancel()
+
     async def verdict(self, attempt: Attempt) -> Verdict:
         """Tag one photo, and decide how its attempt ends."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - of a coroutine that runs
+        self._working[task] = attempt
+        try:
+            return await self._verdict(attempt)
+        except asyncio.CancelledError:
+            if self.cancelling or task not in self._dropped:
+                raise
+            task.uncancel()
+            return self._judge.decide(attempt.claim, ClaimLost())
+        finally:
+            del self._working[task]
+            self._dropped.discard(task)
+
+    async def _verdict(self, attempt: Attempt) -> Verdict:
         claim = attempt.claim
         options = self._options
         if claim.asked_again_since is not None and not (options.ask_again or options.rewrite):
@@ -85,7 +113,8 @@ class Attempts:
         A library may also raise what would end the program: an exit, or a cancellation that nobody
         asked for. Raises *error* if somebody did.
         """
-        ordered = isinstance(error, asyncio.CancelledError) and self.cancelling
+        ended = self.cancelling or asyncio.current_task() in self._dropped
+        ordered = isinstance(error, asyncio.CancelledError) and ended
         if ordered or isinstance(error, KeyboardInterrupt | GeneratorExit):
             raise error
         if self._services.build_changed():

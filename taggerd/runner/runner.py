@@ -215,6 +215,7 @@ class Runner:
         free = max(0, most - ordinary)
         try:
             await self._end_the_unended()
+            await self._attempts.drop_lost()
             claims = [] if self._stop.is_set() else await self._claim(free)
             if not (claims or self._in_flight or more) and await self._nothing_left():
                 return False

@@ -239,11 +239,11 @@ async def test_lone_surrogates_that_nobody_cleaned_end_nothing(tmp_path: Path) -
     async with site.services() as services:
         describe = services.inference.describe
 
-        async def unclean(picture: Any, asked: Any) -> AsyncIterator[Answer]:  # noqa: ANN401
-            async for answer in describe(picture, asked):
+        async def unclean(*args: Any) -> AsyncIterator[Answer]:  # noqa: ANN401 - as the original
+            async for answer in describe(*args):
                 yield replace(answer, text=broken, raw=broken, model=broken, backend=broken)
 
-        services.inference.describe = unclean  # type: ignore[method-assign]
+        services.inference.describe = unclean  # type: ignore[method-assign, assignment]
         runner = Runner(
             services,
             RunOptions(run="r", within=(site.folder,), sidecars=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from support.hosts import Host, SharedBackend
 
 PHOTOS = 60
+QUIET_SECONDS = 5.0
+"""In which a host has noticed that the database does not answer, and asks nothing more."""
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_the_database_dies_and_returns(
         archive.fill(10, "meanwhile")
         # What is in hand then may be asked again, at most.
         for host in hosts:
-            host.killed.update(host.lives)
+            host.leave(notices=2.0)
         mortal.start()
         archive.finish(LONG_SECONDS)
         archive.stop()
@@ -92,7 +95,9 @@ def test_a_host_is_cut_off_from_the_database(archive: Archive, relay: Relay, how
         host.begin()
     until(lambda: _in_hand(archive, apart))
     getattr(relay, how)()
-    apart.killed.update(apart.lives)
+    # A server that only says nothing is waited for; what was sent ends in this time.
+    apart.leave(notices=QUIET_SECONDS)
+    threading.Event().wait(QUIET_SECONDS)
     archive.backend.seconds = 0.05
     archive.finish(LONG_SECONDS)
     relay.mend()
@@ -116,8 +121,7 @@ def _more(archive: Archive) -> bool:
 def test_a_host_sleeps_for_longer_than_its_lease(archive: Archive) -> None:
     """A laptop is closed with photos in hand; when it wakes, another has done them.
 
-    It writes nothing of them, records nothing, and takes part again. What it was about to ask of
-    them it may ask.
+    It asks, writes and records nothing more of them, and takes part again.
     """
     archive.fill(PHOTOS)
     archive.backend.seconds = 1.0

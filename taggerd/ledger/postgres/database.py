@@ -191,6 +191,11 @@ class PostgresDatabase:
         since = self._waiting_since
         return 0.0 if since is None else time.monotonic() - since
 
+    @property
+    def is_away(self) -> bool:
+        """Whether no connection could be made when one was wanted last. From any thread."""
+        return self._refusal is not None
+
     def is_answered(self) -> bool:
         """Say whether the server answers somebody who connects now. From any thread."""
         try:

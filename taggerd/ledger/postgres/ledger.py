@@ -24,7 +24,7 @@ from taggerd.ledger.postgres import brisk, bulk, faults, opening, roots
 from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
 from taggerd.ledger.postgres.doubt import Doubts
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
-from taggerd.ledger.postgres.jobs import DEAD_SECONDS
+from taggerd.ledger.postgres.jobs import BEAT_SECONDS, DEAD_SECONDS
 from taggerd.ledger.postgres.listening import Listening
 from taggerd.ledger.postgres.naming import Naming
 from taggerd.ledger.postgres.trees import Trees
@@ -49,6 +49,10 @@ log = get_logger(__name__)
 
 _FRESH_SECONDS = 5.0
 """After so long without a sign of life one is given before anything of the user's is written."""
+_SURE_SECONDS = BEAT_SECONDS + 2.0
+"""After so long one is given before anything is paid for: a machine that sleeps gives none."""
+_SLOW_SECONDS = 3.0
+"""A server that takes longer may be gone, and with it whoever keeps what is paid for."""
 GUARD_SECONDS = 5.0
 """Between two checks of how long the server has not answered."""
 SILENT_SECONDS = 30.0
@@ -100,6 +104,8 @@ class PostgresLedger(SqlLedger):
         self._listening: Listening | None = None
         self._guarding: asyncio.Task[None] | None = None
         self._alive_at = -math.inf
+        self._claims: set[str] = set()
+        """Tokens of what was claimed since this program was last taken for dead."""
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
         self._trees: Trees | None = None
@@ -283,6 +289,8 @@ class PostgresLedger(SqlLedger):
 
     def _was_alive(self, since: tuple[float, float], row: Row) -> None:
         clock, self._alive_at = since
+        if not row["known"]:
+            self._claims = set()  # others may have them
         if self._skew is None:
             self._ahead = row["now"] - (clock + self._local_clock()) / 2
 
@@ -292,6 +300,26 @@ class PostgresLedger(SqlLedger):
         if _uptime() - self._alive_at > _FRESH_SECONDS:
             self._enter()  # in a statement of its own: the next one sees who took us for dead
         return self._database.row("holds", photo=claim.id, token=claim.token) is not None
+
+    async def lost(self, claim: Claim) -> bool:
+        """See the port. Raises LedgerAway where nobody could keep what is paid for."""
+        if self._is_in_doubt:
+            await self._make_sure()
+        return claim.token not in self._claims
+
+    @in_thread
+    def _make_sure(self) -> None:
+        if self._is_in_doubt:  # else it was made while we waited
+            self._enter()
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        """Whether others may take this program for dead, or the server may be gone."""
+        return (
+            _uptime() - self._alive_at > _SURE_SECONDS
+            or self._database.is_away
+            or self._database.waiting_seconds > _SLOW_SECONDS
+        )
 
     @in_thread
     def recover(self) -> int:
@@ -395,9 +423,12 @@ class PostgresLedger(SqlLedger):
     ) -> list[Claim]:
         """See the port."""
         within = await self._reachable(within)
-        return await super().claim(
+        tokens = self._claims
+        claimed = await super().claim(
             limit, within=within, run=run, now=now, ignore_pause=ignore_pause, slow=slow
         )
+        tokens.update(each.token for each in claimed)
+        return claimed
 
     async def waiting(
         self, within: Sequence[Path] | None, run: str, *, slow: bool | None = None
@@ -429,7 +460,9 @@ class PostgresLedger(SqlLedger):
         ):
             line = self._naming.portable(ending.record.line)
             ending = replace(ending, record=replace(ending.record, line=line))
-        return await super().end(claim, ending)
+        ended = await super().end(claim, ending)
+        self._claims.discard(claim.token)
+        return ended
 
     async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
         """See the port. Paths are this host's, where it has them."""

@@ -431,7 +431,8 @@ WITH known AS (
     SELECT :owner, :host, :pid, id FROM new RETURNING owner
 )
 SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now,
-    (SELECT last_value FROM taggerd.procrastinate_jobs_id_seq) AS jobs;
+    (SELECT last_value FROM taggerd.procrastinate_jobs_id_seq) AS jobs,
+    EXISTS (SELECT FROM known) AS known;
 
 -- name: dead_owners
 -- Whoever else looks at the same moment passes over these, and a late sign of life waits.

@@ -194,6 +194,29 @@ async def test_a_program_that_is_silent_loses_its_claims_and_knows(
     assert await ledger.end(claim, Finished(DIGEST))
 
 
+async def test_a_program_that_slept_knows_it_before_it_pays(
+    ledger: PostgresLedger, state: PostgresState
+) -> None:
+    """Its claims are lost once another has them; while it gives signs of life nobody is asked."""
+    await ledger.admit([file(), file("b.jpg")])
+    other = await state.open()
+    claims = await state.claim(ledger, 2)
+    be_silent(state, ledger)
+    assert [await ledger.lost(claim) for claim in claims] == [False, False]
+    assert await other.recover() == 0
+    be_silent(state, ledger)
+    assert await other.recover() == 2
+    assert [await ledger.lost(claim) for claim in claims] == [True, True]
+    claim, *_ = await state.claim(ledger, 2)
+    await ledger._fall_silent()
+    ledger._database.close()
+    assert not await ledger.lost(claim)
+    assert await ledger.lost(claims[0])
+    assert ledger._database._connection is None, "it asked"
+    assert await ledger.end(claim, Finished(DIGEST))
+    assert await ledger.lost(claim)
+
+
 async def test_asking_for_a_claim_is_a_sign_of_life(
     ledger: PostgresLedger, state: PostgresState
 ) -> None:

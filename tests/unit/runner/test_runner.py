@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import httpx
 import pytest
+from support.fleets import FleetStore, InMemoryFleet
 
 from taggerd.attempt import RunOptions
 from taggerd.errors import BackendUnreachable, BuildChanged, StorageError
@@ -83,15 +84,18 @@ async def test_a_photo_that_fails_pays_and_the_others_go_on(site: Site) -> None:
     assert given_up.photo.primary.path == paths[1]
 
 
-async def test_a_photo_that_another_program_got_meanwhile_is_left_to_that(site: Site) -> None:
-    """Nothing is written, recorded or said by the one that was taken for dead while it asked."""
+@pytest.mark.parametrize("asked", [1, ROLES])
+async def test_a_photo_that_another_program_got_meanwhile_is_left_to_that(
+    site: Site, asked: int
+) -> None:
+    """Nothing more is asked, written, recorded or said by one that was taken for dead."""
     store = InMemoryStore()
     site.ledger = InMemoryLedger(store)
     (path,) = await site.arrive("a.jpg")
     taken: list[asyncio.Task[list[Claim]]] = []
 
     def answer(_request: httpx.Request) -> None:
-        if not taken:
+        if site.questions == asked and not taken:
             site.ledger.kill()
             other = InMemoryLedger(store)
             claiming = other.claim(1, within=[site.folder], run="s", now=time.time())
@@ -107,7 +111,37 @@ async def test_a_photo_that_another_program_got_meanwhile_is_left_to_that(site: 
     assert list(site.folder.glob("*.xmp")) == []
     assert (await site.ledger.counts()).claimed == 1
     assert await site.ledger.outbox(9) == []
-    assert len(await site.ledger.answers(site.digest("a.jpg"))) == ROLES
+    assert site.questions == asked
+    assert len(await site.ledger.answers(site.digest("a.jpg"))) == asked
+
+
+async def test_what_another_host_has_by_now_is_dropped(site: Site) -> None:
+    """Whatever the photo waits for here, and others may start in its stead."""
+    store, begun = InMemoryStore(), asyncio.Event()
+    site.ledger = InMemoryLedger(store, fleet=InMemoryFleet(FleetStore(), "laptop"))
+    await site.arrive("a.jpg")
+
+    class Stuck(ThreadWorkers):
+        async def run(self, *_args: object, **_options: object) -> Any:  # noqa: ANN401 - never
+            begun.set()
+            await asyncio.Event().wait()
+
+    heard = Heard()
+    async with site.services() as services, asyncio.timeout(60):
+        services.decoders = Stuck(site.settings.workers)
+        work = runner(services, site, heard, more_to_come=lambda: True)
+        working = asyncio.create_task(work.work(drain_seconds=0))
+        await begun.wait()
+        site.ledger.kill()
+        other = InMemoryLedger(store)
+        (claim,) = await other.claim(1, within=[site.folder], run="s", now=time.time())
+        while work.in_flight:
+            work.wake()
+            await asyncio.sleep(0)
+        assert heard == []
+        assert await other.holds(claim)
+        work.stop()
+        await working
 
 
 async def test_whatever_an_attempt_raises_one_photo_pays_and_the_run_goes_on(site: Site) -> None:
