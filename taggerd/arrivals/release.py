@@ -60,6 +60,25 @@ def plan(photos: Sequence[Path], sidecars: Sequence[Path], folder: Path) -> list
     return moves + [Move(path, folder / path.name, is_photo=True) for path in reversed(photos)]
 
 
+def is_plan(moves: Sequence[Move], roots: Sequence[Path], release_to: Path) -> bool:
+    """Say whether *moves* are what :func:`plan` may have made of one photo of these import folders.
+
+    They are read from the ledger, which others may write where several hosts share one: a move of a
+    file to itself would remove it.
+    """
+    photos = [move for move in moves if move.is_photo]
+    folders = {(move.source.parent, move.target.parent) for move in moves}
+    return (
+        bool(photos)
+        and len(folders) == 1
+        and all(target_of(move.source, roots, release_to) == move.target for move in photos)
+        and all(move.source.name == move.target.name for move in moves)
+        and all(extension(move.source) in IMAGE_EXTENSIONS for move in photos)
+        and all(extension(move.source) == "xmp" for move in moves if not move.is_photo)
+        and not any(".." in path.parts for pair in folders for path in pair)
+    )
+
+
 def prepare(moves: Sequence[Move], release_to: Path) -> None:
     """Check that every new name is free, and make the folder. Blocks.
 

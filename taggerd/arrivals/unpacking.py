@@ -261,10 +261,14 @@ class _Memory:
         noted = await self._record.recall(_key(folder), here=True)
         entries: dict[str, _Entry] = {}
         for name, entry in (noted if isinstance(noted, dict) else {}).items():
-            if isinstance(entry, dict) and isinstance(stamp := entry.get("stamp"), list):
-                entries[name] = _Entry(
-                    Stamp(*map(_int, stamp)), str(entry["identity"]), str(entry["reason"])
-                )
+            match entry:  # others may write it, where several hosts share the ledger
+                case {
+                    "stamp": [int() as size, int() as mtime_ns, int() as inode, int() as device],
+                    "identity": str() as identity,
+                    "reason": str() as reason,
+                }:
+                    stamp = Stamp(size, mtime_ns, inode, device)
+                    entries[name] = _Entry(stamp, identity, reason)
         return entries
 
     async def remember(self, file: PhotoFile, identity: str, reason: str = "") -> None:
@@ -315,10 +319,6 @@ def _is_among(entries: Mapping[str, _Entry], file: PhotoFile, identity: str) -> 
 
 def _key(folder: Path) -> str:
     return f"archives in {quote_from_bytes(os.fsencode(folder))}"
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 @asynccontextmanager

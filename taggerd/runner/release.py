@@ -126,10 +126,15 @@ class Releases:
 
     async def _resume(self) -> Mapping[str, str]:
         """Carry out the moves that were interrupted; return what they were."""
-        noted = await self._services.ledger.recall(_NOTE, here=True)
-        if not isinstance(noted, list):
+        ledger = self._services.ledger
+        noted = await ledger.recall(_NOTE, here=True)
+        if noted is None or self._to is None:
             return {}
-        moves = [_move_of(each) for each in noted]
+        moves = _moves_of(noted)
+        if not release.is_plan(moves, self._roots, self._to):
+            log.error("moves are not carried out: this host does not move files so", moves=noted)
+            await ledger.note(_NOTE, None, here=True)
+            return {}
         return await self._carry_out(moves)
 
     async def _release(self, path: Path) -> Mapping[str, str]:
@@ -248,7 +253,15 @@ def _noted(move: Move) -> Json:
     return [os.fsencode(move.source).hex(), os.fsencode(move.target).hex(), move.is_photo]
 
 
-def _move_of(noted: Any) -> Move:  # noqa: ANN401 - JSON
-    source, target, is_photo = noted
-    paths = [Path(os.fsdecode(bytes.fromhex(each))) for each in (source, target)]
-    return release.Move(paths[0], paths[1], is_photo=bool(is_photo))
+def _moves_of(noted: Json) -> list[Move]:
+    """Return the moves of a note; none if it is another's than ours."""
+    found = []
+    for each in noted if isinstance(noted, list) else ():
+        match each:
+            case [str() as source, str() as target, bool() as is_photo]:
+                with suppress(ValueError):
+                    paths = [Path(os.fsdecode(bytes.fromhex(path))) for path in (source, target)]
+                    found.append(release.Move(paths[0], paths[1], is_photo=is_photo))
+                    continue
+        return []
+    return found
