@@ -36,7 +36,7 @@ def metrics(
     Read from the records of the days. p50 and p90: half and nine tenths of all photos took no
     longer. With --json also stages, tokens, errors and prompt profiles.
     """
-    journal = make_journal(load(log_level="error").settings)
+    journal = make_journal(load(log_level="error").settings, whole=True)
     history = journal.history(since)
     if as_json:
         typer.echo(json.dumps(history, indent=2, ensure_ascii=False))

@@ -59,6 +59,11 @@ def encoded(line: str) -> bytes:
     return escape_controls(line).encode("utf-8", "backslashreplace") + b"\n"
 
 
+def told(line: str) -> bytes:
+    """Return a *line* of another host as bytes; what is no record comes out as damaged."""
+    return encoded(line.replace("\n", " ").replace("\r", " "))
+
+
 class DayFile:
     """The records of one day: ``DAY.jsonl``, ``DAY.jsonl.gz`` once compressed, or both.
 
@@ -132,7 +137,7 @@ class DayFile:
         The lines from *elsewhere* come first: they are those of all hosts.
         """
         with failing_as_storage("read", self.path):
-            yield from _each_once(chain(map(encoded, elsewhere), self._stored()))
+            yield from _each_once(chain(map(told, elsewhere), self._stored()))
 
     def read_on(self, mark: str, most: int) -> tuple[list[Record], str]:
         """Return the records behind *mark*, *most* at once, and the mark behind them.

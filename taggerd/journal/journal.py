@@ -25,16 +25,17 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace as replace_fields
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taggerd import files
 from taggerd.errors import ConfigurationError
 from taggerd.journal.day import Day
-from taggerd.journal.dayfile import DayFile, Entry
+from taggerd.journal.dayfile import DayFile, Entry, told
 from taggerd.journal.disk import TEMPORARY_SUFFIX, failing_as_storage, replace, replacing
 from taggerd.journal.experience import MOST_DAYS, MOST_PHOTOS, Experience, alike
 from taggerd.journal.metrics import RECENT, counts, metrics, photos_per_hour, total
+from taggerd.journal.record import parse
 from taggerd.journal.summary import markdown
 from taggerd.photo import escape_controls, printable
 from taggerd.settings.permissions import why_not_private
@@ -53,6 +54,8 @@ _DIGEST = re.compile(r"[0-9a-f]{16,128}")
 _HEX = re.compile(r"[0-9a-f]{2}")
 _READ_BYTES = 4 << 20
 """Of a day file, at once."""
+_READ_RECORDS = 500
+"""Of other hosts, at once."""
 _OPEN_DAYS = 3
 """Days whose ids are kept in memory: today, yesterday around midnight, one delivered late."""
 
@@ -86,6 +89,9 @@ class Elsewhere(Protocol):
 
     def lines(self, day: str) -> Iterable[str]:
         """Yield the records of *day* of all hosts, in the order they came."""
+
+    def since(self, number: int) -> Iterable[tuple[str, str, int]]:
+        """Yield day, line and number of each record behind *number*, in the order they came."""
 
 
 class Journal:
@@ -220,9 +226,13 @@ class Journal:
 
     def days(self) -> list[str]:
         """Return the days that have records, oldest first."""
+        here = self._days_here()
+        elsewhere = self._elsewhere.days() if self._elsewhere else ()
+        return sorted({*here, *filter(_is_day, elsewhere)})
+
+    def _days_here(self) -> list[str]:
         found = _day_files(self.results)
-        here = {day for day, _, kind in found if kind in {"jsonl", "jsonl.gz"}}
-        return sorted(here.union(self._elsewhere.days() if self._elsewhere else ()))
+        return sorted({day for day, _, kind in found if kind in {"jsonl", "jsonl.gz"}})
 
     def read_on(self, marks: Mapping[str, str]) -> Iterator[tuple[str, list[Record], str]]:
         """Yield the records that came since *marks*, some thousand at once, oldest days first.
@@ -230,11 +240,23 @@ class Journal:
         Each with its day, and the mark behind it: kept by its day, it tells the next call where to
         go on. A record may come again.
         """
-        for day in self.days():
+        for day in self._days_here():
             file, mark = DayFile(self.results, day), marks.get(day, "")
             while (read := file.read_on(mark, _READ_BYTES))[1] != mark:
                 records, mark = read
                 yield day, records, mark
+
+    def read_on_elsewhere(self, mark: str) -> Iterator[tuple[list[tuple[str, Record]], str]]:
+        """Yield the records of all hosts that came since *mark*, some hundred at once.
+
+        Each with its day; and the mark behind them, which tells the next call where to go on. None
+        where nobody else journals.
+        """
+        since = int(mark) if mark.isdecimal() else 0
+        lines = iter(self._elsewhere.since(since) if self._elsewhere else ())
+        while batch := list(islice(lines, _READ_RECORDS)):
+            read = [(day, parse(told(line))) for day, line, _ in batch if _is_day(day)]
+            yield [(day, record) for day, record in read if record is not None], str(batch[-1][2])
 
     def stale(self) -> list[str]:
         """Return the days with records that are newer than the day's summary, oldest first.

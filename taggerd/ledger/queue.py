@@ -144,7 +144,7 @@ def recall(database: Database, key: str) -> Json:
     row = database.row("recall", key=key)
     try:
         value: Json = json.loads(row["value"]) if row else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value
 

@@ -83,6 +83,10 @@ class LedgerReader:
         """Return which of them holds each lease."""
         return {}
 
+    def stamp(self) -> object:
+        """Return what is another after each change; None where files tell of it."""
+        return None
+
     def recall(self, key: str) -> Json:
         """Return what was noted under *key*; None if nothing was."""
         return queue.recall(self._database, key)

@@ -7,8 +7,8 @@ thrown away is whole again after one call of each.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
-from operator import methodcaller
+from itertools import groupby, islice
+from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, TypeVar
 
 from taggerd import files
@@ -32,8 +32,9 @@ T = TypeVar("T")
 
 _BATCH = 500
 _UNFINISHED: tuple[State, ...] = ("failed", "rejected", "held", "queued")
-_DAY, _CORRECTIONS = "day ", "corrections"
-"""Notes in the catalogue: how far each day file was read; the last correction that was heard of."""
+_DAY, _HOSTS, _CORRECTIONS = "day ", "hosts", "corrections"
+"""Notes in the catalogue: how far each day file was read, and the records of all hosts; the last
+correction that was heard of."""
 
 
 class Feed:
@@ -43,7 +44,7 @@ class Feed:
         """Prepare; nothing is read."""
         self._catalogue = catalogue
         self._settings = settings
-        self._journal = make_journal(settings)
+        self._journal = make_journal(settings, whole=True)
         self._unfinished: dict[Path, tuple[str, str]] | None = None
         """State and reason of each photo that was not finished; None: it was not looked yet."""
         self._ledger_was: object = None
@@ -60,6 +61,7 @@ class Feed:
         self._records()
         ledger = self._ledger_is()
         if ledger != self._ledger_was:
+            self._records_of_hosts()
             self._corrections()
             self._states()
             self._ledger_was = ledger
@@ -137,13 +139,24 @@ class Feed:
             if key.startswith(_DAY)
         }
         for day, records, mark in self._journal.read_on(marks):
-            of_photos: dict[Path, list[Record]] = {}
-            for record in records:
-                if not record.dry_run and record.image.is_absolute():
-                    of_photos.setdefault(record.image, []).append(record)
-            for batch in _batches(of_photos.items()):
-                self._put(self._recorded(batch, day))
+            self._take(day, records)
             self._catalogue.put((), {_DAY + day: mark})
+
+    def _records_of_hosts(self) -> None:
+        """Do the same with what other hosts have journalled, in folders of their own."""
+        mark = self._catalogue.notes().get(_HOSTS, "")
+        for records, behind in self._journal.read_on_elsewhere(mark):
+            for day, of_day in groupby(records, itemgetter(0)):
+                self._take(day, (record for _, record in of_day))
+            self._catalogue.put((), {_HOSTS: behind})
+
+    def _take(self, day: str, records: Iterable[Record]) -> None:
+        of_photos: dict[Path, list[Record]] = {}
+        for record in records:
+            if not record.dry_run and record.image.is_absolute():
+                of_photos.setdefault(record.image, []).append(record)
+        for batch in _batches(of_photos.items()):
+            self._put(self._recorded(batch, day))
 
     def _recorded(self, photos: list[tuple[Path, list[Record]]], day: str) -> list[Entry]:
         known = self._catalogue.get_all([key_of(path) for path, _ in photos])
@@ -217,7 +230,13 @@ class Feed:
         return read_ledger(self._settings, work)
 
     def _ledger_is(self) -> object:
-        """Return what is another after each change of the ledger."""
+        """Return what is another after each change of the ledger.
+
+        Raises:
+            StorageError, StartError: it cannot be read.
+        """
+        if self._settings.ledger.url is not None:
+            return self._ask(methodcaller("stamp"))
         found = []
         for name in ("ledger.sqlite", "ledger.sqlite-wal"):
             try:

@@ -33,6 +33,8 @@ log = get_logger(__name__)
 
 NEWS_SECONDS = 2.0
 """Between looks at the journal and the ledger; longer where looking takes long."""
+SHARED_SECONDS = 10.0
+"""The same between looks that nobody asked for, where a server has to be asked."""
 CENSUS_SECONDS = 600.0
 """Between comparisons of everything with everything."""
 _READ = 20
@@ -143,7 +145,9 @@ class Library:
                 async with self._feeding:
                     await self._feeds(self._feed.census)
                 census_at = time.monotonic() + CENSUS_SECONDS
-            await asyncio.sleep(NEWS_SECONDS)
+            await asyncio.sleep(
+                NEWS_SECONDS if self._settings.ledger.url is None else SHARED_SECONDS
+            )
 
     # Sidecars.
 

@@ -42,13 +42,18 @@ def hosts_in(database: Database) -> list[Host]:
     """Return the hosts that were heard of, by name."""
     rows = database.rows("hosts", seconds=LEASE_SECONDS, days=KNOWN_DAYS)
     return [
-        Host(**row | {"duties": tuple(json.loads(row["duties"])), "roots": _texts(row["roots"])})
+        Host(**row | {"duties": _texts(row["duties"]), "roots": _texts(row["roots"])})
         for row in rows
     ]
 
 
 def _texts(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
+    """Return a list as JSON; none if it is something else, which another host may have written."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def holders_in(database: Database) -> dict[str, str]:
@@ -60,6 +65,13 @@ def journalled_in(database: Database, since: str, until: str, behind: int) -> li
     """Return records that any host has journalled; see the port."""
     days = {"since": since, "until": until}
     rows = database.rows("journalled", **days, behind=behind, limit=_RECORDS)
+    readable = database.paths.readable
+    return [Journalled(**row | {"line": readable(row["line"])}) for row in rows]
+
+
+def journalled_since(database: Database, behind: int) -> list[Journalled]:
+    """Return some records that any host has journalled, from behind a number on, in order."""
+    rows = database.rows("journalled_since", behind=behind, limit=_RECORDS)
     readable = database.paths.readable
     return [Journalled(**row | {"line": readable(row["line"])}) for row in rows]
 

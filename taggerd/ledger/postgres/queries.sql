@@ -768,10 +768,6 @@ UPDATE taggerd.corrections SET undone_at = :now, id = DEFAULT WHERE id = :id;
 -- name: move_corrections
 UPDATE taggerd.corrections SET photo = :new WHERE photo = :old;
 
--- name: in_order
--- Held to the end of the transaction: whoever has a higher id is seen later.
-SELECT pg_advisory_xact_lock(hashtext('taggerd.corrections')) IS NULL AS locked;
-
 -- ── Spending ─────────────────────────────────────────────────────────────────────────────────────
 
 -- name: spend
@@ -863,6 +859,15 @@ SELECT pg_notify('taggerd', :change) IS NULL AS told;
 -- name: journalled
 SELECT number, id, day, line FROM taggerd.journalled
 WHERE day BETWEEN :since AND :until AND number > :behind ORDER BY number LIMIT :limit;
+
+-- name: journalled_since
+SELECT number, id, day, line FROM taggerd.journalled
+WHERE number > :behind ORDER BY number LIMIT :limit;
+
+-- name: stamp
+-- Each transaction of a program that changes anything is counted.
+SELECT coalesce(sum(number), 0)::text AS counted, coalesce(max(at)::text, '') AS at
+FROM taggerd.commits;
 
 -- name: journalled_days
 SELECT DISTINCT day FROM taggerd.journalled;

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.database import PostgresDatabase
-from taggerd.ledger.postgres.fleet import holders_in, hosts_in, journalled_in
+from taggerd.ledger.postgres.fleet import (
+    holders_in,
+    hosts_in,
+    journalled_in,
+    journalled_since,
+)
 from taggerd.ledger.postgres.roots import as_agreed
 from taggerd.ledger.reading import LedgerReader
 from taggerd.ledger.rows import PLAIN
@@ -31,6 +36,10 @@ class SharedLedgerReader(LedgerReader):
     def holders(self) -> Mapping[str, str]:
         """See the base class."""
         return holders_in(self._database)
+
+    def stamp(self) -> object:
+        """See the base class."""
+        return tuple(self._database.one("stamp").values())
 
 
 def read_shared(url: str, work: Callable[[LedgerReader], T], *, paths: Paths = PLAIN) -> T:
@@ -67,3 +76,11 @@ class SharedJournal:
             while records := journalled_in(database, day, day, behind):
                 yield from (record.line for record in records)
                 behind = records[-1].number
+
+    def since(self, number: int) -> Iterator[tuple[str, str, int]]:
+        """Yield day, line and number of each record behind *number*. Errors as :meth:`lines`."""
+        with closing(PostgresDatabase(self._url, self._paths)) as database:
+            database.paths = as_agreed(database, self._paths)
+            while records := journalled_since(database, number):
+                yield from ((record.day, record.line, record.number) for record in records)
+                number = records[-1].number

@@ -175,6 +175,18 @@ CREATE INDEX corrections_action ON taggerd.corrections (action);
 
 CREATE INDEX corrections_kind ON taggerd.corrections (kind, id);
 
+CREATE FUNCTION taggerd.in_order() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('taggerd.' || TG_TABLE_NAME));
+    RETURN NULL;
+END
+$$;
+
+-- Held to the end of the transaction: whoever has a higher number is seen later. Without it one who
+-- reads on from the last number that he saw would miss a lower one that is committed after it.
+CREATE TRIGGER corrections_in_order BEFORE INSERT OR UPDATE OF id ON taggerd.corrections
+    FOR EACH STATEMENT EXECUTE FUNCTION taggerd.in_order();
+
 -- What backends were asked on a local day, by model.
 CREATE TABLE taggerd.spending (
     day                text NOT NULL,              -- YYYY-MM-DD

@@ -39,6 +39,9 @@ CREATE TABLE taggerd.journalled (
 -- When a record was lent to the owner that writes it.
 ALTER TABLE taggerd.outbox ADD COLUMN lent_at TIMESTAMPTZ;
 
+CREATE TRIGGER journalled_in_order BEFORE INSERT ON taggerd.journalled
+    FOR EACH STATEMENT EXECUTE FUNCTION taggerd.in_order();
+
 CREATE INDEX journalled_days ON taggerd.journalled (day, number);
 
 -- A record of one to two kilobytes would be kept as it is: from here on it is compressed.
