@@ -41,6 +41,10 @@ somebody accepts that; tagged, and its sidecars undone on request; its answers n
 up on."""
 
 
+HERE = ("archives in ", "arrivals.release")
+"""How the keys of notes begin that name paths of one host: each host has its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """How many of the admitted files were what; the four add up to their number."""
@@ -594,7 +598,10 @@ class Ledger(Protocol):
     # Small values that other packages need after a restart.
 
     async def note(self, key: str, value: Json, *, here: bool = False) -> None:
-        """Keep *value* under *key*; *here*: for this host alone, as it names paths or stamps."""
+        """Keep *value* under *key*.
+
+        *here*: for this host alone, as it names paths or stamps; the key is one of :data:`HERE`.
+        """
 
     async def recall(self, key: str, *, here: bool = False) -> Json:
         """Return what was noted under *key*; None if nothing was. *here*: as in :meth:`note`."""

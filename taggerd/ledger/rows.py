@@ -41,6 +41,10 @@ class Paths:
         """Return a journal *line* that was kept with the paths of this host."""
         return line
 
+    def note(self, key: str) -> str:
+        """Return what is kept of the *key* of a note about this host."""
+        return key
+
     def ranges(self, below: Path) -> Sequence[tuple[bytes, bytes]]:
         """Return the ranges, each without its end, of the kept paths of the folders *below* it."""
         return [folder_range(below)]

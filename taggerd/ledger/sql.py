@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
 
 from taggerd.errors import StorageError
 from taggerd.ledger import admission, claims, corrections, queue
-from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
+from taggerd.ledger.port import HERE, Admitted, Counts, Deferred, Moved
 from taggerd.ledger.rows import folder_bytes
 
 if TYPE_CHECKING:
@@ -562,8 +562,10 @@ class SqlLedger(ABC):
             self._database.do("note", key=key, value=json.dumps(value))
 
     def _key(self, key: str, *, here: bool) -> str:
-        host = self._database.paths.host
-        return f"{key} @{host}" if here and host else key
+        if here and not key.startswith(HERE):
+            message = f"no key of a note about one host: {key}"
+            raise ValueError(message)
+        return self._database.paths.note(key) if here else key
 
     @in_thread
     def recall(self, key: str, *, here: bool = False) -> Json:

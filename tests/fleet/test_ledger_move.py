@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from support.dying import MOVING_IN, MOVING_OUT
+from support.dying import COPYING_IN, MOVING_IN, MOVING_OUT
 from support.program import CountingBackend, Program, photo, until
 
 from taggerd.ledger.moved import FILE
@@ -105,6 +105,23 @@ def test_there_and_back(
 
     done(archive("ledger", "move", "--to", empty_database))
     assert dict(rows(empty_database, STATES)) == EXPECTED
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", COPYING_IN)
+def test_a_kill_before_the_database_has_taken_anything(
+    archive: Program, inbox: Path, backend: CountingBackend, empty_database: str, where: str
+) -> None:
+    """Nothing has happened: the old ledger is in force, and the database is as empty as it was."""
+    asked = backend.photo_requests
+    to = ("ledger", "move", "--to", empty_database)
+    assert archive.die_at(where, *to) == -9
+    done(archive("scan", inbox / "2025"))
+    for table in ("photos", "folders", "contents", "notes"):
+        assert rows(empty_database, f"SELECT * FROM taggerd.{table}".encode()) == []  # noqa: S608
+    done(archive(*to))
+    assert dict(rows(empty_database, STATES)) == EXPECTED
+    assert backend.photo_requests == asked
 
 
 @pytest.mark.long

@@ -105,12 +105,16 @@ ACCEPTING = (
 )
 """From there to its sidecar."""
 
-MOVING_IN = (
+COPYING_IN = (
     "_refuse_others:after",
     "_copy_in:before",
     "_copy_in:after",
     "keep:before",
     "keep:after",
+)
+"""From the state directory into a database, before that has taken anything."""
+
+MOVING_IN = (
     "write:before",
     "write:after",
     "_name_old:before",
@@ -118,7 +122,7 @@ MOVING_IN = (
     "remove:before",
     "remove:after",
 )
-"""From the state directory into a database."""
+"""From then on."""
 
 MOVING_OUT = (
     "_copy_out:before",
@@ -285,7 +289,7 @@ def _wrap_release(fuse: _Fuse) -> None:
 
 
 def _wrap_moving(fuse: _Fuse) -> None:
-    if fuse.where not in {*MOVING_IN, *MOVING_OUT}:
+    if fuse.where not in {*COPYING_IN, *MOVING_IN, *MOVING_OUT}:
         return
     from taggerd.ledger.moved import Departure  # noqa: PLC0415 - only in the program that dies
     from taggerd.ledger.postgres import move, moving  # noqa: PLC0415 - likewise
@@ -362,7 +366,8 @@ def _wrap_replacing(point: str) -> None:
 def main() -> int:
     """Run the program until it comes to the boundary."""
     where, count, *arguments = sys.argv[1:]
-    if where not in {*BOUNDARIES, *FOLLOWING, *HOLDING, *ACCEPTING, *MOVING_IN, *MOVING_OUT}:
+    moving = {*COPYING_IN, *MOVING_IN, *MOVING_OUT}
+    if where not in {*BOUNDARIES, *FOLLOWING, *HOLDING, *ACCEPTING} | moving:
         sys.exit(f"no such boundary: {where}")
     fuse = _Fuse(where, int(count))
     for wrap in (_wrap_ledger, _wrap_workers, _wrap_journal, _wrap_pipeline, _wrap_release):

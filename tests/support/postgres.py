@@ -148,6 +148,23 @@ class PostgresServer:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """Let it hang: it keeps its connections, takes new ones, and answers nobody."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it was."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)  # first: from then on it makes no more processes
+        parent = str(self._process.pid)
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended
+                if status.read_text().rpartition(")")[2].split()[1] == parent:
+                    os.kill(int(status.parent.name), how)
+
     def restart(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it and start it again."""
         self.stop(how)

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from taggerd.errors import StartError
 from taggerd.ledger.postgres import faults, opening
-from taggerd.ledger.postgres.database import connect
+from taggerd.ledger.postgres.connection import connect
 from taggerd.ledger.postgres.moving import Move
 from taggerd.photo import brief
 

@@ -6,9 +6,7 @@ the next transaction.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import time
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -18,20 +16,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import errors
-from psycopg.adapt import Dumper, Loader
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import dict_row, tuple_row
+from psycopg.rows import tuple_row
 
-from taggerd.errors import StartError
 from taggerd.ledger.postgres import faults
+from taggerd.ledger.postgres.connection import connect
 from taggerd.ledger.queries import named
 from taggerd.ledger.rows import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from psycopg.abc import Buffer
-
+    from taggerd.ledger.postgres.connection import Connection
     from taggerd.ledger.queries import Row, Value
     from taggerd.ledger.rows import Paths
 
@@ -47,16 +42,8 @@ DOUBT_SECONDS = 8.0
 """How long the server is waited for that did not answer a COMMIT."""
 _COMMIT = "UPDATE taggerd.commits SET number = {}, at = now() WHERE owner = '{}'; COMMIT"
 """One statement, and one answer: with two, the second might be lost alone."""
-DEFAULTS = {
-    "application_name": "taggerd",
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-}
-"""For what ``ledger.url`` does not say. A host that is cut off knows within 25 s, as its claims end
-after 30."""
+LONGEST_SECONDS = 300.0
+"""No statement of a ledger takes longer."""
 _SESSION = (
     # For the steps of a claim; see transaction().
     "SET synchronous_commit TO off",
@@ -72,20 +59,11 @@ _FLUSH = (
     "SELECT pg_logical_emit_message(true, 'taggerd', ''); COMMIT"
 )
 """Writes a few bytes and waits until they, and so all before them, are on the disk."""
-
-
-class _Plain(Dumper):
-    """A number as text whose type the server infers: one statement is prepared, not one a size."""
-
-    def dump(self, obj: int) -> Buffer:
-        return str(int(obj)).encode()
-
-
-class _Whole(Loader):
-    """Our numerics are whole."""
-
-    def load(self, data: Buffer) -> int:
-        return int(bytes(data))
+REPEATABLE = frozenset(
+    ("beat_again", "decoded_answers", "drop_fileless_photo", "enter", "hold_lease", "new_content")
+) | {"written"}
+"""Queries that change something, and come to the same however often they are executed."""
+_CHANGES = re.compile(r"(?<!FOR )\b(INSERT|UPDATE|DELETE|nextval)\b")
 
 
 @cache
@@ -106,6 +84,16 @@ def _with_placeholders(query: str) -> bytes:
     return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", query.replace("%", "%%")).encode()
 
 
+@cache
+def may_be_repeated(query: str) -> bool:
+    """Say whether the named *query* does no harm where its answer is lost, and it is asked again.
+
+    The one place that decides this. Any other is a transaction by itself, if it is in none: what
+    became of it is found out before anything is done again.
+    """
+    return query in REPEATABLE or not _CHANGES.search(statement(query).decode())
+
+
 def statement(query: str) -> bytes:
     """Return the text of the named *query*, about whatever photos."""
     return _queries(everything=True, requested=False)[query]
@@ -118,7 +106,7 @@ class PostgresDatabase:
         """Use the database at *url* from the first query on."""
         self._url = url
         self.paths = paths
-        self._connection: psycopg.Connection[Row] | None = None
+        self._connection: Connection | None = None
         self._prepare_after: int | None = PREPARED_AFTER
         self._scope: dict[str, list[bytes]] | None = None
         self._in_transaction = False
@@ -128,7 +116,6 @@ class PostgresDatabase:
         self._refusal: psycopg.Error | None = None
         """Why no connection can be made, as it was first said."""
         self._next_try = 0.0
-        self._waiting_since: float | None = None
         self.changes = 0
         """Counts what this program has changed."""
         self.owner = ""
@@ -142,7 +129,7 @@ class PostgresDatabase:
 
     # The connection.
 
-    def connect(self) -> psycopg.Connection[Row]:
+    def connect(self) -> Connection:
         """Return the open connection, making it if need be; may raise psycopg.Error."""
         if self._connection is not None and not self._connection.closed:
             return self._connection
@@ -154,6 +141,7 @@ class PostgresDatabase:
             self.contents.clear()  # a crash of the server may have undone what we have seen
             connection.prepare_threshold = self._prepare_after
             connection.prepared_max = MOST_PREPARED
+            connection.longest_seconds = LONGEST_SECONDS
             connection.execute("; ".join(_SESSION).encode())
             self.connected()
             if self.owner and self.number:
@@ -188,28 +176,13 @@ class PostgresDatabase:
     @property
     def waiting_seconds(self) -> float:
         """How long an answer has been waited for; 0: none is. From any thread."""
-        since = self._waiting_since
-        return 0.0 if since is None else time.monotonic() - since
+        connection = self._connection
+        return 0.0 if connection is None else connection.waiting_seconds
 
     @property
     def is_away(self) -> bool:
         """Whether no connection could be made when one was wanted last. From any thread."""
         return self._refusal is not None
-
-    def is_answered(self) -> bool:
-        """Say whether the server answers somebody who connects now. From any thread."""
-        try:
-            connect(self._url).close()
-        except psycopg.Error:
-            return False
-        return True
-
-    def hang_up(self) -> None:
-        """Cut the connection: whoever waits for its answer fails at once. From any thread."""
-        with suppress(OSError, psycopg.Error, AttributeError):  # it is gone already
-            mine = os.dup(self._connection.pgconn.socket)  # type: ignore[union-attr]
-            with socket.socket(fileno=mine) as line:
-                line.shutdown(socket.SHUT_RDWR)
 
     def _lost(self, error: psycopg.Error) -> bool:
         """Say whether *error* ended the connection."""
@@ -232,8 +205,8 @@ class PostgresDatabase:
     ) -> psycopg.Cursor[Row]:
         """Execute *statement*.
 
-        Outside a transaction once more if the connection turns out to be lost: then nothing of it
-        has happened, or it changes nothing.
+        Outside a transaction once more if the connection turns out to be lost: see
+        :func:`may_be_repeated`.
         """
         try:
             return self._answer(statement, values)
@@ -255,12 +228,7 @@ class PostgresDatabase:
         if self._in_transaction and (self._connection is None or self._connection.closed):
             message = "the connection was lost"  # another one would do the rest by itself
             raise psycopg.OperationalError(message)
-        connection = self.connect()
-        self._waiting_since = time.monotonic()
-        try:
-            return connection.execute(statement, values)
-        finally:
-            self._waiting_since = None
+        return self.connect().execute(statement, values)
 
     @contextmanager
     def transaction(self, *, quick: bool = False) -> Iterator[None]:
@@ -426,7 +394,7 @@ class PostgresDatabase:
     def bulk(self, query: str, /, **values: object) -> list[Row]:
         """Execute the named *query* with lists as values; return the rows that it gives."""
         with faults.mapped():
-            cursor = self.execute(statement(query), {"here": self.paths.host, **values})
+            cursor = self._repeatably(query, statement(query), {"here": self.paths.host, **values})
             rows = cursor.fetchall() if cursor.description else []
         self.changes += 1
         return rows
@@ -435,7 +403,17 @@ class PostgresDatabase:
         queries = _queries(
             everything=self._scope is None, requested=bool(values.get("requested", False))
         )
-        return self.execute(queries[query], self._bound(values))
+        return self._repeatably(query, queries[query], self._bound(values))
+
+    def _repeatably(
+        self, query: str, text: bytes, values: Mapping[str, Any]
+    ) -> psycopg.Cursor[Row]:
+        """Execute the *text* of a *query*, in a transaction if it may not be repeated."""
+        if self._in_transaction or may_be_repeated(query):
+            return self.execute(text, values)
+        with self.transaction():
+            self.changes += 1
+            return self.execute(text, values)
 
     def _bound(self, values: Mapping[str, Value]) -> dict[str, Any]:
         bound: dict[str, Any] = {
@@ -444,33 +422,6 @@ class PostgresDatabase:
         }
         bound["here"] = self.paths.host
         return bound if self._scope is None else bound | self._scope
-
-
-def connect(url: str) -> psycopg.Connection[Row]:
-    """Connect to the database at *url*, with our defaults for what it does not say.
-
-    Raises:
-        psycopg.Error: it cannot be reached, or refuses; the message names no password.
-    """
-    said = parameters(url)
-    address = make_conninfo(url, **{k: v for k, v in DEFAULTS.items() if k not in said})
-    connection = psycopg.connect(address, autocommit=True, row_factory=dict_row)
-    connection.adapters.register_dumper(int, _Plain)
-    connection.adapters.register_loader("numeric", _Whole)
-    return connection
-
-
-def parameters(url: str) -> dict[str, Any]:
-    """Return what *url* says.
-
-    Raises:
-        StartError: it is no address of a database. libpq's own message may quote all of it.
-    """
-    try:
-        return conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        message = "ledger.url is not understood: postgresql://USER@HOST:PORT/DATABASE?NAME=VALUE"
-        raise StartError(message) from None
 
 
 def storable(text: str) -> str:

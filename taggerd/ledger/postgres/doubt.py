@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from taggerd.errors import LedgerAway
 from taggerd.ledger.port import Failed
+from taggerd.ledger.postgres.faults import InDoubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,8 @@ class Doubts:
         self._database = database
         self._unflushed: list[Done] = []
         self._untold: list[Done] = []
+        self._taken_back: tuple[int, list[Done]] = 0, []
+        """A transaction that takes spending back, if nobody knows whether it was committed."""
 
     def done(self, work: Callable[[], object], result: object) -> None:
         """Note that *work* was committed by the last transaction, with *result*."""
@@ -85,15 +88,30 @@ class Doubts:
         if not self._untold:
             return None
         self._database.reach()
-        untold, self._untold = self._untold, []
-        happened = [done for done in untold if not self._database.is_undone(done.number)]
-        for done in happened:
-            for (day, model), usage in done.spent.items():
-                self._database.do("spend", day=day, model=model, **_negative(usage)._asdict())
+        number, taken_back = self._taken_back
+        if number and not self._database.is_undone(number):
+            self._untold = [done for done in self._untold if done not in taken_back]
+        self._taken_back = 0, []
+        happened = [done for done in self._untold if not self._database.is_undone(done.number)]
+        self._take_back([done for done in happened if done.spent])
         call = _call(work)
-        found = next((d for d in happened if (d.name, d.arguments) == call), None)
+        found = next((d for d in happened if not d.spent and (d.name, d.arguments) == call), None)
         self._untold = [d for d in happened if d is not found and not d.spent][-_KEPT:]
         return None if found is None or found.name == "_keep" else found
+
+    def _take_back(self, all_done: list[Done]) -> None:
+        """Take back what they have added to the spending: all of it, or nothing."""
+        if not all_done:
+            return
+        try:
+            with self._database.transaction():
+                for done in all_done:
+                    for (day, model), usage in done.spent.items():
+                        less = _negative(usage)._asdict()
+                        self._database.do("spend", day=day, model=model, **less)
+        except InDoubt as error:
+            self._taken_back = error.number, all_done
+            raise
 
 
 def _negative(usage: Usage) -> Usage:

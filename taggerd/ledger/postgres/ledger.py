@@ -21,7 +21,8 @@ from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
 from taggerd.ledger.port import Deferred, Finished, Moved
 from taggerd.ledger.postgres import brisk, bulk, faults, opening, roots
-from taggerd.ledger.postgres.database import PostgresDatabase, connect, statement
+from taggerd.ledger.postgres.connection import connect
+from taggerd.ledger.postgres.database import PostgresDatabase, statement
 from taggerd.ledger.postgres.doubt import Doubts
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
 from taggerd.ledger.postgres.jobs import BEAT_SECONDS, DEAD_SECONDS
@@ -53,12 +54,6 @@ _SURE_SECONDS = BEAT_SECONDS + 2.0
 """After so long one is given before anything is paid for: a machine that sleeps gives none."""
 _SLOW_SECONDS = 3.0
 """A server that takes longer may be gone, and with it whoever keeps what is paid for."""
-GUARD_SECONDS = 5.0
-"""Between two checks of how long the server has not answered."""
-SILENT_SECONDS = 30.0
-"""A statement that takes longer is given up if the server answers nobody."""
-LONGEST_SECONDS = 300.0
-"""No statement takes longer."""
 _MOST_TRIES = 8
 """Of a transaction that another one undoes."""
 
@@ -102,7 +97,6 @@ class PostgresLedger(SqlLedger):
         self._local = local
         self._closed = False
         self._listening: Listening | None = None
-        self._guarding: asyncio.Task[None] | None = None
         self._alive_at = -math.inf
         self._claims: set[str] = set()
         """Tokens of what was claimed since this program was last taken for dead."""
@@ -181,7 +175,6 @@ class PostgresLedger(SqlLedger):
             undo.pop_all()
         ledger._listening = listening
         listening.start()
-        ledger._guarding = asyncio.create_task(ledger._guard(), name="ledger's server")
         return ledger
 
     # The thread and the database.
@@ -189,21 +182,6 @@ class PostgresLedger(SqlLedger):
     async def _run(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._worked, work)
-
-    async def _guard(self) -> None:
-        """Give a connection up on which no answer comes, unless others get theirs.
-
-        The kernel knows nothing of a server that is stopped or a proxy that hangs, and the one
-        thread would wait for it for ever.
-        """
-        database = self._database
-        while True:
-            await asyncio.sleep(GUARD_SECONDS)
-            waiting = database.waiting_seconds
-            if waiting > SILENT_SECONDS and (
-                waiting > LONGEST_SECONDS or not await asyncio.to_thread(database.is_answered)
-            ):
-                database.hang_up()
 
     def _worked(self, work: Callable[[], T]) -> T:
         """Do *work*, again if another transaction undid it."""
@@ -490,8 +468,6 @@ class PostgresLedger(SqlLedger):
         return await self._listening.changed(seconds, of)
 
     async def _fall_silent(self) -> None:
-        if self._guarding is not None:
-            self._guarding.cancel()
         if self._listening is not None:
             await asyncio.to_thread(self._listening.close)
 

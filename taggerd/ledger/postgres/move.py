@@ -15,13 +15,11 @@ Whatever was cut short, the same command again finishes it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import time
 import uuid
 from contextlib import closing, contextmanager, suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,29 +36,30 @@ from taggerd.ledger.opening import DATABASE, has_ledger, open_database, refuse_s
 from taggerd.ledger.owners import Lock, daemon_pid
 from taggerd.ledger.postgres import faults, opening
 from taggerd.ledger.postgres.administration import connected
-from taggerd.ledger.postgres.moving import NOTE, Move
+from taggerd.ledger.postgres.copying import (
+    TABLES,
+    Sum,
+    Table,
+    fits,
+    identifier,
+    rows_of,
+    storable_value,
+    tables,
+)
+from taggerd.ledger.postgres.moving import Move
 from taggerd.ledger.schema import migrate
 from taggerd.photo import printable
 from taggerd.settings.permissions import open_own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from psycopg import Connection
 
     from taggerd.ledger.postgres.naming import Naming
 
-TABLES = (
-    *("folders", "contents", "photos", "files", "answers", "held"),
-    *("outbox", "notices", "pause", "notes", "corrections", "spending"),
-)
-"""In the order in which they are filled: the photos' triggers read folders. Claims and requests
-belong to programs, all of which have ended."""
 _OF_PHOTOS = ("photos", "folders", "contents", "outbox", "corrections", "notices")
 """A database with none of these rows is empty: a program that was merely started leaves notes."""
-SCHEMA = "taggerd"
-_STAMP = frozenset({"size", "mtime_ns", "inode", "device"})
-_INT64 = range(-(2**63), 2**63)
 
 
 class Moved(NamedTuple):
@@ -137,8 +136,8 @@ def _fill(
         with _exclusively(connection):
             _refuse_others(connection, move, to)
             for name in reversed(TABLES):  # what was cut short, or has left
-                connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(name)))
-            for table in _tables(source):
+                connection.execute(sql.SQL("DELETE FROM {}").format(identifier(name)))
+            for table in tables(source):
                 _copy_in(table, source, connection, naming)
             move.keep(connection)
         departure = Departure(id=move.id, to=to, at=now, kept=_name_aside(directory, now))
@@ -165,14 +164,14 @@ def _name_old(directory: Path, departure: Departure) -> None:
 
 
 def _copy_in(
-    table: _Table, source: sqlite3.Connection, connection: Connection[Any], naming: Naming
+    table: Table, source: sqlite3.Connection, connection: Connection[Any], naming: Naming
 ) -> None:
     """Copy a table, and read it back.
 
     Raises:
         StorageError: another set of rows came back.
     """
-    sent, kept = _Sum(), _Sum()
+    sent, kept = Sum(), Sum()
     own = [naming.host] if table.name == "files" else []  # whose inodes they are
     columns = "{columns}, host" if own else "{columns}"
     copying = table.statement(f"COPY {{table}} ({columns}) FROM STDIN")
@@ -180,7 +179,7 @@ def _copy_in(
         for row in source.execute(table.selection):
             values = table.named(row, naming)
             if not table.is_ours(values):
-                copy.write_row([*map(_storable, values), *own])
+                copy.write_row([*map(storable_value, values), *own])
                 sent.add(values)
     if "id" in table.columns:
         connection.execute(
@@ -189,14 +188,9 @@ def _copy_in(
                 "HAVING max(id) IS NOT NULL AND pg_get_serial_sequence({name}, 'id') IS NOT NULL"
             )
         )
-    for row in _rows(table, connection):
+    for row in rows_of(table, connection, naming.host):
         kept.add(row)
     sent.compare(kept, table.name)
-
-
-def _storable(value: object) -> object:
-    """Return what PostgreSQL takes: its texts have no NUL."""
-    return value.replace("\x00", "\\u0000") if isinstance(value, str) else value
 
 
 # ── Into the state directory ─────────────────────────────────────────────────────────────────────
@@ -255,7 +249,7 @@ def _write_out(directory: Path, connection: Connection[Any], naming: Naming, now
             target.row_factory = named_row
             migrate(target, part)
             target.execute("BEGIN")
-            for table in _tables(target):
+            for table in tables(target):
                 _copy_out(table, connection, target, naming)
             target.execute("COMMIT")
         descriptor = open_own(part)
@@ -269,23 +263,19 @@ def _write_out(directory: Path, connection: Connection[Any], naming: Naming, now
 
 
 def _copy_out(
-    table: _Table, connection: Connection[Any], target: sqlite3.Connection, naming: Naming
+    table: Table, connection: Connection[Any], target: sqlite3.Connection, naming: Naming
 ) -> None:
-    sent, kept = _Sum(), _Sum()
+    sent, kept = Sum(), Sum()
     marks = ", ".join("?" * len(table.columns))
     insertion = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({marks})"  # noqa: S608 - the schema's own
-    for row in _rows(table, connection):
+    for row in rows_of(table, connection, naming.host):
         if not table.is_ours(row):
             sent.add(row)
             values = table.unnamed(row, naming)
-            target.execute(insertion, [v if _fits(v) else str(v) for v in values])
+            target.execute(insertion, [v if fits(v) else str(v) for v in values])
     for values in target.execute(table.selection):
         kept.add(table.named(values, naming))
     sent.compare(kept, table.name)
-
-
-def _fits(value: object) -> bool:
-    return not isinstance(value, int) or value in _INT64
 
 
 def _refuse_strangers(connection: Connection[Any], naming: Naming) -> None:
@@ -304,112 +294,6 @@ def _refuse_strangers(connection: Connection[Any], naming: Naming) -> None:
 
 def _part(directory: Path, move: str) -> Path:
     return directory / f".{DATABASE}.{move}.part"
-
-
-# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Table(NamedTuple):
-    """A table of both ledgers; its rows are those of SQLite, with the paths of the database."""
-
-    name: str
-    columns: tuple[str, ...]
-
-    @property
-    def selection(self) -> str:
-        return f"SELECT {', '.join(self.columns)} FROM {self.name}"  # noqa: S608 - the schema's own
-
-    def statement(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(
-            table=_identifier(self.name),
-            name=sql.Literal(f"{SCHEMA}.{self.name}"),
-            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
-        )
-
-    def named(self, row: Sequence[Any], naming: Naming) -> list[Any]:
-        """Return a row of SQLite's as the database keeps it."""
-        return [self._named(column, v, naming) for column, v in zip(self.columns, row, strict=True)]
-
-    def _named(self, column: str, value: Any, naming: Naming) -> Any:  # noqa: ANN401 - a column's
-        if (self.name, column) == ("folders", "path"):
-            return naming.folder(_path(value))
-        if (self.name, column) == ("corrections", "photo"):
-            return naming.stored(_path(value))
-        if isinstance(value, str) and self.name == "files" and column in _STAMP:
-            return int(value)
-        return value
-
-    def unnamed(self, row: Sequence[Any], naming: Naming) -> list[Any]:
-        """Return a row of the database's as SQLite keeps it."""
-        values = list(row)
-        for index, column in enumerate(self.columns):
-            if (self.name, column) == ("folders", "path"):
-                folder = os.fsencode(naming.path(values[index]))
-                values[index] = folder if folder.endswith(b"/") else folder + b"/"
-            elif (self.name, column) == ("corrections", "photo"):
-                values[index] = os.fsencode(naming.path(values[index]))
-        return values
-
-    def is_ours(self, row: Sequence[Any]) -> bool:
-        """Say whether a row is about a move."""
-        return self.name == "notes" and row[self.columns.index("key")] == NOTE
-
-
-def _path(value: bytes) -> Path:
-    return Path(os.fsdecode(value))
-
-
-def _tables(source: sqlite3.Connection) -> list[_Table]:
-    """Return the tables that move, with the columns of SQLite's schema."""
-    tables = []
-    for name in TABLES:
-        rows = source.execute("SELECT name FROM pragma_table_info(?)", [name])
-        tables.append(_Table(name, tuple(row["name"] for row in _dicts(rows))))
-    source.row_factory = None
-    return tables
-
-
-def _dicts(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        yield row if isinstance(row, dict) else {"name": row[0]}
-
-
-def _rows(table: _Table, connection: Connection[Any]) -> Iterator[list[Any]]:
-    """Yield the rows of a table of the database's, as SQLite has values."""
-    with connection.cursor(name="moving") as cursor:
-        cursor.itersize = 5000
-        cursor.execute(table.statement("SELECT {columns} FROM {table}"))
-        for row in cursor:
-            yield [_plain(value) for value in row]
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's
-    if isinstance(value, bool | Decimal):
-        return int(value)
-    return bytes(value) if isinstance(value, memoryview) else value
-
-
-class _Sum:
-    """Tells one set of rows from another, in any order."""
-
-    def __init__(self) -> None:
-        self._rows = 0
-        self._sum = 0
-
-    def add(self, row: Iterable[object]) -> None:
-        """Count *row* in."""
-        text = repr([_storable(value) for value in row]).encode("utf-8", "surrogatepass")
-        self._sum += int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
-        self._rows += 1
-
-    def compare(self, other: _Sum, table: str) -> None:
-        """Raise StorageError if *other* has other rows."""
-        if (self._rows, self._sum) != (other._rows, other._sum):
-            message = (
-                f"what came back of the table {table} is not what was sent ({self._rows} and "
-                f"{other._rows} rows): nothing has been moved"
-            )
-            raise StorageError(message)
 
 
 # ── Who else is there ────────────────────────────────────────────────────────────────────────────
@@ -458,7 +342,7 @@ def _exclusively(connection: Connection[Any]) -> Iterator[None]:
     Raises:
         StartError: another host uses the database.
     """
-    names = sql.SQL(", ").join(map(_identifier, (*TABLES, "owners")))
+    names = sql.SQL(", ").join(map(identifier, (*TABLES, "owners")))
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit TO on")
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
@@ -470,11 +354,12 @@ def _exclusively(connection: Connection[Any]) -> Iterator[None]:
 
 @contextmanager
 def _disk(directory: Path) -> Iterator[None]:
-    """Raise the errors of files as :class:`StorageError`."""
+    """Raise the errors of files, and of SQLite, as :class:`StorageError`."""
     try:
         yield
-    except OSError as error:
-        message = f"the state directory {printable(directory)}: {error.strerror}"
+    except (OSError, sqlite3.Error) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        message = f"the state directory {printable(directory)}: {said}"
         raise StorageError(message) from error
 
 
@@ -485,16 +370,12 @@ def _name_aside(directory: Path, now: float) -> str:
     return next(each for each in names if not (directory / each).exists())
 
 
-def _identifier(name: str) -> sql.Identifier:
-    return sql.Identifier(SCHEMA, name)
-
-
 def _count(connection: Connection[Any], name: str) -> int:
-    cursor = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(_identifier(name)))
+    cursor = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(identifier(name)))
     (count,) = cursor.fetchone()  # type: ignore[misc]  # one row, always
     return int(count)
 
 
 def _has_rows(connection: Connection[Any], name: str) -> bool:
-    cursor = connection.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(_identifier(name)))
+    cursor = connection.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(identifier(name)))
     return cursor.fetchone() is not None

@@ -116,6 +116,10 @@ class Naming(Paths):
         """Return a *line* that was kept with the paths of this host, where they have one."""
         return _with_paths(line, lambda path: os.fsencode(self.path(os.fsencode(path))))
 
+    def note(self, key: str) -> str:
+        """Return what is kept of the *key* of a note about this host."""
+        return f"{key} @{self.host}"
+
     @property
     def names(self) -> tuple[str, ...]:
         """The named roots that this host has, in the order of their names."""

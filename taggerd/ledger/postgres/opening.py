@@ -14,7 +14,7 @@ import psycopg
 
 from taggerd.errors import StartError
 from taggerd.ledger.postgres import faults, jobs
-from taggerd.ledger.postgres.database import connect
+from taggerd.ledger.postgres.connection import connect
 from taggerd.ledger.postgres.moving import refuse_moving
 
 if TYPE_CHECKING:

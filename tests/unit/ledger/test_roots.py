@@ -287,10 +287,10 @@ async def test_another_host_watches_what_one_does_not_see_as_it_is(hosts: Hosts)
 async def test_what_names_paths_is_noted_for_one_host(hosts: Hosts) -> None:
     """Moves and archives that are in flight are those of the host that began them."""
     one, two = await hosts.open("nas"), await hosts.open("station")
-    await one.note("moves", ["/tank/a.jpg"], here=True)
+    await one.note("arrivals.release", ["/tank/a.jpg"], here=True)
     await one.note("all", 1)
-    assert await one.recall("moves", here=True) == ["/tank/a.jpg"]
-    assert await two.recall("moves", here=True) is None
+    assert await one.recall("arrivals.release", here=True) == ["/tank/a.jpg"]
+    assert await two.recall("arrivals.release", here=True) is None
     assert await two.recall("all") == 1
 
 
