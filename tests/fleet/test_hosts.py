@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.hosts import TAKEOVER_SECONDS, Archive, Host, SharedBackend
-from support.program import SECONDS, until
+from support.program import until
 
 from taggerd.ledger.postgres import opening
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from support.postgres import PostgresServer
 
-TAKEOVER = TAKEOVER_SECONDS + SECONDS
-"""The machine of a test may be busy with others."""
 pytestmark = pytest.mark.slow
 
 
@@ -94,7 +92,7 @@ def test_another_host_takes_over_what_a_dead_one_held(archive: Archive) -> None:
     until(lambda: len(first.records()) == 4)
     first.kill()
     archive.fill(4)
-    until(lambda: len(second.records()) == 4, TAKEOVER)
+    until(lambda: len(second.records()) == 4, TAKEOVER_SECONDS)
     assert archive.holders() == {"watch:archive": "second", "journal": "second"}
     assert len(list(archive.tree.rglob("*.xmp"))) == 8
     assert not _hosts(second)["first"]["alive"]

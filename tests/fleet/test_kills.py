@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,30 +16,21 @@ if TYPE_CHECKING:
 PHOTOS = 40
 KILLS = 3
 SEEDS = 50
-AT_ONCE = 2
-"""Seeds that one test tries side by side: a fleet waits for leases for most of its time."""
 
 
 @pytest.mark.parametrize(
-    "first",
+    "seed",
     [
         pytest.param(seed, marks=pytest.mark.slow if seed == 1 else pytest.mark.long)
-        for seed in range(1, SEEDS + 1, AT_ONCE)
+        for seed in range(1, SEEDS + 1)
     ],
 )
-def test_random_hosts_die_at_random_instants(archives: tuple[Archive, Archive], first: int) -> None:
+def test_random_hosts_die_at_random_instants(archive: Archive, seed: int) -> None:
     """Three hosts, three kills: each photo has one sidecar and one record, and is charged nothing.
 
     Some come back at once, others when the rest have gone on. What a kill found on its way is asked
     again, and nothing else.
     """
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        for again in threads.map(_die, archives, range(first, first + AT_ONCE)):
-            print(f"{again} requests asked again")  # noqa: T201 - to be judged
-
-
-def _die(archive: Archive, seed: int) -> int:
-    """Kill some of its hosts while they work; return how many requests that cost."""
     chance = random.Random(seed)  # noqa: S311 - the same each time
     archive.fill(PHOTOS)
     hosts = archive.add("alpha", "beta", "gamma")
@@ -59,12 +49,13 @@ def _die(archive: Archive, seed: int) -> int:
             host.begin()
     archive.finish(LONG_SECONDS)
     archive.stop()
-    return archive.check()
+    again = archive.check()
+    print(f"{again} requests asked again")  # noqa: T201 - to be judged
 
 
 @pytest.mark.slow
-def test_the_work_of_a_dead_host_is_taken_over_within_a_minute(archive: Archive) -> None:
-    """A host dies with photos in hand and never returns: the other one has done them 60 s later."""
+def test_the_work_of_a_dead_host_is_taken_over(archive: Archive) -> None:
+    """A host dies with photos in hand and never returns: the other one does them, after a while."""
     archive.backend.seconds = 1.0
     archive.fill(24)
     dying, other = archive.add("dying", "other")
@@ -73,7 +64,7 @@ def test_the_work_of_a_dead_host_is_taken_over_within_a_minute(archive: Archive)
     until(lambda: any(q.life in dying.lives for q in archive.backend.questions))
     dying.kill()
     archive.backend.seconds = 0.05
-    archive.finish(TAKEOVER_SECONDS + 30)
+    archive.finish(TAKEOVER_SECONDS)
     archive.stop()
     archive.check()
 
@@ -81,7 +72,7 @@ def test_the_work_of_a_dead_host_is_taken_over_within_a_minute(archive: Archive)
 @pytest.mark.slow
 @pytest.mark.parametrize("lease", ["watch:archive", "journal"])
 def test_another_host_takes_over_what_one_alone_does(archive: Archive, lease: str) -> None:
-    """The host that watches, or that journals, dies: another does so within a minute."""
+    """The host that watches, or that journals, dies: another does so after a while."""
     hosts = archive.add("alpha", "beta")
     for host in hosts:
         host.begin()

@@ -104,7 +104,9 @@ def test_a_host_is_cut_off_from_the_database(archive: Archive, relay: Relay, how
     asked = questions_of(archive.backend, apart.lives)
     archive.fill(PHOTOS, "later")
     archive.finish(LONG_SECONDS)
-    until(lambda: questions_of(archive.backend, apart.lives) > asked or _more(archive))
+    until(
+        lambda: questions_of(archive.backend, apart.lives) > asked or _more(archive), LONG_SECONDS
+    )
     archive.finish(LONG_SECONDS)
     archive.stop()
     archive.check()
@@ -137,7 +139,9 @@ def test_a_host_sleeps_for_longer_than_its_lease(archive: Archive) -> None:
     asked = questions_of(archive.backend, laptop.lives)
     archive.fill(PHOTOS, "later")
     archive.finish(LONG_SECONDS)
-    until(lambda: questions_of(archive.backend, laptop.lives) > asked or _more(archive))
+    until(
+        lambda: questions_of(archive.backend, laptop.lives) > asked or _more(archive), LONG_SECONDS
+    )
     archive.finish(LONG_SECONDS)
     archive.stop()
     archive.check()
