@@ -8,22 +8,27 @@ import random
 import statistics
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.postgres import PostgresServer, name_in
 
 from benchmarks.figures import Figure
-from benchmarks.ledger import AT_ONCE, answers, photos, record
+from benchmarks.ledger import AT_ONCE, answers, photos
+from taggerd import __version__
+from taggerd.attempt import outgoing, text_of
+from taggerd.journal import Record
 from taggerd.ledger import Finished
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.ledger import PostgresLedger
 from taggerd.photo import Sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from taggerd.ledger import Claim
+    from taggerd.ledger import Claim, Outgoing
+    from taggerd.photo import Answer
 
 ROOT = Path("/srv/import")
 CLAIMS = 200
@@ -80,13 +85,14 @@ async def _lifecycles(server: PostgresServer, count: int) -> list[Figure]:
     async def whole_attempt(claim: Claim) -> None:
         digest = chance.randbytes(32).hex()
         assert not await ledger.decoded(claim, digest)
-        for answer in answers(chance):
+        said = list(answers(chance))
+        for answer in said:
             await ledger.checkpoint(claim, digest, answer)
         assert await ledger.holds(claim)
         path = claim.photo.primary.path.with_suffix(".xmp")
         written = Sidecar(path=path, written=True, digest=chance.randbytes(32).hex())
         await ledger.written(claim, digest, [written])
-        await ledger.end(claim, Finished(digest, record(claim, 0)))
+        await ledger.end(claim, Finished(digest, _record(claim, digest, said, chance)))
 
     async def worker() -> None:
         while got := await ledger.claim(1, within=[ROOT], run="bench", now=time.time()):
@@ -110,6 +116,52 @@ async def _lifecycles(server: PostgresServer, count: int) -> list[Figure]:
             f"PostgreSQL, a photo after {count:,} lifecycles", _size(server, url, count), "B", 3000
         ),
     ]
+
+
+def _record(claim: Claim, digest: str, said: Sequence[Answer], chance: random.Random) -> Outgoing:
+    """Return the record that the pipeline would make: no two have the same numbers."""
+    caption, words, description = said
+    image = claim.photo.primary.path
+    began = datetime.fromtimestamp(1.75e9 + 2 * claim.id + chance.random(), UTC)
+    roles = [answer.role for answer in said]
+    record = Record(
+        id=f"{claim.id}-{began:%Y%m%dT%H%M%S.%f}",
+        image=image,
+        digest=digest,
+        files=(str(image),),
+        keywords=words.keywords,
+        caption=caption.text,
+        description=description.text,
+        roles={answer.role: text_of(answer) for answer in said},
+        models={answer.role: answer.model for answer in said},
+        inherited_from="",
+        backend="http://gpu.example.org:8000/v1",
+        prompt_profile="default",
+        prompt_profile_digest="9f86d081884c7d659a2feaa0c55ad015",
+        metadata_written=True,
+        sidecars=(str(image.with_suffix(".xmp")),),
+        embedded=(),
+        notes=(),
+        error="",
+        error_kind="",
+        attempts=1,
+        started_at=began,
+        finished_at=began + timedelta(seconds=chance.uniform(2, 9)),
+        duration_seconds=chance.uniform(2, 9),
+        stages={stage: chance.uniform(0.01, 3) for stage in ("decode", *roles, "metadata")},
+        usage={
+            "requests": len(said),
+            "prompt_tokens": sum(answer.prompt_tokens for answer in said),
+            "completion_tokens": sum(answer.completion_tokens for answer in said),
+        },
+        dry_run=False,
+        no_meta=False,
+        held=False,
+        run=f"run-{chance.randbytes(6).hex()}",
+        version=__version__,
+        raw={},
+    )
+    return outgoing(record)
 
 
 def _size(server: PostgresServer, url: str, count: int) -> float:

@@ -60,11 +60,9 @@ class Host:
     health: str
 
 
-class Journalled(NamedTuple):
-    """A record that is in the day files of some host, or will be."""
+class Lent(NamedTuple):
+    """A record that only the host that it is lent to may write into its day files."""
 
-    number: int
-    """Grows; 0 while it is not journalled."""
     id: str
     day: str
     """As in the journal: local to the host that made it."""
@@ -106,18 +104,14 @@ class Fleet(Protocol):
     async def holders(self) -> Mapping[str, str]:
         """Return the host that holds each lease that somebody holds."""
 
-    async def journalled(self, since: str, until: str, behind: int = 0) -> list[Journalled]:
-        """Return records of the days from *since* to *until* that any host has journalled.
-
-        Some hundred at once, in the order they came; the next ones are *behind* the last one's
-        number.
-        """
-
-    async def lent(self) -> list[Journalled]:
+    async def lent(self) -> list[Lent]:
         """Return records that this host, and no other, is to journal, whoever does now.
 
         This program began to, or one that was killed here: they may be in its day files already.
         """
+
+    async def forget_records(self, before: str) -> None:
+        """Forget the records that were journalled on days *before* that one, ``"2025-06-30"``."""
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """Replace what all hosts agree on under *key*, as one step: nobody else does in between.

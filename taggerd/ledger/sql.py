@@ -1,75 +1,41 @@
-"""What ledgers in SQL databases have in common: the port's methods, as queries by name.
-
-One thread owns the connection; the coroutines hand it whole transactions. A method marked
-``@in_thread`` is written as that thread runs it, and awaited as the port says.
-"""
+"""What ledgers in SQL databases have in common: the port's methods, as queries by name."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-import threading
-from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial, wraps
 from itertools import islice
-from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from taggerd.errors import StorageError
-from taggerd.ledger import admission, claims, corrections, queue
-from taggerd.ledger.port import HERE, Admitted, Counts, Deferred, Moved
+from taggerd.ledger import admission, claims, queue
+from taggerd.ledger.notes import SqlNotes, in_thread
+from taggerd.ledger.port import Admitted, Counts, Deferred, Moved
 from taggerd.ledger.rows import folder_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Collection,
-        Coroutine,
-        Iterable,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from taggerd.ledger.port import (
         Claim,
-        Correction,
-        CorrectionKind,
         Ending,
         FileState,
         Held,
         HeldPhoto,
-        Json,
-        Outgoing,
-        Pause,
         Quarantined,
         Rewritten,
         Waiting,
     )
     from taggerd.ledger.queries import Database
-    from taggerd.photo import Answer, Notice, PhotoFile, Sidecar, Spending, Stamp, Usage
+    from taggerd.photo import Answer, PhotoFile, Sidecar, Spending, Stamp
 
-P = ParamSpec("P")
 T = TypeVar("T")
-L = TypeVar("L", bound="SqlLedger")
 
 BATCH = 1000
 """Files taken in one transaction."""
-
-
-def in_thread(
-    method: Callable[Concatenate[L, P], T],
-) -> Callable[Concatenate[L, P], Coroutine[None, None, T]]:
-    """Make a coroutine of *method* that runs it in the ledger's thread."""
-
-    @wraps(method)
-    async def call(self: L, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(partial(method, self, *args, **kwargs))
-
-    return call
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:
@@ -78,7 +44,7 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-class SqlLedger(ABC):
+class SqlLedger(SqlNotes):
     """Keeps :class:`taggerd.ledger.port.Ledger` in a database that speaks SQL.
 
     It has the port's methods and therefore more than fifteen; what they do to the database is in
@@ -96,27 +62,9 @@ class SqlLedger(ABC):
         order: Literal["newest", "oldest"],
     ) -> None:
         """Use an open *database* as the owner *me*."""
-        self._database = database
-        self._me = me
-        self._clock = clock
+        super().__init__(database, me, clock)
         self._max_attempts = max_attempts
         self._order = order
-
-    @abstractmethod
-    async def _run(self, work: Callable[[], T]) -> T:
-        """Run *work* in the thread that owns the database."""
-
-    @abstractmethod
-    async def _on_disk(self) -> None:
-        """Wait until everything committed so far is on the disk."""
-
-    def _kept(self, at: float) -> float:
-        """Return a time of this host's clock as the ledger keeps it."""
-        return at
-
-    def _told(self, at: float) -> float:
-        """Return a time that the ledger keeps by this host's clock."""
-        return at
 
     @property
     def troubles(self) -> Mapping[Path, str]:
@@ -126,11 +74,6 @@ class SqlLedger(ABC):
     async def unusable(self) -> Collection[Path]:
         """See the port."""
         return ()
-
-    @in_thread
-    def ping(self) -> int:
-        """See the port."""
-        return threading.get_native_id()
 
     @in_thread
     def _end_all(self) -> None:
@@ -382,79 +325,6 @@ class SqlLedger(ABC):
                 max_attempts=self._max_attempts,
             )
 
-    # The outbox.
-
-    async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
-        """See the port."""
-        lines = await self._lend(limit, stream)
-        if lines:  # nothing may get into the journal that a power cut could still undo
-            await self._on_disk()
-        return lines
-
-    @in_thread
-    def _lend(self, limit: int, stream: str) -> list[Outgoing]:
-        database = self._database
-        if not queue.undelivered(database, self._me, limit, stream):
-            return []  # the usual case, which needs no transaction
-        with database.transaction(quick=True):
-            lines = queue.undelivered(database, self._me, limit, stream)
-            for line in lines:
-                database.do("lend", record=line.id, owner=self._me)
-        return lines
-
-    @in_thread
-    def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
-        """See the port."""
-        with self._database.transaction():
-            for record in ids:
-                self._database.do("delivered", record=record)
-            queue.keep_notices(self._database, notices)
-
-    # Notices for hooks.
-
-    @in_thread
-    def notify(
-        self,
-        notices: Iterable[Notice],
-        *,
-        done: Iterable[Notice] = (),
-        notes: Mapping[str, Json] | None = None,
-    ) -> None:
-        """See the port."""
-        with self._database.transaction():
-            queue.keep_notices(self._database, notices)
-            for notice in done:
-                self._database.do("notice_done", hook=notice.hook, notice=notice.id)
-            for key, value in (notes or {}).items():
-                self._database.do("note", key=key, value=json.dumps(value))
-
-    @in_thread
-    def due_notices(self, hook: str, limit: int, now: float) -> list[Notice]:
-        """See the port."""
-        return queue.notices(self._database, hook, limit, self._kept(now))
-
-    @in_thread
-    def next_notice(self, hook: str) -> float | None:
-        """See the port."""
-        due: float | None = self._database.one("notices_due", hook=hook)["due"]
-        return None if due is None else self._told(due)
-
-    @in_thread
-    def defer_notice(self, notice: Notice, until: float) -> None:
-        """See the port."""
-        with self._database.transaction():
-            self._database.do(
-                "defer_notice", hook=notice.hook, notice=notice.id, until=self._kept(until)
-            )
-
-    @in_thread
-    def drop_notices(self, hook: str, *, before: float, keep: int) -> int:
-        """See the port."""
-        with self._database.transaction():
-            return self._database.do(
-                "drop_notices", hook=hook, before=self._kept(before), keep=keep
-            )
-
     # Answers that wait until somebody accepts them.
 
     @in_thread
@@ -535,85 +405,3 @@ class SqlLedger(ABC):
         now, requested = self._clock(), within is None
         left = queue.waiting(self._database, run, self._me, now, requested=requested, slow=slow)
         return left if left.due is None else left._replace(due=self._told(left.due))
-
-    @in_thread
-    def pause(self, pause: Pause | None) -> None:
-        """See the port."""
-        if pause is not None:
-            until = None if pause.until is None else self._kept(pause.until)
-            pause = replace(pause, since=self._kept(pause.since), until=until)
-        with self._database.transaction():
-            queue.set_pause(self._database, pause)
-
-    @in_thread
-    def paused(self, now: float) -> Pause | None:
-        """See the port."""
-        pause = queue.paused(self._database, self._kept(now))
-        if pause is None:
-            return None
-        until = None if pause.until is None else self._told(pause.until)
-        return replace(pause, since=self._told(pause.since), until=until)
-
-    @in_thread
-    def note(self, key: str, value: Json, *, here: bool = False) -> None:
-        """See the port."""
-        key = self._key(key, here=here)
-        with self._database.transaction():
-            self._database.do("note", key=key, value=json.dumps(value))
-
-    def _key(self, key: str, *, here: bool) -> str:
-        if here and not key.startswith(HERE):
-            message = f"no key of a note about one host: {key}"
-            raise ValueError(message)
-        return self._database.paths.note(key) if here else key
-
-    @in_thread
-    def recall(self, key: str, *, here: bool = False) -> Json:
-        """See the port."""
-        return queue.recall(self._database, self._key(key, here=here))
-
-    # What people did.
-
-    @in_thread
-    def _correct(self, made: Sequence[Correction]) -> None:
-        with self._database.transaction(quick=True):
-            corrections.keep(self._database, made, self._clock())
-
-    async def correct(self, corrections: Iterable[Correction]) -> None:
-        """See the port. It is on the disk when this returns."""
-        await self._correct(list(corrections))
-        await self._on_disk()
-
-    @in_thread
-    def corrections(
-        self,
-        *,
-        after: int = 0,
-        limit: int = 1000,
-        kind: CorrectionKind | None = None,
-        undone: bool = False,
-    ) -> list[Correction]:
-        """See the port."""
-        return corrections.since(self._database, after, limit, kind, undone=undone)
-
-    @in_thread
-    def corrections_of(self, photo: Path) -> list[Correction]:
-        """See the port."""
-        return corrections.of(self._database, photo)
-
-    @in_thread
-    def undo_corrections(self, action: str) -> int:
-        """See the port."""
-        with self._database.transaction():
-            return corrections.undo(self._database, action, self._clock())
-
-    @in_thread
-    def spend(self, day: str, model: str, usage: Usage) -> None:
-        """See the port."""
-        with self._database.transaction():
-            self._database.do("spend", day=day, model=model, **usage._asdict())
-
-    @in_thread
-    def spent(self, day: str) -> dict[str, Usage]:
-        """See the port."""
-        return queue.spent(self._database, day)

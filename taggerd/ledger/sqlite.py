@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from taggerd.errors import StorageError
 from taggerd.ledger import claims
-from taggerd.ledger.sql import SqlLedger, in_thread
+from taggerd.ledger.notes import in_thread
+from taggerd.ledger.sql import SqlLedger
 from taggerd.ledger.state_directory import StateDirectory
 
 if TYPE_CHECKING:

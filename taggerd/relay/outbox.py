@@ -15,7 +15,7 @@ from taggerd.photo import Notice, printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from taggerd.journal import Journal
     from taggerd.ledger import Ledger
@@ -61,6 +61,9 @@ class Lease(Protocol):
 
     async def lent(self) -> Sequence[Record]:
         """Return records that this program alone may write, whoever holds the lease."""
+
+    async def tidy(self, today: date) -> None:
+        """Forget, in the ledger, the records of days whose files are deleted."""
 
 
 class OutboxRelay:
@@ -216,6 +219,8 @@ class OutboxRelay:
         today = self._now().date()
         if self._tidied != today.isoformat():
             await asyncio.to_thread(self._journal.tidy, today)
+            if self._lease is not None:
+                await self._lease.tidy(today)
             self._tidied = today.isoformat()
 
     async def publish(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from taggerd import metadata
@@ -28,7 +29,7 @@ from taggerd.workers.build import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from taggerd.inference import InferenceService
     from taggerd.inference.endpoint import Endpoint
@@ -132,15 +133,22 @@ class Services:
 class JournalLease:
     """The lease of the journal, for the relay of one program."""
 
-    def __init__(self, fleet: Fleet, duties: Sequence[str]) -> None:
-        """Hold it only if that is one of the host's *duties*."""
+    def __init__(self, fleet: Fleet, duties: Sequence[str], retention_days: int = 0) -> None:
+        """Hold it only if that is one of the host's *duties*; see the setting of that name."""
         self._fleet = fleet
         self._may = "journal" in duties
+        self._retention_days = retention_days
         self.lent = fleet.lent
 
     async def hold(self) -> bool:
         """Take it, or renew it, if no other program holds it."""
         return self._may and await self._fleet.hold(JOURNAL)
+
+    async def tidy(self, today: date) -> None:
+        """Forget what no day file holds any more, if this program holds it."""
+        if self._retention_days and await self.hold():
+            before = today - timedelta(days=self._retention_days)
+            await self._fleet.forget_records(before.isoformat())
 
 
 @asynccontextmanager
@@ -275,7 +283,11 @@ async def open_services(
                     trouble=trouble,
                     notices_for=PHOTOS if settings.follows_records and not dry_run else "",
                     lease=(
-                        JournalLease(ledger.fleet, settings.service.duties)
+                        JournalLease(
+                            ledger.fleet,
+                            settings.service.duties,
+                            settings.journal.retention_days,
+                        )
                         if ledger.fleet is not None
                         else None
                     ),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PHOTOS = 60
 QUIET_SECONDS = 5.0
-"""In which a host has noticed that the database does not answer, and asks nothing more."""
+"""In which a host has noticed that the database does not answer, and sends no more requests."""
 
 
 @pytest.fixture

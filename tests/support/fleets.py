@@ -16,7 +16,7 @@ from taggerd.ledger.fleet import LEASE_SECONDS, Host, HostFacts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taggerd.ledger.fleet import Change, Journalled, Json
+    from taggerd.ledger.fleet import Change, Json, Lent
 
 
 @dataclass(slots=True)
@@ -33,7 +33,6 @@ class FleetStore:
     clock: Callable[[], float] = time.monotonic
     hosts: dict[str, tuple[str, HostFacts, float]] = field(default_factory=dict)
     leases: dict[str, _Lease] = field(default_factory=dict)
-    records: list[Journalled] = field(default_factory=list)
     agreed: dict[str, str] = field(default_factory=dict)
     away: bool = False
     """Whether the database answers nobody."""
@@ -119,17 +118,12 @@ class InMemoryFleet:
         now = self._store.clock()
         return {name: held.host for name, held in self._store.leases.items() if held.until > now}
 
-    async def journalled(self, since: str, until: str, behind: int = 0) -> list[Journalled]:
-        """See the port."""
-        return [
-            each
-            for each in self._store.records
-            if each.number > behind and since <= each.day <= until
-        ]
-
-    async def lent(self) -> list[Journalled]:
+    async def lent(self) -> list[Lent]:
         """See the port."""
         return []
+
+    async def forget_records(self, before: str) -> None:
+        """See the port."""
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """See the port."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from taggerd.errors import HostInUse
-from taggerd.ledger.fleet import LEASE_SECONDS, Host, Journalled
+from taggerd.ledger.fleet import LEASE_SECONDS, Host, Lent
+from taggerd.ledger.postgres import journalled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -59,21 +60,6 @@ def _texts(text: str) -> tuple[str, ...]:
 def holders_in(database: Database) -> dict[str, str]:
     """Return the host that holds each lease."""
     return {row["name"]: row["host"] for row in database.rows("lease_holders")}
-
-
-def journalled_in(database: Database, since: str, until: str, behind: int) -> list[Journalled]:
-    """Return records that any host has journalled; see the port."""
-    days = {"since": since, "until": until}
-    rows = database.rows("journalled", **days, behind=behind, limit=_RECORDS)
-    readable = database.paths.readable
-    return [Journalled(**row | {"line": readable(row["line"])}) for row in rows]
-
-
-def journalled_since(database: Database, behind: int) -> list[Journalled]:
-    """Return some records that any host has journalled, from behind a number on, in order."""
-    rows = database.rows("journalled_since", behind=behind, limit=_RECORDS)
-    readable = database.paths.readable
-    return [Journalled(**row | {"line": readable(row["line"])}) for row in rows]
 
 
 class InThread(Protocol):
@@ -195,13 +181,13 @@ class PostgresFleet:
         """See the port."""
         return await self._in_thread(lambda: holders_in(self._database))
 
-    async def lent(self) -> list[Journalled]:
+    async def lent(self) -> list[Lent]:
         """See the port."""
         rows = await self._in_thread(
             lambda: self._database.rows("lent", owner=self._program, limit=_RECORDS)
         )
         readable = self._database.paths.readable
-        return [Journalled(0, row["record"], row["day"], readable(row["line"])) for row in rows]
+        return [Lent(row["record"], row["day"], readable(row["line"])) for row in rows]
 
     async def agree(self, key: str, change: Callable[[Json, float], tuple[Json, bool]]) -> None:
         """See the port."""
@@ -220,9 +206,10 @@ class PostgresFleet:
 
         await self._run(work)
 
-    async def journalled(self, since: str, until: str, behind: int = 0) -> list[Journalled]:
-        """See the port."""
-        return await self._in_thread(lambda: journalled_in(self._database, since, until, behind))
+    async def forget_records(self, before: str) -> None:
+        """See the port. A few at once: meanwhile nothing waits for them."""
+        while await self._run(lambda: journalled.forget(self._database, before)):
+            pass
 
     async def changed(self, seconds: float, *, of: Change | None = None) -> bool:
         """See the port."""

@@ -16,44 +16,37 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
-from taggerd.errors import LedgerAway, StartError, StorageError
+from taggerd.errors import StorageError
 from taggerd.ledger import claims, queue
 from taggerd.ledger.local_state import LocalState
+from taggerd.ledger.notes import in_thread
 from taggerd.ledger.port import Deferred, Finished, Moved
-from taggerd.ledger.postgres import brisk, bulk, faults, opening, roots
+from taggerd.ledger.postgres import brisk, bulk, faults, journalled, opening, roots
 from taggerd.ledger.postgres.connection import connect
-from taggerd.ledger.postgres.database import PostgresDatabase, statement
+from taggerd.ledger.postgres.database import PostgresDatabase
 from taggerd.ledger.postgres.doubt import Doubts
 from taggerd.ledger.postgres.fleet import PostgresFleet, machine_of
-from taggerd.ledger.postgres.jobs import BEAT_SECONDS, DEAD_SECONDS
+from taggerd.ledger.postgres.jobs import DEAD_SECONDS
 from taggerd.ledger.postgres.listening import Listening
 from taggerd.ledger.postgres.naming import Naming
+from taggerd.ledger.postgres.presence import Presence
 from taggerd.ledger.postgres.trees import Trees
 from taggerd.ledger.rows import PLAIN
-from taggerd.ledger.sql import SqlLedger, in_thread
+from taggerd.ledger.sql import SqlLedger
 from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    import psycopg
-
     from taggerd.ledger.admission import Terms
     from taggerd.ledger.fleet import Change
     from taggerd.ledger.port import Admitted, Claim, Ending, Held, Outgoing, Waiting
-    from taggerd.ledger.queries import Row
     from taggerd.ledger.rows import Paths
-    from taggerd.photo import Answer, PhotoFile, Sidecar, Spending
+    from taggerd.photo import Answer, Notice, PhotoFile, Sidecar, Spending
 
 T = TypeVar("T")
 log = get_logger(__name__)
 
-_FRESH_SECONDS = 5.0
-"""After so long without a sign of life one is given before anything of the user's is written."""
-_SURE_SECONDS = BEAT_SECONDS + 2.0
-"""After so long one is given before anything is paid for: a machine that sleeps gives none."""
-_SLOW_SECONDS = 3.0
-"""A server that takes longer may be gone, and with it whoever keeps what is paid for."""
 _MOST_TRIES = 8
 """Of a transaction that another one undoes."""
 
@@ -83,27 +76,17 @@ class PostgresLedger(SqlLedger):
         local: LocalState | None,
     ) -> None:
         """Use an open *database* in its *thread*; see :meth:`open`."""
-        super().__init__(
-            database,
-            uuid.uuid4().hex,
-            lambda: clock() + self._ahead,
-            max_attempts=max_attempts,
-            order=order,
-        )
+        me = uuid.uuid4().hex
+        self._presence = Presence(database, me, clock, skew)
+        super().__init__(database, me, self._presence.now, max_attempts=max_attempts, order=order)
         self._thread = thread
-        self._local_clock = clock
-        self._skew = skew
-        self._ahead = skew or 0.0
         self._local = local
         self._closed = False
         self._listening: Listening | None = None
-        self._alive_at = -math.inf
-        self._claims: set[str] = set()
-        """Tokens of what was claimed since this program was last taken for dead."""
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
         self._trees: Trees | None = None
-        database.connected = self._connected
+        database.connected = self._presence.connected
         database.owner = self._me
         self._doubts = Doubts(database)
 
@@ -158,7 +141,7 @@ class PostgresLedger(SqlLedger):
                 skew=skew,
                 local=local,
             )
-            listening = Listening(partial(connect, url), ledger._sign_of_life)
+            listening = Listening(partial(connect, url), ledger._presence.give_on)
             ledger.fleet = PostgresFleet(
                 database,
                 ledger._run,
@@ -203,10 +186,10 @@ class PostgresLedger(SqlLedger):
         raise StorageError(message)
 
     def _kept(self, at: float) -> float:
-        return at + self._ahead
+        return at + self._presence.ahead
 
     def _told(self, at: float) -> float:
-        return at - self._ahead
+        return at - self._presence.ahead
 
     async def _on_disk(self) -> None:
         # One that waits may have begun before the last commit.
@@ -230,74 +213,27 @@ class PostgresLedger(SqlLedger):
 
     # Owners.
 
-    @property
-    def _who(self) -> dict[str, str | int]:
-        host = self._database.paths.host or socket.gethostname()
-        return {"owner": self._me, "host": host, "pid": os.getpid()}
-
-    def _connected(self) -> None:
-        """Refuse a ledger that was upgraded or moved while we were cut off, or be known as alive.
-
-        Raises:
-            LedgerAway: it was.
-        """
-        try:
-            self._database.ask(opening.refuse_changed)
-        except StartError as error:
-            raise LedgerAway(str(error)) from error
-        self._enter()
-
-    def _enter(self) -> None:
-        """Be known as alive, on a new connection: we may have been taken for dead."""
-        since = self._local_clock(), _uptime()
-        self._was_alive(since, self._database.one("enter", **self._who))
-
     @in_thread
     def beat(self) -> None:
         """Give a sign of life, and learn the database's time."""
-        self._enter()
-
-    def _sign_of_life(self, connection: psycopg.Connection[Row]) -> int:
-        """Give one on the connection that listens; return what differs once photos were queued."""
-        since = self._local_clock(), _uptime()
-        row = connection.execute(statement("enter"), self._who).fetchone()
-        assert row is not None  # noqa: S101 - it always gives one
-        self._was_alive(since, row)
-        return int(row["jobs"])
-
-    def _was_alive(self, since: tuple[float, float], row: Row) -> None:
-        clock, self._alive_at = since
-        if not row["known"]:
-            self._claims = set()  # others may have them
-        if self._skew is None:
-            self._ahead = row["now"] - (clock + self._local_clock()) / 2
+        self._presence.give()
 
     @in_thread
     def holds(self, claim: Claim) -> bool:
         """See the port. Nobody gets the photo before :data:`DEAD_SECONDS` are over."""
-        if _uptime() - self._alive_at > _FRESH_SECONDS:
-            self._enter()  # in a statement of its own: the next one sees who took us for dead
+        self._presence.renew()  # in a statement of its own: the next one sees who took us for dead
         return self._database.row("holds", photo=claim.id, token=claim.token) is not None
 
     async def lost(self, claim: Claim) -> bool:
         """See the port. Raises LedgerAway where nobody could keep what is paid for."""
-        if self._is_in_doubt:
+        if self._presence.is_in_doubt:
             await self._make_sure()
-        return claim.token not in self._claims
+        return claim.token not in self._presence.claims
 
     @in_thread
     def _make_sure(self) -> None:
-        if self._is_in_doubt:  # else it was made while we waited
-            self._enter()
-
-    @property
-    def _is_in_doubt(self) -> bool:
-        """Whether others may take this program for dead, or the server may be gone."""
-        return (
-            _uptime() - self._alive_at > _SURE_SECONDS
-            or self._database.is_away
-            or self._database.waiting_seconds > _SLOW_SECONDS
-        )
+        if self._presence.is_in_doubt:  # else it was made while we waited
+            self._presence.give()
 
     @in_thread
     def recover(self) -> int:
@@ -401,7 +337,7 @@ class PostgresLedger(SqlLedger):
     ) -> list[Claim]:
         """See the port."""
         within = await self._reachable(within)
-        tokens = self._claims
+        tokens = self._presence.claims
         claimed = await super().claim(
             limit, within=within, run=run, now=now, ignore_pause=ignore_pause, slow=slow
         )
@@ -439,7 +375,7 @@ class PostgresLedger(SqlLedger):
             line = self._naming.portable(ending.record.line)
             ending = replace(ending, record=replace(ending.record, line=line))
         ended = await super().end(claim, ending)
-        self._claims.discard(claim.token)
+        self._presence.claims.discard(claim.token)
         return ended
 
     async def outbox(self, limit: int, stream: str = "") -> list[Outgoing]:
@@ -513,6 +449,13 @@ class PostgresLedger(SqlLedger):
         return [queue.outgoing(row) for row in rows]
 
     @in_thread
+    def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
+        """See the port."""
+        with self._database.transaction():
+            journalled.deliver(self._database, ids)
+            queue.keep_notices(self._database, notices)
+
+    @in_thread
     def _leave(self) -> None:
         with self._database.transaction():
             self._end_owner(self._me, crashed=False)
@@ -526,8 +469,3 @@ class PostgresLedger(SqlLedger):
         self._thread.shutdown(wait=False)
         if self._local is not None:
             self._local.close()
-
-
-def _uptime() -> float:
-    """Return seconds that count on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -626,7 +626,14 @@ ORDER BY id LIMIT :limit;
 UPDATE taggerd.outbox SET owner = :program, lent_at = now() WHERE owner = :killed AND stream = '';
 
 -- name: delivered
-DELETE FROM taggerd.outbox WHERE record = :record;
+DELETE FROM taggerd.outbox WHERE record = ANY(CAST(:records AS text[]))
+RETURNING id, day, line, stream;
+
+-- name: keep_journalled
+INSERT INTO taggerd.journalled (day, line)
+SELECT day, line FROM unnest(CAST(:days AS text[]), CAST(:lines AS bytea[]))
+    WITH ORDINALITY AS new(day, line, number)
+ORDER BY number;
 
 -- ── Notices for hooks ────────────────────────────────────────────────────────────────────────────
 
@@ -857,11 +864,16 @@ DELETE FROM taggerd.agreed WHERE key = :key;
 SELECT pg_notify('taggerd', :change) IS NULL AS told;
 
 -- name: journalled
-SELECT number, id, day, line FROM taggerd.journalled
-WHERE day BETWEEN :since AND :until AND number > :behind ORDER BY number LIMIT :limit;
+SELECT number, line FROM taggerd.journalled
+WHERE day = :day AND number > :behind ORDER BY number LIMIT :limit;
+
+-- name: forget_journalled
+DELETE FROM taggerd.journalled WHERE number IN (
+    SELECT number FROM taggerd.journalled WHERE day < :before ORDER BY day, number LIMIT :limit
+);
 
 -- name: journalled_since
-SELECT number, id, day, line FROM taggerd.journalled
+SELECT number, day, line FROM taggerd.journalled
 WHERE number > :behind ORDER BY number LIMIT :limit;
 
 -- name: stamp

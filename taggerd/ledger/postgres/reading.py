@@ -5,14 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
-from taggerd.ledger.postgres import opening
+from taggerd.ledger.postgres import journalled, opening
 from taggerd.ledger.postgres.database import PostgresDatabase
-from taggerd.ledger.postgres.fleet import (
-    holders_in,
-    hosts_in,
-    journalled_in,
-    journalled_since,
-)
+from taggerd.ledger.postgres.fleet import holders_in, hosts_in
 from taggerd.ledger.postgres.roots import as_agreed
 from taggerd.ledger.reading import LedgerReader
 from taggerd.ledger.rows import PLAIN
@@ -72,15 +67,10 @@ class SharedJournal:
         """Yield the records of *day*, in the order they came; errors as :func:`read_shared`."""
         with closing(PostgresDatabase(self._url, self._paths)) as database:
             database.paths = as_agreed(database, self._paths)
-            behind = 0
-            while records := journalled_in(database, day, day, behind):
-                yield from (record.line for record in records)
-                behind = records[-1].number
+            yield from journalled.lines(database, day)
 
     def since(self, number: int) -> Iterator[tuple[str, str, int]]:
         """Yield day, line and number of each record behind *number*. Errors as :meth:`lines`."""
         with closing(PostgresDatabase(self._url, self._paths)) as database:
             database.paths = as_agreed(database, self._paths)
-            while records := journalled_since(database, number):
-                yield from ((record.day, record.line, record.number) for record in records)
-                number = records[-1].number
+            yield from journalled.since(database, number)

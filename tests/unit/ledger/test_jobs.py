@@ -73,7 +73,7 @@ def ask(state: PostgresState, statement: str) -> list[tuple[object, ...]]:
 
 def be_silent(state: PostgresState, ledger: PostgresLedger) -> None:
     """Let the last sign of life of an owner be an hour old."""
-    ledger._alive_at = -1e9
+    ledger._presence._last = -1e9
     ask(
         state,
         "UPDATE taggerd.procrastinate_workers SET last_heartbeat = now() - interval '1 hour' "  # noqa: S608 - ours

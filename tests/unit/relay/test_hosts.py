@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from support.postgres import PostgresServer
 
 FACTS = HostFacts(version="1", duties=("journal",))
+RETENTION_DAYS = 10
 
 
 class Machines:
@@ -35,6 +36,7 @@ class Machines:
         self._folder = folder
         self.url = server.prepared(opening.init)
         self.ledgers: list[PostgresLedger] = []
+        self.today = DAY
 
     async def start(self, host: str) -> tuple[PostgresLedger, OutboxRelay]:
         """Start a program on *host*."""
@@ -45,9 +47,9 @@ class Machines:
         relay = OutboxRelay(
             ledger,
             self.journal(host),
-            now=lambda: noon(DAY),
+            now=lambda: noon(self.today),
             trouble="not opened yet",
-            lease=JournalLease(ledger.fleet, FACTS.duties),
+            lease=JournalLease(ledger.fleet, FACTS.duties, retention_days=RETENTION_DAYS),
         )
         return ledger, relay
 
@@ -171,3 +173,20 @@ async def test_who_lost_the_lease_still_ends_what_it_began(machines: Machines) -
     assert (machines.ids("first"), machines.ids("second")) == (_ids(1), _ids(2))
     await relay.deliver()
     assert machines.ids("first") == _ids(1)
+
+
+async def test_who_writes_the_journal_forgets_old_records_for_all(machines: Machines) -> None:
+    """Once day files of that day would be deleted, and not by a host that only could write them."""
+    _, relay = await machines.start("one")
+    _, other = await machines.start("two")
+    machines.record(1, 2)
+    await relay.deliver()
+    whole = SharedJournal(machines.url)
+    machines.today = "2025-11-30"
+    await relay.summarise()
+    assert whole.days() == [DAY]
+    machines.today = "2025-12-01"
+    await other.summarise()
+    assert whole.days() == [DAY]
+    await relay.summarise()
+    assert whole.days() == []

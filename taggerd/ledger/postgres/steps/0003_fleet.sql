@@ -31,30 +31,14 @@ CREATE TABLE taggerd.agreed (
 -- Day files lie with the host that wrote them; whoever asks elsewhere finds their records here.
 CREATE TABLE taggerd.journalled (
     number  BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id      TEXT NOT NULL UNIQUE,
     day     TEXT NOT NULL,
-    line    TEXT NOT NULL
+    line    BYTEA NOT NULL  -- JSON, compressed (../journalled.py)
 );
+
+CREATE INDEX journalled_days ON taggerd.journalled (day, number);
 
 -- When a record was lent to the owner that writes it.
 ALTER TABLE taggerd.outbox ADD COLUMN lent_at TIMESTAMPTZ;
 
 CREATE TRIGGER journalled_in_order BEFORE INSERT ON taggerd.journalled
     FOR EACH STATEMENT EXECUTE FUNCTION taggerd.in_order();
-
-CREATE INDEX journalled_days ON taggerd.journalled (day, number);
-
--- A record of one to two kilobytes would be kept as it is: from here on it is compressed.
-ALTER TABLE taggerd.journalled SET (toast_tuple_target = 256);
-
-CREATE FUNCTION taggerd.keep_journalled() RETURNS TRIGGER LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO taggerd.journalled (id, day, line)
-    SELECT record, day, line FROM delivered WHERE stream = ''
-    ON CONFLICT (id) DO NOTHING;
-    RETURN NULL;
-END
-$$;
-
-CREATE TRIGGER outbox_delivered AFTER DELETE ON taggerd.outbox REFERENCING OLD TABLE AS delivered
-FOR EACH STATEMENT EXECUTE FUNCTION taggerd.keep_journalled();
