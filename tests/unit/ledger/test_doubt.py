@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -11,8 +12,9 @@ import pytest
 from support.ledger import DIGEST, PostgresState, answer, file
 from support.postgres import name_in
 
-from taggerd.errors import StorageError
+from taggerd.errors import LedgerAway, StorageError
 from taggerd.ledger import Finished, Outgoing
+from taggerd.ledger.postgres import database
 from taggerd.ledger.postgres.ledger import PostgresLedger
 from taggerd.photo import Usage
 
@@ -46,6 +48,9 @@ class Cut:
         self._server = server
         self.behind = b""
         """The answer to the next statement with this text is lost."""
+        self.away = False
+        """Nobody is let through, from the next cut on if that is wanted."""
+        self.goes_away = False
         self.cuts = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -63,6 +68,9 @@ class Cut:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.away:
+            writer.close()
+            return
         theirs, mine = await asyncio.open_unix_connection(self._server)
         cutting = asyncio.Event()
 
@@ -81,6 +89,7 @@ class Cut:
                 while data := await theirs.read(65536):
                     if cutting.is_set():
                         self.cuts += 1
+                        self.away = self.goes_away
                         break
                     writer.write(data)
             finally:
@@ -133,6 +142,42 @@ async def test_what_was_committed_and_not_answered_is_done_once(
     assert len(await ledger.outbox(9)) == 1
     assert (await ledger.counts()).recorded == 1
     assert not await ledger.end(claim, Finished(DIGEST))
+
+
+async def test_a_statement_by_itself_is_not_repeated_if_that_does_harm(
+    state: PostgresState, cut: Cut
+) -> None:
+    """Whether its own answer is lost or that of its commit, it has happened once or not at all."""
+    ledger = await open_through(cut, state)
+    usage = Usage(1, 100, 10)
+    spending = partial(ledger._database.do, "spend", day="today", model="m", **usage._asdict())
+    cut.behind = b"INTO taggerd.spending"
+    with pytest.raises(StorageError):
+        await ledger._run(spending)
+    assert await ledger.spent("today") == {}
+    cut.behind = b"COMMIT"
+    await ledger._run(spending)
+    assert await ledger.spent("today") == {"m": usage}
+    assert cut.cuts == 2
+
+
+@pytest.mark.parametrize("again", [Usage(1, 100, 10), Usage(2, 150, 20)])
+async def test_spending_that_nobody_was_told_of_counts_once(
+    state: PostgresState, cut: Cut, monkeypatch: pytest.MonkeyPatch, again: Usage
+) -> None:
+    """It is taken back before it is added again, by itself or with more; once, whatever is lost."""
+    monkeypatch.setattr(database, "DOUBT_SECONDS", 0.3)
+    monkeypatch.setattr(database, "REST_SECONDS", 0.0)
+    ledger = await open_through(cut, state)
+    cut.goes_away = True
+    for behind, spent in ((b"COMMIT", Usage(1, 100, 10)), (b"COMMIT", again)):
+        cut.away, cut.behind = False, behind
+        with pytest.raises(LedgerAway):
+            await ledger.spend("today", "m", spent)
+    assert cut.cuts == 2
+    cut.away = False
+    await ledger.spend("today", "m", again)
+    assert await ledger.spent("today") == {"m": again}
 
 
 async def test_what_a_crash_of_the_server_undid_is_done_again(state: PostgresState) -> None:

@@ -113,6 +113,53 @@ async def test_an_older_ledger_is_upgraded_on_request(
         assert session.execute("SELECT count(*) FROM taggerd.later").fetchone() == (0,)
 
 
+BEFORE_ROOTS = (
+    "DROP TRIGGER folder_renamed ON taggerd.folders; DROP FUNCTION taggerd.folder_renamed; "
+    "DROP TABLE taggerd.mounts, taggerd.roots; ALTER TABLE taggerd.files DROP COLUMN host; "
+    "DELETE FROM taggerd.schema_versions WHERE version > 3"
+)
+"""Makes schema 3 of a newer one."""
+
+
+async def test_several_hosts_upgrade_a_ledger_of_before(
+    state: PostgresState, postgres_server: PostgresServer
+) -> None:
+    """One does, the others find it done; what it held is there, and works as in a new one."""
+    ledger = await state.open()
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    await ledger.checkpoint(claim, DIGEST, answer())
+    await ledger.close()
+    postgres_server.execute(BEFORE_ROOTS, database=name_in(state.url))
+    with pytest.raises(StartError, match=r"has schema 3, .* taggerd ledger upgrade"):
+        await state.open()
+    with ThreadPoolExecutor(4) as hosts:
+        made = list(hosts.map(opening.upgrade, [state.url] * 4))
+    assert sorted(made) == [False, False, False, True]
+    again = await state.open()
+    assert (await again.counts()).queued == 1
+    assert len(await again.answers(DIGEST)) == 1
+    assert (await again.admit([file()])).unchanged == 1
+    claim = await state.claim_one(again)
+    assert await again.end(claim, Finished(DIGEST))
+
+
+async def test_an_upgrade_waits_for_no_reader_for_long(
+    state: PostgresState, postgres_server: PostgresServer
+) -> None:
+    """Somebody holds a table: it gives up in seconds, names what to do, and has changed nothing."""
+    postgres_server.execute(BEFORE_ROOTS, database=name_in(state.url))
+    with psycopg.connect(state.url) as reader:
+        reader.execute("SELECT count(*) FROM taggerd.files")
+        began = time.monotonic()
+        with pytest.raises(StorageError, match="the ledger is busy"):
+            opening.upgrade(state.url)
+        assert time.monotonic() - began < SECONDS / 2
+    with pytest.raises(StartError, match="has schema 3"):
+        opening.check(state.url)
+    assert opening.upgrade(state.url)
+
+
 def test_a_step_that_fails_changes_nothing(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
