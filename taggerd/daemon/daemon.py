@@ -26,6 +26,7 @@ from taggerd.daemon.publication import Publisher
 from taggerd.daemon.systemd import Notifier
 from taggerd.daemon.tasks import (
     Admission,
+    Counted,
     deliver_the_rest,
     heartbeat_due,
     import_all,
@@ -40,14 +41,12 @@ from taggerd.errors import (
     BuildChanged,
     ConfigurationError,
     HostInUse,
-    LedgerAway,
     LedgerDamaged,
     RootInUse,
     StartError,
     StorageError,
     TaggerdError,
 )
-from taggerd.ledger import Counts
 from taggerd.logs import described, get_logger
 from taggerd.observe.observer import Observer
 from taggerd.photo import printable
@@ -125,10 +124,7 @@ class Daemon:
         """Set when the parts must end: to stop, or to start again with other settings."""
         self._next: Configuration | None = None
         self._admission = Admission()
-        self._ledger_error: Problem | None = None
-        """Why nobody can ask the ledger; None while it answers."""
-        self._counts = Counts()
-        """Of the ledger, as it said last."""
+        self._counted = Counted()
         self._refused: Problem | None = None
         """Why the new settings are not in force; None if they are."""
         self._exit_code = 0
@@ -294,7 +290,7 @@ class Daemon:
             keeping = [
                 parts.create_task(services.relay.run(ended), name="relay"),
                 parts.create_task(member.run(assigned), name="membership"),
-                parts.create_task(member.pass_on_records(services.relay.wake), name="records"),
+                parts.create_task(member.pass_on(services.relay.wake, runner.wake), name="news"),
                 parts.create_task(recover(services, runner, options), name="recovery"),
                 parts.create_task(
                     self._heartbeat(services, arrivals, runner, member, follows.hooks),
@@ -368,7 +364,7 @@ class Daemon:
         self, services: Services, arrivals: Arrivals, runner: Runner, member: Membership
     ) -> DaemonStatus:
         """Return the status of this moment. Raises StorageError."""
-        counts = await self._count_photos(services)
+        counts = await self._counted.again(services)
         shown = [
             Problem(kind="settings", subject=setting, text=f"{setting}: {text}")
             for setting, text in {
@@ -377,21 +373,11 @@ class Daemon:
             }.items()
             if text
         ]
-        outside = filter(None, [self._ledger_error, self._admission.error, self._refused, *shown])
+        outside = filter(None, [self._counted.error, self._admission.error, self._refused, *shown])
         return await status.daemon_status(
             services, arrivals, runner, member, self._started_at,
             outside=outside, before=self._live, counts=counts,
         )  # fmt: skip
-
-    async def _count_photos(self, services: Services) -> Counts:
-        """Return the counts; while the ledger's server is away, which is noted, those read last."""
-        try:
-            self._counts = await services.ledger.counts()
-        except LedgerAway as error:
-            self._ledger_error = state_problem(error, services.settings.state_directory)
-        else:
-            self._ledger_error = None
-        return self._counts
 
     async def _observe(
         self, services: Services, arrivals: Arrivals, runner: Runner, member: Membership
@@ -401,7 +387,7 @@ class Daemon:
 
         async def gather() -> Figures:
             live = await self._status(services, arrivals, runner, member)
-            return await gatherer.figures(live, self._counts, member.hosts)
+            return await gatherer.figures(live, self._counted.photos, member.hosts)
 
         with self._observer.serving(gather):
             await asyncio.Event().wait()

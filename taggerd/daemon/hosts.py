@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.ledger import Fleet, Host
+    from taggerd.ledger.fleet import Change
     from taggerd.runner.runner import Runner
     from taggerd.services import Services
     from taggerd.settings import Root, Settings
@@ -36,6 +37,8 @@ SHORTEST_SECONDS = 1.0
 SIGN_SECONDS = 1.0
 """By so much a sign of life is later that is another one: clocks of one machine, and the wait for
 an answer."""
+GAP_SECONDS = 0.2
+"""Between two wakings for what others change."""
 QUIET_SECONDS = 60.0
 """Between looks for a pause by a host that tags nothing and hears of no change."""
 
@@ -136,6 +139,7 @@ class Membership:
         if self._fleet is None:
             return
         while True:
+            told = self._held, self.elsewhere, self.trouble
             await self._fleet.changed(RENEW_SECONDS, of="fleet")
             try:
                 await self._refresh(self._fleet)
@@ -149,7 +153,8 @@ class Membership:
                 if self.trouble:
                     log.info("this host counts again", host=self._fleet.host)
                 self.trouble = ""
-            changed()
+            if told != (self._held, self.elsewhere, self.trouble):
+                changed()
             await asyncio.sleep(SHORTEST_SECONDS)
 
     def _leave_alone(self, why: str) -> None:
@@ -166,9 +171,9 @@ class Membership:
                 await self._fleet.leave()
 
     async def _refresh(self, fleet: Fleet) -> None:
-        await fleet.beat(self._facts())
+        known = await fleet.beat(self._facts())
         self._left = await self._unusable() if self._unusable else ()
-        holders = dict(await fleet.holders())
+        holders = dict(known.holders)
         for lease in self._held - set(self._wanted()):
             await fleet.let_go(lease)
             holders.pop(lease, None)
@@ -186,7 +191,7 @@ class Membership:
         for lease in self._held - held:
             log.warning("another host has taken over", duty=lease, host=holders.get(lease, ""))
         self._held, self._holders = held, holders
-        self.hosts = tuple(await fleet.hosts())
+        self.hosts = tuple(known.hosts)
 
     def _facts(self) -> HostFacts:
         return HostFacts(
@@ -229,13 +234,23 @@ class Membership:
         if self._fleet is not None:
             yield from problems_of(self.hosts)
 
-    async def pass_on_records(self, wake: Callable[[], object]) -> None:
-        """Call *wake* whenever other hosts have records for the journal that this one writes."""
-        if self._fleet is None or "journal" not in self._service.duties:
-            return
-        while True:
-            if await self._fleet.changed(QUIET_SECONDS, of="outbox"):
+    async def pass_on(self, records: Callable[[], object], photos: Callable[[], object]) -> None:
+        """Call *records* whenever other hosts have some for the journal that this one writes.
+
+        And *photos* whenever they have queued some, or given some back.
+        """
+        news: dict[str, tuple[Change, Callable[[], object]]] = {
+            "journal": ("outbox", records),
+            "tag": ("photos", photos),
+        }
+        duties = news.keys() & {*self._service.duties}
+        await asyncio.gather(*(self._pass_on(*news[duty]) for duty in duties))
+
+    async def _pass_on(self, change: Change, wake: Callable[[], object]) -> None:
+        while self._fleet is not None:
+            if await self._fleet.changed(QUIET_SECONDS, of=change):
                 wake()
+            await asyncio.sleep(GAP_SECONDS)
 
     async def idle(self, services: Services, runner: Runner, stop: asyncio.Event) -> None:
         """Take the part of the *runner*, until *stop*, on a host that does not tag."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taggerd.daemon.health import state_problem
-from taggerd.errors import StorageError, TaggerdError
+from taggerd.errors import LedgerAway, StorageError, TaggerdError
 from taggerd.lazy import import_the_rest
+from taggerd.ledger import Counts
 from taggerd.logs import described, get_logger
 from taggerd.retry import DISK
 from taggerd.runner.hold import end_long_holds
@@ -30,6 +32,8 @@ log = get_logger(__name__)
 
 RECOVER_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0
+COUNT_SECONDS = 60.0
+"""Longest time between two counts of a queue that hosts share."""
 QUIET_SECONDS = 15.0
 """Between heartbeats while nothing changes: ``taggerd status`` trusts half a minute."""
 SHARED_RECOVER_SECONDS = 15.0
@@ -60,6 +64,35 @@ class Admission:
                 self.error = None
                 admitted()
                 return
+
+
+class Counted:
+    """How many photos are in which state, as the ledger said last."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.photos = Counts()
+        self.error: Problem | None = None
+        """Why nobody can ask the ledger; None while it answers."""
+        self._when: object = None
+
+    async def again(self, services: Services) -> Counts:
+        """Return the counts; those read last while the server is away. Raises StorageError.
+
+        Where hosts share the ledger they are read once anything has changed, or a minute is over:
+        with a million photos each time costs a second.
+        """
+        ledger = services.ledger
+        when = ledger.stamp(), time.monotonic() // COUNT_SECONDS
+        if ledger.fleet is not None and when == self._when and self.error is None:
+            return self.photos
+        try:
+            self.photos, self._when = await ledger.counts(), when
+        except LedgerAway as error:
+            self.error = state_problem(error, services.settings.state_directory)
+        else:
+            self.error = None
+        return self.photos
 
 
 async def start_decoder(services: Services) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 LEASE_SECONDS = 30.0
 """How long a lease and a sign of life last."""
@@ -60,6 +60,15 @@ class Host:
     health: str
 
 
+class Known(NamedTuple):
+    """What the database knows of the hosts at one moment."""
+
+    hosts: Sequence[Host]
+    """See :meth:`Fleet.hosts`."""
+    holders: Mapping[str, str]
+    """See :meth:`Fleet.holders`."""
+
+
 class Lent(NamedTuple):
     """A record that only the host that it is lent to may write into its day files."""
 
@@ -81,8 +90,10 @@ class Fleet(Protocol):
     def host(self) -> str:
         """The name of this host."""
 
-    async def beat(self, about: HostFacts) -> None:
+    async def beat(self, about: HostFacts) -> Known:
         """Give a sign of life, and renew each lease that this program holds.
+
+        Returns what is known of all, as hosts ask for both day and night.
 
         Raises:
             HostInUse: another living host has this name.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taggerd.errors import HostInUse, StorageError
-from taggerd.ledger.fleet import LEASE_SECONDS, Host, HostFacts
+from taggerd.ledger.fleet import LEASE_SECONDS, Host, HostFacts, Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class InMemoryFleet:
         self.news: defaultdict[Change | None, asyncio.Event] = defaultdict(asyncio.Event)
         store.fleets.append(self)
 
-    async def beat(self, about: HostFacts) -> None:
+    async def beat(self, about: HostFacts) -> Known:
         """See the port."""
         now = self._store.clock()
         program, _, seen = self._store.hosts.get(self.host, (self._program, about, now))
@@ -68,6 +68,7 @@ class InMemoryFleet:
         for lease in self._store.leases.values():
             if lease.program == self._program and lease.until > now:
                 lease.until = now + LEASE_SECONDS
+        return Known(await self.hosts(), await self.holders())
 
     async def leave(self) -> None:
         """See the port."""

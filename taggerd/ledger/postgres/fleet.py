@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from taggerd.errors import HostInUse
-from taggerd.ledger.fleet import LEASE_SECONDS, Host, Lent
+from taggerd.ledger.fleet import LEASE_SECONDS, Host, Known, Lent
 from taggerd.ledger.postgres import journalled
 
 if TYPE_CHECKING:
@@ -42,10 +42,11 @@ def machine_of(directory: Path | None) -> str:
 def hosts_in(database: Database) -> list[Host]:
     """Return the hosts that were heard of, by name."""
     rows = database.rows("hosts", seconds=LEASE_SECONDS, days=KNOWN_DAYS)
-    return [
-        Host(**row | {"duties": _texts(row["duties"]), "roots": _texts(row["roots"])})
-        for row in rows
-    ]
+    return [_host(row) for row in rows]
+
+
+def _host(row: Mapping[str, Any]) -> Host:
+    return Host(**{**row, "duties": _texts(row["duties"]), "roots": _texts(row["roots"])})
 
 
 def _texts(text: str) -> tuple[str, ...]:
@@ -111,7 +112,7 @@ class PostgresFleet:
     def _tell(self, change: Change) -> None:
         self._database.rows("tell", change=change)
 
-    async def beat(self, about: HostFacts) -> None:
+    async def beat(self, about: HostFacts) -> Known:
         """See the port."""
         facts = {
             "host": self.host,
@@ -124,10 +125,14 @@ class PostgresFleet:
         }
         # The usual case is one statement: hosts say this day and night.
         again = await self._in_thread(
-            lambda: self._database.row("beat_again", **facts, seconds=LEASE_SECONDS)
+            lambda: self._database.row(
+                "beat_again", **facts, seconds=LEASE_SECONDS, days=KNOWN_DAYS
+            )
         )
-        if again is None:
-            await self._run(lambda: self._enter(facts))
+        if again is not None:
+            return Known([_host(row) for row in again["hosts"]], again["holders"])
+        await self._run(lambda: self._enter(facts))
+        return Known(await self.hosts(), await self.holders())
 
     def _enter(self, facts: Mapping[str, str | float | None]) -> None:
         """Begin to live as this host."""

@@ -238,8 +238,7 @@ class PostgresLedger(SqlLedger):
     @in_thread
     def recover(self) -> int:
         """See the port."""
-        dead = self._database.rows("dead_owners", seconds=DEAD_SECONDS)
-        if not dead and not self._database.rows("lost_owners"):
+        if self._database.one("nobody_died", seconds=DEAD_SECONDS)["so"]:
             return 0  # the usual case, which needs no transaction
         recovered = 0
         with self._database.transaction():
@@ -256,6 +255,9 @@ class PostgresLedger(SqlLedger):
     @in_thread
     def serve_notices(self) -> bool:
         """See the port."""
+        asked: dict[str, str | float] = {"owner": self._me, "seconds": DEAD_SECONDS}
+        if self._database.row("others_serve_notices", **asked) is not None:
+            return False  # the usual case, which needs no transaction
         try:
             with self._database.transaction():
                 self._database.do("silence_dead", seconds=DEAD_SECONDS)

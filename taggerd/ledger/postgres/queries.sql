@@ -456,6 +456,12 @@ SELECT owner FROM (
 ) AS holders
 WHERE owner IS NOT NULL AND owner NOT IN (SELECT owner FROM taggerd.owners);
 
+-- name: nobody_died
+SELECT NOT EXISTS (
+    SELECT FROM taggerd.owners JOIN taggerd.procrastinate_workers AS w ON w.id = worker
+    WHERE last_heartbeat < now() - make_interval(secs => CAST(:seconds AS double precision))
+) AND NOT EXISTS ({lost_owners}) AS so;
+
 -- name: bury
 -- With its row in owners.
 DELETE FROM taggerd.procrastinate_workers
@@ -484,6 +490,11 @@ WHERE notices AND worker IN (
     SELECT id FROM taggerd.procrastinate_workers
     WHERE last_heartbeat < now() - make_interval(secs => CAST(:seconds AS double precision))
 );
+
+-- name: others_serve_notices
+SELECT FROM taggerd.owners JOIN taggerd.procrastinate_workers AS w ON w.id = worker
+WHERE notices AND owner <> :owner
+    AND last_heartbeat >= now() - make_interval(secs => CAST(:seconds AS double precision));
 
 -- name: serve_notices
 UPDATE taggerd.owners SET notices = TRUE WHERE owner = :owner AND NOT EXISTS (
@@ -796,17 +807,29 @@ SELECT model, requests, prompt_tokens, completion_tokens FROM taggerd.spending W
 
 -- ── Hosts that share the ledger ────────────────────────────────────────────────────────────────────
 
+-- name: host_columns
+name, version, duties, roots, photos_an_hour, health,
+extract(epoch FROM now() - seen_at)::float8 AS seen_seconds,
+program <> '' AND seen_at >= now() - make_interval(secs => :seconds) AS alive
+
 -- name: beat_again
 WITH alive AS (
     UPDATE taggerd.hosts SET
         version = :version, duties = :duties, roots = :roots, photos_an_hour = :photos_an_hour,
         health = :health, seen_at = now()
-    WHERE name = :host AND program = :program RETURNING name
+    WHERE name = :host AND program = :program RETURNING {host_columns}
 ), renewed AS (
     UPDATE taggerd.leases SET until = now() + make_interval(secs => :seconds)
     WHERE program = :program
+), known AS (
+    SELECT * FROM alive
+    UNION ALL SELECT {host_columns} FROM taggerd.hosts
+    WHERE name <> :host AND seen_at > now() - make_interval(days => :days)
 )
-SELECT name FROM alive;
+SELECT (SELECT json_agg(known ORDER BY name) FROM known) AS hosts, coalesce(
+        (SELECT json_object_agg(name, host) FROM taggerd.leases WHERE until > now()), '{}'
+    ) AS holders
+WHERE EXISTS (SELECT FROM alive);
 
 -- name: program_of_host
 SELECT program, machine, seen_at < now() - make_interval(secs => :seconds) AS silent
@@ -826,9 +849,7 @@ ON CONFLICT (name) DO UPDATE SET
 UPDATE taggerd.hosts SET program = '', seen_at = now() WHERE name = :host AND program = :program;
 
 -- name: hosts
-SELECT name, version, duties, roots, photos_an_hour, health,
-    extract(epoch FROM now() - seen_at)::float8 AS seen_seconds,
-    program <> '' AND seen_at >= now() - make_interval(secs => :seconds) AS alive
+SELECT {host_columns}
 FROM taggerd.hosts WHERE seen_at > now() - make_interval(days => :days) ORDER BY name;
 
 -- name: hold_lease
