@@ -115,6 +115,7 @@ def test_even_a_trusted_project_gives_no_key_and_no_address(
     assert named.stderr.splitlines() == [line]
 
 
+@pytest.mark.long
 def test_a_trusted_file_that_changed_is_not_trusted(victim: Program, card: Path) -> None:
     """Trust is in the bytes that the user saw, as direnv's; the list shows the rest."""
     file = card / "pyproject.toml"

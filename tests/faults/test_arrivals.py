@@ -147,7 +147,13 @@ BURSTS = {
 }
 
 
-@pytest.mark.parametrize("burst", BURSTS.values(), ids=BURSTS)
+@pytest.mark.parametrize(
+    "burst",
+    [
+        pytest.param(burst, id=name, marks=() if name == "cp -r" else pytest.mark.long)
+        for name, burst in BURSTS.items()
+    ],
+)
 async def test_trees_that_come_at_once(root: Path, tmp_path: Path, burst: str) -> None:
     """Of 3,000 files in trees made, copied, unpacked or moved in, none is missed or doubled."""
     for folder in range(60):

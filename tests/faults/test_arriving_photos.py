@@ -36,6 +36,7 @@ def state_of(taggerd: Program) -> str:
     return str(roots[0].get("state"))
 
 
+@pytest.mark.long
 def test_a_root_deleted_renamed_and_back(taggerd: Program, inbox: Path) -> None:
     """Whatever happens to the import folder, what comes into it is tagged without a restart."""
     daemon = taggerd.start("--input-dir", inbox)
@@ -67,6 +68,7 @@ def mounted(inbox: Path) -> Iterator[Path]:
         pass
 
 
+@pytest.mark.long
 def test_a_disk_mounted_over_the_root_and_unmounted(taggerd: Program, mounted: Path) -> None:
     """A mount over the import folder is served, and so is what was below when it goes."""
     daemon = taggerd.start("--input-dir", mounted)

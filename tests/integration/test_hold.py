@@ -172,6 +172,7 @@ def test_a_photo_that_changes_is_asked_about_again(
     assert backend.photo_requests == asked + 3
 
 
+@pytest.mark.long
 def test_the_daemon_goes_on_and_writes_what_is_accepted(
     holding: Program, inbox: Path, tmp_path: Path, listener: Listener
 ) -> None:
@@ -205,10 +206,8 @@ def test_the_daemon_goes_on_and_writes_what_is_accepted(
     assert len(waiting(holding)) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("after", "written"), [("write", 2), pytest.param("drop", 0, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("after", "written"), [("write", 2), ("drop", 0)])
 def test_what_nobody_accepts_is_written_or_dropped_after_some_days(
     holding: Program, inbox: Path, after: str, written: int
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_command_that_fails_is_a_note(taggerd: Program, card: Path, tmp_path: 
     assert "exit code 4: no luck" in done.stderr
 
 
+@pytest.mark.long
 def test_a_problem_is_told_when_it_begins_and_ends(
     taggerd: Program, inbox: Path, listener: Listener
 ) -> None:

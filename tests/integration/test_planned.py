@@ -152,7 +152,7 @@ def test_on_a_terminal_somebody_is_asked(
     assert (b"tokens (" in shown) is begun
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_budget_ends_a_scan_and_holds_for_the_next_and_for_the_daemon(
     taggerd: Program, many: Path, backend: CountingBackend
 ) -> None:

@@ -38,6 +38,7 @@ def below(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.mark.long
 def test_tagged_photos_move_with_their_sidecars(
     taggerd: Program, inbox: Path, album: Path, backend: CountingBackend, listener: Listener
 ) -> None:

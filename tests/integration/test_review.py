@@ -54,8 +54,8 @@ def texts(one: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {text["field"]: (text["text"], text["whose"]) for text in one["texts"]}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["sidecar", "embed"])
 def test_an_edit_outlives_what_taggerd_does(
     taggerd: Program, card: Path, backend: CountingBackend, target: str
 ) -> None:

@@ -44,6 +44,7 @@ def keywords(program: Program, path: Path) -> list[str]:
     return [each["keyword"] for each in record["keywords"]]
 
 
+@pytest.mark.long
 def test_tags_are_embedded_after_the_fact(
     tagged: Program, backend: CountingBackend, card: Path
 ) -> None:
@@ -181,7 +182,8 @@ def test_undone_photos_stay_undone(tagged: Program, card: Path) -> None:
     assert files(card) == before
 
 
-@pytest.mark.parametrize("target", ["sidecar", pytest.param("embed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["sidecar", "embed"])
 def test_a_trial_is_not_written(
     taggerd: Program, backend: CountingBackend, card: Path, target: str
 ) -> None:

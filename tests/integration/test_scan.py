@@ -378,6 +378,7 @@ def test_a_missing_path_of_several_is_said_and_the_others_are_scanned(
     assert len(none.stderr.splitlines()) == 2
 
 
+@pytest.mark.long
 def test_a_kill_between_sidecar_and_record_loses_no_record(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:

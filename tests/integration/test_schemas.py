@@ -39,6 +39,7 @@ def check(program: Program, output: str, values: list[Any]) -> None:
         assert [error.message for error in validator.iter_errors(value)] == []
 
 
+@pytest.mark.long
 def test_the_status_of_a_service_up_down_and_in_trouble(
     taggerd: Program, card: Path, inbox: Path, backend: CountingBackend
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from support.program import Program
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_keyword_that_is_dropped_three_times_is_offered_and_taken(
     taggerd: Program, card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def other(backend: CountingBackend) -> Iterator[CountingBackend]:
     second.close()
 
 
+@pytest.mark.long
 def test_the_describer_s_words_are_never_another_model_s(
     taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
 ) -> None:
@@ -192,6 +193,7 @@ def test_no_meta_is_marked_and_never_called_tagged(taggerd: Program, card: Path)
     assert "5 answered, not written (" in shown
 
 
+@pytest.mark.long
 def test_the_describer_says_what_it_is(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:

@@ -62,6 +62,7 @@ def test_an_undo_gives_the_folder_back(
     assert tree(card).keys() == tagged.keys()
 
 
+@pytest.mark.long
 def test_a_running_daemon_leaves_what_was_undone(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:

@@ -83,6 +83,7 @@ def test_the_daemon_serves_once_there_is_a_password(
     assert WORDS not in taggerd.log()
 
 
+@pytest.mark.long
 def test_it_is_started_again_and_ends_with_the_daemon(
     taggerd: Program, inbox: Path, address: str
 ) -> None:

@@ -100,6 +100,7 @@ def test_an_answer_in_the_wrong_script_is_shown_and_not_written(program: Program
     assert not (program.home / "photos" / "a.jpg.xmp").exists()
 
 
+@pytest.mark.long
 def test_an_edited_list_counts_after_a_reload(program: Program) -> None:
     """SIGHUP reads it again; a broken one is named, and the one in force stays."""
     daemon = program.start()

@@ -8,6 +8,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from support.fuzzing import explore, nearly, runs
@@ -233,6 +234,7 @@ def test_any_reply(examples: int) -> None:
     explore(check, REPLIES, examples)
 
 
+@pytest.mark.long
 def test_towers_and_deserts() -> None:
     """What takes the square of its length, or a stack, where it is taken apart without care.
 
