@@ -8,6 +8,7 @@ import random
 import statistics
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 ROOT = Path("/srv/import")
 CLAIMS = 200
+BACKEND = "http://gpu.example.org:8000/v1"
+PROFILE = "9f86d081884c7d659a2feaa0c55ad015"
 FILLED = """
 ALTER TABLE taggerd.procrastinate_jobs DISABLE TRIGGER USER;
 INSERT INTO taggerd.folders (path)
@@ -85,7 +88,10 @@ async def _lifecycles(server: PostgresServer, count: int) -> list[Figure]:
     async def whole_attempt(claim: Claim) -> None:
         digest = chance.randbytes(32).hex()
         assert not await ledger.decoded(claim, digest)
-        said = list(answers(chance))
+        said = [
+            replace(each, backend=BACKEND, profile="default", profile_digest=PROFILE)
+            for each in answers(chance)
+        ]
         for answer in said:
             await ledger.checkpoint(claim, digest, answer)
         assert await ledger.holds(claim)
@@ -135,9 +141,9 @@ def _record(claim: Claim, digest: str, said: Sequence[Answer], chance: random.Ra
         roles={answer.role: text_of(answer) for answer in said},
         models={answer.role: answer.model for answer in said},
         inherited_from="",
-        backend="http://gpu.example.org:8000/v1",
+        backend=BACKEND,
         prompt_profile="default",
-        prompt_profile_digest="9f86d081884c7d659a2feaa0c55ad015",
+        prompt_profile_digest=PROFILE,
         metadata_written=True,
         sidecars=(str(image.with_suffix(".xmp")),),
         embedded=(),

@@ -15,6 +15,7 @@ from psycopg import sql
 from taggerd.errors import StorageError
 from taggerd.ledger.port import HERE
 from taggerd.ledger.postgres.moving import NOTE
+from taggerd.ledger.postgres.packing import PACKED, packed, unpacked
 from taggerd.ledger.rows import folder_bytes
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Table(NamedTuple):
             case "files", _ if isinstance(value, str) and column in _STAMP:
                 value = int(value)
         return value
+
+    def stored(self, values: Sequence[Any]) -> list[Any]:
+        """Return the *values* of a row as PostgreSQL takes them."""
+        found = zip(self.columns, map(storable_value, values), strict=True)
+        return [packed(str(value)) if name in PACKED else value for name, value in found]
 
     def unnamed(self, row: Sequence[Any], naming: Naming) -> list[Any]:
         """Return a row of the database's as SQLite keeps it."""
@@ -147,7 +153,8 @@ def rows_of(table: Table, connection: Connection[Any], host: str) -> Iterator[li
         names = sql.SQL(", ").join(columns)
         cursor.execute(sql.SQL("SELECT {} FROM {}").format(names, identifier(table.name)))
         for row in cursor:
-            yield [_plain(value) for value in row]
+            values = zip(table.columns, map(_plain, row), strict=True)
+            yield [unpacked(value) if name in PACKED else value for name, value in values]
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's

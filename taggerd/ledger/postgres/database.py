@@ -20,6 +20,7 @@ from psycopg.rows import tuple_row
 
 from taggerd.ledger.postgres import faults
 from taggerd.ledger.postgres.connection import connect
+from taggerd.ledger.postgres.packing import PACKED, packed, unpacked
 from taggerd.ledger.queries import named
 from taggerd.ledger.rows import PLAIN
 
@@ -358,7 +359,11 @@ class PostgresDatabase:
     def rows(self, query: str, /, **values: Value) -> list[Row]:
         """Return all rows of the named *query*."""
         with faults.mapped():
-            return self._executed(query, values).fetchall()
+            rows = self._executed(query, values).fetchall()
+        for row in rows:
+            for column in PACKED & row.keys():
+                row[column] = unpacked(row[column])
+        return rows
 
     def tuples(self, query: str, /, **values: Value) -> set[tuple[Any, ...]]:
         """Return all rows of the named *query* as plain tuples: for very many of them."""
@@ -420,6 +425,8 @@ class PostgresDatabase:
             key: storable(value) if isinstance(value, str) else value
             for key, value in values.items()
         }
+        for column in PACKED & values.keys():
+            bound[column] = packed(bound[column])
         bound["here"] = self.paths.host
         return bound if self._scope is None else bound | self._scope
 

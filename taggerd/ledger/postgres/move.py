@@ -43,7 +43,6 @@ from taggerd.ledger.postgres.copying import (
     fits,
     identifier,
     rows_of,
-    storable_value,
     tables,
 )
 from taggerd.ledger.postgres.moving import Move
@@ -179,7 +178,7 @@ def _copy_in(
         for row in source.execute(table.selection):
             values = table.named(row, naming)
             if not table.is_ours(values):
-                copy.write_row([*map(storable_value, values), *own])
+                copy.write_row([*table.stored(values), *own])
                 sent.add(values)
     if "id" in table.columns:
         connection.execute(

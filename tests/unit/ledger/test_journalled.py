@@ -12,7 +12,7 @@ from support.ledger import PostgresState
 from support.postgres import name_in
 from support.records import record_of
 
-from taggerd.ledger.postgres.journalled import packed, unpacked
+from taggerd.ledger.postgres.packing import packed, unpacked
 from taggerd.ledger.postgres.reading import SharedJournal
 from taggerd.photo import Keyword, Tags
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 KEPT = bytes.fromhex(
     "01b5965b0e82301045b7d20d48daf8a5abf0c30d805421340c69418cabf7b6f8a09487c4c8673be963ca9c33b3"
-    "30d048854e37c243802be267f5e2b9538700113280fff6099f2133bbce92e34cb7a0bc07e50fc95ca5629ae274"
-    "29d4d44d9280bfe7dca67921b8a216545679892b2c84a68d29962984bbb0932663a481107ac706e9eb166e6475"
-    "4bcc3ba3192517c4e8167b1aa8cef253c16039b57a79a72a45541827b04e44563826a346414d113b7cd2c0f01f"
-    "b258517971eeca48e777382e919036b6ac62ac2bafb284896d3b1079849d26a61bddc44370f6860719e8669255"
-    "18bd544d8416e06f107d556c9fa2ffe7a7b0be3ff2dd9e8b373ff9383fc3f8ad1f3f0257447c0dd70128033272"
-    "3ec5463bd1e7ea6fac448f5776c80b69f900"
+    "30d048854e37c243802be267f5e2b9538700113280fff6099f2133bbce92e34cb7a0bc07e50fa55ea5629ae274"
+    "29d4d44d92c036e7dca67921b8a2160e5279892b2c84a68d29962984bbb0932663a481fe7ac786d7ea169d00ab"
+    "5b62de19cd28b9d006b8c59ebeadb3fc5430385dad5ede89591115c6e9bad3aed5abc9a8511071c40e9f3430fc"
+    "872c56545e9ca933d2f91d464f245a146c59c558575e6589bec3363f9147d86962bad14d3c04676f7890816e26"
+    "5985d14bd5446878fe06d157c5f629fa7f7e0aebfb23dfedb978f3938ff3338cdffaf1237045c4d7701d803220"
+    "23e7536cb4137daefec64a74b46587bc90960f"
 )
 TAGS = Tags(
     caption="A fox crosses a gravel road between two stubble fields",

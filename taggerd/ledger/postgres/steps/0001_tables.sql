@@ -93,7 +93,7 @@ CREATE TABLE taggerd.answers (
     at        double precision NOT NULL,
     role      text NOT NULL,
     question  text NOT NULL,
-    answer    text NOT NULL,                       -- JSON
+    answer    bytea NOT NULL,                      -- JSON, compressed (../packing.py)
     PRIMARY KEY (content, role, question)
 );
 

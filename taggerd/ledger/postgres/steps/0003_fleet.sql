@@ -32,7 +32,7 @@ CREATE TABLE taggerd.agreed (
 CREATE TABLE taggerd.journalled (
     number  BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     day     TEXT NOT NULL,
-    line    BYTEA NOT NULL  -- JSON, compressed (../journalled.py)
+    line    BYTEA NOT NULL  -- JSON, compressed (../packing.py)
 );
 
 CREATE INDEX journalled_days ON taggerd.journalled (day, number);
