@@ -113,7 +113,7 @@ def _path(value: bytes) -> Path:
 
 
 def _renamed(sidecars: str | None, named: Callable[[str], str]) -> str | None:
-    """Return a photo's *sidecars* with those in other folders *named* anew."""
+    """Return a photo's *sidecars* with those in other folders as *named* says."""
     try:
         known = json.loads(sidecars or "{}")
         if not any("/" in name for name in known):
