@@ -6,10 +6,15 @@ question was asked once.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
+import subprocess
 import threading
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +22,19 @@ import psycopg
 import pytest
 from support import postgres
 from support.pooling import pooled
-from support.postgres import PORT, PostgresServer, name_in
+from support.postgres import PostgresServer, name_in
 from support.program import listening, photo, until
-from support.relays import Relay
 
-from taggerd.ledger.postgres import opening
+from taggerd.errors import LedgerAway
+from taggerd.ledger import LedgerReader
+from taggerd.ledger.postgres import administration, opening
+from taggerd.ledger.postgres.ledger import PostgresLedger
+from taggerd.ledger.postgres.move import move_out, opened
+from taggerd.ledger.postgres.naming import Naming
+from taggerd.ledger.postgres.reading import read_shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from support.program import CountingBackend, Program, Reply
 
@@ -199,20 +209,170 @@ def test_a_scan_while_the_server_is_away(work: Work) -> None:
 
 
 @pytest.mark.long
-def test_a_server_that_does_not_answer(work: Work) -> None:
+def test_a_server_that_hangs(work: Work) -> None:
     """The connection is given up after half a minute, and no watchdog restarts the daemon."""
-    relay = Relay(work.server.folder / f".s.PGSQL.{PORT}")
-    work.use(f"postgresql://taggerd@127.0.0.1:{relay.port}/{name_in(work.url)}")
     work.start()
     work.amid()
-    relay.freeze()
-    until(work.says)
-    work.arrive(LATE)
-    threading.Event().wait(60)
-    assert "a part is stuck" not in work.program.log()
-    relay.mend()
+    work.server.freeze()
+    try:
+        until(work.says)
+        work.arrive(LATE)
+        before = work.sidecars
+        told = work.program.live()["updated_at"]
+        until(lambda: work.program.live()["updated_at"] > told + 30)
+        assert "a part is stuck" not in work.program.log()
+        assert work.sidecars == before
+    finally:
+        work.server.thaw()
     work.complete()
-    relay.close()
+
+
+@pytest.mark.long
+def test_a_scan_over_a_server_that_hangs_for_a_while(work: Work) -> None:
+    """It waits, pays for nothing twice, and ends as if nothing had been."""
+    ends: list[subprocess.CompletedProcess[str]] = []
+    scan = threading.Thread(target=lambda: ends.append(work.program("scan", work.inbox)))
+    scan.start()
+    work.amid()
+    work.server.freeze()
+    threading.Event().wait(32)  # that is what is tested
+    work.server.thaw()
+    scan.join()
+    (ended,) = ends
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert work.sidecars == PHOTOS
+    assert work.backend.photo_requests == 3 * PHOTOS
+
+
+COMMANDS = {
+    ("scan",): 2,
+    ("status",): 3,
+    ("retry", "--failed"): 2,
+    ("pause",): 2,
+    ("ledger", "check"): 2,
+    ("ledger", "init", "--grant", "nobody"): 2,
+    ("ledger", "move", "--to", "embedded"): 2,
+}
+"""Exit codes of commands that no server answers."""
+
+
+@pytest.mark.long
+def test_commands_that_a_server_does_not_answer(work: Work) -> None:
+    """Each ends by itself, and says in one line what is wrong."""
+    ends: dict[tuple[str, ...], subprocess.CompletedProcess[str]] = {}
+
+    def run(command: tuple[str, ...]) -> None:
+        ends[command] = work.program(*command)
+
+    work.server.freeze()
+    try:
+        together([partial(run, command) for command in COMMANDS])
+    finally:
+        work.server.thaw()
+    for command, code in COMMANDS.items():
+        ended = ends[command]
+        text = ended.stdout + ended.stderr
+        assert ended.returncode == code, (command, text)
+        assert "the ledger's server cannot be used now" in " ".join(text.split())
+        assert "Traceback" not in text
+        assert command == ("status",) or len(text.splitlines()) == 1, text
+    assert work.backend.photo_requests == 0
+
+
+@pytest.mark.long
+def test_a_server_that_falls_silent_amid_a_statement(work: Work, tmp_path: Path) -> None:
+    """Whoever opens, reads, checks or moves a ledger gives it up, and waits for nobody for ever."""
+    ends: list[str] = []
+    naming = Naming("here", {"archive": work.inbox})
+
+    def move() -> None:
+        with opened(work.url) as connection:
+            move_out(tmp_path / "embedded", connection, naming, 0.0)
+
+    def give_up(what: Callable[[], object]) -> None:
+        with pytest.raises(LedgerAway, match="cannot be used now"):
+            what()
+        ends.append(str(what))
+
+    asking: list[Callable[[], object]] = [
+        move,
+        partial(opening.check, work.url),
+        partial(administration.about, work.url),
+        partial(read_shared, work.url, LedgerReader.counts),
+        lambda: asyncio.run(PostgresLedger.open(work.url)),
+    ]
+    address = work.server.address(name_in(work.url), role="postgres")
+    with psycopg.connect(address) as other, psycopg.connect(address, autocommit=True) as watcher:
+        other.execute("LOCK TABLE taggerd.photos, taggerd.notes")
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+        def freeze() -> None:
+            until(lambda: watcher.execute(waiting).fetchone() == (len(asking),))
+            work.server.freeze()
+
+        frozen = threading.Thread(target=freeze)
+        frozen.start()
+        try:
+            together([partial(give_up, each) for each in asking])
+        finally:
+            frozen.join()
+            work.server.thaw()
+    assert len(ends) == len(asking)
+
+
+def together(all_of: Sequence[Callable[[], object]]) -> None:
+    """Call *all_of* them at once, and wait for their ends."""
+    running = [threading.Thread(target=each) for each in all_of]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join()
+
+
+@pytest.fixture
+def small_disk(server: PostgresServer) -> Iterator[Path]:
+    """Return a file system of 48 MB, with a tablespace ``small`` in it."""
+    folder = server.folder / "small"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=1777", "taggerd-tests", str(folder)]
+    if subprocess.run(mounting, capture_output=True, check=False).returncode:
+        folder.rmdir()
+        pytest.skip("nothing can be mounted here")
+    try:
+        (folder / "space").mkdir(mode=0o700)
+        owner = (server.folder / "data").stat()
+        os.chown(folder / "space", owner.st_uid, owner.st_gid)
+        server.execute(f"CREATE TABLESPACE small LOCATION '{folder}/space'")
+        yield folder
+        server.execute("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(file: Path) -> None:
+    """Let *file* grow until its disk is full."""
+    with file.open("wb", buffering=0) as it, suppress(OSError):
+        while True:
+            it.write(bytes(1 << 16))
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_there(work: Work, small_disk: Path) -> None:
+    """All that came to an end is kept; work waits, says why, and goes on once there is room."""
+    work.server.execute(f"ALTER DATABASE {name_in(work.url)} SET TABLESPACE small")
+    work.start()
+    try:
+        work.amid()
+        ballast = small_disk / "ballast"
+        fill(ballast)
+        until(lambda: work.says("cannot write"))
+        work.arrive(LATE)
+        assert "make room there" in work.program.problem("ledger")
+        ballast.unlink()
+        work.complete()
+    finally:
+        work.program.end()
+        work.server.drop(work.url)
 
 
 LIMITS = {
@@ -251,8 +411,11 @@ def test_connections_that_are_closed_when_idle(work: Work) -> None:
     assert "work is blocked" not in work.program.log()
 
 
+POOLS = [("transaction", 5), ("transaction", 1), ("session", 5), ("session", 1)]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(("mode", "size"), [("transaction", 5), ("transaction", 1), ("session", 5)])
+@pytest.mark.parametrize(("mode", "size"), POOLS)
 def test_a_pooler(work: Work, mode: str, size: int) -> None:
     """Statements that another connection has prepared, or a pool of one, stop nothing."""
     with pooled(work.server, work.url, mode=mode, size=size) as address:

@@ -172,7 +172,7 @@ TROUBLES: dict[str, tuple[Callable[[str], str], str]] = {
     "no role": (_no_role, 'role "stranger" does not exist'),
     "away": (_away, "the ledger's server cannot be used now"),
     "no name": (_no_name, "nowhere.invalid"),
-    "nonsense": (_nonsense, "ledger.url cannot be used"),
+    "nonsense": (_nonsense, "ledger.url is not understood: postgresql://USER@"),
 }
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from taggerd.errors import StartError
 from taggerd.ledger.postgres import faults, opening
-from taggerd.ledger.postgres.connection import connect
+from taggerd.ledger.postgres.connection import connect, parameters
 from taggerd.ledger.postgres.moving import Move
 from taggerd.photo import brief
 
@@ -85,11 +84,7 @@ def shown(url: str) -> str:
     Raises:
         StartError: it is not one.
     """
-    try:
-        said = {key: str(value) for key, value in conninfo_to_dict(url).items()}
-    except psycopg.ProgrammingError as error:
-        message = f"ledger.url cannot be used: {faults.described(error)}"
-        raise StartError(message) from None
+    said = {key: str(value) for key, value in parameters(url).items()}
     user = f"{said['user']}@" if "user" in said else ""
     host = said.get("host") or said.get("hostaddr", "")
     port = f":{said['port']}" if "port" in said and "/" not in host else ""
@@ -100,7 +95,7 @@ def shown(url: str) -> str:
 
 def preparation(url: str) -> str:
     """Return the SQL that an administrator of the server runs before :func:`opening.init`."""
-    said = conninfo_to_dict(url)
+    said = parameters(url)
     role = str(said.get("user") or "taggerd")
     name = str(said.get("dbname") or role)
     quoted = [sql.Identifier(each).as_string(None) for each in (role, name)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from support.ledger import DIGEST
 
-from taggerd.ledger import Correction, Finished, Outgoing, SqliteLedger
+from taggerd.ledger import Correction, Finished, Json, Outgoing, SqliteLedger
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.move import Moved, move_in, move_out, opened
 from taggerd.ledger.postgres.naming import Naming
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAS = Naming("nas", {"archive": Path("/tank/photos")})
 STATION = Naming("station", {"archive": Path("/mnt/nas")})
 STAMP = Stamp(1000, 1_700_000_000_000_000_000, 77, 88)
-RELEASE = ["/tank/photos/a.jpg", "/tank/photos/done/a.jpg"]
+RELEASE: Json = ["/tank/photos/a.jpg", "/tank/photos/done/a.jpg"]
 
 
 async def filled(directory: Path) -> None:
@@ -36,8 +36,8 @@ async def filled(directory: Path) -> None:
     said = {"image": str(path), "files": [str(path)], "sidecars": [str(beside[1])]}
     await ledger.end(claim, Finished(DIGEST, Outgoing("1", "2025-06-30", json.dumps(said))))
     await ledger.correct([Correction(action="1", photo=path, kind="edited", field="caption")])
-    for key, value in {"arrivals.release": RELEASE, "archives in /tank/photos": {"a": 1}}.items():
-        await ledger.note(key, value, here=True)
+    await ledger.note("arrivals.release", RELEASE, here=True)
+    await ledger.note("archives in /tank/photos", {"a": 1}, here=True)
     await ledger.note("schedule", "shared")
     await ledger.close()
 
