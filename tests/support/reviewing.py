@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taggerd.catalogue import Catalogue, Entry
-    from taggerd.ledger import Ending, SqliteLedger
+    from taggerd.ledger import Ending
+    from taggerd.ledger.sql import SqlLedger
     from taggerd.review.feed import Feed
     from taggerd.settings import Settings
 
@@ -32,7 +33,7 @@ class Photos:
 
     folder: Path
     settings: Settings
-    ledger: SqliteLedger
+    ledger: SqlLedger
     catalogue: Catalogue
     feed: Feed
     written: int = field(default=0)

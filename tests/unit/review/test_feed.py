@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
-from support.records import DAY
+from support.records import DAY, record_of
+from support.reviewing import Photos
 
-from taggerd.catalogue import Group, Query, Word, key_of
+from taggerd.arrivals import work_below
+from taggerd.catalogue import Catalogue, Group, Query, Word, key_of
 from taggerd.errors import StorageError
-from taggerd.ledger import Correction, Deferred, Failed, Finished
+from taggerd.ledger import Correction, Deferred, Failed, Finished, Outgoing
 from taggerd.photo import Keyword, Tags
 from taggerd.review.feed import Feed
 from taggerd.services import make_journal
+from taggerd.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from support.reviewing import Photos
 
 NEXT_DAY = "2025-11-21"
 
@@ -283,3 +285,44 @@ async def test_states_stay_where_the_ledger_cannot_be_read(
         assert photos.catalogue.get(key_of(photos.folder / "b.jpg")) is not None
     photos.feed.news()
     assert photos.entry(path).state == "queued"
+
+
+async def test_what_another_host_did_is_known_where_they_share_a_ledger(
+    tmp_path: Path, empty_database: str
+) -> None:
+    """Its records lie in day files of its own; what is done later is heard of as well."""
+    from taggerd.ledger.postgres import opening  # noqa: PLC0415 - where a server is
+    from taggerd.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - likewise
+    from taggerd.ledger.postgres.naming import Naming  # noqa: PLC0415 - likewise
+
+    opening.init(empty_database)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    settings = Settings.model_validate(
+        {
+            "arrivals": {"roots": [{"name": "archive", "path": str(folder)}]},
+            "state_directory": str(tmp_path / "state"),
+            "ledger": {"url": empty_database},
+            "service": {"host": "here"},
+        }
+    )
+    work_below([], settings)
+    (tmp_path / "state").mkdir(mode=0o700)
+    naming = Naming("there", {"archive": folder})
+    ledger = await PostgresLedger.open(empty_database, paths=naming, host="there")
+    catalogue = Catalogue.open(tmp_path / "state")
+    photos = Photos(folder, settings, ledger, catalogue, Feed(catalogue, settings))
+    path = photos.add()
+    photos.feed.news()
+    record = record_of(1, image=path, metadata_written=True)
+    line = json.dumps(record.to_json())
+    await photos.end(path, Finished("ab" * 32, record=Outgoing(record.id, DAY, line)))
+    await ledger.delivered([each.id for each in await ledger.outbox(9)])
+    photos.feed.news()
+    assert photos.entry(path).caption.text == "Caption 1"
+    assert (photos.entry(path).day, photos.entry(path).state) == (DAY, "tagged")
+    await ledger.correct([Correction(photo=path, kind="accepted", action="x")])
+    photos.feed.news()
+    assert photos.entry(path).state == "reviewed"
+    catalogue.close()
+    await ledger.close()
