@@ -104,13 +104,14 @@ def check(load: options.Load) -> None:
     ahead = it.ahead_seconds
     clock = "like this machine's" if abs(ahead) < 1 else f"{abs(ahead):.0f} s "
     clock += "" if abs(ahead) < 1 else ("ahead" if ahead > 0 else "behind") + " of this machine's"
+    roots = [f"{printable(root)} {n} folders" for root, n in it.roots.items()]
     rows = {
         "ledger": f"{it.address}, PostgreSQL {it.server}",
         "schema": f"{it.schema}, this taggerd's is {opening.newest_version()}",
         "role": f"{it.role}, which {rights}{warning}",
         "TLS": tls,
         "clock": clock,
-        "roots": "; ".join(f"{root} {n} folders" for root, n in it.roots.items()) or "none yet",
+        "roots": "; ".join(roots) or "none yet",
         "moved": it.away,
     }
     for name, text in rows.items():

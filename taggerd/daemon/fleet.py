@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taggerd.daemon.health import Problem, described
+from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,9 +47,9 @@ def statuses_of(hosts: Iterable[Host], holders: Mapping[str, str]) -> tuple[Host
         HostStatus(
             name=host.name,
             version=host.version,
-            duties=host.duties,
-            holds=tuple(held[host.name]),
-            roots=host.roots,
+            duties=tuple(map(printable, host.duties)),
+            holds=tuple(map(printable, held[host.name])),
+            roots=tuple(map(printable, host.roots)),
             alive=host.alive,
             seen_seconds=round(host.seen_seconds, 1),
             photos_an_hour=host.photos_an_hour,
@@ -76,8 +77,9 @@ def problems_of(hosts: Sequence[Host]) -> Iterator[Problem]:
             yield Problem(kind="hosts", subject=duty, text=text)
     watched = {root for host in living if "watch" in host.duties for root in host.roots}
     for root in sorted({root for host in hosts for root in host.roots} - watched):
-        text = f"no living host watches {root}: what arrives there waits"
-        yield Problem(kind="hosts", subject=root, text=text)
+        shown = printable(root)
+        text = f"no living host watches {shown}: what arrives there waits"
+        yield Problem(kind="hosts", subject=shown, text=text)
     versions = sorted({host.version for host in living})
     if len(versions) > 1:
         named = ", ".join(f"{host.name} {host.version}" for host in living)

@@ -21,6 +21,7 @@ from taggerd.hooks.batch import Batch, folder_of
 from taggerd.hooks.delivery import Delivery
 from taggerd.hooks.problems import Problems
 from taggerd.logs import get_logger
+from taggerd.photo import printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -239,7 +240,8 @@ class Hooks:
         notices: list[Notice] = []
         batch = Batch.of(self._batch.kept())
         for each in taken:
-            record = json.loads(each.body)
+            if (record := _record_of(each)) is None:
+                continue
             moved: Mapping[str, str] = {}
             if not (record.get("error") or record.get("held")):
                 moved = await self._release(record) if self._release else {}
@@ -304,6 +306,21 @@ class Hooks:
         await self._store.notify(wanted, done=done, notes=notes)
         for notice in wanted:
             self._deliveries[notice.hook].wake()
+
+
+def _record_of(notice: Notice) -> dict[str, Any] | None:
+    """Return the record in *notice*; None if there is none.
+
+    Another host may have written it, and whoever waits for it waits for ever.
+    """
+    try:
+        said = json.loads(notice.body)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or not isinstance(said.get("id"), str):
+        log.warning("a notice of no record is left out", notice=printable(notice.id))
+        return None
+    return said
 
 
 def _new_id() -> str:

@@ -125,7 +125,7 @@ def sidecars_of(folder: Path, text: str | None, paths: Paths = PLAIN) -> dict[Pa
             folder / (paths.path(os.fsencode(name)) if "/" in name else name): str(digest)
             for name, digest in json.loads(text or "{}").items()
         }
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return {}
 
 
@@ -159,7 +159,7 @@ def answers_of(text: str | None) -> tuple[Answer, ...]:
     """Return what :func:`answers_json` was given; a damaged value is as good as none."""
     try:
         return tuple(held_of({**row, "at": 0.0}).answer for row in json.loads(text or "[]"))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return ()
 
 
@@ -174,7 +174,7 @@ def held_of(row: Mapping[str, Any]) -> Held:
         keywords = tuple(Keyword(word, score) for word, score in kept.pop("keywords", ()))
         kept.setdefault("raw", kept.get("text", ""))
         answer = Answer(role=row["role"], question=row["question"], keywords=keywords, **kept)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         message = f"not an answer: {error}"
         raise ValueError(message) from error
     return Held(answer, row["at"])

@@ -50,12 +50,17 @@ def _host(row: Mapping[str, Any]) -> Host:
 
 
 def _texts(text: str) -> tuple[str, ...]:
-    """Return a list as JSON; none if it is something else, which another host may have written."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return ()
+    found = _read(text)
     return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def _read(text: str) -> Json:
+    """Return what *text* says; None if it is no JSON, which another host may have written."""
+    try:
+        said: Json = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return said
 
 
 def holders_in(database: Database) -> dict[str, str]:
@@ -200,7 +205,7 @@ class PostgresFleet:
         def work() -> None:
             self._database.do("begin_agreement", key=key)
             row = self._database.one("agreement", key=key)
-            value, told = change(json.loads(row["value"]), row["now"])
+            value, told = change(_read(row["value"]), row["now"])
             text = json.dumps(value)
             if value is None:
                 self._database.do("end_agreement", key=key)

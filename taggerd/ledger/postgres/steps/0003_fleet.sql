@@ -2,24 +2,24 @@
 -- Every time here is the database's.
 
 CREATE TABLE taggerd.hosts (
-    name            TEXT PRIMARY KEY,
+    name            TEXT PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9._-]+$'),
     -- The owner that runs as this host; empty: it has said that it ends.
     program         TEXT NOT NULL,
     -- Which boot of which machine, and which state directory: two programs with the same cannot both live.
     machine         TEXT NOT NULL,
-    version         TEXT NOT NULL,
+    version         TEXT NOT NULL CHECK (version ~ '^[ -~]*$'),
     duties          TEXT NOT NULL,  -- JSON, like roots
     roots           TEXT NOT NULL,
-    photos_an_hour  DOUBLE PRECISION,
-    health          TEXT NOT NULL,
-    seen_at         TIMESTAMPTZ NOT NULL
+    photos_an_hour  DOUBLE PRECISION CHECK (taggerd.is_finite(photos_an_hour)),
+    health          TEXT NOT NULL CHECK (health ~ '^[ -~]*$'),
+    seen_at         TIMESTAMPTZ NOT NULL CHECK (isfinite(seen_at))
 ) WITH (fillfactor = 50);
 
 CREATE TABLE taggerd.leases (
     name     TEXT PRIMARY KEY,
     program  TEXT NOT NULL,
-    host     TEXT NOT NULL,
-    until    TIMESTAMPTZ NOT NULL
+    host     TEXT NOT NULL CHECK (host ~ '^[A-Za-z0-9._-]+$'),
+    until    TIMESTAMPTZ NOT NULL CHECK (isfinite(until))
 ) WITH (fillfactor = 50);
 
 -- What hosts agree on, as JSON: one of them at a time changes a value.
