@@ -344,6 +344,7 @@ def _exclusively(connection: Connection[Any]) -> Iterator[None]:
     names = sql.SQL(", ").join(map(identifier, (*TABLES, "owners")))
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit TO on")
+        connection.execute("SET LOCAL lock_timeout = '5s'")  # everybody else would wait behind us
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         if hosts := [str(host) for (host,) in connection.execute(opening.LIVING)]:
             message = f"the database is in use by {', '.join(hosts)}: stop taggerd there"

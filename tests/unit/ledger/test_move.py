@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 from support.ledger import DIGEST
 
+from taggerd.errors import LedgerAway
 from taggerd.ledger import Correction, Finished, Json, Outgoing, SqliteLedger
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.move import Moved, move_in, move_out, opened
@@ -119,3 +121,16 @@ async def test_what_a_host_has_begun_comes_back_to_it(tmp_path: Path, empty_data
     into(empty_database, directory, NAS)
     out_of(empty_database, directory, NAS)
     assert await seen(directory, Path("/tank/photos")) == before
+
+
+async def test_a_move_waits_for_no_backup_for_long(tmp_path: Path, empty_database: str) -> None:
+    """Whoever reads the tables for hours keeps it out; the next try finds all as it was."""
+    opening.init(empty_database)
+    directory = tmp_path / "nas"
+    await filled(directory)
+    with psycopg.connect(empty_database) as backup:
+        backup.execute(b"SELECT count(*) FROM taggerd.photos")
+        with pytest.raises(LedgerAway, match="the ledger is busy"):
+            into(empty_database, directory, NAS)
+    assert (await seen(directory, Path("/tank/photos")))["release"] == RELEASE
+    assert into(empty_database, directory, NAS).photos == 1
