@@ -54,7 +54,7 @@ from taggerd.retry import DISK
 from taggerd.runner.following import Following
 from taggerd.runner.hold import end_long_holds
 from taggerd.runner.outcome import Outcome, log_outcome
-from taggerd.runner.pause import share_hours, why_nothing_starts
+from taggerd.runner.pause import PauseWatch, share_hours
 from taggerd.runner.runner import Runner
 from taggerd.services import check_settings, open_services
 
@@ -264,7 +264,7 @@ class Daemon:
                 lambda _outcome: services.relay.wake(),
                 lambda outcome: follows.hear(outcome),  # noqa: PLW0108 - it is made below
             ],
-            pause_reason=lambda: why_nothing_starts(services),
+            pause_reason=PauseWatch(services).reason,
         )
         for root in settings.arrivals.roots:
             if warning := await asyncio.to_thread(warning_about, root.path):

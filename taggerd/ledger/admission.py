@@ -302,7 +302,13 @@ _UNWRITTEN: tuple[State, ...] = ("unwritten", "undone", "dropped")
 
 def state_of(database: Database, file: PhotoFile) -> FileState:
     """Return the state of *file*; see :meth:`taggerd.ledger.port.Ledger.file_states`."""
-    row = database.row("file_state", **database.paths.key(file.path)._asdict())
+    return state_by(
+        database, file, database.row("file_state", **database.paths.key(file.path)._asdict())
+    )
+
+
+def state_by(database: Database, file: PhotoFile, row: Row | None) -> FileState:
+    """Return the state of *file* as its *row* has it; None: there is none."""
     if row is None:
         return FileState("new")
     state: State = (

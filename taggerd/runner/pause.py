@@ -5,7 +5,9 @@ A pause is kept in the ledger: it survives a restart, and a running daemon finds
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,13 @@ from taggerd.errors import ConfigurationError
 from taggerd.settings.hours import Hours, minutes_of, spoken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taggerd.ledger import Json, Ledger, Pause
     from taggerd.services import Services
 
+LOOK_SECONDS = 2.0
+"""How long photos start on before a shared ledger is asked again whether they may."""
 _SCHEDULE = "schedule"
 """Key of the note: which windows were set last, and by which host."""
 _LENGTH = re.compile(
@@ -57,6 +63,31 @@ async def why_nothing_starts(services: Services) -> str:
     """
     reason = await pause_reason(services.ledger, services.hours, services.now())
     return reason or await services.inference.budget.reason()
+
+
+class PauseWatch:
+    """Asks for the runner why nothing starts, which asks before it claims each photo.
+
+    Where hosts share the ledger that would cost as much as a step of the photo: there it is asked
+    again after :data:`LOOK_SECONDS`, and at once while nothing starts. No claim is made in a pause.
+    """
+
+    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
+        """Ask the ledger of *services*; *clock*: monotonic, seconds."""
+        self._services = services
+        self._clock = clock
+        self._asked_at = -math.inf
+
+    async def reason(self) -> str:
+        """Return what :func:`why_nothing_starts` does. Raises StorageError."""
+        shared, now = self._services.ledger.fleet is not None, self._clock()
+        if shared and now - self._asked_at < LOOK_SECONDS:
+            return ""
+        self._asked_at = -math.inf
+        reason = await why_nothing_starts(self._services)
+        if not reason:
+            self._asked_at = now
+        return reason
 
 
 async def share_hours(services: Services) -> None:

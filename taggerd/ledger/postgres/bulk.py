@@ -15,8 +15,10 @@ from taggerd.photo import group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from taggerd.ledger.admission import Terms
+    from taggerd.ledger.port import FileState
     from taggerd.ledger.postgres.database import PostgresDatabase
     from taggerd.photo import PhotoFile
 
@@ -48,6 +50,17 @@ def admit(database: PostgresDatabase, files: Sequence[PhotoFile], terms: Terms) 
     count = _insert(database, new, terms)
     admitted = Admitted(new=count, unchanged=len(files) - count - len(left))  # named twice
     return admitted + admission.admit(database, left, terms) if left else admitted
+
+
+def states(database: PostgresDatabase, files: Sequence[PhotoFile]) -> dict[Path, FileState]:
+    """Return the states of *files*; see :meth:`taggerd.ledger.port.Ledger.file_states`."""
+    keys = [database.paths.key(file.path) for file in files]
+    rows = database.bulk("file_states", **_columns(keys, "folders", "stems", "suffixes"))
+    known = {row["number"]: row for row in rows}
+    return {
+        file.path: admission.state_by(database, file, known.get(number))
+        for number, file in enumerate(files, 1)
+    }
 
 
 def _insert(

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -117,6 +117,8 @@ class PostgresDatabase:
         self._refusal: psycopg.Error | None = None
         """Why no connection can be made, as it was first said."""
         self._next_try = 0.0
+        self.order: Literal["newest", "oldest"] = "newest"
+        """Which of the photos that it queues come first."""
         self.changes = 0
         """Counts what this program has changed."""
         self.owner = ""
@@ -143,7 +145,8 @@ class PostgresDatabase:
             connection.prepare_threshold = self._prepare_after
             connection.prepared_max = MOST_PREPARED
             connection.longest_seconds = LONGEST_SECONDS
-            connection.execute("; ".join(_SESSION).encode())
+            order = f"SET taggerd.queue_order TO {self.order}"  # for the priority of jobs
+            connection.execute("; ".join((*_SESSION, order)).encode())
             self.connected()
             if self.owner and self.number:
                 self._learn_what_is_committed(connection)
@@ -401,7 +404,7 @@ class PostgresDatabase:
         with faults.mapped():
             cursor = self._repeatably(query, statement(query), {"here": self.paths.host, **values})
             rows = cursor.fetchall() if cursor.description else []
-        self.changes += 1
+            self.changes += not (cursor.statusmessage or "").startswith("SELECT")
         return rows
 
     def _executed(self, query: str, values: Mapping[str, Value]) -> psycopg.Cursor[Row]:

@@ -203,8 +203,10 @@ class PostgresFleet:
         """See the port."""
 
         def work() -> None:
-            self._database.do("begin_agreement", key=key)
-            row = self._database.one("agreement", key=key)
+            row = self._database.row("agreement", key=key)
+            if row is None:
+                self._database.do("begin_agreement", key=key)
+                row = self._database.one("agreement", key=key)
             value, told = change(_read(row["value"]), row["now"])
             text = json.dumps(value)
             if value is None:

@@ -146,6 +146,17 @@ JOIN taggerd.files ON files.folder = folders.id AND files.stem = :stem AND suffi
 JOIN taggerd.photos ON photos.id = files.photo
 WHERE folders.path = :folder;
 
+-- name: file_states
+SELECT number, {stamp},
+    state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
+    {awaits} AS held
+FROM unnest(CAST(:folders AS bytea[]), CAST(:stems AS bytea[]), CAST(:suffixes AS bytea[]))
+    WITH ORDINALITY AS asked(folder, stem, suffix, number)
+JOIN taggerd.folders ON folders.path = asked.folder
+JOIN taggerd.files
+    ON files.folder = folders.id AND files.stem = asked.stem AND files.suffix = asked.suffix
+JOIN taggerd.photos ON photos.id = files.photo;
+
 -- name: photo_state
 photos.id AS id, folders.path AS folder, files.stem AS stem, suffix, {stamp},
     state, sidecars_failed, sidecars_written, undone, reason, since, asked_as,
@@ -329,6 +340,9 @@ ORDER BY queued_at DESC, photos.id DESC {alone};
 {candidates} AND photos.state = 'queued' AND photos.not_before > 0
     AND (CAST(:slow AS boolean) IS NULL OR photos.slow = :slow) AND {in_run} AND {is_due}
 ORDER BY not_before, photos.id {alone};
+
+-- name: any_slow
+SELECT FROM taggerd.photos WHERE state = 'queued' AND slow LIMIT 1;
 
 -- name: slow
 {candidates} AND photos.state = 'queued' AND photos.slow AND {in_run} AND {is_due}

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import procrastinate
 import pytest
@@ -112,13 +112,20 @@ async def test_a_job_follows_its_photo(ledger: PostgresLedger, state: PostgresSt
         assert list(manager.list_jobs()) == []
 
 
-async def test_later_photos_have_priority(ledger: PostgresLedger, state: PostgresState) -> None:
-    """As procrastinate orders them, the newest photo is first."""
+@pytest.mark.parametrize(("order", "first"), [("newest", "2"), ("oldest", "1")])
+async def test_procrastinate_has_the_order_of_the_queue(
+    state: PostgresState, order: Literal["newest", "oldest"], first: str
+) -> None:
+    """The photo that a claim takes first has the highest priority, also once it was put back."""
+    ledger = await state.open(order=order)
     for name in ("a.jpg", "b.jpg"):
         await ledger.admit([file(name)])
         state.now += 10
+    (claim,) = await state.claim(ledger, 1)
+    assert str(claim.id) == first
+    await ledger.end(claim, Deferred("away"))
     rows = ask(state, "SELECT args->>'photo' FROM taggerd.procrastinate_fetch_job_v2(NULL, NULL)")
-    assert rows == [("2",)]
+    assert rows == [(first,)]
 
 
 async def test_photos_of_one_sidecar_are_worked_on_one_after_the_other(

@@ -14,7 +14,14 @@ from taggerd.errors import ConfigurationError
 from taggerd.ledger import Pause, SqliteLedger
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.ledger import PostgresLedger
-from taggerd.runner.pause import end_of_pause, pause_reason, share_hours, why_nothing_starts
+from taggerd.runner.pause import (
+    LOOK_SECONDS,
+    PauseWatch,
+    end_of_pause,
+    pause_reason,
+    share_hours,
+    why_nothing_starts,
+)
 from taggerd.settings import Settings
 from taggerd.settings.hours import Hours
 from taggerd.testing import InMemoryLedger, InMemoryStore, stand_in_services
@@ -139,6 +146,25 @@ async def test_hosts_that_share_a_ledger_keep_to_one_schedule(tmp_path: Path) ->
         await started(stack, "desk")
         await share_hours(first)
         assert await why_nothing_starts(first) == ""
+
+
+async def test_a_shared_ledger_is_not_asked_before_each_photo(tmp_path: Path) -> None:
+    """For two seconds photos start on; a pause is looked at each time until it is over."""
+    settings = Settings.model_validate(
+        {"state_directory": tmp_path, "backend": {"base_url": "builtin:"}}
+    )
+    now = [0.0]
+    for fleet, at_once in ((InMemoryFleet(FleetStore(), "nas"), False), (None, True)):
+        ledger = InMemoryLedger(fleet=fleet)
+        async with stand_in_services(settings, ledger, now=lambda: NOON) as services:
+            watch = PauseWatch(services, clock=lambda: now[0])
+            assert await watch.reason() == ""
+            await ledger.pause(Pause("training", NOON.timestamp(), None))
+            assert bool(await watch.reason()) is at_once
+            now[0] += LOOK_SECONDS
+            assert "training" in await watch.reason()
+            await ledger.pause(None)
+            assert await watch.reason() == ""
 
 
 async def test_a_pause_ends_for_all_hosts_at_once(postgres_server: PostgresServer) -> None:

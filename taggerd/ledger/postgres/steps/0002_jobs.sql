@@ -39,10 +39,12 @@ CREATE FUNCTION taggerd.queue_of(path bytea) RETURNS text LANGUAGE sql IMMUTABLE
     END
 $$;
 
--- Later arrivals come first in procrastinate's order: seconds since 2020, which fit until 2088.
+-- In procrastinate's order photos come as queue.order has it where the program runs that changes them
+-- last: later arrivals first, or earlier ones. Seconds since 2020, which fit until 2088.
 CREATE FUNCTION taggerd.job_priority(queued_at double precision) RETURNS integer
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT greatest(-2147483647, least(2147483647, floor(queued_at - 1577836800)))::integer
+LANGUAGE sql STABLE AS $$
+    SELECT CASE current_setting('taggerd.queue_order', TRUE) WHEN 'oldest' THEN -1 ELSE 1 END
+        * greatest(-2147483647, least(2147483647, floor(queued_at - 1577836800)))::integer
 $$;
 
 CREATE FUNCTION taggerd.job_schedule(not_before double precision) RETURNS timestamptz
