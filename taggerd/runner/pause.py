@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from taggerd.ledger import Json, Ledger, Pause
     from taggerd.services import Services
 
-LOOK_SECONDS = 2.0
+ASK_SECONDS = 2.0
 """How long photos start on before a shared ledger is asked again whether they may."""
 _SCHEDULE = "schedule"
 """Key of the note: which windows were set last, and by which host."""
@@ -69,7 +69,7 @@ class PauseWatch:
     """Asks for the runner why nothing starts, which asks before it claims each photo.
 
     Where hosts share the ledger that would cost as much as a step of the photo: there it is asked
-    again after :data:`LOOK_SECONDS`, and at once while nothing starts. No claim is made in a pause.
+    again after :data:`ASK_SECONDS`, and at once while nothing starts. No claim is made in a pause.
     """
 
     def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
@@ -81,7 +81,7 @@ class PauseWatch:
     async def reason(self) -> str:
         """Return what :func:`why_nothing_starts` does. Raises StorageError."""
         shared, now = self._services.ledger.fleet is not None, self._clock()
-        if shared and now - self._asked_at < LOOK_SECONDS:
+        if shared and now - self._asked_at < ASK_SECONDS:
             return ""
         self._asked_at = -math.inf
         reason = await why_nothing_starts(self._services)

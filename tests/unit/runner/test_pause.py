@@ -15,7 +15,7 @@ from taggerd.ledger import Pause, SqliteLedger
 from taggerd.ledger.postgres import opening
 from taggerd.ledger.postgres.ledger import PostgresLedger
 from taggerd.runner.pause import (
-    LOOK_SECONDS,
+    ASK_SECONDS,
     PauseWatch,
     end_of_pause,
     pause_reason,
@@ -161,7 +161,7 @@ async def test_a_shared_ledger_is_not_asked_before_each_photo(tmp_path: Path) ->
             assert await watch.reason() == ""
             await ledger.pause(Pause("training", NOON.timestamp(), None))
             assert bool(await watch.reason()) is at_once
-            now[0] += LOOK_SECONDS
+            now[0] += ASK_SECONDS
             assert "training" in await watch.reason()
             await ledger.pause(None)
             assert await watch.reason() == ""
