@@ -33,7 +33,7 @@ from taggerd.photo import Photo, group
 from taggerd.retry import MOST_CRASHES, SLOW_ATTEMPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from taggerd.ledger.port import Ending
     from taggerd.ledger.queries import Database, Row, Value
@@ -245,6 +245,13 @@ def end_all(database: Database, owner: str, *, now: float, crashed: bool) -> int
     database.do("drop_requests", owner=owner)
     database.do("end_lending", owner=owner, crashed=int(crashed))
     return len(rows)
+
+
+def put_back_unseen(database: Database, owner: str, seen: Container[str], now: float) -> None:
+    """End the claims of *owner* whose tokens nobody has *seen*: the answer was lost on the way."""
+    for row in database.rows("claims_of", owner=owner):
+        if row["token"] not in seen:
+            _put_back(database, row["photo"], row["token"], now=now)
 
 
 def _finish(database: Database, claim: Claim, ending: Finished, now: float) -> bool:

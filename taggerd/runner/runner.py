@@ -254,22 +254,26 @@ class Runner:
         ledger, run, now = self._services.ledger, self._options.run, self._now()
         claims: list[Claim] = []
         slow = None if self._slow is None else False
-        for photo in self._blocked.due() if most else ():
-            ignore = self._options.within is None
-            tried = await ledger.claim(
-                1, run=run, within=(photo,), now=now, ignore_pause=ignore, slow=slow
-            )
-            if not tried:
-                self._blocked.release(photo)  # it went, or another takes it: the next finds out
-            claims += tried
-            slow = False if any(claim.slow for claim in tried) else slow
-        if not self._blocked.all_blocked:
-            within = self._blocked.open
-            if len(claims) < most:
-                free = most - len(claims)
-                claims += await ledger.claim(free, run=run, within=within, now=now, slow=False)
-            if slow is None:
-                claims += await ledger.claim(1, run=run, within=within, now=now, slow=True)
+        try:
+            for photo in self._blocked.due() if most else ():
+                ignore = self._options.within is None
+                tried = await ledger.claim(
+                    1, run=run, within=(photo,), now=now, ignore_pause=ignore, slow=slow
+                )
+                if not tried:
+                    self._blocked.release(photo)  # it went, or another takes it: the next finds out
+                claims += tried
+                slow = False if any(claim.slow for claim in tried) else slow
+            if not self._blocked.all_blocked:
+                within = self._blocked.open
+                if len(claims) < most:
+                    free = most - len(claims)
+                    claims += await ledger.claim(free, run=run, within=within, now=now, slow=False)
+                if slow is None:
+                    claims += await ledger.claim(1, run=run, within=within, now=now, slow=True)
+        except StorageError:
+            if not claims:  # while this program lives, nobody else gets those that it has
+                raise
         return claims
 
     def _candidate(self, claim: Claim) -> Candidate | None:

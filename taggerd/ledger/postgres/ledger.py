@@ -86,6 +86,9 @@ class PostgresLedger(SqlLedger):
         self._flushing = asyncio.Lock()
         self._next_flush: asyncio.Task[None] | None = None
         self._trees: Trees | None = None
+        self._claiming = asyncio.Lock()
+        self._unseen = False
+        """Whether a claim may have taken photos without telling us."""
         database.connected = self._presence.connected
         database.owner, database.order = self._me, order
         self._doubts = Doubts(database)
@@ -341,12 +344,22 @@ class PostgresLedger(SqlLedger):
         if slow and not await self._any_slow():
             return []  # the usual case, which needs no transaction
         within = await self._reachable(within)
-        tokens = self._presence.claims
-        claimed = await super().claim(
-            limit, within=within, run=run, now=now, ignore_pause=ignore_pause, slow=slow
-        )
-        tokens.update(each.token for each in claimed)
+        async with self._claiming:
+            if self._unseen:
+                await self._put_back_unseen()
+            tokens, self._unseen = self._presence.claims, True
+            claimed = await super().claim(
+                limit, within=within, run=run, now=now, ignore_pause=ignore_pause, slow=slow
+            )
+            tokens.update(each.token for each in claimed)
+            self._unseen = False
         return claimed
+
+    @in_thread
+    def _put_back_unseen(self) -> None:
+        with self._database.transaction():
+            seen, now = self._presence.claims, self._clock()
+            claims.put_back_unseen(self._database, self._me, seen, now)
 
     @in_thread
     def _any_slow(self) -> bool:

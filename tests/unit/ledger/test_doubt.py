@@ -180,6 +180,25 @@ async def test_spending_that_nobody_was_told_of_counts_once(
     assert await ledger.spent("today") == {"m": again}
 
 
+async def test_what_a_claim_took_that_nobody_was_told_of_is_put_back(
+    state: PostgresState, cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the program lives nobody else gets it; it is claimed again, and costs no attempt."""
+    monkeypatch.setattr(database, "DOUBT_SECONDS", 0.3)
+    monkeypatch.setattr(database, "REST_SECONDS", 0.0)
+    ledger = await open_through(cut, state)
+    await ledger.admit([file()])
+    cut.goes_away, cut.behind = True, b"COMMIT"
+    with pytest.raises(LedgerAway):
+        await state.claim(ledger)
+    assert cut.cuts == 1
+    cut.away = False
+    claim = await state.claim_one(ledger)
+    assert claim.attempt == 1
+    assert await state.claim(ledger) == []
+    assert await ledger.end(claim, Finished(DIGEST))
+
+
 async def test_what_a_crash_of_the_server_undid_is_done_again(state: PostgresState) -> None:
     """It counts as not done, also if the server is back before anybody waits for its disk."""
     ledger = await state.open()

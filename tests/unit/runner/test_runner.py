@@ -450,6 +450,38 @@ async def test_an_end_that_the_full_disk_did_not_take_is_not_forgotten(site: Sit
     assert path.with_name("a.jpg.xmp").exists()
 
 
+class AwayForSlowPhotos(InMemoryLedger):
+    """A ledger that goes away behind the claim of a photo, before that of a slow one, once."""
+
+    away = True
+
+    async def claim(
+        self,
+        limit: int,
+        *,
+        slow: bool | None = None,
+        **options: Any,  # noqa: ANN401 - the port's
+    ) -> list[Claim]:
+        """Claim photos, but for the first time no slow ones."""
+        if slow and self.away:
+            self.away = False
+            message = "the server is away"
+            raise StorageError(message)
+        return await super().claim(limit, slow=slow, **options)
+
+
+async def test_what_is_claimed_when_the_ledger_goes_away_is_worked_on(site: Site) -> None:
+    """Nobody else would get it while this program lives."""
+    site.ledger = AwayForSlowPhotos()
+    await site.arrive("a.jpg")
+    heard = Heard()
+    async with site.services() as services:
+        work = runner(services, site, heard).work(drain_seconds=0)
+        await asyncio.wait_for(work, 180)
+    assert heard.kinds == {"tagged": 1}
+    assert (await site.ledger.counts()).recorded == 1
+
+
 async def test_a_photo_asked_about_again_waits_for_the_run_that_may_replace_its_words(
     site: Site,
 ) -> None:
