@@ -175,7 +175,7 @@ def move(
             moved = move_in(directory, connection, naming, shown, time.time())
         where = f"{shown}: now set ledger.url; the old file is {moved.kept}"
     else:
-        message = f"--to {to}: must be embedded, or begin with postgresql://"
+        message = "--to must be embedded, or begin with postgresql://"  # it may hold a password
         raise ConfigurationError(message)
     typer.echo(f"{moved.photos} photos and {moved.answers} answers are in {where}")
 

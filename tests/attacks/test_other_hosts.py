@@ -91,9 +91,9 @@ def test_a_stamp_that_no_file_has_is_not_kept(session: psycopg.Connection[Any], 
     query = (
         "INSERT INTO files VALUES (1, 1, NULL, %s::numeric, %s::numeric, %s::numeric, 1, 'a', 'b')"
     )
-    for place in range(3):
+    for index in range(3):
         values = ["1", "1", "1"]
-        values[place] = STAMPS[kind]
+        values[index] = STAMPS[kind]
         with pytest.raises(psycopg.errors.CheckViolation):
             session.execute(query, values)
     session.close()

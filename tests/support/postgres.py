@@ -82,6 +82,8 @@ class PostgresServer:
             self._initialise()
             self.start()
             self.execute(f"CREATE ROLE {ROLE} LOGIN")
+            # Its name is that of our schema, which would otherwise be searched for it alone.
+            self.execute(f"ALTER ROLE {ROLE} SET search_path TO public")
         except BaseException:
             self.close()
             raise

@@ -46,6 +46,7 @@ SELECT current_user AS role,
             AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')
         )) AS lacking
 """
+_ROLE = b"SELECT FROM pg_roles WHERE rolname = %s"
 _CLOCK = b"SELECT extract(epoch FROM clock_timestamp())::float8 AS now"
 _TLS = b"SELECT version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl"
 _ROOTS = rb"""
@@ -135,6 +136,12 @@ def grant(url: str, role: str) -> None:
         rights = _one(connection, _RIGHTS)
         if not rights["owns"]:  # it would be a warning, which nobody sees
             message = f"{rights['role']} does not own the schema taggerd, and cannot grant its use"
+            raise StartError(message)
+        if connection.execute(_ROLE, [role]).fetchone() is None:
+            message = (
+                f"there is no role {brief(role, 63)} to grant anything to: CREATE ROLE "
+                f"{sql.Identifier(role).as_string(None)} LOGIN PASSWORD '…';"
+            )
             raise StartError(message)
         for statement in _GRANTS:
             connection.execute(sql.SQL(statement).format(**names))

@@ -279,7 +279,7 @@ def _copy_out(
 
 def _refuse_strangers(connection: Connection[Any], naming: Naming) -> None:
     """Refuse a database with photos in folders that have no path on this host."""
-    rows = connection.execute("SELECT path FROM folders").fetchall()
+    rows = connection.execute("SELECT path FROM taggerd.folders").fetchall()
     paths = [bytes(path) for (path,) in rows]
     strangers = [path for path in paths if not naming.is_here(path)]
     if strangers:
