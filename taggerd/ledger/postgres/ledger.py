@@ -195,16 +195,19 @@ class PostgresLedger(SqlLedger):
         return at - self._presence.ahead
 
     async def _on_disk(self) -> None:
-        # One that waits may have begun before the last commit.
-        if self._next_flush is None:
+        # One that has begun may have begun before the last commit.
+        if self._next_flush is None or self._next_flush.done():
             self._next_flush = asyncio.create_task(self._flushed())
         await asyncio.shield(self._next_flush)
 
     async def _flushed(self) -> None:
         async with self._flushing:
-            self._next_flush = None
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._doubts.flush)
+            await loop.run_in_executor(self._thread, self._flush)
+
+    def _flush(self) -> None:
+        self._next_flush = None  # not before: what is ahead of us in this thread is flushed as well
+        self._doubts.flush()
 
     def stamp(self) -> object:
         """See the port."""

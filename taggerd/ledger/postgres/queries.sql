@@ -210,11 +210,24 @@ SELECT nextval(pg_get_serial_sequence('taggerd.photos', 'id')) AS id
 FROM generate_series(1, CAST(:count AS integer));
 
 -- name: new_photos
+-- With their jobs, as the trigger photo_arrives makes one.
+WITH new AS MATERIALIZED (
+    SELECT new.*, taggerd.queue_of(folders.path) AS queue
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:folders AS bigint[]), CAST(:stems AS bytea[]))
+        WITH ORDINALITY AS new(id, folder, stem, number)
+    JOIN taggerd.folders ON folders.id = new.folder
+), jobs AS (
+    INSERT INTO taggerd.procrastinate_jobs
+        (queue_name, task_name, priority, lock, queueing_lock, args)
+    SELECT queue, 'tag', taggerd.job_priority(:now), taggerd.job_lock(folder, stem),
+        'photo:' || id, jsonb_build_object('photo', id)
+    FROM new ORDER BY number
+    RETURNING id, CAST(args->>'photo' AS bigint) AS photo
+)
 INSERT INTO taggerd.photos
-    (id, folder, stem, state, since, queued_at, asked_again_since, run, run_owner)
-SELECT id, folder, stem, 'queued', :now, :now, :asked_again_since, :run, :run_owner
-FROM unnest(CAST(:ids AS bigint[]), CAST(:folders AS bigint[]), CAST(:stems AS bytea[]))
-    WITH ORDINALITY AS new(id, folder, stem, number)
+    (id, folder, stem, state, since, queued_at, asked_again_since, run, run_owner, queue, job)
+SELECT new.id, folder, stem, 'queued', :now, :now, :asked_again_since, :run, :run_owner, queue, jobs.id
+FROM new JOIN jobs ON jobs.photo = new.id
 ORDER BY number;
 
 -- name: new_files

@@ -321,3 +321,22 @@ async def test_whatever_programs_do_at_once_each_photo_ends_once(state: Postgres
     assert len(lines) == PHOTOS
     assert jobs(state) == {}
     assert (await owners[0].counts()).recorded == PHOTOS
+
+
+async def test_photos_that_come_together_have_the_jobs_of_single_ones(
+    ledger: PostgresLedger, state: PostgresState
+) -> None:
+    """A thousand photos and their jobs are made in one statement, one photo's by a trigger."""
+    await ledger.admit([file("first.JPG")])
+    await ledger.admit([file(f"IMG_{number}.JPG") for number in range(20)])
+    found = ask(
+        state,
+        "SELECT photos.queue, queue_name, task_name, scheduled_at, status, worker_id, "
+        "priority = taggerd.job_priority(queued_at), lock = taggerd.job_lock(folder, stem), "
+        "queueing_lock = 'photo:' || photos.id, args = jsonb_build_object('photo', photos.id), "
+        "(SELECT array_agg(type) FROM taggerd.procrastinate_events WHERE job_id = jobs.id), "
+        "count(*) FROM taggerd.photos JOIN taggerd.procrastinate_jobs AS jobs ON jobs.id = job "
+        "GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
+    )
+    ((*_, count),) = found
+    assert count == 21

@@ -64,6 +64,9 @@ DECLARE
     END;
 BEGIN
     IF TG_OP = 'INSERT' THEN
+        IF NEW.job IS NOT NULL THEN
+            RETURN NEW;  -- one of many, whose jobs were made together: see the query new_photos
+        END IF;
         NEW.queue := (SELECT taggerd.queue_of(path) FROM taggerd.folders WHERE id = NEW.folder);
     ELSIF NEW.folder <> OLD.folder THEN
         NEW.queue := (SELECT taggerd.queue_of(path) FROM taggerd.folders WHERE id = NEW.folder);
