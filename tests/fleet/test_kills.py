@@ -79,6 +79,7 @@ def test_another_host_takes_over_what_one_alone_does(archive: Archive, lease: st
     holder = until(lambda: archive.holders().get(lease))
     archive.fill(4)
     archive.finish(LONG_SECONDS)
+    archive.settle()  # what it had begun to journal would wait for it
     archive.hosts[holder].kill()
     archive.fill(4, "later")
     (other,) = {host.name for host in hosts} - {holder}

@@ -63,6 +63,14 @@ _NOTHING_LEFT = (
     b"SELECT count(*) FROM outbox",
     b"SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
 )
+_UNDELIVERED = b"SELECT count(*) FROM taggerd.outbox"
+_LEFT = (
+    b"SELECT to_jsonb(photos) FROM taggerd.photos WHERE state <> 'recorded' LIMIT 10",
+    b"SELECT to_jsonb(jobs) FROM taggerd.procrastinate_jobs AS jobs LIMIT 10",
+    b"SELECT to_jsonb(outbox) - 'line' FROM taggerd.outbox LIMIT 10",
+    b"SELECT to_jsonb(owners) FROM taggerd.owners",
+    b"SELECT to_jsonb(hosts) FROM taggerd.hosts",
+)
 _HOLDERS = b"SELECT name, host FROM taggerd.leases WHERE until > now()"
 _MOUNTS = 'while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
 
@@ -337,10 +345,18 @@ class Archive:
             sys.stdout.write(self.told())
             raise
 
+    def settle(self) -> None:
+        """Wait until the database knows of every record that is in a day file."""
+        with psycopg.connect(self.url, autocommit=True) as session:
+            until(lambda: session.execute(_UNDELIVERED).fetchone() == (0,))
+
     def told(self) -> str:
         """Return the end of what each host logged, and how far they are."""
         logs = (f"── {host.name} ──\n{host.log()[-20_000:]}" for host in self.hosts.values())
-        return f"{len(self.records())} of {len(self._photos)} records\n" + "\n".join(logs)
+        with psycopg.connect(self.url) as session:
+            left = [row for what in _LEFT for row in session.execute(what).fetchall()]
+        done = f"{len(self.records())} of {len(self._photos)} records; unfinished: {left}\n"
+        return done + "\n".join(logs)
 
     def end(self) -> None:
         """Kill whatever runs."""
