@@ -289,7 +289,7 @@ def test_a_server_that_falls_silent_amid_a_statement(work: Work, tmp_path: Path)
         with opened(work.url) as connection:
             move_out(tmp_path / "embedded", connection, naming, 0.0)
 
-    def give_up(what: Callable[[], object]) -> None:
+    def refused(what: Callable[[], object]) -> None:
         with pytest.raises(LedgerAway, match="cannot be used now"):
             what()
         ends.append(str(what))
@@ -313,7 +313,7 @@ def test_a_server_that_falls_silent_amid_a_statement(work: Work, tmp_path: Path)
         frozen = threading.Thread(target=freeze)
         frozen.start()
         try:
-            together([partial(give_up, each) for each in asking])
+            together([partial(refused, each) for each in asking])
         finally:
             frozen.join()
             work.server.thaw()

@@ -37,7 +37,7 @@ _SETTINGS = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }
-_ROOM = 4 << 30
+_MEMORY_BYTES = 4 << 30
 """Bytes that the servers of all test processes may need."""
 _FORGETFUL = {"fsync": "off", "full_page_writes": "off"}
 """Unless what a power cut does is what is tested: a crash of the server alone loses nothing."""
@@ -231,7 +231,11 @@ def _home(*, durable: bool) -> Path:
     """
     memory = Path("/dev/shm")  # noqa: S108 - a folder of our own below it
     with suppress(OSError):
-        if not durable and shutil.disk_usage(memory).free >= _ROOM and os.access(memory, os.W_OK):
+        if (
+            not durable
+            and shutil.disk_usage(memory).free >= _MEMORY_BYTES
+            and os.access(memory, os.W_OK)
+        ):
             return memory
     return Path("/tmp")  # noqa: S108
 

@@ -55,7 +55,7 @@ class Doubts:
         self._unflushed: list[Done] = []
         self._untold: list[Done] = []
         self._taken_back: tuple[int, list[Done]] = 0, []
-        """A transaction that takes spending back, if nobody knows whether it was committed."""
+        """A transaction that undoes spending, if nobody knows whether it was committed."""
 
     def done(self, work: Callable[[], object], result: object) -> None:
         """Note that *work* was committed by the last transaction, with *result*."""
@@ -93,14 +93,14 @@ class Doubts:
             self._untold = [done for done in self._untold if done not in taken_back]
         self._taken_back = 0, []
         happened = [done for done in self._untold if not self._database.is_undone(done.number)]
-        self._take_back([done for done in happened if done.spent])
+        self._undo_spending([done for done in happened if done.spent])
         call = _call(work)
         found = next((d for d in happened if not d.spent and (d.name, d.arguments) == call), None)
         self._untold = [d for d in happened if d is not found and not d.spent][-_KEPT:]
         return None if found is None or found.name == "_keep" else found
 
-    def _take_back(self, all_done: list[Done]) -> None:
-        """Take back what they have added to the spending: all of it, or nothing."""
+    def _undo_spending(self, all_done: list[Done]) -> None:
+        """Undo what they have added to the spending: all of it, or nothing."""
         if not all_done:
             return
         try:

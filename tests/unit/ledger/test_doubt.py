@@ -165,7 +165,7 @@ async def test_a_statement_by_itself_is_not_repeated_if_that_does_harm(
 async def test_spending_that_nobody_was_told_of_counts_once(
     state: PostgresState, cut: Cut, monkeypatch: pytest.MonkeyPatch, again: Usage
 ) -> None:
-    """It is taken back before it is added again, by itself or with more; once, whatever is lost."""
+    """It is undone before it is added again, by itself or with more; once, whatever is lost."""
     monkeypatch.setattr(database, "DOUBT_SECONDS", 0.3)
     monkeypatch.setattr(database, "REST_SECONDS", 0.0)
     ledger = await open_through(cut, state)
