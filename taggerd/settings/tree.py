@@ -201,7 +201,11 @@ class Journal(Section):
         None, description="Folder; default: outputs/ in the state directory."
     )
     retention_days: int = Field(
-        0, ge=0, le=36500, description="Delete day files older than this; 0: never."
+        0,
+        ge=0,
+        le=36500,
+        description="Delete day files older than this, and their records in a shared ledger; "
+        "0: never.",
     )
     compress_after_days: int = Field(
         0, ge=0, le=36500, description="Compress JSONL day files older than this; 0: never."
