@@ -127,14 +127,15 @@ async def test_work_goes_on_whatever_stands_in_texts(
     """Notes, agreements and answers that cannot be read are as good as none."""
     file = PhotoFile(Path("/srv/a.jpg"), Stamp(1, 2, 3, 4))
     await ledger.admit([file])
-    session.execute("INSERT INTO notes VALUES ('schedule', %s), ('here @here', 'x')", [BOMB])
+    notes = "INSERT INTO notes VALUES ('schedule', %s), ('archives in / @here', 'x')"
+    session.execute(notes, [BOMB])
     session.execute("INSERT INTO agreed VALUES ('endpoint x', %s)", [BOMB])
     session.execute("INSERT INTO contents (digest) VALUES (%s)", [bytes.fromhex("ab" * 32)])
     answer = "INSERT INTO answers SELECT id, 0, 'caption', 'q', %s FROM contents"
     session.execute(answer, [BOMB])
     session.execute("UPDATE photos SET sidecars = %s", [BOMB])
     assert await ledger.recall("schedule") is None
-    assert await ledger.recall("here", here=True) is None
+    assert await ledger.recall("archives in /", here=True) is None
     heard: list[Json] = []
 
     def hear(kept: Json, _now: float) -> tuple[Json, bool]:

@@ -204,6 +204,7 @@ def test_a_photo_that_the_backend_always_fails_over_does_not_hold_up_the_others(
     assert not poison.with_name("poison.jpg.xmp").exists()
 
 
+@pytest.mark.long
 def test_a_backend_that_fails_over_every_photo_costs_no_photo_anything(
     taggerd: Program, inbox: Path, card: Path, backend: CountingBackend
 ) -> None:

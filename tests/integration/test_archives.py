@@ -72,6 +72,7 @@ def test_it_is_left_alone_unless_that_is_wanted(taggerd: Program, card: Path, in
     assert list(inbox.iterdir()) == [archive]
 
 
+@pytest.mark.long
 def test_what_was_unpacked_and_deleted_does_not_come_back(
     unpacking: Program, card: Path, inbox: Path
 ) -> None:

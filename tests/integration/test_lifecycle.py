@@ -67,6 +67,7 @@ def test_an_upgrade_under_a_running_daemon_costs_no_photo_an_attempt(
     assert not any(record["error"] for record in taggerd.records())
 
 
+@pytest.mark.long
 def test_a_photo_in_flight_at_an_upgrade_is_ended_by_the_living_workers(
     taggerd: Program, inbox: Path, installed: Path, backend: CountingBackend
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_read_only_state_at_start_is_waited_for(taggerd: Program, inbox: Path)
         subprocess.run(["umount", taggerd.state], check=True)
 
 
+@pytest.mark.long
 def test_an_import_folder_that_the_sandbox_shuts_is_told_at_the_start(
     taggerd: Program, inbox: Path
 ) -> None:
