@@ -94,6 +94,11 @@ class SqlNotes(ABC):
         return lines
 
     @in_thread
+    def all_delivered(self) -> bool:
+        """See the port."""
+        return bool(self._database.one("all_delivered")["so"])
+
+    @in_thread
     def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
         """See the port."""
         with self._database.transaction():

@@ -456,6 +456,9 @@ class Ledger(Protocol):
         :meth:`delivered`, so that two programs never both write it.
         """
 
+    async def all_delivered(self) -> bool:
+        """Say whether no line of the journal waits, whoever it is lent to. Lends none."""
+
     async def delivered(self, ids: Iterable[str], notices: Iterable[Notice] = ()) -> None:
         """Remove lines that are safely in the journal, and keep *notices* of them in one step."""
 

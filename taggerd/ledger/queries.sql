@@ -383,6 +383,9 @@ ON CONFLICT DO NOTHING;
 SELECT record, day, line, stream FROM outbox
 WHERE stream = :stream AND (owner IS NULL OR owner = :owner) ORDER BY id LIMIT :limit;
 
+-- name: all_delivered
+SELECT NOT EXISTS (SELECT 1 FROM outbox WHERE stream = '') AS so;
+
 -- name: lend
 UPDATE outbox SET owner = :owner WHERE record = :record;
 

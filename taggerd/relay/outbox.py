@@ -132,12 +132,16 @@ class OutboxRelay:
             while lent := await self._lease.lent():
                 await self._deliver([Outgoing(line.id, line.day, line.line) for line in lent])
             self._begun = False
-        while await self._writes() and (lines := await self._ledger.outbox(BATCH)):
-            self._begun = True
-            if self._late():
+        while await self._writes():
+            self._begun = True  # before: what does not reach us may be lent to us all the same
+            lines = await self._ledger.outbox(BATCH)
+            if lines and self._late():
                 continue  # another program may have them by now
-            await self._deliver(lines)
+            if lines:
+                await self._deliver(lines)
             self._begun = False
+            if not lines:
+                return
 
     async def _deliver(self, lines: Sequence[Outgoing]) -> None:
         """Deliver these *lines*; errors as :meth:`deliver`."""

@@ -21,7 +21,7 @@ class Following:
 
         async def queue_is_empty() -> bool:
             waiting = await services.ledger.waiting(options.within, options.run)
-            return waiting.nothing_left and not await services.ledger.outbox(1)
+            return waiting.nothing_left and await services.ledger.all_delivered()
 
         self._releases = Releases(services)
         wanted = services.settings.arrivals.release_to is not None

@@ -631,6 +631,9 @@ WHERE stream = :stream AND (
     )
 ) ORDER BY id LIMIT :limit;
 
+-- name: all_delivered
+SELECT NOT EXISTS (SELECT FROM taggerd.outbox WHERE stream = '') AS so;
+
 -- name: lend
 UPDATE taggerd.outbox SET owner = :owner WHERE record = :record;
 

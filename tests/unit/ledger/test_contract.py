@@ -1087,6 +1087,22 @@ async def test_a_line_is_lent_to_one_owner(ledger: Ledger, state: State) -> None
     assert await third.outbox(10) == [record()]
 
 
+async def test_whoever_asks_whether_all_is_delivered_is_lent_nothing(
+    ledger: Ledger, state: State
+) -> None:
+    """A line that is lent to one program waits for all; one that nobody has stays free."""
+    await ledger.admit([file()])
+    claim = await state.claim_one(ledger)
+    other = await state.open()
+    assert await other.all_delivered()
+    await ledger.end(claim, Finished(DIGEST, record()))
+    assert not await other.all_delivered()
+    assert await ledger.outbox(10) == [record()]
+    assert not await other.all_delivered()
+    await ledger.delivered([record().id])
+    assert await other.all_delivered()
+
+
 async def test_streams_are_apart(ledger: Ledger, state: State) -> None:
     """A scan with an output file of its own sees its own lines only, and nobody else does."""
     await ledger.admit([file("A.JPG"), file("B.JPG")])
