@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KILLS = 100
 """At random instants, of each command."""
+PARTS = 5
+"""These run beside each other."""
 
 
 @pytest.fixture
@@ -61,9 +63,10 @@ def test_a_kill_at_every_step(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("command", ["run", "scan"])
 def test_kills_at_random_instants(
-    origin: Path, backend: CountingBackend, chance: random.Random, command: str
+    origin: Path, backend: CountingBackend, chance: random.Random, command: str, part: int
 ) -> None:
     """A hundred kills, from the first line of the program to its last, with requests on their way.
 
@@ -76,10 +79,11 @@ def test_kills_at_random_instants(
 
     backend.script = think
     kills = again = 0
-    while kills < KILLS:
+    enough = KILLS // PARTS
+    while kills < enough:
         trial = Trial(origin, backend, command)
         # Fewer than ten a trial: after ten in a row a photo is given up, as it should be.
-        while kills < KILLS and not trial.complete and len(trial.kills) < MOST_CRASHES - 1:
+        while kills < enough and not trial.complete and len(trial.kills) < MOST_CRASHES - 1:
             if chance.random() < 0.2:
                 died = trial.die_after(chance.uniform(0.0, 0.8), lambda: True)
             else:
@@ -93,4 +97,4 @@ def test_kills_at_random_instants(
         trial.finish()
         again += trial.check()
         hasty.clear()
-    print(f"{kills} kills, {again} requests asked again")  # noqa: T201 - to be judged
+    print(f"part {part}: {kills} kills, {again} requests asked again")  # noqa: T201 - to be judged

@@ -26,13 +26,12 @@ fresh boot, with taggerd installed, nothing enabled, no user made and no network
 - ``bare`` is a machine on which taggerd is not installed yet.
 
 Tests of a module share the machine in order: say at its top what one leaves to the next, or let
-each make a user of its own. One machine runs at a time; a lock sees to that. The journal's end is
-shown beside a failure.
+each make a user of its own. Modules run beside each other, each on a machine of its own. The
+journal's end is shown beside a failure.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,23 +68,21 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def _root() -> Iterator[Path]:
+def _root() -> Path:
     """Return the root file system, once it has been seen to boot on this computer."""
     given = os.environ.get("TAGGERD_BOOTED_ROOT")
     if not given:
         pytest.skip(os.environ.get("TAGGERD_NOT_BOOTED", "scripts/test-systemd runs these"))
     root = Path(given)
-    with root.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        first = Machine(root)
         try:
-            first = Machine(root)
-            try:
-                first.boot()
-            finally:
-                first.close()
-        except NotBooted as why:
-            pytest.skip(str(why))
-        yield root
+            first.boot()
+        finally:
+            first.close()
+    except NotBooted as why:
+        pytest.skip(str(why))
+    return root
 
 
 @pytest.fixture(scope="module")
