@@ -6,10 +6,8 @@ Exit codes: 0 all well; 1 some photos failed; 2 usage or configuration; 3 the ba
 
 from __future__ import annotations
 
-import atexit
 import io
 import os
-import signal
 import stat
 import sys
 import traceback
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING
 from typer.exceptions import Abort, TyperException
 
 from taggerd.cli.commands import COMMANDS, loaded, program
-from taggerd.cli.ending import INTERRUPTED, end_at_once
+from taggerd.cli.ending import INTERRUPTED, end_as_interrupted
 from taggerd.errors import TaggerdError
 from taggerd.logs import complain
 from taggerd.photo import escape_controls
@@ -51,17 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return _fail(str(error), error.exit_code)
     except (Abort, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, end_at_once)  # while Python ends its threads
-        # After them Python hears no signals: another Ctrl-C killed it, with another exit code.
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
-        return INTERRUPTED
+        return _ended(INTERRUPTED)
     except BaseExceptionGroup as group:
         return _several(group, verbose=verbose)
     except BrokenPipeError:
         # Nobody reads our output any more. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return code if isinstance(code, int) else 0
+    return _ended(code if isinstance(code, int) else 0)
+
+
+def _ended(code: int) -> int:
+    """Return the exit *code*, from typer too, which makes one of a Ctrl-C within a command."""
+    if code == INTERRUPTED:
+        end_as_interrupted()
+    return code
 
 
 def _keep_others_from_writing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -26,3 +27,13 @@ def end_at_once(number: int = signal.SIGINT, *_: object) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     os._exit(INTERRUPTED)
+
+
+def end_as_interrupted() -> None:
+    """Let a second Ctrl-C end the process at once, and change nothing while Python ends.
+
+    By default it raises KeyboardInterrupt wherever Python is by then; after its threads have ended
+    Python hears no signals, and died of it, with another exit code.
+    """
+    signal.signal(signal.SIGINT, end_at_once)
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from taggerd.cli.ending import INTERRUPTED, end_at_once
+from taggerd.cli.ending import INTERRUPTED, end_as_interrupted, end_at_once
 from taggerd.logs import get_logger
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ async def _interruptible(command: Coroutine[None, None, T], drain_seconds: float
     try:
         return await task
     except asyncio.CancelledError as cancelled:
+        # The end of the loop does it too late, after it has closed the pipe that signals go to.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        end_as_interrupted()
         raise KeyboardInterrupt from cancelled
 
 

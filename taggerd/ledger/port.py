@@ -398,6 +398,8 @@ class Ledger(Protocol):
         was deferred at a time still to come is due: the clock was set back since. A photo that was
         being read at ten crashes of the program in a row is returned as ``exhausted``.
 
+        Fewer may come than are left, while other hosts claim: :meth:`waiting` says whether any are.
+
         During a pause nothing is claimed *within* folders unless *ignore_pause*; what a run
         requested itself is, because somebody wants exactly these photos now.
         """

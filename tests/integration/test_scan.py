@@ -511,6 +511,7 @@ def test_a_registry_names_the_model_of_each_role(
     assert backend.photo_requests == 15
 
 
+@pytest.mark.long
 def test_every_photo_of_the_corpus_is_tagged_or_named(taggerd: Program, tmp_path: Path) -> None:
     """On real files of every format: each is tagged, or named with a reason."""
     from support.program import corpus  # noqa: PLC0415 - skips where it is absent
@@ -603,7 +604,7 @@ def test_ctrl_c_twice_ends_without_a_traceback(
         process.kill()
         process.wait()
     assert "Traceback" not in said
-    assert process.returncode == 130
+    assert process.returncode == 130, said
 
 
 @pytest.mark.long

@@ -47,6 +47,17 @@ def test_the_second_does_not_wait_for_a_clean_up_that_hangs() -> None:
     assert outcome("SIGINT", hangs) == (130, "cleaning up\n", "")
 
 
+def test_the_second_may_come_after_the_clean_up() -> None:
+    """While the command returns: no traceback, exit 130."""
+    program = PROGRAM.format(first="SIGINT", then="pass").replace(
+        'print("interrupted")', "os.kill(os.getpid(), signal.SIGINT); print('still there')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "cleaning up\n", "")
+
+
 def test_who_is_slow_is_not_taken_for_hung() -> None:
     """A clean-up that works for longer than it should comes to its end; one that waits does not."""
     program = """
@@ -129,9 +140,15 @@ except BrokenPipeError:
         assert process.wait(180) == 7
 
 
-def test_one_that_comes_while_python_ends_changes_nothing() -> None:
-    """Python hears no signal any more when it clears its modules: the exit code is 130 still."""
-    program = """
+@pytest.mark.parametrize(
+    "first", ["signal.raise_signal(signal.SIGINT)", "return lambda *_, **__: 130"]
+)
+def test_one_that_comes_while_python_ends_changes_nothing(first: str) -> None:
+    """Python hears no signal any more when it clears its modules: the exit code is 130 still.
+
+    Whether the first came as an exception or as typer's exit code.
+    """
+    program = f"""
 import os, signal, sys
 from taggerd import cli
 
@@ -141,7 +158,7 @@ class Late:
         kill(pid, number)
 
 def program(*, whole):
-    signal.raise_signal(signal.SIGINT)
+    {first}
 
 late = Late()
 cli.program = program
