@@ -245,6 +245,7 @@ def test_a_name_can_be_typed_back(scanned: Program, folder: Path) -> None:
     assert len(json.loads(shown.stdout)) == len(photos)
 
 
+@pytest.mark.long
 def test_the_service_logs_and_notifies_in_lines(taggerd: Program, tmp_path: Path) -> None:
     """In JSON a line is a record of its own; systemd is told one state, in plain letters."""
     folder, notify = _laid_out(tmp_path / "card"), taggerd.home / "notify"

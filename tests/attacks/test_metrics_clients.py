@@ -34,6 +34,7 @@ BEGINNINGS = (
 )
 
 
+@pytest.mark.long
 def test_a_crowd_of_bad_clients_holds_up_no_photo(taggerd: Program, inbox: Path) -> None:
     """Slow, endless, huge and mute ones, hundreds at once: photos are tagged all the same."""
     taggerd.environment["TAGGERD__METRICS__LISTEN"] = "127.0.0.1:0"

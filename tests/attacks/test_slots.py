@@ -195,6 +195,7 @@ async def test_a_pipe_in_the_place_of_a_slot_stops_nothing(tmp_path: Path) -> No
     slots.close()
 
 
+@pytest.mark.long
 def test_a_scan_beside_a_stopped_scan_tags_its_photos(
     taggerd: Program, backend: CountingBackend, card: Path
 ) -> None:

@@ -90,6 +90,7 @@ def hostile(taggerd: Program, backend: CountingBackend, tmp_path: Path) -> Progr
     return taggerd
 
 
+@pytest.mark.long
 def test_no_output_of_any_kind_obeys(hostile: Program, tmp_path: Path) -> None:
     """Records, summaries, pages, metrics, and each command that prints."""
     card = tmp_path / "card"

@@ -31,6 +31,7 @@ NAMES = (
 KEY = re.compile(r"/photos/[0-9a-f]{24}")
 
 
+@pytest.mark.long
 def test_every_photo_is_shown_and_edited_whatever_its_name(
     taggerd: Program, tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_backend_that_says_nothing(
     assert "tagged 5 of 5 photos" in taggerd("scan", card).stdout
 
 
+@pytest.mark.long
 def test_a_backend_that_fails_half_way(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:

@@ -47,6 +47,7 @@ def ask_both(taggerd: Program, *backends: CountingBackend) -> None:
     )
 
 
+@pytest.mark.long
 def test_one_of_two_backends_dies_in_the_middle(
     taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
 ) -> None:

@@ -131,6 +131,7 @@ def test_the_archive_s_keywords_are_written_as_they_are(
     assert words(sidecar, "dc:subject").count("Clients 2025") == 1
 
 
+@pytest.mark.long
 def test_archives_that_cannot_be_unpacked_are_named_and_harm_nobody(
     unpacking: Program, card: Path, inbox: Path
 ) -> None:

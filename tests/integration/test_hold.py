@@ -107,6 +107,7 @@ def test_words_wait_until_they_are_accepted(
     assert "nothing waits to be accepted" in holding("accept", "--all").stdout
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_is_dropped_is_left_alone_until_it_is_named(holding: Program, card: Path) -> None:
     """No sidecar is made; a scan says why, and what to do; asking costs nothing then."""

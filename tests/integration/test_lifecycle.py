@@ -47,6 +47,7 @@ def upgrade(package: Path) -> None:
         new.replace(file)
 
 
+@pytest.mark.long
 def test_an_upgrade_under_a_running_daemon_costs_no_photo_an_attempt(
     taggerd: Program, inbox: Path, installed: Path
 ) -> None:

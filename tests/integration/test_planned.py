@@ -99,6 +99,7 @@ def test_the_estimate_says_what_it_rests_on(
     assert told["basis"].startswith("from 5 photos")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_many_photos_are_begun_after_a_word_and_a_script_is_never_asked(
     taggerd: Program, many: Path, backend: CountingBackend

@@ -223,6 +223,7 @@ def test_a_reload_takes_a_new_key(taggerd: Program, inbox: Path, backend: Counti
     until(lambda: sidecars(inbox) == 1)
 
 
+@pytest.mark.long
 def test_kills_while_photos_wait_for_their_answers_charge_none(
     taggerd: Program, card: Path, inbox: Path, backend: CountingBackend
 ) -> None:
