@@ -86,6 +86,7 @@ async def shell(command: str, cwd: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 async def test_a_burst_that_overflows_the_kernel_s_queue(root: Path, tmp_path: Path) -> None:
     """Of 20,000 files in 200 folders each is queued once, though nobody was told of a folder."""
     most = int((INOTIFY / "max_queued_events").read_text())

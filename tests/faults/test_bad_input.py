@@ -119,6 +119,7 @@ UNUSABLE: list[tuple[int, bytes, list[str]]] = [
 ]
 
 
+@pytest.mark.long
 def test_backends_that_cannot_be_used(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_backend_that_fails_half_way(
     assert {record["attempts"] for record in taggerd.records()} == {1}
 
 
+@pytest.mark.long
 def test_a_photo_that_the_backend_always_fails_over_does_not_hold_up_the_others(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:

@@ -66,6 +66,7 @@ def records(photo: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_retag_replaces_them(taggerd: Program, photo: Path, records: Path) -> None:
     """What the record says is machine words now; what it does not say is still a human's."""
     beside = photo.with_name(photo.name + ".xmp")

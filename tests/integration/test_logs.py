@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 PHOTOS = 12
 
 
+@pytest.mark.long
 def test_an_outage_is_two_lines_and_a_photo_is_one(
     taggerd: Program, inbox: Path, backend: CountingBackend
 ) -> None:

@@ -109,6 +109,7 @@ def called(backend: CountingBackend, model: str) -> None:
     backend.script = script
 
 
+@pytest.mark.long
 def test_the_model_decides_the_size_of_the_picture(
     taggerd: Program, tmp_path: Path, backend: CountingBackend
 ) -> None:
@@ -212,6 +213,7 @@ READERS = (
 )
 
 
+@pytest.mark.long
 def test_the_first_sidecars_of_jpegs_say_which_programs_read_them(
     taggerd: Program, card: Path
 ) -> None:

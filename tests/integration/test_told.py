@@ -62,6 +62,7 @@ def test_the_describer_s_words_are_never_another_model_s(
         assert "pixels-only" not in sidecar.read_text()
 
 
+@pytest.mark.long
 def test_the_same_question_is_not_paid_for_twice(
     taggerd: Program, card: Path, backend: CountingBackend, other: CountingBackend
 ) -> None:

@@ -30,6 +30,7 @@ def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mode) for path in folder.iterdir()}
 
 
+@pytest.mark.long
 def test_an_undo_gives_the_folder_back(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
@@ -100,6 +101,7 @@ def test_an_undo_needs_no_ledger(taggerd: Program, card: Path) -> None:
     assert not taggerd.state.exists()
 
 
+@pytest.mark.long
 def test_a_retag_replaces_only_machine_words(
     taggerd: Program, card: Path, backend: CountingBackend
 ) -> None:
