@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from support.browsing import check_accessible
+from support.browsing import check_accessible, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,24 +35,24 @@ def test_a_click_votes_and_the_winner_is_written_into_the_settings(
     settings = site.program.home / "config" / "taggerd" / "taggerd.toml"
     page = visit(site)
     page.click("nav >> text=Compare")
+    expect(page.locator("main a").first).to_be_visible()
     check_accessible(page)
     page.click("main a")
-    assert page.url.endswith(address)
+    expect(page).to_have_url(f"{site.url}{address}")
+    expect(page.locator("tbody tr")).to_have_count(3)
     check_accessible(page)
-    assert page.locator("tbody tr").count() == 3
-    assert page.locator("tbody tr").first.locator("td").count() == 2
-    assert "USD" in page.inner_text("thead")
+    expect(page.locator("tbody tr").first.locator("td")).to_have_count(2)
+    expect(page.locator("thead")).to_contain_text("USD")
     for number in (0, 1):
         page.locator(f"#photo-{number} td").nth(1).locator("button").click()
         page.wait_for_selector(f"#photo-{number} td.best")
     page.locator("#photo-2 td").nth(0).locator("button").click()
     page.wait_for_selector("#photo-2 td.best")
-    votes = page.locator("thead .votes b").all_inner_texts()
-    assert votes == ["1", "2"]
-    assert "3 of 3 photos voted" in page.inner_text(".lead")
+    expect(page.locator("thead .votes b")).to_have_text(["1", "2"])
+    expect(page.locator(".lead")).to_contain_text("3 of 3 photos voted")
     assert not settings.exists()
     page.locator("tfoot button.first").click()
-    assert "prompts.profile" in page.inner_text("main")
+    expect(page.locator("main")).to_contain_text("prompts.profile")
     assert not settings.exists()
     check_accessible(page)
     page.click("text=Write it into the settings")
@@ -69,5 +69,5 @@ def test_without_a_script_it_works_as_well(site: Site, visit: Callable[..., Page
     page = visit(site, java_script_enabled=False)
     page.goto(f"{site.url}{address}")
     page.locator("#photo-1 td").nth(0).locator("button").click()
-    assert page.url.endswith("#photo-1")
-    assert page.locator("#photo-1 td.best").count() == 1
+    expect(page).to_have_url(f"{site.url}{address}#photo-1")
+    expect(page.locator("#photo-1 td.best")).to_have_count(1)

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from support.browsing import ELSEWHERE, SECONDS, check_accessible, watch
+from support.browsing import ELSEWHERE, SECONDS, check_accessible, close, expect, new_page, watch
 from support.program import until
 
 if TYPE_CHECKING:
@@ -47,20 +47,19 @@ def elsewhere() -> Iterator[Callable[[str], str]]:
 
 def test_the_link_logs_in_and_is_not_in_the_address(page: Page, site: Site) -> None:
     """It cannot be copied from the address line, and what it opens is the review."""
-    assert page.url == f"{site.url}/"
+    expect(page).to_have_url(f"{site.url}/")
     assert page.context.cookies()[0]["httpOnly"]
     assert page.evaluate("document.cookie") == ""
 
 
 def test_who_is_not_logged_in_sees_how_to(gallery: Site, browser: Browser) -> None:
     """Nothing of the photos is served, and the page can be used by everybody."""
-    context = browser.new_context()
-    page = context.new_page()
+    page = new_page(browser)
     page.goto(f"{gallery.url}/photos?day=2026-11-22")
     assert "/login?next=" in page.url
-    assert "taggerd web" in page.inner_text("main")
+    expect(page.locator("main")).to_contain_text("taggerd web")
     check_accessible(page)
-    context.close()
+    close(page.context)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_a_name_that_is_made_to_lead_here_is_told_nothing(site: Site, page: Page
     answer = other.goto(f"http://{ELSEWHERE}:{port}/")
     assert answer
     assert answer.status == 421
-    assert "taggerd" in other.inner_text("body")
+    expect(other.locator("body")).to_contain_text("taggerd")
     other.close()
 
 
@@ -129,8 +128,7 @@ def test_somebody_logs_in_with_a_password(site: Site, browser: Browser) -> None:
         check=False,
     )
     assert kept.returncode == 0, kept.stderr
-    context = browser.new_context(color_scheme="dark", viewport={"width": 390, "height": 844})
-    page = context.new_page()
+    page = new_page(browser, color_scheme="dark", viewport={"width": 390, "height": 844})
     page.goto(f"{site.url}/photos?state=tagged")
     check_accessible(page)
     page.get_by_label("Password").fill("a wrong one of course")
@@ -141,7 +139,7 @@ def test_somebody_logs_in_with_a_password(site: Site, browser: Browser) -> None:
     assert page.url == f"{site.url}/photos?state=tagged"
     page.goto(f"{site.url}/no-such-page")
     check_accessible(page)
-    context.close()
+    close(page.context)
 
 
 def _logged_in(page: Page, words: str) -> bool:

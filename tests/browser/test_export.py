@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from support.browsing import check_accessible, watch
+from support.browsing import check_accessible, close, expect, new_page
 
 from taggerd.pages import DayRow, Export, Shown, Word, export, index_of_days
 
@@ -69,8 +69,7 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     pages: list[Page] = []
 
     def open_file(path: Path, **options: Any) -> Page:  # noqa: ANN401 - Playwright's
-        page = browser.new_context(**options).new_page()
-        watch(page)
+        page = new_page(browser, **options)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(path.as_uri())
@@ -80,32 +79,31 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     yield open_file
     for page in pages:
-        page.context.close()
-        assert getattr(page, "wrong") == []  # noqa: B009 - likewise
+        close(page.context)
         others = [url for url in getattr(page, "asked")[1:] if not url.startswith("data:")]  # noqa: B009
         assert others == [], "a page of its own asks nobody"
 
 
-def shown(page: Page) -> int:
-    """Return how many photos can be seen."""
-    return int(page.locator("article:visible").count())
+def shown(page: Page, photos: int) -> None:
+    """Fail unless so many photos can be seen."""
+    expect(page.locator("article:visible")).to_have_count(photos)
 
 
 def test_a_thousand_photos_are_searched(tmp_path: Path, opened: Callable[..., Page]) -> None:
     """Words, parts of names and accents that nobody types; and it says how many there are."""
     page = opened(exported(tmp_path, *(photo(n) for n in range(1000))))
-    assert shown(page) == 1000
+    shown(page, 1000)
     page.keyboard.press("/")
     page.keyboard.type("cafe")
-    assert shown(page) == 100
-    assert page.inner_text("#found") == "100 of 1,000"
+    shown(page, 100)
+    expect(page.locator("#found")).to_have_text("100 of 1,000")
     page.fill("#find", "photo 12 IMG_12")
-    assert shown(page) == 11  # 12, and 120 to 129
+    shown(page, 11)  # 12, and 120 to 129
     page.fill("#find", "no such word")
-    assert page.is_visible("#none")
+    expect(page.locator("#none")).to_be_visible()
     page.click("#clear")
-    assert shown(page) == 1000
-    assert not page.is_visible("#none")
+    shown(page, 1000)
+    expect(page.locator("#none")).to_be_hidden()
 
 
 def test_keywords_filter(tmp_path: Path, opened: Callable[..., Page]) -> None:
@@ -114,16 +112,16 @@ def test_keywords_filter(tmp_path: Path, opened: Callable[..., Page]) -> None:
     chip = page.locator(".chips.day button", has_text="dog")
     chip.focus()
     page.keyboard.press("Enter")
-    assert chip.get_attribute("aria-pressed") == "true"
-    assert shown(page) == 10
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    shown(page, 10)
     page.fill("#find", "IMG_3")
-    assert shown(page) == 2  # 3 and 33
-    assert page.inner_text("#found") == "2 of 100 with dog"
+    shown(page, 2)  # 3 and 33
+    expect(page.locator("#found")).to_have_text("2 of 100 with dog")
     page.click("#clear")
     page.locator("article:visible .chips li", has_text="snow").first.click()
-    assert shown(page) == 10
+    shown(page, 10)
     page.locator(".chips.day button", has_text="snow").click()
-    assert shown(page) == 100
+    shown(page, 100)
 
 
 def test_a_hostile_library_runs_nothing(tmp_path: Path, opened: Callable[..., Page]) -> None:
@@ -141,7 +139,7 @@ def test_a_hostile_library_runs_nothing(tmp_path: Path, opened: Callable[..., Pa
     page.fill("#find", "script")
     assert page.title() == "Thursday, 20 November 2025 · 2 photos"
     assert page.locator("script").count() == 1
-    assert page.inner_text("article h3") == HOSTILE
+    expect(page.locator("article h3").first).to_have_text(HOSTILE)
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
@@ -163,12 +161,9 @@ def test_links_are_there_where_the_page_was_made(
 def test_without_script_all_can_be_read(tmp_path: Path, opened: Callable[..., Page]) -> None:
     """No search is shown that does nothing."""
     page = opened(exported(tmp_path, photo(1), photo(2)), java_script_enabled=False)
-    assert page.locator("article h3").all_inner_texts() == [
-        "Photo 1 of a river",
-        "Photo 2 of a café",
-    ]
-    assert not page.is_visible("#find")
-    assert page.is_visible(".chips.day")
+    expect(page.locator("article h3")).to_have_text(["Photo 1 of a river", "Photo 2 of a café"])
+    expect(page.locator("#find")).to_be_hidden()
+    expect(page.locator(".chips.day")).to_be_visible()
 
 
 def test_the_review_exports_what_it_shows(
@@ -182,9 +177,9 @@ def test_the_review_exports_what_it_shows(
     saved = tmp_path / saving.value.suggested_filename
     saving.value.save_as(saved)
     alone = opened(saved)
-    assert shown(alone) == 1
-    assert alone.inner_text("article .name") == "IMG_0003.jpg"
-    assert alone.evaluate("document.querySelector('article img').naturalWidth") > 0
+    shown(alone, 1)
+    expect(alone.locator("article .name")).to_have_text("IMG_0003.jpg")
+    alone.wait_for_function("document.querySelector('article img').naturalWidth > 0")
     assert alone.locator("a[href]").count() == 0
     with page.expect_download() as saving:
         page.get_by_role("link", name="CSV").click()

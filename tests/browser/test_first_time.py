@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.browsing import Site
+from support.browsing import Site, expect
 from support.program import photo
 
 if TYPE_CHECKING:
@@ -38,6 +38,6 @@ def test_from_setup_to_the_first_photo_that_is_accepted(
         page.keyboard.press("a")
         page.locator("#done").wait_for()
         page.goto(f"{site.url}/photos?state=reviewed")
-        assert page.locator("main a[href^='/photos/']").count() == 1
+        expect(page.locator("main a[href^='/photos/']")).to_have_count(1)
     finally:
         site.end()

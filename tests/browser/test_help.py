@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.browsing import check_accessible
+from support.browsing import check_accessible, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +17,10 @@ def test_help_is_found_read_and_left(gallery: Site, visit: Callable[..., Page]) 
     """From the navigation to a chapter, and by its links to another; each is accessible."""
     page = visit(gallery)
     page.click("nav >> text=Help")
+    expect(page.get_by_role("link", name="Immich").first).to_be_visible()
     check_accessible(page)
     page.click("text=Immich")
-    assert page.inner_text("h1") == "Immich"
+    expect(page.locator("h1")).to_have_text("Immich")
     check_accessible(page)
     page.click("article >> text=hook for Immich")
-    assert page.url.endswith("/help/hooks#recipes")
+    expect(page).to_have_url(f"{gallery.url}/help/hooks#recipes")

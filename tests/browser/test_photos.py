@@ -8,8 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import pytest
-from support.browsing import SECONDS, Site, check_accessible
-from support.program import Program, photo
+from support.browsing import SECONDS, Site, check_accessible, expect
+from support.program import Program, photo, until
 
 from taggerd.catalogue import Catalogue, Entry, Word
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Page
-
-expect = pytest.importorskip("playwright.sync_api").expect
-expect.set_options(timeout=SECONDS * 1000)
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DARK = {"color_scheme": "dark"}
@@ -111,7 +108,7 @@ def test_a_photo_is_reviewed_by_keyboard_alone(page: Page, site: Site) -> None:
     here = page.url
     keys.press("a")
     _said(page, "Accepted")
-    assert page.url != here
+    expect(page).not_to_have_url(here)
     keys.press("u")
     expect(page).to_have_url(here)
     expect(page.locator(".panel .state")).to_contain_text("To review")
@@ -290,12 +287,12 @@ def test_a_thousand_photos_scroll(thousand: Site, visit: Callable[..., Page]) ->
     page.goto(f"{thousand.url}/photos")
     assert sum("/thumbnails/" in url for url in asked) < 100, "only what is near"
     tiles = page.locator(".tile")
-    for _ in range(200):
+
+    def scrolled() -> bool:
         page.mouse.wheel(0, 3000)
-        page.wait_for_timeout(20)
-        if tiles.count() == 1000:
-            break
-    assert tiles.count() == 1000
+        return bool(tiles.count() == 1000)
+
+    until(scrolled, SECONDS)
     assert len(set(page.locator(TILE).evaluate_all("all => all.map((each) => each.href)"))) == 1000
     assert page.evaluate("Math.max(0, ...window.tasks)") < 200 * _SLOW
 

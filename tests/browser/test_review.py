@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.browsing import ELSEWHERE
+from support.browsing import ELSEWHERE, expect
 from support.program import CountingBackend, otherwise
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from support.browsing import Site
 
-expect = pytest.importorskip("playwright.sync_api").expect
 MINE = "A heron by the weir, before rain"
 
 
@@ -77,7 +76,7 @@ def test_an_edit_is_in_the_sidecar_at_once_stays_and_can_be_undone(page: Page, s
     assert again["Title"] == again["Headline"] == MINE
     assert again["Description"] != before["Description"]
     page.reload()
-    assert caption(page) == MINE
+    expect(page.locator(".shown.caption")).to_have_text(MINE)
     page.keyboard.press("u")
     expect(page.locator(".shown.caption")).not_to_have_text(MINE)
     assert read(photo)["Title"] != MINE
@@ -157,7 +156,7 @@ def test_photos_can_be_read_without_scripts(site: Site, visit: Callable[..., Pag
     page.locator("main a[href^='/photos/']").first.click()
     name = page.locator("dd.mono").first.inner_text()
     word = read(site.folder / name)["Subject"][0]
-    assert word in page.locator("#chips").inner_text()
+    expect(page.locator("#chips")).to_contain_text(word)
     page.locator(f"#chips button[value='{word}']").click()
-    assert word not in page.locator("#chips").inner_text()
+    expect(page.locator("#chips")).not_to_contain_text(word)
     assert word not in read(site.folder / name)["Subject"]

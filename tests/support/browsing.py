@@ -15,7 +15,7 @@ import pytest
 from support.program import until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Dialog, Page
+    from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page
 
     from support.program import Program
 
@@ -87,10 +87,7 @@ class Site:
             options: of its context: ``viewport``, ``color_scheme``, ``java_script_enabled``.
 
         """
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        context.set_default_timeout(SECONDS * 1000)
-        page = context.new_page()
-        watch(page)
+        page = new_page(browser, **options)
         links = len(self.printed)
         page.goto(self.link())
         until(lambda: len(self.printed) > links)
@@ -101,6 +98,26 @@ class Site:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(SECONDS)
+
+
+def new_page(browser: Browser, **options: Any) -> Page:  # noqa: ANN401 - Playwright's
+    """Return a page of a new browser, which nobody has logged in; ``options`` as for ``visit``."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    context.set_default_timeout(SECONDS * 1000)
+    page = context.new_page()
+    watch(page)
+    return page
+
+
+def expect(what: Page | Locator) -> Any:  # noqa: ANN401 - Playwright's
+    """Return Playwright's assertions, which wait for what they expect.
+
+    A click has an effect, and a page its text, only after the browser has had time for it: what
+    ``inner_text`` and its like return at once was empty on a machine under load.
+    """
+    driver = pytest.importorskip("playwright.sync_api")
+    driver.expect.set_options(timeout=SECONDS * 1000)
+    return driver.expect(what)
 
 
 def watch(page: Page) -> None:
