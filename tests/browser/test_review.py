@@ -32,7 +32,7 @@ def site(site: Site, backend: CountingBackend) -> Site:
 def read(photo: Path) -> dict[str, Any]:
     """Return what exiftool reads of the sidecar of a photo."""
     if shutil.which("exiftool") is None:
-        pytest.skip("exiftool is not there")
+        pytest.skip("exiftool is not there: apt-get install libimage-exiftool-perl")
     sidecar = photo.with_name(f"{photo.name}.xmp")
     said = subprocess.run(
         ["exiftool", "-json", "-XMP:all", sidecar], capture_output=True, text=True, check=True

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from support.program import Program
 
-pytestmark = pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
+pytestmark = pytest.mark.skipif(
+    shutil.which("exiftool") is None,
+    reason="exiftool is not there: apt-get install libimage-exiftool-perl",
+)
 TITLE, DESCRIPTION = "A dog by the sea", "A dog stands by the sea. It is wet."
 
 

@@ -40,7 +40,10 @@ EMBED = Options(target="embed")
 DESCRIPTION = "Two dogs run over wet sand. The sky is grey."
 CAPTION = "Two dogs on a beach & <surf>"
 
-pytestmark = pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
+pytestmark = pytest.mark.skipif(
+    shutil.which("exiftool") is None,
+    reason="exiftool is not there: apt-get install libimage-exiftool-perl",
+)
 
 
 def _exiftool(*words: str | Path) -> bytes:
